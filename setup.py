@@ -1,0 +1,55 @@
+"""Package definition. The pins are the last line of releases on which all packages of the project work in one process."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PINS = [
+    "tensorflow==2.15.1",
+    "tensorflow-addons==0.23.0",
+    "keras-cv==0.9.0",
+    "tensorflow-io==0.36.0",
+    # Without this one keras-cv fails at import: its protobuf code wants a newer runtime.
+    "tensorflow-metadata==1.17.3",
+    # tensorboard 2.15 imports pkg_resources, which setuptools 81 removed.
+    "setuptools<81",
+]
+LIBRARIES = [
+    "numpy>=1.23,<2",
+    "absl-py>=1.4",
+    "av>=15,<19",
+    "opencv-contrib-python-headless==4.11.0.86",
+    "scikit-learn>=1.3",
+    "scipy>=1.10",
+    "matplotlib>=3.7",
+    "tqdm>=4.65",
+]
+TEST = ["pytest>=7.4", "pytest-xdist>=3.3"]
+
+setup(
+    name="aacf-tf",
+    version="0.1.0",
+    description="Attentive Action and Context Factorization of video in TensorFlow and Keras",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.9,<3.12",
+    packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
+    py_modules=["train_main"],
+    install_requires=PINS + LIBRARIES,
+    extras_require={
+        "test": TEST,
+        "dev": TEST + ["ruff>=0.6", "mypy>=1.8"],
+        # Warm-up requests for TensorFlow Serving are written where this is installed.
+        "serving": ["tensorflow-serving-api==2.15.1"],
+        "beam": ["apache-beam>=2.69,<2.78"],
+    },
+    entry_points={
+        "console_scripts": [
+            "aacf-train=aacf_tf.console:train",
+            "aacf-build=aacf_tf.console:build",
+            "aacf-show=aacf_tf.console:show",
+            "aacf-attend=aacf_tf.console:attend",
+        ]
+    },
+)

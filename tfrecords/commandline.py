@@ -1,0 +1,81 @@
+"""The frame of every command: flags, help, quiet start and errors of one sentence.
+
+absl alone exits with 1 on `--help` and on wrong flags, prints its own flags beside the project's,
+and shows a stack trace for any exception; `run` does what a user expects instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Callable, NoReturn, Sequence
+
+from absl import app, flags, logging
+
+from tfrecords.errors import UserError
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's start-up messages out of the terminal; call before importing it.
+
+    A user who sets TF_CPP_MIN_LOG_LEVEL keeps their own choice.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # tensorflow-addons announces its end of life at every import.
+    import warnings
+
+    warnings.filterwarnings("ignore", module="tensorflow_addons")
+
+
+def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
+    """Runs a command and ends the process.
+
+    Args:
+        main: takes the positional arguments (without the program's name).
+        usage: what stands above the flags in `--help`.
+
+    Exit codes: 0 success and `--help`; 2 wrong use; 1 failure; 130 interrupted.
+    """
+    quiet_tensorflow()
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.ERROR)
+    app.run(
+        lambda argv: _guarded(main, argv[1:]),
+        flags_parser=lambda argv: _parse_flags(argv, usage),
+    )
+    sys.exit(0)
+
+
+def _parse_flags(argv: Sequence[str], usage: str) -> Sequence[str]:
+    if any(argument in ("--help", "-help", "-h", "--h") for argument in argv[1:]):
+        print(usage.strip(), "\n\nFlags:")
+        print(_project_flags(argv[0]))
+        print("\n--helpfull lists the flags of the libraries as well.")
+        sys.exit(0)
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(str(error).replace("FATAL Flags parsing error:", "").strip(), code=2)
+
+
+def _project_flags(program: str) -> str:
+    """One block a flag: its name and default, then its text."""
+    lines = []
+    for flag in flags.FLAGS.get_key_flags_for_module(program):
+        default = "" if flag.default in (None, "", []) else f"  (default: {flag.default_as_str})"
+        lines.append(f"  --{flag.name}{default}\n      {flag.help}")
+    return "\n".join(lines)
+
+
+def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
+    try:
+        main(arguments)
+    except UserError as error:
+        _fail(str(error), code=error.exit_code)
+    except KeyboardInterrupt:
+        _fail("Interrupted; the same command continues where this one stopped.", code=130)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
