@@ -1,0 +1,29 @@
+"""Keras layers of attentive action and context factorization; they stand on TensorFlow alone.
+
+Names are imported on first use, so that `import keras_layers` does not start TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "ActionContextAttention": "attention",
+    "ActionContextFactorization": "factorization",
+    "AttentionPooling": "pooling",
+    "attention_pooling": "pooling",
+    "ConvUnit3D": "inception3d",
+    "InceptionModule3D": "inception3d",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'keras_layers' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"keras_layers.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,64 @@
+"""Attentive action and context factorization as one Keras layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from keras_layers.attention import ActionContextAttention
+from keras_layers.pooling import AttentionPooling
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class ActionContextFactorization(keras.layers.Layer):
+    """Factorizes a feature map into what is action and what is context.
+
+    1. `la, lc`: attention logits of every position (`ActionContextAttention`).
+    2. `action_attention = softmax(la)`, `context_attention = softmax(lc - softplus(la))`, each one
+       softmax over space AND time.
+    3. `action` and `context`: the features weighted by the two maps (`AttentionPooling`).
+
+    The same layer serves a clip and its conjugate; put both in one batch.
+
+    Args:
+        hidden: width of the attention's hidden layer.
+
+    Call arguments:
+        features: `[B, T, H, W, D]` after the backbone's last ReLU; any size, T = 1 for images.
+
+    Output shape:
+        A dict, all float32: `action`, `context` `[B, D]`; `action_attention`,
+        `context_attention` `[B, T, H, W]`, each summing to 1; `action_logits` `[B, T, H, W]`,
+        the `la` from which pictures and the presence score are made.
+
+    Example:
+
+    >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
+    >>> logits = keras.layers.Dense(classes)(outputs["action"])
+    """
+
+    def __init__(self, hidden: int = 256, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.hidden = hidden
+        self.attention = ActionContextAttention(hidden, name="attention")
+        self.pooling = AttentionPooling(name="pooling")
+
+    def build(self, input_shape: Any) -> None:
+        self.attention.build(input_shape)
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = self.attention(features)  # (B, T, H, W, 2)
+        pooled, weights = self.pooling((logits, features))  # (B, 2, D), (B, T, H, W, 2)
+        return {
+            "action": pooled[:, 0],
+            "context": pooled[:, 1],
+            "action_attention": weights[..., 0],
+            "context_attention": weights[..., 1],
+            "action_logits": logits[..., 0],
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden}
