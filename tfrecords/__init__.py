@@ -1,0 +1,28 @@
+"""Data: video in, records out, batches out.
+
+    from tfrecords import ClipPair, write_dataset, read_dataset
+
+Names are resolved on first use, so that importing the package does not import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ClipPair": "tfrecords.schema",
+    "write_dataset": "tfrecords.writer",
+    "read_dataset": "tfrecords.reader",
+}
+__all__ = ["ClipPair", "read_dataset", "write_dataset"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,149 @@
+"""A data set directory: what is in it, and where.
+
+    DIR/dataset.json   the fields of `DatasetInfo`
+    DIR/labels.txt     one class a line, the first line is id 0; the law for every split
+    DIR/skipped.csv    file,reason
+    DIR/train-00000-of-00004.tfrecord ...
+
+`dataset.json` is written last: a directory that has one is complete. No TensorFlow here, so that a
+command can answer a wrong path at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field, fields
+from os import PathLike
+from pathlib import Path
+from typing import Dict, List, Optional, Union
+
+from tfrecords.errors import UsageError, UserError
+
+SCHEMA_VERSION = 1
+INFO_FILE = "dataset.json"
+LABELS_FILE = "labels.txt"
+SKIPPED_FILE = "skipped.csv"
+SPLIT_NAME = re.compile(r"[a-z0-9_]+")
+
+StrPath = Union[str, "PathLike[str]"]
+
+
+@dataclass
+class DatasetInfo:
+    """What `dataset.json` says.
+
+    Attributes:
+        source: name of the source the data set was built from ("python": `write_dataset`).
+        fps: frames a second; None where records differ.
+        frame_size: [height, width] in pixels; None where records differ.
+        labels: class names; the place in the list is the id.
+        multi_label: whether a clip may have several labels at once.
+        splits: name -> {"shards", "clips", "pairs", "skipped"}; clips are the records there are,
+            pairs those of them with a conjugate, skipped the rows that could not be read.
+        modality: "rgb".
+        schema_version: of the records, see `tfrecords.schema`.
+    """
+
+    source: str
+    fps: Optional[float]
+    frame_size: Optional[List[int]]
+    labels: List[str]
+    multi_label: bool = False
+    splits: Dict[str, Dict[str, int]] = field(default_factory=dict)
+    modality: str = "rgb"
+    schema_version: int = SCHEMA_VERSION
+
+    def require_split(self, name: str) -> dict[str, int]:
+        """The counts of a split; UsageError where there is none of that name or it is empty."""
+        if name not in self.splits:
+            raise UsageError(
+                f"Expected one of the data set's splits ({', '.join(self.splits)}), "
+                f"received {name!r}."
+            )
+        if not self.splits[name]["clips"]:
+            raise UsageError(f"Expected clips in split {name!r}, received an empty split.")
+        return self.splits[name]
+
+    def to_json(self) -> str:
+        """The text of `dataset.json`: the same bytes for the same content."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def load_info(directory: StrPath) -> DatasetInfo:
+    """Reads and checks `dataset.json` and `labels.txt`.
+
+    Raises:
+        UsageError: the directory is no finished data set.
+        UserError: its files are corrupt or contradict each other.
+    """
+    path = Path(directory) / INFO_FILE
+    if not path.is_file():
+        raise UsageError(
+            f"Expected a data set directory with a {INFO_FILE}, received {str(directory)!r}, "
+            "which has none (an unfinished build is continued by the same build command)."
+        )
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        known = {item.name for item in fields(DatasetInfo)}
+        info = DatasetInfo(**{name: value for name, value in content.items() if name in known})
+        for counts in info.splits.values():
+            if not all(isinstance(counts[key], int) for key in ("shards", "clips", "pairs")):
+                raise ValueError("counts of a split are not integers")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"Expected {path} to describe a data set, received {error}.") from error
+    if info.schema_version != SCHEMA_VERSION:
+        raise UserError(
+            f"Expected records of schema version {SCHEMA_VERSION} in {path}, "
+            f"received version {info.schema_version}; build the data set again."
+        )
+    labels = load_labels(path.with_name(LABELS_FILE))
+    if labels != info.labels:
+        raise UserError(
+            f"Expected the {len(labels)} classes of {path.with_name(LABELS_FILE)} in {path}, "
+            f"received {len(info.labels)} that differ."
+        )
+    return info
+
+
+def load_labels(path: StrPath) -> list[str]:
+    """Reads a list of classes, one a line; the first line is id 0.
+
+    Raises:
+        UsageError: the file is missing, empty, or names a class twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected a file with one class a line at {path}: {error}.") from error
+    labels = [line.strip() for line in text.rstrip("\n").split("\n")]
+    check_labels(labels, str(path))
+    return labels
+
+
+def check_labels(labels: list[str], place: str) -> None:
+    """UsageError unless the classes are non-empty names, each there once."""
+    if not labels or not all(labels):
+        raise UsageError(f"Expected one class a line in {place}, received an empty name.")
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise UsageError(f"Expected each class once in {place}, received {twice[0]!r} twice.")
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """Such as train-00000-of-00004.tfrecord."""
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
+    """Paths of a split's shards, in order.
+
+    Raises:
+        UserError: the split is not there, or one of its files is missing.
+    """
+    count = info.require_split(split)["shards"]
+    paths = [Path(directory) / shard_name(split, index, count) for index in range(count)]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(f"Expected the shard {missing[0]}, received no such file.")
+    return [str(path) for path in paths]

@@ -1,0 +1,313 @@
+"""The record: the one place that names its features, encodes it and parses it.
+
+A record is one `tf.train.SequenceExample`: a clip, its labels, and (where there is one) its
+conjugate: the same scene without the action. Names follow MediaSequence.
+
+    context        example/id                        string
+                   clip/media_id                     string   file the clip was cut from
+                   clip/label/index                  int64 *  line in labels.txt; empty: no action
+                   clip/label/string                 string * the same labels by name
+                   clip/start/timestamp              int64    microseconds in the file
+                   clip/end/timestamp                int64    microseconds in the file, exclusive
+                   image/frame_rate                  float    frames a second, clip and conjugate
+                   image/height, image/width         int64    pixels, clip, conjugate and mask
+                   image/format                      string   "JPEG" or "PNG"
+                   CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
+                                                     as above; absent: no conjugate
+    feature lists  image/encoded                     string   one JPEG (4:4:4) or PNG a frame
+                   image/timestamp                   int64    microseconds in the file
+                   CONJUGATE/image/encoded           string   as image/encoded; any length
+                   CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
+                                                              where the actor is
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping, Optional, Sequence
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
+from tfrecords.errors import UsageError, UserError
+
+EXAMPLE_ID = "example/id"
+MEDIA_ID = "clip/media_id"
+LABEL_INDEX = "clip/label/index"
+LABEL_STRING = "clip/label/string"
+CLIP_START = "clip/start/timestamp"
+CLIP_END = "clip/end/timestamp"
+FRAME_RATE = "image/frame_rate"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+FORMAT = "image/format"
+FRAMES = "image/encoded"
+TIMESTAMPS = "image/timestamp"
+CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
+MASKS = "CLASS_SEGMENTATION/image/encoded"
+
+IMAGE_FORMATS = ("JPEG", "PNG")
+MICROSECONDS = 1_000_000
+
+
+@dataclass(eq=False)
+class ClipPair:
+    """A clip and its conjugate, decoded.
+
+    Attributes:
+        id: unique in its data set.
+        clip: uint8 [T, H, W, 3], RGB, T >= 1.
+        conjugate: uint8 [T', H, W, 3], or None where there is none.
+        labels: names of the clip's actions; empty for a clip with no action.
+        fps: frames a second of clip and conjugate.
+        mask: bool [T, H, W], True where the actor is, or None where it is not known.
+        media_id: the file the clip was cut from, as its data set names it.
+        start, end: seconds in that file; `end` None: start + T / fps.
+        conjugate_media_id, conjugate_start, conjugate_end: the same of the conjugate; None: the
+            clip's own.
+
+    Raises:
+        ValueError: a shape, dtype or value is not as above.
+    """
+
+    id: str
+    clip: np.ndarray
+    conjugate: Optional[np.ndarray]
+    labels: Sequence[str]
+    fps: float = 25.0
+    mask: Optional[np.ndarray] = None
+    media_id: str = ""
+    start: float = 0.0
+    end: Optional[float] = None
+    conjugate_media_id: Optional[str] = None
+    conjugate_start: Optional[float] = None
+    conjugate_end: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise self._error("labels as a sequence of names", f"the string {self.labels!r}")
+        self.labels = tuple(self.labels)
+        self._check_frames("clip", self.clip)
+        if self.conjugate is not None:
+            self._check_frames("conjugate", self.conjugate)
+            if self.conjugate.shape[1:3] != self.clip.shape[1:3]:
+                raise self._error(
+                    f"a conjugate of the clip's height and width {self.clip.shape[1:3]}",
+                    self.conjugate.shape[1:3],
+                )
+        if self.mask is not None:
+            self.mask = np.asarray(self.mask)
+            if self.mask.dtype != bool or self.mask.shape != self.clip.shape[:3]:
+                raise self._error(
+                    f"mask as bool {self.clip.shape[:3]}, aligned to the clip",
+                    f"{self.mask.dtype} {self.mask.shape}",
+                )
+        if not (np.isfinite(self.fps) and self.fps > 0):
+            raise self._error("fps above 0", self.fps)
+        if self.end is None:
+            self.end = self.start + len(self.clip) / self.fps
+
+    def _check_frames(self, name: str, frames: np.ndarray) -> None:
+        frames = np.asarray(frames)
+        if (
+            frames.dtype != np.uint8
+            or frames.ndim != 4
+            or frames.shape[-1] != 3
+            or 0 in frames.shape
+        ):
+            raise self._error(
+                f"{name} as uint8 [T, H, W, 3] with T, H, W >= 1", f"{frames.dtype} {shape}"
+            )
+
+    def _error(self, expected: str, received: object) -> ValueError:
+        return ValueError(f"Record {self.id!r}: Expected {expected}. Received {received}.")
+
+
+def encode(
+    pair: ClipPair,
+    label_ids: Mapping[str, int],
+    image_format: str = "JPEG",
+    quality: int = 95,
+) -> bytes:
+    """Serialises a pair; the same pair gives the same bytes on every run.
+
+    Args:
+        pair: what to store.
+        label_ids: name -> line in labels.txt.
+        image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
+            frames) or "PNG" (without loss). Masks are PNG always.
+        quality: of the JPEG, 1..100.
+
+    Raises:
+        UsageError: a label of the pair is not in `label_ids`, or the format is not known.
+    """
+    if image_format not in IMAGE_FORMATS:
+        raise UsageError(
+            f"Expected image_format to be one of {IMAGE_FORMATS}, received {image_format!r}."
+        )
+    unknown = [label for label in pair.labels if label not in label_ids]
+    if unknown:
+        raise UsageError(
+            f"Record {pair.id!r}: expected labels among {', '.join(label_ids)}, "
+            f"received {unknown[0]!r}."
+        )
+    length, height, width, _ = pair.clip.shape
+    context = {
+        EXAMPLE_ID: _bytes(pair.id),
+        MEDIA_ID: _bytes(pair.media_id),
+        LABEL_INDEX: _ints(*(label_ids[label] for label in pair.labels)),
+        LABEL_STRING: _bytes(*pair.labels),
+        CLIP_START: _ints(_microseconds(pair.start)),
+        CLIP_END: _ints(_microseconds(pair.end)),
+        FRAME_RATE: _floats(pair.fps),
+        HEIGHT: _ints(height),
+        WIDTH: _ints(width),
+        FORMAT: _bytes(image_format),
+    }
+    lists = {
+        FRAMES: [_bytes(_encode_image(frame, image_format, quality)) for frame in pair.clip],
+        TIMESTAMPS: [_ints(_microseconds(pair.start + n / pair.fps)) for n in range(length)],
+    }
+    if pair.conjugate is not None:
+        media_id, start, end = _conjugate_place(pair)
+        context[CONJUGATE + MEDIA_ID] = _bytes(media_id)
+        context[CONJUGATE + CLIP_START] = _ints(_microseconds(start))
+        context[CONJUGATE + CLIP_END] = _ints(_microseconds(end))
+        lists[CONJUGATE + FRAMES] = [
+            _bytes(_encode_image(frame, image_format, quality)) for frame in pair.conjugate
+        ]
+    if pair.mask is not None:
+        lists[MASKS] = [_bytes(_encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask]
+    example = tf.train.SequenceExample(
+        context=tf.train.Features(feature=context),
+        feature_lists=tf.train.FeatureLists(
+            feature_list={name: tf.train.FeatureList(feature=f) for name, f in lists.items()}
+        ),
+    )
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(serialized: tf.Tensor, masks: bool = True) -> dict[str, tf.Tensor]:
+    """Parses one record inside a graph; frames stay encoded.
+
+    Args:
+        serialized: string scalar.
+        masks: whether to fetch the masks.
+
+    Returns:
+        id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
+        (empty: none) and, if asked for, mask string [T] (empty: none).
+    """
+    frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
+    lists = {FRAMES: tf.io.FixedLenSequenceFeature([], tf.string), CONJUGATE + FRAMES: frames}
+    if masks:
+        lists[MASKS] = frames
+    context, sequences = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={
+            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
+            FRAME_RATE: tf.io.FixedLenFeature([], tf.float32),
+        },
+        sequence_features=lists,
+    )
+    record = {
+        "id": context[EXAMPLE_ID],
+        "labels": context[LABEL_INDEX],
+        "fps": context[FRAME_RATE],
+        "clip": sequences[FRAMES],
+        "conjugate": sequences[CONJUGATE + FRAMES],
+    }
+    if masks:
+        record["mask"] = sequences[MASKS]
+    return record
+
+
+def decode(serialized: bytes) -> ClipPair:
+    """The inverse of `encode`, in numpy (JPEG frames come back nearly, all else exactly).
+
+    Raises:
+        UserError: the bytes are not a record of this schema.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        context = example.context.feature
+        lists = example.feature_lists.feature_list
+        has_conjugate = CONJUGATE + FRAMES in lists
+
+        def text(name: str) -> str:
+            return context[name].bytes_list.value[0].decode()
+
+        def seconds(name: str) -> float:
+            return context[name].int64_list.value[0] / MICROSECONDS
+
+        def images(name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
+            return np.stack([_decode_image(image, flags) for image in encoded])
+
+        return ClipPair(
+            id=text(EXAMPLE_ID),
+            clip=images(FRAMES),
+            conjugate=images(CONJUGATE + FRAMES) if has_conjugate else None,
+            labels=tuple(value.decode() for value in context[LABEL_STRING].bytes_list.value),
+            fps=context[FRAME_RATE].float_list.value[0],
+            mask=images(MASKS, cv2.IMREAD_GRAYSCALE) > 0 if MASKS in lists else None,
+            media_id=text(MEDIA_ID),
+            start=seconds(CLIP_START),
+            end=seconds(CLIP_END),
+            conjugate_media_id=text(CONJUGATE + MEDIA_ID) if has_conjugate else None,
+            conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
+            conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
+        )
+    except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Expected a record of schema version {SCHEMA_VERSION}, received {len(serialized)} "
+            f"bytes that cannot be decoded ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _conjugate_place(pair: ClipPair) -> tuple[str, float, float]:
+    """File, start and end of the conjugate: where not given, the clip's own start and file."""
+    media_id = pair.media_id if pair.conjugate_media_id is None else pair.conjugate_media_id
+    start = pair.start if pair.conjugate_start is None else pair.conjugate_start
+    end = pair.conjugate_end
+    return media_id, start, start + len(pair.conjugate) / pair.fps if end is None else end
+
+
+def _encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> bytes:
+    if image.ndim == 3:
+        image = image[..., ::-1]  # OpenCV's order is BGR
+    if image_format == "JPEG":
+        options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        return cv2.imencode(".jpg", image, options)[1].tobytes()
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def _decode_image(encoded: bytes, flags: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    return image[..., ::-1] if image.ndim == 3 else image
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * MICROSECONDS)
+
+
+def _bytes(*values: str | bytes) -> tf.train.Feature:
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+
+def _ints(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(*values: float) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,0 +1,140 @@
+"""Writes a data set directory: every file appears under its name whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Iterable, Iterator, Mapping, Sequence, Tuple
+
+import tensorflow as tf
+
+from tfrecords import schema
+from tfrecords.dataset import (
+    INFO_FILE,
+    LABELS_FILE,
+    SKIPPED_FILE,
+    SPLIT_NAME,
+    DatasetInfo,
+    StrPath,
+    check_labels,
+    shard_name,
+)
+from tfrecords.errors import UsageError
+
+__all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
+
+
+def write_shard(path: StrPath, examples: Iterable[bytes]) -> int:
+    """Writes records in order; under a temporary name first, so that a shard is never half.
+
+    Returns the number of records.
+    """
+    count = 0
+    with _open_shard(Path(path)) as writer:
+        for example in examples:
+            writer.write(example)
+            count += 1
+    return count
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Writes a text file atomically, with the same bytes on every system."""
+    with _replacing(Path(path)) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def finish_dataset(
+    directory: StrPath, info: DatasetInfo, skipped: Sequence[Tuple[str, str]] = ()
+) -> None:
+    """Writes labels.txt, skipped.csv and, last of all, dataset.json.
+
+    Args:
+        directory: where the shards are.
+        info: what to write; its labels become labels.txt.
+        skipped: (file, reason) of every input that could not be read.
+    """
+    directory = Path(directory)
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("file", "reason"), *skipped])
+    write_text(directory / LABELS_FILE, "".join(label + "\n" for label in info.labels))
+    write_text(directory / SKIPPED_FILE, table.getvalue())
+    write_text(directory / INFO_FILE, info.to_json())
+
+
+def write_dataset(
+    directory: StrPath,
+    splits: Mapping[str, Iterable[schema.ClipPair]],
+    labels: Sequence[str],
+    multi_label: bool = False,
+    *,
+    num_shards: int = 4,
+    source: str = "python",
+) -> DatasetInfo:
+    """Writes clips as a data set, without loss (PNG), one record in memory at a time.
+
+    Args:
+        directory: created where it is not; a data set there before is replaced.
+        splits: name ([a-z0-9_]+) -> clips; iterables, read once.
+        labels: class names; the place in the list is the id.
+        multi_label: whether a clip may have several labels.
+        num_shards: files a split; record n goes to shard n modulo num_shards.
+        source: noted in dataset.json.
+
+    Raises:
+        UsageError: a label is not in `labels`, or a split's name is not allowed.
+    """
+    directory, labels = Path(directory), list(labels)
+    check_labels(labels, "labels")
+    for split in splits:
+        if not SPLIT_NAME.fullmatch(split):
+            raise UsageError(f"Expected a split named [a-z0-9_]+, received {split!r}.")
+    directory.mkdir(parents=True, exist_ok=True)
+    # Without this file the directory is unfinished: a reader never sees old and new shards mixed.
+    (directory / INFO_FILE).unlink(missing_ok=True)
+    label_ids = {label: index for index, label in enumerate(labels)}
+    counts, rates, sizes = {}, set(), set()
+    for split, pairs in splits.items():
+        clips = conjugates = 0
+        with contextlib.ExitStack() as stack:
+            paths = (directory / shard_name(split, n, num_shards) for n in range(num_shards))
+            shards = [stack.enter_context(_open_shard(path)) for path in paths]
+            for clips, pair in enumerate(pairs, start=1):
+                example = schema.encode(pair, label_ids, image_format="PNG")
+                shards[(clips - 1) % num_shards].write(example)
+                conjugates += pair.conjugate is not None
+                rates.add(float(pair.fps))
+                sizes.add(tuple(pair.clip.shape[1:3]))
+        counts[split] = {"shards": num_shards, "clips": clips, "pairs": conjugates, "skipped": 0}
+    info = DatasetInfo(
+        source=source,
+        fps=rates.pop() if len(rates) == 1 else None,
+        frame_size=list(sizes.pop()) if len(sizes) == 1 else None,
+        labels=labels,
+        multi_label=multi_label,
+        splits=counts,
+    )
+    finish_dataset(directory, info)
+    return info
+
+
+@contextlib.contextmanager
+def _open_shard(path: Path) -> Iterator[tf.io.TFRecordWriter]:
+    with _replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        yield writer
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; renames it when the block ends without an error.
+
+    The temporary name is fixed: what a killed process left is overwritten by the next one.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
