@@ -111,12 +111,8 @@ class ClipPair:
 
     def _check_frames(self, name: str, frames: np.ndarray) -> None:
         frames = np.asarray(frames)
-        if (
-            frames.dtype != np.uint8
-            or frames.ndim != 4
-            or frames.shape[-1] != 3
-            or 0 in frames.shape
-        ):
+        shape = frames.shape
+        if frames.dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
             raise self._error(
                 f"{name} as uint8 [T, H, W, 3] with T, H, W >= 1", f"{frames.dtype} {shape}"
             )

@@ -1,0 +1,110 @@
+"""Resizing, cropping and flipping: the one function that training, test and the SavedModel share.
+
+Only operations of core TensorFlow, on shapes that may be known at run time only.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Optional, Tuple
+
+import tensorflow as tf
+
+RESIZES = ("stretch", "short_side")
+
+
+class Window(NamedTuple):
+    """A crop of training: its size in pixels, and where it lies as a share of the room there is.
+
+    `y` and `x` are scalars in [0, 1): 0 is the top or left edge, and all offsets are equally wide.
+    """
+
+    height: int
+    width: int
+    y: tf.Tensor
+    x: tf.Tensor
+
+
+def crop_size(size: Tuple[int, int], fraction: float) -> Tuple[int, int]:
+    """The crop window of `fraction` of (height, width), to the nearest multiple of 8 pixels.
+
+    (72, 96) with 0.875 gives (64, 80). At 1.0 it is the size itself.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"Expected crop in (0, 1]. Received crop={fraction}.")
+    if fraction == 1:
+        return tuple(size)
+    return tuple(min(side, max(8, 8 * round(side * fraction / 8))) for side in size)
+
+
+def preprocess(
+    frames: tf.Tensor,
+    size: Tuple[int, int],
+    resize: str = "stretch",
+    crop: Optional[Window] = None,
+    flip: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """Brings frames to a size; in training also crops and flips them, all frames alike.
+
+    Args:
+        frames: uint8 [..., H, W, C], 0..255; any part of the shape but C may be dynamic.
+        size: (height, width) in pixels.
+        resize: "stretch" ignores the aspect ratio; "short_side" keeps it: scales until `size` is
+            covered, then cuts the centre. Both average over what they shrink (antialiased
+            bilinear) and leave frames that fit already as they are.
+        crop: the window to cut after resizing; None: all of it.
+        flip: bool scalar, left to right; None: never.
+
+    Returns:
+        uint8 [..., h, w, C]; h, w are those of `crop`, or of `size`.
+
+    Raises:
+        ValueError: `resize` is not known.
+    """
+    if resize not in RESIZES:
+        raise ValueError(f"Expected resize to be one of {RESIZES}. Received resize={resize!r}.")
+    frames = tf.convert_to_tensor(frames)
+    leading = tf.shape(frames)[:-3]
+    static_leading, channels = frames.shape[:-3], frames.shape[-1]
+    if frames.shape.rank != 4:
+        spatial = tf.shape(frames)[-3:-1]
+        images = tf.reshape(frames, tf.concat([[-1], spatial, [channels]], axis=0))
+        images.set_shape([None, *frames.shape[-3:]])
+    else:
+        images = frames
+    images = _fit(images, tuple(size), resize)
+    height, width = size
+    if crop is not None:
+        images = _cut(images, crop.height, crop.width, crop.y, crop.x)
+        height, width = crop.height, crop.width
+    if flip is not None:
+        images = tf.where(flip, tf.reverse(images, axis=[2]), images)
+    result = tf.reshape(images, tf.concat([leading, [height, width, channels]], axis=0))
+    return tf.ensure_shape(result, [*static_leading, height, width, channels])
+
+
+def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
+    """[N, H, W, C] -> [N, *size, C], without work where the size is right already."""
+    known = images.shape[1:3]
+    if known.is_fully_defined():
+        return images if tuple(known) == size else _resize(images, size, resize)
+    fits = tf.reduce_all(tf.equal(tf.shape(images)[1:3], size))
+    return tf.cond(fits, lambda: images, lambda: _resize(images, size, resize))
+
+
+def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
+    scaled = tf.constant(size)
+    if resize == "short_side":
+        sides = tf.cast(tf.shape(images)[1:3], tf.float32)
+        scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
+        scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)
+    images = tf.image.resize(images, scaled, method="bilinear", antialias=True)
+    images = tf.saturate_cast(tf.round(images), tf.uint8)
+    return images if resize == "stretch" else _cut(images, *size, 0.5, 0.5)
+
+
+def _cut(images: tf.Tensor, height: int, width: int, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Cuts a window out of [N, H, W, C]; y, x in [0, 1) say where, see `Window`."""
+    room = tf.shape(images)[1:3] - [height, width]
+    offset = tf.cast(tf.stack([y, x]) * tf.cast(room + 1, tf.float32), tf.int32)
+    top, left = tf.unstack(tf.minimum(offset, room))
+    return images[:, top : top + height, left : left + width]

@@ -1,0 +1,374 @@
+"""Records in, batches out: a tf.data pipeline in named phases.
+
+    list    the shards of a split; in training their order and that of the records is drawn anew
+            for each epoch
+    parse   record -> encoded frames
+    draw    one time offset, crop, flip a record, for clip and conjugate alike
+    sample  which frames: before decoding, so that no frame is decoded in vain
+    decode  JPEG or PNG -> uint8
+    preprocess  resize, crop, flip (`tfrecords.preprocess`)
+    batch   uint8 to the end: what is copied last is copied small
+
+Everything random is a stateless function of (seed, epoch, shard, place in the shard): a run that
+resumes at epoch N reads what the undisturbed run would have read, without decoding what it skips.
+
+A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+
+import tensorflow as tf
+
+from tfrecords import schema
+from tfrecords.dataset import INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
+from tfrecords.errors import UserError
+from tfrecords.preprocess import Window, crop_size, preprocess
+
+Tensors = Dict[str, tf.Tensor]
+
+
+class Draws(NamedTuple):
+    """What chance decides about one record of one epoch; scalars."""
+
+    time: tf.Tensor  # [0, 1): where in the free room the clip begins
+    y: tf.Tensor  # [0, 1): where the crop lies
+    x: tf.Tensor
+    flip: tf.Tensor  # bool
+    freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
+
+
+def read_dataset(
+    directory: StrPath,
+    split: str,
+    frames: int = 16,
+    size: Tuple[int, int] = (64, 64),
+    batch_size: int = 8,
+    training: bool = True,
+    seed: int = 0,
+    *,
+    fps: Optional[float] = None,
+    resize: str = "stretch",
+    crop: float = 1.0,
+    flip: bool = True,
+    frozen_conjugates: float = 0.0,
+    masks: bool = False,
+    negative_weight: float = 0.01,
+    first_epoch: int = 0,
+    epochs: Optional[int] = None,
+    shuffle_buffer: int = 1024,
+    cache: bool = False,
+) -> tf.data.Dataset:
+    """Reads a split as batches of (inputs, targets, sample_weights).
+
+    Args:
+        directory: of the data set.
+        split: such as "train".
+        frames: T, sampled from each clip; a shorter clip repeats its last frame.
+        size: (height, width) in pixels after resizing.
+        batch_size: pairs a batch. Training drops the clips left over in each epoch (a split smaller
+            than a batch is one batch); test keeps them.
+        training: shuffled, with a random start, crop and flip, the same for both clips of a pair;
+            else in order, the centre of the clip, the whole frame.
+        seed: of all that is random.
+        fps: frames a second to sample at; None: every frame of the file.
+        resize: see `preprocess`.
+        crop: in training, the share of height and width that is cut out (see `crop_size`).
+        flip: in training, half the pairs are mirrored.
+        frozen_conjugates: in training, the share of conjugates replaced by the clip's first frame
+            repeated: the scene and the person stay, the motion goes.
+        masks: adds "mask" and "has_mask" to the inputs.
+        negative_weight: sample weight of a clip without a label (single-label data).
+        first_epoch: number of the first epoch.
+        epochs: None: the data set is one epoch long, and in training a new one at each iteration.
+            N: it is the epochs first_epoch ... first_epoch + N - 1 in a row, always the same: this
+            is the form that a resumed run continues exactly.
+        shuffle_buffer: records, still encoded, among which training draws the next.
+        cache: keeps the decoded frames of the whole split in memory (for small data sets).
+
+    Returns:
+        A finite data set. inputs: clip, conjugate uint8 [B, T, h, w, 3]; has_conjugate bool [B] (a
+        missing conjugate is a copy of the clip); id string [B]; with `masks`: mask uint8
+        [B, T, h, w] of 0 and 1, has_mask bool [B]. targets: int32 [B], K = the number of classes
+        for a clip without a label; multi-label data: float32 [B, K] of 0 and 1. sample_weights:
+        float32 [B].
+
+    Raises:
+        UserError: no such data set or split; while iterating, inside `translate_errors`: a record
+            is corrupt.
+        ValueError: a number is out of its range.
+    """
+    if min(frames, batch_size, epochs or 1) < 1 or not 0 <= frozen_conjugates <= 1:
+        raise ValueError(
+            "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates in 0..1. "
+            f"Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}."
+        )
+    info = load_info(directory)
+    paths = shard_paths(directory, info, split)
+    clips = info.splits[split]["clips"]
+    steps = count_steps(info, split, batch_size, training)
+    batch_size = min(batch_size, clips)
+    window = crop_size(size, crop if training else 1.0)
+
+    def load(item: Tensors) -> Tensors:
+        return {**item, "record": decode(parse(item["record"], masks))}
+
+    def to_row(item: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """The phases that are left, from one record to one row of a batch."""
+        draws = None
+        if training:
+            draws = draw(item["key"], item["place"], flip, frozen_conjugates)
+        if cache:
+            record = sample(item["record"], frames, fps, draws)
+        else:
+            record = decode(sample(parse(item["record"], masks), frames, fps, draws))
+        record = complete(record, frames, draws)
+        inputs = transform(record, size, resize, window, draws)
+        return inputs, *targets(record["labels"], info, negative_weight)
+
+    if cache:
+        cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
+
+    def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        """The records of one epoch in its order, cut to whole batches, each with its key."""
+        key = tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
+        if cache:  # + 1: the shuffle reads to the end, which is what completes the cache
+            records = _shuffle(cached, clips + 1, key)
+        else:
+            records = _shuffle(list_records(paths, key), shuffle_buffer, key)
+        return records.take(steps * batch_size).map(lambda item: {**item, "key": key})
+
+    if training:
+        dataset = _epoch_numbers(first_epoch, epochs, seed).flat_map(list_epoch)
+    else:
+        dataset = cached if cache else list_records(paths)
+    dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    if not training:
+        dataset = dataset.repeat(epochs or 1)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * (epochs or 1)))
+    options = tf.data.Options()
+    # Sharded by file, several workers would not read what one worker reads.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) -> int:
+    """Batches in one epoch of `read_dataset`; UserError where the split has no clips."""
+    clips = info.require_split(split)["clips"]
+    return max(1, clips // batch_size) if training else -(-clips // batch_size)
+
+
+# ---- the phases, each on one record -------------------------------------------------------------
+
+
+def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
+    """Serialised records with their place [shard, position]: in order, or drawn by the epoch's key.
+
+    In training several shards are read in turn: neighbours in a file are spread over the epoch.
+    """
+    shards = tf.data.Dataset.from_tensor_slices(paths).enumerate()
+
+    def read(shard: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
+        return (
+            tf.data.TFRecordDataset(path)
+            .enumerate()
+            .map(lambda n, record: {"place": tf.stack([shard, n]), "record": record})
+        )
+
+    if key is None:
+        return shards.flat_map(read)
+    return _shuffle(shards, len(paths), key).interleave(read, cycle_length=min(8, len(paths)))
+
+
+def parse(serialized: tf.Tensor, masks: bool) -> Tensors:
+    """See `schema.parse`; a conjugate or mask that is not there is an empty list of frames."""
+    record = schema.parse(serialized, masks)
+    record["has_conjugate"] = tf.size(record["conjugate"]) > 0
+    if masks:
+        record["has_mask"] = tf.size(record["mask"]) > 0
+    return record
+
+
+def draw(key: tf.Tensor, place: tf.Tensor, flip: bool, frozen_conjugates: float) -> Draws:
+    """Chance, as a function of the epoch's key and the record's place [shard, position]."""
+    time, y, x, mirror, freeze = tf.unstack(tf.random.stateless_uniform([5], key + place))
+    return Draws(time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates)
+
+
+def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[Draws]) -> Tensors:
+    """Keeps `frames` frames of clip, mask and conjugate, be they encoded or decoded.
+
+    Clip and conjugate share the draw: where they are equally long they start at the same frame.
+    A conjugate that will be replaced by a frozen frame is dropped.
+    """
+    step = tf.constant(1.0) if fps is None else record["fps"] / fps
+
+    def pick(name: str, keep: tf.Tensor) -> tf.Tensor:
+        length = tf.shape(record[name])[0]
+        indices = frame_indices(length, frames, step, draws)
+        return tf.gather(record[name], indices[: tf.where(keep, frames, 0)])
+
+    sampled = {**record, "clip": pick("clip", tf.constant(True))}
+    wanted = record["has_conjugate"]
+    if draws is not None:
+        wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
+    sampled["conjugate"] = pick("conjugate", wanted)
+    if "mask" in record:
+        sampled["mask"] = pick("mask", record["has_mask"])
+    return sampled
+
+
+def frame_indices(
+    length: tf.Tensor, frames: int, step: tf.Tensor, draws: Optional[Draws]
+) -> tf.Tensor:
+    """int32 [frames]: which frames of a clip of `length`, `step` frames apart.
+
+    The start is drawn from the room there is, or is its middle; past the end the last repeats.
+    """
+    room = tf.floor(tf.maximum(tf.cast(length - 1, tf.float32) - (frames - 1) * step, 0.0))
+    start = tf.floor(room / 2 if draws is None else draws.time * (room + 1))
+    # The addend keeps a product such as 3 * (30 / 10) from falling just below an integer.
+    indices = tf.floor(start + tf.range(frames, dtype=tf.float32) * step + 1e-3)
+    return tf.minimum(tf.cast(indices, tf.int32), length - 1)
+
+
+def decode(record: Tensors) -> Tensors:
+    """JPEG or PNG frames -> uint8 [T, H, W, C]; an empty list stays one."""
+
+    def images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+        return tf.map_fn(
+            lambda image: tf.io.decode_image(image, channels, expand_animations=False),
+            encoded,
+            fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8),
+        )
+
+    # Clip and conjugate in one loop: the list is never empty, and a branch would cost a copy.
+    encoded = [record["clip"], record["conjugate"]]
+    clip, conjugate = tf.split(images(tf.concat(encoded, axis=0), 3), [tf.size(e) for e in encoded])
+    decoded = {**record, "clip": clip, "conjugate": conjugate}
+    if "mask" in record:
+        decoded["mask"] = tf.cond(
+            record["has_mask"],
+            lambda: images(record["mask"], 1),
+            lambda: tf.zeros_like(clip[:0, ..., :1]),
+        )
+    return decoded
+
+
+def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
+    """Fills what is missing: the conjugate by the clip or its frozen first frame, the mask by 0."""
+    clip, conjugate = record["clip"], record["conjugate"]
+    freeze = tf.constant(False) if draws is None else draws.freeze
+    times = tf.range(frames)
+    stand_in = tf.where(freeze, tf.zeros_like(times), times)
+    indices = tf.where(tf.shape(conjugate)[0] > 0, times + frames, stand_in)
+    completed = {
+        **record,
+        "clip": tf.ensure_shape(clip, [frames, None, None, 3]),
+        "conjugate": tf.gather(tf.concat([clip, conjugate], axis=0), indices),
+        "has_conjugate": tf.logical_or(record["has_conjugate"], freeze),
+    }
+    if "mask" in record:
+        mask = tf.cond(
+            record["has_mask"], lambda: record["mask"], lambda: tf.zeros_like(clip[..., :1])
+        )
+        completed["mask"] = tf.ensure_shape(mask, [frames, None, None, 1])
+    return completed
+
+
+def transform(
+    record: Tensors,
+    size: Tuple[int, int],
+    resize: str,
+    window: Tuple[int, int],
+    draws: Optional[Draws],
+) -> Tensors:
+    """`preprocess` with the same window and flip for clip, conjugate and mask -> the inputs."""
+    crop = flip = None
+    if draws is not None:
+        crop, flip = Window(*window, draws.y, draws.x), draws.flip
+    pair = tf.stack([record["clip"], record["conjugate"]])
+    clip, conjugate = tf.unstack(preprocess(pair, size, resize, crop, flip))
+    inputs = {
+        "clip": clip,
+        "conjugate": conjugate,
+        "has_conjugate": record["has_conjugate"],
+        "id": record["id"],
+    }
+    if "mask" in record:
+        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
+        mask = preprocess(record["mask"] * 255, size, resize, crop, flip)[..., 0]
+        inputs.update(mask=tf.cast(mask > 127, tf.uint8), has_mask=record["has_mask"])
+    return inputs
+
+
+def targets(
+    labels: tf.Tensor, info: DatasetInfo, negative_weight: float
+) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Label ids int64 [n] -> (target, sample weight), see `read_dataset`."""
+    classes = len(info.labels)
+    if info.multi_label:
+        return tf.minimum(tf.reduce_sum(tf.one_hot(labels, classes), axis=0), 1.0), tf.constant(1.0)
+    target = tf.cast(tf.concat([labels, [classes]], axis=0)[0], tf.int32)
+    return target, tf.where(target < classes, 1.0, negative_weight)
+
+
+# ---- order and errors ---------------------------------------------------------------------------
+
+
+def _epoch_numbers(first_epoch: int, epochs: Optional[int], seed: int) -> tf.data.Dataset:
+    if epochs is not None:
+        return tf.data.Dataset.range(first_epoch, first_epoch + epochs)
+    # A counter that goes on from one iteration of the data set to the next.
+    return tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
+
+
+def _shuffle(dataset: tf.data.Dataset, buffer: int, key: tf.Tensor) -> tf.data.Dataset:
+    # The shuffle mixes its seed with the graph's. Called while an epoch's function is traced, this
+    # sets the seed of that function's graph only: the order hangs on the key and on nothing else.
+    tf.random.set_seed(1)
+    return dataset.shuffle(buffer, seed=key[0], reshuffle_each_iteration=False)
+
+
+@contextlib.contextmanager
+def translate_errors(directory: StrPath) -> Iterator[None]:
+    """Wraps whatever iterates over `read_dataset`: a corrupt record becomes a UserError.
+
+    TensorFlow's own error does not name the file, so the shards are read once more to find it. An
+    error that the records are not to blame for passes unchanged.
+    """
+    try:
+        yield
+    except (
+        tf.errors.DataLossError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.FailedPreconditionError,
+        tf.errors.NotFoundError,
+    ) as error:
+        _check_records(directory)
+        raise error
+
+
+def _check_records(directory: StrPath) -> None:
+    """Reads and decodes every record; UserError naming the first that cannot be."""
+    info = load_info(directory)
+    for split, counts in info.splits.items():
+        found = 0
+        for path in shard_paths(directory, info, split) if counts["clips"] else ():
+            position = 0
+            try:
+                for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
+                    schema.decode(serialized)
+                    position += 1
+            except (tf.errors.OpError, UserError) as error:
+                reason = str(error) if isinstance(error, UserError) else "the file is damaged"
+                raise UserError(f"Record {position} of {path} is corrupt: {reason}.") from error
+            found += position
+        if found != counts["clips"]:
+            raise UserError(
+                f"Expected {counts['clips']} records in split {split!r} as {INFO_FILE} in "
+                f"{Path(directory)} says, received {found}; build the data set again."
+            )
