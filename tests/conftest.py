@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,8 +14,86 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real videos (AACF_TEST_DATA, default ../shared/data); skips where it is absent."""
+    """Folder of real videos (AACF_TEST_DATA, default ../shared/data); skips where it is absent."""
     path = Path(os.environ.get("AACF_TEST_DATA", PROJECT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"real videos not found at {path}; set AACF_TEST_DATA to their folder")
     return path
+
+
+@pytest.fixture
+def rng():
+    """Random numbers, the same in every run."""
+    import numpy as np
+
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def check_layer(tmp_path):
+    """Checks what every layer must satisfy; a layer's own test adds only correctness.
+
+    `check_layer(layer_class, arguments, inputs, mixed_dtype)`: `inputs` is an array or a tuple of
+    arrays `[B, ..., C]`; all dimensions between batch and channels are left free in the symbolic
+    call. `mixed_dtype` is the type of every output under the policy mixed_bfloat16.
+    """
+    import numpy as np
+    import tensorflow as tf
+    from tensorflow import keras
+
+    def outputs_of(call, values):
+        return [np.asarray(x) for x in tf.nest.flatten(call(values))]
+
+    def symbolic_model(layer, values):
+        places = tf.nest.map_structure(
+            lambda x: keras.Input([None] * (x.ndim - 2) + [x.shape[-1]], dtype=x.dtype), values
+        )
+        # A list of outputs, so that one loss serves all, whatever the layer returns.
+        return keras.Model(tf.nest.flatten(places), tf.nest.flatten(layer(places)))
+
+    def train_one_step(layer, values):
+        before = [np.array(w) for w in layer.trainable_weights]
+        model = symbolic_model(layer, values)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        targets = [np.ones(y.shape, "float32") for y in outputs_of(model, values)]
+        history = model.fit(tf.nest.flatten(values), targets, batch_size=len(targets[0]), verbose=0)
+        assert np.isfinite(history.history["loss"]).all()
+        after = [np.array(w) for w in layer.trainable_weights]
+        assert all(np.isfinite(w).all() for w in after)
+        if before:
+            assert any((a != b).any() for a, b in zip(after, before)), "no weight has changed"
+        return model
+
+    def check(layer_class, arguments, inputs, mixed_dtype):
+        layer = layer_class(**arguments)
+        config = json.loads(json.dumps(layer.get_config()))
+        clone = layer_class.from_config(config)
+        assert json.loads(json.dumps(clone.get_config())) == config
+        assert config.items() >= json.loads(json.dumps(arguments)).items()
+
+        eager = outputs_of(layer, inputs)
+        model = symbolic_model(layer, inputs)
+        for value, symbol in zip(eager, model.outputs):
+            assert symbol.shape.is_compatible_with(value.shape)
+            assert symbol.shape[-1] == value.shape[-1] or symbol.shape[-1] is None
+        flat = tf.nest.flatten(inputs)
+        for value, symbolic in zip(eager, outputs_of(model, flat)):
+            np.testing.assert_allclose(symbolic, value, rtol=1e-5, atol=1e-6)
+
+        model = train_one_step(layer, inputs)
+        model.save(tmp_path / "layer.keras")
+        loaded = keras.models.load_model(tmp_path / "layer.keras")
+        for value, again in zip(outputs_of(model, flat), outputs_of(loaded, flat)):
+            np.testing.assert_allclose(again, value, rtol=1e-6, atol=1e-7)
+
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+        try:
+            mixed = layer_class(**arguments)
+            types = {y.dtype for y in tf.nest.flatten(mixed(inputs))}
+            assert types == {tf.as_dtype(mixed_dtype)}
+            assert {w.dtype for w in mixed.weights} <= {tf.float32}
+            train_one_step(mixed, inputs)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+
+    return check
