@@ -1,0 +1,135 @@
+"""Small 3-D CNNs that can see motion, for the demo and for training from scratch on little data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class PixelsToPatches(keras.layers.Layer):
+    """The stem: pixels 0..255 to patches of `patch x patch` pixels, scaled to about [-1, 1].
+
+    1. Scale by the ImageNet mean and deviation, taken over the colours (115.4, 58.1).
+    2. With `differences`, append the difference to the frame before (0 for the first), times 2:
+       motion for the asking, where there is too little data to learn it.
+    3. Space to depth, which costs nothing and keeps every pixel.
+
+    Height and width are padded with edge pixels to a multiple of `patch` where they are none.
+
+    Call arguments:
+        pixels: `[B, T, H, W, C]`, uint8 or floating, 0..255.
+
+    Output shape:
+        `[B, T, ceil(H / patch), ceil(W / patch), patch * patch * C]`, twice as deep with
+        `differences`, in the layer's compute type.
+    """
+
+    def __init__(self, patch: int = 4, differences: bool = False, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        self.patch = patch
+        self.differences = differences
+
+    def call(self, pixels: tf.Tensor) -> tf.Tensor:
+        frames = (tf.cast(pixels, tf.float32) - 115.4) / 58.1
+        if self.differences:
+            change = frames[:, 1:] - frames[:, :-1]
+            change = tf.concat([tf.zeros_like(frames[:, :1]), change], axis=1)
+            frames = tf.concat([frames, 2.0 * change], axis=-1)
+        frames = tf.cast(frames, self.compute_dtype)
+        channels, size, p = frames.shape[-1], tf.shape(frames), self.patch
+        missing_h, missing_w = -size[2] % p, -size[3] % p
+        frames = tf.pad(
+            frames, [[0, 0], [0, 0], [0, missing_h], [0, missing_w], [0, 0]], mode="SYMMETRIC"
+        )
+        rows, columns = (size[2] + missing_h) // p, (size[3] + missing_w) // p
+        frames = tf.reshape(frames, [size[0], size[1], rows, p, columns, p, channels])
+        frames = tf.transpose(frames, [0, 1, 2, 4, 3, 5, 6])
+        return tf.reshape(frames, [size[0], size[1], rows, columns, p * p * channels])
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        batch, time, height, width, channels = tuple(input_shape)
+        sides = [None if side is None else -(-side // self.patch) for side in (height, width)]
+        depth = self.patch**2 * channels * (2 if self.differences else 1)
+        return tf.TensorShape([batch, time, *sides, depth])
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"patch": self.patch, "differences": self.differences}
+        return {**super().get_config(), **config}
+
+
+def small(width: int = 64, residual: bool = False, channels: int = 3) -> keras.Model:
+    """A small motion-capable 3-D CNN (our choice; the paper has none).
+
+    ```
+    plain (the demo: 48x48 -> 8x8 cells of 6 pixels and 2 frames; 45,000 weights at width 64)
+        patches 3x3, 3x1x1 w/4, 1x3x3 /2 w/2, 3x1x1 /2 in time 3w/4, 1x3x3 w, 3x1x1 w
+    residual (J-HMDB: 72x96 -> 9x12 cells of 8 pixels and 2 frames; 1.2 million at width 192)
+        patches 4x4 of RGB and frame differences, 1x3x3 w/4, 3x1x1 w/3,
+        R(2+1)D blocks 2w/3 (/2 in space and time), 2w/3, w, w
+    ```
+    Every convolution is followed by batch norm and ReLU.
+
+    Args:
+        width: depth D of the feature map; a multiple of 12.
+        residual: the larger one of the two.
+        channels: of the input, 3 for RGB.
+
+    Returns:
+        A model from pixels 0..255 `[B, T, H, W, channels]` to `[B, ~T/2, h, w, width]`.
+    """
+    pixels = keras.Input((None, None, None, channels), name="pixels")
+    if residual:
+        x = PixelsToPatches(4, differences=True, name="patches")(pixels)
+        x = _unit(x, width // 4, (1, 3, 3), name="stem_space")
+        x = _unit(x, width // 3, (3, 1, 1), name="stem_time")
+        for index, (depth, stride) in enumerate(
+            [(2 * width // 3, 2), (2 * width // 3, 1), (width, 1), (width, 1)]
+        ):
+            x = _residual_block(x, depth, stride, name=f"block{index + 1}")
+    else:
+        x = PixelsToPatches(3, name="patches")(pixels)
+        x = _unit(x, width // 4, (3, 1, 1), name="time1")
+        x = _unit(x, width // 2, (1, 3, 3), (1, 2, 2), name="space1")
+        x = _unit(x, 3 * width // 4, (3, 1, 1), (2, 1, 1), name="time2")
+        x = _unit(x, width, (1, 3, 3), name="space2")
+        x = _unit(x, width, (3, 1, 1), name="time3")
+    return keras.Model(pixels, x, name="small")
+
+
+def _unit(
+    x: tf.Tensor,
+    filters: int,
+    kernel: tuple[int, int, int],
+    strides: tuple[int, int, int] = (1, 1, 1),
+    relu: bool = True,
+    *,
+    name: str,
+) -> tf.Tensor:
+    convolution = keras.layers.Conv3D(
+        filters,
+        kernel,
+        strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(
+        convolution(x)
+    )
+    return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def _residual_block(x: tf.Tensor, filters: int, stride: int, *, name: str) -> tf.Tensor:
+    """R(2+1)D: a convolution in space, one in time, and the shortcut."""
+    shortcut = x
+    if stride > 1 or x.shape[-1] != filters:
+        strides = (stride, stride, stride)
+        shortcut = _unit(x, filters, (1, 1, 1), strides, relu=False, name=f"{name}_shortcut")
+    x = _unit(x, filters, (1, 3, 3), (1, stride, stride), name=f"{name}_space")
+    x = _unit(x, filters, (3, 1, 1), (stride, 1, 1), relu=False, name=f"{name}_time")
+    x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return keras.layers.ReLU(name=f"{name}_relu")(x)

@@ -1,0 +1,118 @@
+"""The loss terms of every head, each a value per clip, in float32.
+
+Primed names of the method (the conjugate's) are `conjugate` here; za and zc are the class logits
+`action_scores` and `context_scores`, la the attention logits `action_logits`. The forms are our
+reconstruction: the paper's supplement names the idea, not the equations.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping
+
+import tensorflow as tf
+
+Outputs = Mapping[str, tf.Tensor]
+
+
+def classification(
+    scores: tf.Tensor, targets: tf.Tensor, multi_label: bool, label_smoothing: float = 0.0
+) -> tf.Tensor:
+    """Cross entropy of logits `[B, K]`, a value per clip `[B]`.
+
+    Args:
+        scores: logits, cast to float32.
+        targets: int `[B]` class ids, or with `multi_label` float `[B, K]` of 0 and 1: sigmoid
+            cross entropy, summed over the classes.
+        label_smoothing: share of the target spread over all classes (single label only).
+    """
+    scores = tf.cast(scores, tf.float32)
+    if multi_label:
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, tf.float32), scores)
+        return tf.reduce_sum(losses, axis=-1)
+    classes = scores.shape[-1]
+    wanted = tf.one_hot(targets, classes) * (1 - label_smoothing) + label_smoothing / classes
+    return tf.nn.softmax_cross_entropy_with_logits(wanted, scores)
+
+
+def factorization_terms(
+    clip: Outputs,
+    conjugate: Outputs | None,
+    targets: tf.Tensor,
+    *,
+    has_conjugate: tf.Tensor | None,
+    has_action: tf.Tensor,
+    multi_label: bool = False,
+    context_learns: bool = True,
+    time_spread_floor: float = 0.8,
+    label_smoothing: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """The seven terms of the factorization's loss.
+
+    Args:
+        clip: outputs of the AACF head for the clips: `action_scores`, `context_scores` `[B, K]`,
+            `action`, `context` `[B, D]`, `action_logits`, `action_attention` `[B, T, H, W]`.
+        conjugate: the same for the conjugates, or None where the batch brings none.
+        targets: as for `classification`.
+        has_conjugate: bool `[B]`; a clip without one drops every term that holds a prime.
+        has_action: bool `[B]`; a clip with no action asks for absence and drops the pair terms.
+        context_learns: False where the data set has no pair at all: then zc, which gets no
+            gradient, stays out of `combined`.
+        time_spread_floor: of the entropy over time, as a share of log T.
+
+    Returns:
+        name -> float32 `[B]`: combined, difference, context, agreement, disagreement, presence,
+        time_spread.
+    """
+    smoothing = label_smoothing
+    za, zc = clip["action_scores"], clip["context_scores"]
+    explained = tf.stop_gradient(zc) if context_learns else tf.zeros_like(zc)
+    presence = presence_score(clip["action_logits"])
+    terms = {
+        # The action expert learns what the context cannot explain.
+        "combined": classification(za + explained, targets, multi_label, smoothing),
+        "presence": tf.where(has_action, tf.nn.softplus(-presence), tf.nn.softplus(presence)),
+        "time_spread": time_spread(clip["action_attention"], time_spread_floor),
+    }
+    if conjugate is None:
+        nothing = tf.zeros_like(presence)
+        names = ("difference", "context", "agreement", "disagreement")
+        return {**terms, **dict.fromkeys(names, nothing)}
+    paired = tf.cast(has_conjugate & has_action, tf.float32)
+    za_conjugate, zc_conjugate = conjugate["action_scores"], conjugate["context_scores"]
+    pair_terms = {
+        # What is common to clip and conjugate cancels; the gradient flows through both.
+        "difference": classification(za - za_conjugate, targets, multi_label, smoothing),
+        # The context expert's only class gradient: the conjugate with the clip's label.
+        "context": classification(zc_conjugate, targets, multi_label, smoothing),
+        "agreement": 1 - cosine(clip["context"], conjugate["context"]),
+        "disagreement": tf.nn.relu(cosine(clip["action"], conjugate["action"])),
+    }
+    absence = tf.nn.softplus(presence_score(conjugate["action_logits"]))
+    terms["presence"] += paired * absence
+    return {**terms, **{name: paired * term for name, term in pair_terms.items()}}
+
+
+def presence_score(action_logits: tf.Tensor) -> tf.Tensor:
+    """`logsumexp(la) - log N` over the N positions of `[B, T, H, W]`: action present or absent."""
+    positions = tf.cast(tf.reduce_prod(tf.shape(action_logits)[1:]), tf.float32)
+    return tf.reduce_logsumexp(action_logits, axis=[1, 2, 3]) - tf.math.log(positions)
+
+
+def time_spread(attention: tf.Tensor, floor: float) -> tf.Tensor:
+    """`max(0, floor - H(p) / log T)`, p the attention `[B, T, H, W]` summed over space; 0 for T = 1.
+
+    Keeps the map from sitting on one time step.
+    """
+    share = tf.reduce_sum(attention, axis=[2, 3])
+    entropy = -tf.reduce_sum(tf.math.xlogy(share, share), axis=1)
+    steps = tf.cast(tf.shape(attention)[1], tf.float32)
+    # For T = 1 the quotient is 0 / 0; a floor of 0 leaves the term 0 there.
+    spread = tf.math.divide_no_nan(entropy, tf.math.log(steps))
+    return tf.nn.relu(tf.where(steps > 1, floor, 0.0) - spread)
+
+
+def cosine(a: tf.Tensor, b: tf.Tensor, epsilon: float = 1e-8) -> tf.Tensor:
+    """Cosine of the rows of `[B, D]`; a zero row gives 0, and no NaN in its gradient."""
+    a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
+    squares = tf.reduce_sum(a * a, -1) * tf.reduce_sum(b * b, -1)
+    return tf.reduce_sum(a * b, -1) * tf.math.rsqrt(tf.maximum(squares, epsilon**2))

@@ -1,0 +1,284 @@
+"""Backbone -> head -> losses, for AACF and for the baseline beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf import losses
+from aacf_tf.backbones import build_backbone
+from aacf_tf.optimizers import coupled_decay, is_kernel
+from aacf_tf.recipes import Recipe, Stage
+from keras_layers import ActionContextFactorization
+
+HEADS = ("aacf", "average")
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class FactorizationHead(keras.layers.Layer):
+    """AACF: two factors, a linear classifier on each; logits in float32.
+
+    Args:
+        classes: K.
+        hidden: width of the attention's hidden layer.
+        dropout: on both factors, in training.
+
+    Call arguments:
+        features: `[B, T, H, W, D]`.
+
+    Output shape:
+        the dict of `ActionContextFactorization`, and `action_scores`, `context_scores`,
+        `combined_scores` (their sum) `[B, K]`.
+    """
+
+    def __init__(self, classes: int, hidden: int = 256, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self.classes, self.hidden, self.rate = classes, hidden, dropout
+        self.factorization = ActionContextFactorization(hidden, name="factorization")
+        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.action_classifier = _classifier(classes, "action_classifier")
+        self.context_classifier = _classifier(classes, "context_classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        outputs = self.factorization(features)
+        action = self.action_classifier(self.dropout(outputs["action"], training=training))
+        context = self.context_classifier(self.dropout(outputs["context"], training=training))
+        scores = {
+            "action_scores": action,
+            "context_scores": context,
+            "combined_scores": action + context,
+        }
+        return {**outputs, **scores}
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"classes": self.classes, "hidden": self.hidden, "dropout": self.rate}
+        return {**super().get_config(), **config}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AverageHead(keras.layers.Layer):
+    """Global average pooling and a linear classifier: the baseline.
+
+    Call arguments:
+        features: `[B, T, H, W, D]`.
+
+    Output shape:
+        `combined_scores` `[B, K]`, and `class_activation` `[B, T, H, W]`: the evidence of each
+        position for the predicted class (its class activation map), by which a head without
+        attention is judged. All float32.
+    """
+
+    def __init__(self, classes: int, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(dtype="float32", autocast=False, **kwargs)
+        self.classes, self.rate = classes, dropout
+        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.classifier = _classifier(classes, "classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = tf.cast(features, tf.float32)
+        pooled = self.dropout(tf.reduce_mean(features, axis=[1, 2, 3]), training=training)
+        scores = self.classifier(pooled)
+        weights = tf.gather(self.classifier.kernel, tf.argmax(scores, -1), axis=1)  # (D, B)
+        activation = tf.einsum("bthwd,db->bthw", features, weights)
+        return {"combined_scores": scores, "class_activation": activation}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "classes": self.classes, "dropout": self.rate}
+
+
+def _classifier(classes: int, name: str) -> keras.layers.Dense:
+    return keras.layers.Dense(classes, dtype="float32", name=name)
+
+
+class ActionModel(keras.Model):
+    """A backbone and a head that `fit` trains on clip/conjugate pairs.
+
+    Call arguments:
+        inputs: a dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
+            same shape and `has_conjugate` bool `[B]`; or the clips alone.
+
+    Returns:
+        the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
+
+    The loss is `sum_terms weight * sum_i w_i term_i / sum_i w_i`, the sums over the GLOBAL batch of
+    all replicas, w the sample weights, plus the coupled weight decay
+    `decay / 2 * |kernels|^2` (kernels only, no biases, no batch norm).
+
+    Args:
+        backbone: pixels to features.
+        head: `FactorizationHead` or `AverageHead`.
+        loss_weights: name of a term -> weight; 0 leaves the term out. `AverageHead` has the one
+            term `classification`, weight 1.
+        pairs_first_steps: so many steps from the start of a stage, only `difference` and
+            `presence` act. From scratch one phase does not start.
+        weight_decay: coupled L2.
+        actions: number of real classes; an id beyond them is a clip with no action.
+        multi_label, context_learns, time_spread_floor, label_smoothing: see `losses`.
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        head: keras.layers.Layer,
+        *,
+        loss_weights: Mapping[str, float] | None = None,
+        pairs_first_steps: int = 0,
+        weight_decay: float = 0.0,
+        actions: int | None = None,
+        multi_label: bool = False,
+        context_learns: bool = True,
+        time_spread_floor: float = 0.8,
+        label_smoothing: float = 0.0,
+    ):
+        super().__init__(name="action_model")
+        self.backbone, self.head = backbone, head
+        self.factorizes = isinstance(head, FactorizationHead)
+        self.actions = actions or head.classes
+        self.loss_weights = dict(loss_weights or {}) if self.factorizes else {"classification": 1.0}
+        self.pairs_first_steps = pairs_first_steps
+        self.weight_decay = weight_decay
+        self.multi_label = multi_label
+        self.context_learns = context_learns
+        self.time_spread_floor = time_spread_floor
+        self.label_smoothing = label_smoothing
+        names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
+        names += ["action_accuracy"] if self.factorizes and not multi_label else []
+        names += [] if multi_label else ["accuracy"]
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return list(self.trackers.values())
+
+    def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
+        clips = inputs["clip"] if isinstance(inputs, Mapping) else inputs
+        pairs = self.factorizes and isinstance(inputs, Mapping) and "conjugate" in inputs
+        if not pairs:
+            return self.head(self.backbone(clips, training=training), training=training)
+        # ONE batch, so that batch norm sees clips and conjugates together.
+        both = tf.concat([clips, inputs["conjugate"]], axis=0)
+        outputs = self.head(self.backbone(both, training=training), training=training)
+        halves = {name: tf.split(value, 2, axis=0) for name, value in outputs.items()}
+        clip = {name: half[0] for name, half in halves.items()}
+        return {**clip, "conjugate": {name: half[1] for name, half in halves.items()}}
+
+    def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Name -> float32 `[B]`: the unweighted terms of the head's loss."""
+        if not self.factorizes:
+            scores = outputs["combined_scores"]
+            term = losses.classification(scores, y, self.multi_label, self.label_smoothing)
+            return {"classification": term}
+        if self.multi_label:
+            has_action = tf.reduce_any(y > 0, axis=-1)
+        else:
+            has_action = y < self.actions
+        return losses.factorization_terms(
+            outputs,
+            outputs.get("conjugate"),
+            y,
+            has_conjugate=x.get("has_conjugate"),
+            has_action=has_action,
+            multi_label=self.multi_label,
+            context_learns=self.context_learns,
+            time_spread_floor=self.time_spread_floor,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> tf.Tensor:
+        terms = self.loss_terms(x, y, y_pred)
+        clips = tf.shape(y)[0]
+        weights = tf.ones([clips]) if sample_weight is None else tf.cast(sample_weight, tf.float32)
+        context = tf.distribute.get_replica_context()
+        # Keras sums the replicas' gradients, so each divides by the weight of the global batch.
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
+        replicas = tf.cast(context.num_replicas_in_sync, tf.float32)
+        loss = tf.zeros([])
+        for name, weight in self._current_weights().items():
+            value = tf.reduce_sum(weights * terms[name]) / total
+            loss += weight * value
+            self.trackers[name].update_state(value * replicas)
+        self.trackers["loss"].update_state(loss * replicas)
+        return loss + self._decay() / replicas
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+        for name, scores in (("action_accuracy", "action_scores"), ("accuracy", "combined_scores")):
+            if name in self.trackers:
+                right = tf.argmax(y_pred[scores], -1, output_type=y.dtype) == y
+                self.trackers[name].update_state(tf.cast(right, tf.float32))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def _current_weights(self) -> dict[str, Any]:
+        weights = {name: weight for name, weight in self.loss_weights.items() if weight}
+        if not self.pairs_first_steps:
+            return weights
+        late = tf.cast(self.optimizer.iterations >= self.pairs_first_steps, tf.float32)
+        first = ("difference", "presence")
+        return {
+            name: weight if name in first else weight * late for name, weight in weights.items()
+        }
+
+    def _decay(self) -> tf.Tensor:
+        kernels = [v for v in self.trainable_variables if is_kernel(v)]
+        if not self.weight_decay or not kernels:
+            return tf.zeros([])
+        squares = tf.add_n([tf.nn.l2_loss(tf.cast(kernel, tf.float32)) for kernel in kernels])
+        return self.weight_decay * squares
+
+
+def build_model(
+    recipe: Recipe,
+    classes: int,
+    *,
+    stage: Stage | None = None,
+    backbone: keras.Model | None = None,
+    steps: int = 0,
+    negatives: bool = False,
+    multi_label: bool = False,
+    context_learns: bool = True,
+) -> ActionModel:
+    """The model of a recipe, with all its variables.
+
+    Args:
+        recipe: see `aacf_tf.recipes`.
+        classes: number of real classes.
+        stage: whose head and regularisation to take; None: the recipe's own head, its last stage.
+        backbone: to go on with; None: a new one of the recipe's kind.
+        steps: of the stage, of which `pairs_first` is a share.
+        negatives: whether the data have clips with no action: they are one more class.
+        multi_label, context_learns: see `ActionModel`.
+    """
+    stage = stage or recipe.stages[-1]
+    kind = recipe.head if stage.head == "recipe" else stage.head
+    backbone = backbone or build_backbone(recipe.backbone, **recipe.backbone_options)
+    backbone.trainable = stage.backbone_rate > 0
+    outputs = classes + (1 if negatives and not multi_label else 0)
+    if kind == "aacf":
+        head = FactorizationHead(outputs, recipe.hidden, stage.dropout, name="head")
+    elif kind == "average":
+        head = AverageHead(outputs, stage.dropout, name="head")
+    else:
+        raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
+    model = ActionModel(
+        backbone,
+        head,
+        loss_weights=recipe.loss.weights(),
+        pairs_first_steps=int(stage.pairs_first * steps),
+        weight_decay=coupled_decay(stage),
+        actions=classes,
+        multi_label=multi_label,
+        context_learns=context_learns,
+        time_spread_floor=recipe.loss.time_spread_floor,
+        label_smoothing=stage.label_smoothing,
+    )
+    # The head's variables come with its first call; 32 pixels are enough for every backbone.
+    model(tf.zeros([1, 8, 32, 32, 3]))
+    return model

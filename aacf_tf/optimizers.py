@@ -1,0 +1,101 @@
+"""Optimisers of a stage: warm-up and cosine, a rate of its own for the backbone, weight decay."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Mapping
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.recipes import Stage
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 to `peak` in `warmup` steps, then a cosine to 0 at `steps`."""
+
+    def __init__(self, peak: float, steps: int, warmup: int):
+        self.peak, self.steps, self.warmup = peak, steps, warmup
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        rising = step / max(1, self.warmup)
+        done = (step - self.warmup) / max(1, self.steps - self.warmup)
+        falling = 0.5 * (1 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+        return self.peak * tf.where(step < self.warmup, rising, falling)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
+
+
+class _GroupRates:
+    """Mix-in: scales each update of some variables, which scales their learning rate.
+
+    Works on the update, not on the gradient, to which Adam is blind. It is public interface only,
+    has its slots in checkpoints and works under every strategy; tfa's MultiOptimizer does not.
+    """
+
+    rates: Mapping[str, float] = {}
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
+        # Under a strategy a replica's copy of a variable has a suffix to its name.
+        factor = self.rates.get(re.sub(r"/replica_\d+", "", variable.name), 1.0)
+        if factor == 1.0:
+            super().update_step(gradient, variable, *args)
+            return
+        before = tf.identity(variable)
+        super().update_step(gradient, variable, *args)
+        variable.assign(before + factor * (variable - before))
+
+
+class Adam(_GroupRates, keras.optimizers.Adam):
+    """keras.optimizers.Adam with `rates`."""
+
+
+class AdamW(_GroupRates, keras.optimizers.AdamW):
+    """keras.optimizers.AdamW with `rates`; its decay is decoupled and follows the schedule."""
+
+
+class SGD(_GroupRates, keras.optimizers.SGD):
+    """keras.optimizers.SGD with `rates`."""
+
+
+def coupled_decay(stage: Stage) -> float:
+    """The part of a stage's weight decay that belongs into the loss."""
+    return 0.0 if stage.optimizer == "adamw" else stage.weight_decay
+
+
+def is_kernel(variable: tf.Variable) -> bool:
+    """Whether weight decay applies: not to biases, not to batch norm."""
+    return "kernel" in variable.name
+
+
+def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
+    """The optimiser of a stage, built for the model's variables (so that a checkpoint restores).
+
+    Args:
+        stage: its optimizer, learning_rate, warmup, weight_decay and backbone_rate.
+        model: an `ActionModel`, built.
+        steps: of the whole stage.
+    """
+    warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
+    rate = WarmupCosine(stage.learning_rate, steps, min(int(warmup), steps))
+    if stage.optimizer == "adam":
+        optimizer = Adam(rate)
+    elif stage.optimizer == "sgd":
+        optimizer = SGD(rate, momentum=0.9)
+    elif stage.optimizer == "adamw":
+        optimizer = AdamW(rate, weight_decay=stage.weight_decay)
+        spared = [v for v in model.trainable_variables if not is_kernel(v)]
+        optimizer.exclude_from_weight_decay(var_list=spared)
+    else:
+        raise ValueError(
+            f"Expected an optimizer of adam, adamw, sgd. Received {stage.optimizer!r}."
+        )
+    if stage.backbone_rate != 1.0:
+        names = [variable.name for variable in model.backbone.trainable_variables]
+        optimizer.rates = dict.fromkeys(names, stage.backbone_rate)
+    optimizer.build(model.trainable_variables)
+    return optimizer
