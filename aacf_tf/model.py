@@ -164,6 +164,13 @@ class ActionModel(keras.Model):
         clip = {name: half[0] for name, half in halves.items()}
         return {**clip, "conjugate": {name: half[1] for name, half in halves.items()}}
 
+    def strides(self) -> tuple[int, int, int]:
+        """Pixels and frames from one cell of the feature map to the next: time, height, width."""
+        # Divisible by the strides of every backbone, and shapes cost nothing.
+        size = (64, 960, 960)
+        grid = self.backbone.compute_output_shape((1, *size, 3))[1:4]
+        return tuple(side // cells for side, cells in zip(size, grid))
+
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Name -> float32 `[B]`: the unweighted terms of the head's loss."""
         if not self.factorizes:

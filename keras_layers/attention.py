@@ -30,12 +30,12 @@ class ActionContextAttention(keras.layers.Layer):
         float32 `[B, T, H, W, 2]`; `[..., 0]` is `la`, `[..., 1]` is `lc - softplus(la)`.
 
     Example:
-
     >>> logits = ActionContextAttention(hidden=256)(features)
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):
-        super().__init__(**kwargs)
+        # Autocast would round float32 features to the compute type of a mixed policy.
+        super().__init__(autocast=False, **kwargs)
         if hidden < 1:
             raise ValueError(f"Expected hidden to be at least 1. Received hidden={hidden}.")
         self.hidden = hidden

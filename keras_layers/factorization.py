@@ -34,13 +34,13 @@ class ActionContextFactorization(keras.layers.Layer):
         the `la` from which pictures and the presence score are made.
 
     Example:
-
     >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
     >>> logits = keras.layers.Dense(classes)(outputs["action"])
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):
-        super().__init__(**kwargs)
+        # Autocast would round float32 features to the compute type of a mixed policy.
+        super().__init__(autocast=False, **kwargs)
         self.hidden = hidden
         self.attention = ActionContextAttention(hidden, name="attention")
         self.pooling = AttentionPooling(name="pooling")

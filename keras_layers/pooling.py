@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -49,9 +51,12 @@ class AttentionPooling(keras.layers.Layer):
         `pooled` float32 `[B, M, D]`; `weights` float32 `[B, T, H, W, M]`.
 
     Example:
-
     >>> pooled, weights = AttentionPooling()((logits, features))
     """
+
+    def __init__(self, **kwargs: Any):
+        # Autocast would round the logits to the compute type before the softmax.
+        super().__init__(autocast=False, **kwargs)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         logits, features = inputs

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from tfrecords.schema import ClipPair
-from tfrecords.sources import BuildOptions, Row
+from tfrecords.sources import Row, Source, SourceOptions
 
 LABELS = ["circle", "jump", "pulse", "spin", "to_and_fro", "wave"]
 # How often the scene is that of the class: None is never, 1 / 6 is independence.
@@ -98,25 +98,25 @@ def make_pair(split: str, index: int, seed: int = 0) -> ClipPair:
     )
 
 
-class DemoSource:
-    """The source `demo` of the build: no input, one seed, the five splits of SPLITS."""
+class DemoSource(Source):
+    """The source `demo` of the build: no input, the five splits of SPLITS."""
 
     name = "demo"
-    multi_label = False
+    conjugate = "given"
     image_format = "PNG"
 
-    def __init__(self, options: BuildOptions):
+    def __init__(self, options: SourceOptions):
         self.labels = list(LABELS)
 
     def rows(self) -> list[Row]:
-        """One row a clip of every split, in order."""
+        """One row a clip of every split, in order; `line` is its place in the split."""
         return [
             Row(
                 split=split,
                 id=f"{split}-{index:05d}",
                 labels=(LABELS[index % len(LABELS)],),
                 media=f"demo/{split}/{index:05d}",
-                number=index,
+                line=index,
             )
             for split, (clips, _) in SPLITS.items()
             for index in range(clips)
@@ -124,7 +124,7 @@ class DemoSource:
 
     def load(self, row: Row) -> ClipPair:
         """Draws the clip of a row."""
-        return make_pair(row.split, row.number)
+        return make_pair(row.split, row.line)
 
 
 def _draw_scene_id(rng: np.random.Generator, label: int, bias: float) -> int:

@@ -1,0 +1,236 @@
+"""What `train_main.py` does after its flags are read: train, evaluate, export, report, in order.
+
+WORKDIR/config.json   the recipe; a directory holds one run
+WORKDIR/metrics.json  predictions.csv  export/aacf/<version>/  report/index.html
+WORKDIR/baselines/average/   average pooling beside it, its own run directory
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from aacf_tf import evaluation, recipes, report, serving, training
+from aacf_tf.recipes import Recipe
+from aacf_tf.training import Run, write_json
+from tfrecords.dataset import INFO_FILE
+from tfrecords.errors import UsageError
+
+CONFIG_FILE = "config.json"
+
+
+def demo_data(directory: Path) -> Path:
+    """Builds the demo's data set, or what is still missing of it."""
+    from tfrecords import build
+
+    if not (directory / INFO_FILE).is_file():
+        print(f"Drawing the demo's videos in {directory}")
+        build.build_source("demo", str(directory))
+    return directory
+
+
+def run(
+    recipe: Recipe, data: Path, workdir: Path, *, mode: str = "all", resume: bool = True
+) -> None:
+    """Carries a recipe out.
+
+    Args:
+        recipe: what to do.
+        data: data set directory.
+        workdir: created where it is not.
+        mode: `all`, or one step: train, evaluate, export, report, plan.
+        resume: whether a run found in `workdir` is continued.
+
+    Raises:
+        UsageError: `workdir` holds another run, or a step's input is not there.
+        UserError: a step failed.
+    """
+    current = Run.open(recipe, data, workdir)
+    if mode == "plan":
+        print(plan(current))
+        return
+    _claim(current, resume)
+    if mode in ("all", "train"):
+        training.train(current)
+        if _baseline_alone(recipe):
+            training.train(_baseline_run(current))
+    if mode in ("all", "evaluate"):
+        evaluate(current)
+        print(table(workdir))
+    last = recipe.stages[-1]
+    labels = current.info.labels
+    if mode in ("all", "export", "report"):
+        model = training.restore(current, last)
+    if mode in ("all", "export"):
+        version = serving.export(
+            model,
+            recipe,
+            labels,
+            workdir / "export" / "aacf",
+            multi_label=current.info.multi_label,
+            digest=_digest(data),
+        )
+        print(f"model    {version}")
+    if mode in ("all", "report"):
+        page = report.write_report(workdir, recipe, labels, data_dir=data, model=model)
+        print(f"report   {page}")
+    if mode in ("all", "evaluate"):
+        print(f"metrics  {workdir / 'metrics.json'}")
+
+
+def evaluate(current: Run) -> None:
+    """Judges the run's model, and the average pooling beside it."""
+    recipe, workdir = current.recipe, current.workdir
+    stage = recipe.stages[-1]
+    evaluation.evaluate(current, training.restore(current, stage), current.head_of(stage), workdir)
+    if recipe.head == "average":
+        return
+    beside = workdir / "baselines" / "average"
+    if _baseline_alone(recipe):
+        baseline, stage = _baseline_run(current), _baseline_recipe(recipe).stages[-1]
+        evaluation.evaluate(baseline, training.restore(baseline, stage), "average", beside)
+    elif recipe.baseline == "stage":
+        for stage in recipe.stages:
+            if current.head_of(stage) == "average":
+                model = training.restore(current, stage)
+                evaluation.evaluate(current, model, "average", beside)
+
+
+def plan(current: Run) -> str:
+    """What a run would do: the recipe, and the steps of each stage."""
+    lines = [json.dumps(recipes.to_dict(current.recipe), indent=2)]
+    for name, counts in current.info.splits.items():
+        lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
+    for stage in current.recipe.stages:
+        steps = training.count_steps(current.info, "train", stage.batch_size, training=True)
+        lines.append(
+            f"stage {stage.name}: {current.head_of(stage)}, {stage.epochs} epochs of {steps} steps"
+        )
+    return "\n".join(lines)
+
+
+def table(workdir: Path) -> str:
+    """Average pooling against AACF on every test split, and where the maps lie."""
+    ours = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
+    beside = workdir / "baselines" / "average" / "metrics.json"
+    theirs = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
+    names = {"action": "action", "context": "context", "combined": "combined"}
+    columns = [("average pooling", theirs, "combined")] if theirs else []
+    title = "AACF " if ours["head"] == "aacf" else f"{ours['head']} "
+    for score in names:
+        if any(score in entry for entry in ours["splits"].values()):
+            columns.append((title + names[score], ours, score))
+    if any("reliability" in entry for entry in ours["splits"].values()):
+        columns.append((title + "reliability", ours, "reliability"))
+    lines = ["", f"{'top-1 / mean AP':<16}{'clips':>6}" + "".join(f"{c[0]:>18}" for c in columns)]
+    for split, entry in ours["splits"].items():
+        cells = [_pair(source["splits"].get(split, {}).get(key)) for _, source, key in columns]
+        lines.append(f"{split:<16}{entry['clips']:>6}" + "".join(f"{cell:>18}" for cell in cells))
+    lines += _localization_lines(ours, theirs)
+    return "\n".join(lines) + "\n"
+
+
+def _localization_lines(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[str]:
+    rows = []
+    for split, entry in ours["splits"].items():
+        place = entry.get("localization")
+        if not place:
+            continue
+        beside = (theirs or {"splits": {}})["splits"].get(split, {}).get("localization")
+        for name, values, prefix in (
+            (f"{ours['head']} action", place, "action"),
+            (f"{ours['head']} context", place, "context"),
+            ("average pooling", beside, "action"),
+            ("frame difference", place, "frame_difference"),
+            ("mean mask", place, "mean_mask"),
+        ):
+            if values and f"{prefix}_mass" in values:
+                rows.append((split, name, values, prefix))
+    if not rows:
+        return []
+    lines = [
+        "",
+        f"{'where maps lie':<16}{'map':<18}pointing   mass    AUC  time share  actor's area",
+    ]
+    for split, name, values, prefix in rows:
+        numbers = [values.get(f"{prefix}_{key}") for key in ("pointing", "mass", "auc")]
+        share = values.get("action_time_share") if prefix == "action" else None
+        cells = "".join(f"{_number(value):>7}" for value in numbers)
+        lines.append(
+            f"{split:<16}{name:<18} {cells}{_number(share):>12}{_number(values['mask_area']):>14}"
+        )
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _pair(scores: dict[str, Any] | None) -> str:
+    if not scores:
+        return ""
+    return f"{_number(scores['top1'])} / {_number(scores['mean_ap'])}"
+
+
+def _claim(current: Run, resume: bool) -> None:
+    """Notes the run in its directory; refuses a directory that holds another one."""
+    path = current.workdir / CONFIG_FILE
+    config = {
+        "recipe": recipes.to_dict(current.recipe),
+        "data": {"directory": str(current.data), "digest": _digest(current.data)},
+    }
+    if path.is_file():
+        if not resume:
+            raise UsageError(
+                f"--noresume: expected a new --workdir, received {current.workdir}, "
+                "which holds a run."
+            )
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("recipe", "data"):
+            changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
+            if changed:
+                raise UsageError(
+                    f"--workdir: {current.workdir} holds a run with another {name} "
+                    f"({changed}); give another --workdir."
+                )
+    write_json(path, config)
+
+
+def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = "") -> str:
+    """The first field in which two plain structures differ, in words; empty: none."""
+    # Where and in what precision a run goes on is not what it is.
+    ignore = (*ignore, "precision", "strategy")
+    if isinstance(old, dict) and isinstance(new, dict):
+        items = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new} - {*ignore})]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        items = [(str(place), *values) for place, values in enumerate(zip(old, new))]
+    else:
+        return "" if old == new else f"{path} {old!r}, now {new!r}"
+    for key, before, after in items:
+        found = _difference(before, after, ignore, f"{path}.{key}".lstrip("."))
+        if found:
+            return found
+    return ""
+
+
+def _digest(data: Path) -> str:
+    """Of what `dataset.json` says: labels, sizes, counts."""
+    return hashlib.sha256((data / INFO_FILE).read_bytes()).hexdigest()[:16]
+
+
+def _baseline_alone(recipe: Recipe) -> bool:
+    return recipe.baseline == "alone" and recipe.head != "average"
+
+
+def _baseline_recipe(recipe: Recipe) -> Recipe:
+    """The same stages with average pooling, which has no pair losses to begin with."""
+    stages = tuple(dataclasses.replace(stage, pairs_first=0.0) for stage in recipe.stages)
+    return dataclasses.replace(recipe, head="average", baseline="none", stages=stages)
+
+
+def _baseline_run(current: Run) -> Run:
+    folder = current.workdir / "baselines" / "average"
+    return dataclasses.replace(current, recipe=_baseline_recipe(current.recipe), workdir=folder)

@@ -1,0 +1,227 @@
+"""Trains the stages of a recipe with `model.fit`; a killed run goes on where it stopped.
+
+WORKDIR/checkpoints/<stage>/   one checkpoint an epoch, the last two kept
+WORKDIR/logs/<stage>/          TensorBoard, and history.json: one entry an epoch
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+from tqdm import tqdm
+
+from aacf_tf.devices import make_strategy, resolve_precision
+from aacf_tf.model import ActionModel, build_model
+from aacf_tf.optimizers import make_optimizer
+from aacf_tf.recipes import Recipe, Stage
+from tfrecords.dataset import DatasetInfo, load_info
+from tfrecords.errors import UsageError, UserError
+from tfrecords.reader import count_steps, read_dataset, translate_errors
+
+
+@dataclass
+class Run:
+    """What a run works on: a recipe, a data set directory and a working directory."""
+
+    recipe: Recipe
+    data: Path
+    workdir: Path
+    info: DatasetInfo
+
+    @classmethod
+    def open(cls, recipe: Recipe, data: str | Path, workdir: str | Path) -> Run:
+        """Checks the data set; UserError where it is not one."""
+        return cls(recipe, Path(data), Path(workdir), load_info(data))
+
+    def checkpoint_folder(self, stage: Stage) -> Path:
+        return self.workdir / "checkpoints" / stage.name
+
+    def log_folder(self, stage: Stage) -> Path:
+        return self.workdir / "logs" / stage.name
+
+    def head_of(self, stage: Stage) -> str:
+        return self.recipe.head if stage.head == "recipe" else stage.head
+
+    def build(self, stage: Stage, **options: Any) -> ActionModel:
+        """The model of a stage for this data set; `options` go to `build_model`."""
+        splits = self.info.splits
+        return build_model(
+            self.recipe,
+            len(self.info.labels),
+            stage=stage,
+            negatives=any(counts.get("negatives", 0) for counts in splits.values()),
+            multi_label=self.info.multi_label,
+            context_learns=splits.get("train", {}).get("pairs", 1) > 0,
+            **options,
+        )
+
+    def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
+        """Batches of a split as this recipe samples and sizes them."""
+        data = self.recipe.data
+        return read_dataset(
+            self.data,
+            split,
+            data.frames,
+            (data.height, data.width),
+            stage.batch_size,
+            training,
+            self.recipe.seed,
+            fps=data.fps or None,
+            resize=data.resize,
+            crop=data.crop,
+            flip=data.flip,
+            frozen_conjugates=data.frozen_conjugates,
+            negative_weight=self.recipe.loss.negative,
+            **options,
+        )
+
+
+def train(run: Run) -> None:
+    """Trains all stages of the run's recipe, or what is left of them.
+
+    Raises:
+        UserError: a corrupt record, or a loss that is not finite.
+    """
+    recipe = run.recipe
+    run.info.require_split("train")
+    if recipe.head == "aacf" and not run.info.splits["train"]["pairs"]:
+        print("Warning: no clip of 'train' has a conjugate: the context cannot be learned.")
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
+    strategy = make_strategy(recipe.strategy)
+    backbone = None
+    for number, stage in enumerate(recipe.stages, start=1):
+        title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
+        with strategy.scope():
+            backbone = _train_stage(run, stage, backbone, f"{title} ({stage.name})").backbone
+
+
+def restore(run: Run, stage: Stage) -> ActionModel:
+    """The model of a finished stage in float32, from the stage's last checkpoint.
+
+    Raises:
+        UsageError: the stage has no checkpoint.
+    """
+    keras.mixed_precision.set_global_policy("float32")
+    folder = run.checkpoint_folder(stage)
+    latest = tf.train.latest_checkpoint(str(folder))
+    if latest is None:
+        raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
+    model = run.build(stage)
+    tf.train.Checkpoint(model=model).restore(latest).expect_partial()
+    return model
+
+
+def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: str) -> ActionModel:
+    steps = count_steps(run.info, "train", stage.batch_size, training=True)
+    model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
+    optimizer = make_optimizer(stage, model, steps * stage.epochs)
+    model.compile(optimizer=optimizer)
+    progress = _Progress(run, stage, steps, title)
+    done = progress.restore(model)
+    if done >= stage.epochs:
+        print(f"{title}: finished already")
+        return model
+    batches = run.batches(
+        "train",
+        stage,
+        training=True,
+        first_epoch=done,
+        epochs=stage.epochs - done,
+        cache=run.recipe.data.cache,
+    )
+    validation = None
+    if run.info.splits.get("validation", {}).get("clips"):
+        validation = run.batches("validation", stage, training=False).map(_without_id)
+    logs = keras.callbacks.TensorBoard(
+        str(run.log_folder(stage)), write_graph=False, update_freq="epoch"
+    )
+    with translate_errors(run.data):
+        model.fit(
+            batches.map(_without_id),
+            steps_per_epoch=steps,
+            epochs=stage.epochs,
+            initial_epoch=done,
+            validation_data=validation,
+            callbacks=[logs, progress],
+            verbose=0,
+        )
+    return model
+
+
+def _without_id(inputs: dict[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:
+    """Strings cannot be sent to a GPU."""
+    return {name: value for name, value in inputs.items() if name != "id"}, *rest
+
+
+class _Progress(keras.callbacks.Callback):
+    """One line with an ETA for the stage; a checkpoint and the history at the end of each epoch."""
+
+    def __init__(self, run: Run, stage: Stage, steps: int, title: str):
+        super().__init__()
+        self.stage, self.steps, self.title = stage, steps, title
+        self.history_file = run.log_folder(stage) / "history.json"
+        self.folder = run.checkpoint_folder(stage)
+        self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
+        self.history: list[dict[str, float]] = []
+
+    def restore(self, model: ActionModel) -> int:
+        """Restores the last checkpoint, if any; returns the number of epochs done."""
+        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=self.epoch)
+        self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
+        if self.manager.latest_checkpoint:
+            checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+        done = int(self.epoch.numpy())
+        if done and self.history_file.is_file():
+            entries = json.loads(self.history_file.read_text(encoding="utf-8"))
+            self.history = [entry for entry in entries if entry["epoch"] <= done]
+        return done
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        done = int(self.epoch.numpy()) * self.steps
+        self.bar = tqdm(
+            total=self.steps * self.stage.epochs,
+            initial=done,
+            desc=self.title,
+            unit="step",
+            dynamic_ncols=True,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bar.update()
+        if logs and self.bar.n % 10 == 0:
+            shown = {name: logs[name] for name in ("loss", "accuracy") if name in logs}
+            self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            self.bar.close()
+            raise UserError(
+                f"Expected a finite {broken[0]} in epoch {epoch + 1} of stage "
+                f"{self.stage.name!r}, received {values[broken[0]]}; try a lower --learning_rate."
+            )
+        self.epoch.assign(epoch + 1)
+        self.history.append({"epoch": epoch + 1, **values})
+        write_json(self.history_file, self.history)
+        self.manager.save(checkpoint_number=epoch + 1)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.bar.close()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes under a temporary name, then renames: a killed run leaves the old file or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,102 @@
+"""Trains, evaluates, exports and reports: AACF for TensorFlow.
+
+    python train_main.py                                        # the demo; minutes on 2 cores
+    python train_main.py --recipe=jhmdb --data=data/jhmdb       # real videos
+    python train_main.py --data=data/mine --workdir=runs/mine   # your own
+
+A run that was killed continues when the same command is given again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+from absl import flags
+
+from tfrecords import commandline
+from tfrecords.errors import UsageError
+
+FLAGS = flags.FLAGS
+MODES = ("all", "train", "evaluate", "export", "report", "plan")
+
+flags.DEFINE_string(
+    "recipe",
+    None,
+    "What to train: demo, jhmdb or default. Without --data: demo; with --data: default.",
+)
+flags.DEFINE_string(
+    "data", None, "Data set directory (of tfrecords.build); the demo makes its own."
+)
+flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
+flags.DEFINE_enum("mode", "all", MODES, f"What to do: {', '.join(MODES)}.")
+flags.DEFINE_enum("backbone", None, ("small", "i3d"), "Backbone; from the recipe: small or i3d.")
+flags.DEFINE_enum("head", None, ("aacf", "average"), "Head; from the recipe: aacf or average.")
+flags.DEFINE_enum(
+    "precision",
+    None,
+    ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    "auto (asks the hardware), float32, mixed_bfloat16 or mixed_float16.",
+)
+flags.DEFINE_enum(
+    "strategy",
+    None,
+    ("auto", "one_device", "mirrored"),
+    "auto (mirrored where there are several GPUs), one_device or mirrored.",
+)
+flags.DEFINE_integer("epochs", None, "Epochs of every stage.")
+flags.DEFINE_integer("batch_size", None, "Pairs a step of every stage, over all devices.")
+flags.DEFINE_float("learning_rate", None, "Peak learning rate of every stage.")
+flags.DEFINE_integer("frames", None, "Frames a clip.")
+flags.DEFINE_integer("height", None, "Pixels after resizing.")
+flags.DEFINE_integer("width", None, "Pixels after resizing.")
+flags.DEFINE_integer("seed", None, "Of the weights and of all that is random in the data.")
+flags.DEFINE_bool("resume", True, "Continue the run in --workdir; --noresume refuses to.")
+flags.DEFINE_multi_string(
+    "set", [], "Any field of the recipe: --set loss.context=0 --set stages.1.epochs=5; repeatable."
+)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command; see the module's docstring."""
+    if arguments:
+        raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    recipe = _recipe()
+    workdir = Path(FLAGS.workdir or f"runs/{recipe.name}")
+    if FLAGS.data is None and recipe.name != "demo":
+        raise UsageError(f"--data: expected a data set directory for the recipe {recipe.name!r}.")
+    # What follows starts TensorFlow; wrong flags were answered before.
+    from aacf_tf import pipeline
+
+    data = Path(FLAGS.data) if FLAGS.data else pipeline.demo_data(Path("data/demo"))
+    pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
+
+
+def _recipe():
+    """The recipe with all that the flags override."""
+    from aacf_tf import recipes
+
+    recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
+    if FLAGS.backbone and FLAGS.backbone != recipe.backbone:
+        # The options belong to the backbone that the recipe named.
+        recipe = recipes.override(recipe, "backbone_options", {})
+    for field in ("backbone", "head", "precision", "strategy", "seed"):
+        if FLAGS[field].value is not None:
+            recipe = recipes.override(recipe, field, FLAGS[field].value)
+    for field in ("frames", "height", "width"):
+        if FLAGS[field].value is not None:
+            recipe = recipes.override(recipe, f"data.{field}", FLAGS[field].value)
+    for field in ("epochs", "batch_size", "learning_rate"):
+        if FLAGS[field].value is not None:
+            for place in range(len(recipe.stages)):
+                recipe = recipes.override(recipe, f"stages.{place}.{field}", FLAGS[field].value)
+    for assignment in FLAGS.set:
+        path, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set: expected field=value, received {assignment!r}.")
+        recipe = recipes.override(recipe, path, value)
+    return recipe
+
+
+if __name__ == "__main__":
+    commandline.run(main, __doc__)
