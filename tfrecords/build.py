@@ -1,0 +1,333 @@
+"""Builds a data set directory from a source.
+
+    python -m tfrecords.build --source=csv --input=clips.csv --output=data/mine
+
+Rows are decoded on all cores and written in the order of the input: shard i of n holds the rows
+i, i + n, ... of its split. A build that was stopped, however hard, continues where it was when the
+same command is given again; the result is the same, byte for byte.
+
+    DIR/build.json       the plan: options and input; a directory is built by one plan only
+    DIR/.build/*.json    counts of every finished shard, while the build is under way
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Iterable, Iterator, Sequence, Union
+
+from absl import flags
+
+from tfrecords import commandline, dataset, sources
+from tfrecords.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from tfrecords.sources import Record, Row, Source
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("source", "csv", f"Where the clips come from: {', '.join(sources.SOURCES)}.")
+flags.DEFINE_string("input", None, "The csv file, or the folder of the source.")
+flags.DEFINE_string("output", None, "The data set directory to write.")
+flags.DEFINE_string("labels", None, "File with one class a line; else the sorted union of labels.")
+flags.DEFINE_bool("multi_label", False, "Whether a clip may have several labels (a|b in the csv).")
+flags.DEFINE_string(
+    "conjugate",
+    None,
+    f"Where conjugates come from: {', '.join(sources.CONJUGATES)}. csv: given where it has the "
+    "column conjugate_video, else before_after; jhmdb: remove_person.",
+)
+flags.DEFINE_float("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
+flags.DEFINE_float("fps", None, "Frames a second stored; else each file's own.")
+flags.DEFINE_integer(
+    "short_side", 128, "Shorter side of stored frames in pixels, never enlarged; 0: as it is."
+)
+flags.DEFINE_integer("quality", 95, "JPEG quality, 1 to 100.")
+flags.DEFINE_integer("num_shards", 0, "Files a split; 0: one for each 128 rows.")
+flags.DEFINE_integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
+flags.DEFINE_bool("strict", False, "End with exit code 1 if a row could not be read.")
+flags.DEFINE_string("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
+
+ROWS_PER_SHARD = 128
+PLAN_FILE = "build.json"
+PROGRESS = ".build"
+
+_OUTCOME = Union["Record", str]  # of a row: its record, or why it was left out
+
+
+def build(
+    source: Source, output: str, *, plan: dict, quality: int, num_shards: int, workers: int
+) -> dataset.DatasetInfo:
+    """Builds a data set directory, or what is still missing of it.
+
+    Args:
+        source: of the rows.
+        output: the directory.
+        plan: everything the bytes depend on; a directory built by another plan is refused.
+        quality: of JPEG frames.
+        num_shards: files a split; 0: one for each `ROWS_PER_SHARD` rows.
+        workers: rows decoded at a time.
+
+    Raises:
+        UsageError: the directory holds something else.
+        UserError: not one row could be read.
+    """
+    directory = Path(output)
+    if _is_finished(directory, plan):
+        shutil.rmtree(directory / PROGRESS, ignore_errors=True)
+        print(f"{output} is finished already; nothing to do.")
+        return dataset.load_info(directory)
+    splits: dict[str, list[Row]] = {}
+    for row in source.rows():
+        splits.setdefault(row.split, []).append(row)
+    shards = []  # (split, index, count, rows)
+    for split, rows in splits.items():
+        count = num_shards or -(-len(rows) // ROWS_PER_SHARD)
+        shards += [(split, index, count, rows[index::count]) for index in range(count)]
+
+    _write_missing(source, directory, shards, quality, workers)
+    return _finish(source, directory, shards)
+
+
+def _is_finished(directory: Path, plan: dict) -> bool:
+    """Whether the plan was carried out here; notes the plan in a directory that has none."""
+    from tfrecords import writer
+
+    path = directory / PLAN_FILE
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path} is corrupt: {error}.") from error
+        changed = [key for key in plan if found.get(key) != plan[key]]
+        if changed:
+            key = changed[0]
+            what = (
+                "from other rows or files"
+                if key == "input_digest"
+                else f"with {key} {found.get(key)!r}, not {plan[key]!r}"
+            )
+            raise UsageError(
+                f"{directory} was built {what}: name another --output, or delete that directory."
+            )
+        return (directory / dataset.INFO_FILE).is_file()
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise UsageError(f"Expected --output to be a new or empty directory, received {directory}.")
+    (directory / PROGRESS).mkdir(parents=True)
+    writer.write_text(path, _json(plan))
+    return False
+
+
+def _write_missing(
+    source: Source, directory: Path, shards: list, quality: int, workers: int
+) -> None:
+    """Writes every shard that is not there yet, in order, decoding rows ahead."""
+    import cv2
+    from tqdm import tqdm
+
+    from tfrecords import writer
+
+    (directory / PROGRESS).mkdir(exist_ok=True)
+    missing = []
+    for split, index, count, rows in shards:
+        name = dataset.shard_name(split, index, count)
+        if not ((directory / name).is_file() and _notes(directory, name).is_file()):
+            missing.append((name, rows))
+    total = sum(len(rows) for *_, rows in shards)
+    todo = [row for _, rows in missing for row in rows]
+    cv2.setNumThreads(1)  # rows run side by side already
+    pool = ThreadPoolExecutor(workers)
+    progress = tqdm(
+        total=total,
+        initial=total - len(todo),
+        unit="clip",
+        desc=directory.name,
+        mininterval=0.5 if sys.stderr.isatty() else 20.0,
+    )
+    with progress:
+        try:
+            outcomes = _in_order(pool, source, todo, quality, ahead=2 * workers)
+            for name, rows in missing:
+                notes = {"clips": 0, "pairs": 0, "fps": [], "sizes": [], "skipped": []}
+                records = _records(outcomes, rows, notes, progress)
+                notes["clips"] = writer.write_shard(directory / name, records)
+                # After the shard: a shard without its notes is written again.
+                writer.write_text(_notes(directory, name), _json(notes))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, source: Source, rows: Iterable[Row], quality: int, ahead: int
+) -> Iterator[_OUTCOME]:
+    """What becomes of each row, in the order of the rows; at most `ahead` are held in memory."""
+    waiting: deque = deque()
+    for row in rows:
+        waiting.append(pool.submit(_outcome, source, row, quality))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _outcome(source: Source, row: Row, quality: int) -> _OUTCOME:
+    from tfrecords.video import UnreadableError
+
+    try:
+        return sources.record_bytes(source, row, quality)
+    except UnreadableError as error:
+        return error.reason
+
+
+def _records(
+    outcomes: Iterator[_OUTCOME], rows: list[Row], notes: dict, progress
+) -> Iterator[bytes]:
+    """Records of one shard; notes what they are and which rows were left out."""
+    for row in rows:
+        outcome = next(outcomes)
+        progress.update()
+        if isinstance(outcome, str):
+            notes["skipped"].append([row.line, row.media, outcome])
+            continue
+        notes["pairs"] += outcome.paired
+        for key, value in (("fps", outcome.fps), ("sizes", list(outcome.size))):
+            if value not in notes[key]:
+                notes[key].append(value)
+        yield outcome.data
+
+
+def _finish(source: Source, directory: Path, shards: list) -> dataset.DatasetInfo:
+    """Sums the shards' notes up and writes what makes the directory complete."""
+    from tfrecords import writer
+
+    splits: dict[str, dict[str, int]] = {}
+    rates, sizes, skipped = set(), set(), []
+    for split, index, count, _ in shards:
+        path = _notes(directory, dataset.shard_name(split, index, count))
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        counts = splits.setdefault(split, {"shards": count, "clips": 0, "pairs": 0, "skipped": 0})
+        counts["clips"] += notes["clips"]
+        counts["pairs"] += notes["pairs"]
+        counts["skipped"] += len(notes["skipped"])
+        rates.update(notes["fps"])
+        sizes.update(map(tuple, notes["sizes"]))
+        skipped += notes["skipped"]
+    skipped = [(file, reason) for _, file, reason in sorted(skipped)]
+    if not any(counts["clips"] for counts in splits.values()):
+        raise UserError(
+            f"Not one of {len(skipped)} rows could be read; the first: "
+            f"{skipped[0][0]}: {skipped[0][1]}."
+        )
+    info = dataset.DatasetInfo(
+        source=source.name,
+        fps=rates.pop() if len(rates) == 1 else None,
+        frame_size=list(sizes.pop()) if len(sizes) == 1 else None,
+        labels=source.labels,
+        multi_label=source.multi_label,
+        splits=splits,
+    )
+    writer.finish_dataset(directory, info, skipped)
+    shutil.rmtree(directory / PROGRESS)
+    return info
+
+
+def _notes(directory: Path, shard: str) -> Path:
+    return directory / PROGRESS / f"{shard}.json"
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:
+    """What was built, for the terminal."""
+    total = {
+        key: sum(s[key] for s in info.splits.values()) for key in ("clips", "pairs", "skipped")
+    }
+    lines = [
+        f"{output}: {total['clips']} clips of {len(info.labels)} classes, {total['pairs']} with a "
+        f"conjugate ({conjugate}), {total['skipped']} rows skipped"
+    ]
+    for name, counts in info.splits.items():
+        lines.append(
+            f"  {name:<12} {counts['clips']:>6} clips {counts['pairs']:>6} pairs "
+            f"{counts['skipped']:>4} skipped {counts['shards']:>4} shards"
+        )
+    if total["skipped"]:
+        lines.append(f"  files and reasons: {Path(output) / dataset.SKIPPED_FILE}")
+    if not total["pairs"] and conjugate != "none":
+        lines.append(
+            f"  No clip has a conjugate: {conjugate} found none. See --conjugate in --help."
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The command; see the module's docstring."""
+    _check(arguments)
+    options = sources.SourceOptions(
+        **{name: getattr(FLAGS, name) for name in sources.SourceOptions.__dataclass_fields__}
+    )
+    start = time.monotonic()
+    source = sources.open_source(FLAGS.source, options)
+    plan = {
+        "schema_version": dataset.SCHEMA_VERSION,
+        "source": source.name,
+        "conjugate": source.conjugate,
+        "margin": FLAGS.margin,
+        "fps": FLAGS.fps,
+        "short_side": FLAGS.short_side,
+        "quality": FLAGS.quality,
+        "num_shards": FLAGS.num_shards,
+        "multi_label": source.multi_label,
+        "labels": source.labels,
+        "input_digest": source.fingerprint(),
+    }
+    info = build(
+        source,
+        FLAGS.output,
+        plan=plan,
+        quality=FLAGS.quality,
+        num_shards=FLAGS.num_shards,
+        workers=FLAGS.workers or os.cpu_count() or 1,
+    )
+    print(summary(info, FLAGS.output, source.conjugate))
+    print(
+        f"  {time.monotonic() - start:.0f} s. Look into it: python -m tfrecords.show {FLAGS.output}"
+    )
+    skipped = sum(counts["skipped"] for counts in info.splits.values())
+    if FLAGS.strict and skipped:
+        raise UserError(
+            f"{skipped} rows could not be read (--strict); {FLAGS.output}/skipped.csv names them."
+        )
+
+
+def _check(arguments: Sequence[str]) -> None:
+    """Refuses values that no build can use."""
+    if arguments:
+        raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    if not FLAGS.output:
+        raise UsageError("Expected --output to name the directory to write, received none.")
+    limits = {
+        "margin": (0, None),
+        "short_side": (0, None),
+        "quality": (1, 100),
+        "num_shards": (0, 100_000),
+        "workers": (0, 1024),
+    }
+    if FLAGS.fps is not None:
+        limits["fps"] = (0.1, 1000)
+    for name, (low, high) in limits.items():
+        value = getattr(FLAGS, name)
+        if not (value >= low and (high is None or value <= high)):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise UsageError(f"Expected --{name} of {expected}, received {value}.")
+
+
+if __name__ == "__main__":
+    commandline.run(main, __doc__)

@@ -1,0 +1,6 @@
+"""Conjugates: clips of the same scene without the action.
+
+before_after    another span of the same shot
+remove_person   the clip itself, the actor removed and the hole filled
+frozen_frame    the clip's first frame, repeated: the person stays, the motion goes
+"""

@@ -1,0 +1,136 @@
+"""The actor removed: the scene behind, taken from the frames that show it, and painted in elsewhere.
+
+A hole that moves with the actor, a flicker or a left-over hand is an action in disguise, so:
+1. the mask grows by 10 pixels and more (of 240 lines), for hair, shadow edges and held objects;
+2. the camera's motion is taken out (`registration`): all frames lie on one canvas, the scene;
+3. the hole is the union of the masks over time ON THE CANVAS: it stands still in the scene;
+4. a pixel of the hole is the median over the frames that show the scene there;
+5. what too few frames show is inpainted, once, on the canvas: it cannot flicker;
+6. the filling is laid back into every frame, its brightness drawn to the hole's rim, which is
+   feathered by 1-2 pixels.
+Clips with cuts are treated shot by shot.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from tfrecords.conjugates import registration, shots
+
+DILATION = 12 / 240  # of the frame's shorter side
+MIN_VIEWS = 3  # frames that must show a scene pixel before their median is trusted
+CANVAS = 3.0  # the canvas may be this many times as wide and high as the frame
+FEATHER = 1.0  # pixels, standard deviation
+SMOOTH = 0.15  # of the shorter side: how far the brightness of the rim reaches
+RIM = 3  # pixels around the hole whose brightness the filling takes on
+
+
+def remove_person(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Removes the masked actor from a clip.
+
+    Args:
+        clip: uint8 [T, H, W, 3], RGB.
+        mask: bool [T, H, W], True on the actor (boxes drawn full will do).
+
+    Returns:
+        uint8 [T, H, W, 3]; the clip's own pixels outside the hole.
+    """
+    radius = max(2, round(DILATION * min(clip.shape[1:3])))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    grown = np.stack([cv2.dilate(frame.astype(np.uint8), disc) for frame in mask]).astype(bool)
+    starts = [0, *shots.find_cuts(np.stack([shots.signature(frame) for frame in clip]))]
+    parts = zip(starts, [*starts[1:], len(clip)])
+    return np.concatenate([_remove_in_shot(clip[a:b], grown[a:b]) for a, b in parts])
+
+
+def _remove_in_shot(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    if not mask.any():
+        return clip
+    height, width = clip.shape[1:3]
+    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip])
+    to_canvas, size = _canvas(registration.camera_path(grey, ~mask), height, width)
+
+    views = np.stack([_warp(f, m, size, cv2.INTER_CUBIC) for f, m in zip(clip, to_canvas)])
+    masked = np.stack([_warp(f, m, size) for f, m in zip(mask, to_canvas)])
+    inside = np.stack([_warp(np.ones_like(mask[0]), m, size) for m in to_canvas])
+    hole = masked.any(axis=0)
+    seen = inside & ~masked
+    scene = _scene(views, seen, hole)
+
+    result = np.empty_like(clip)
+    for n, matrix in enumerate(to_canvas):
+        back = cv2.WARP_INVERSE_MAP
+        hole_here = _warp(hole, matrix, (height, width), cv2.INTER_NEAREST | back) | mask[n]
+        filling = _warp(scene, matrix, (height, width), cv2.INTER_CUBIC | back)
+        result[n] = _blend(clip[n], filling, hole_here)
+    return result
+
+
+def _canvas(path: np.ndarray, height: int, width: int) -> tuple[np.ndarray, tuple[int, int]]:
+    """Shifts the transforms so that all frames lie on a canvas of the (height, width) returned."""
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]], float).T
+    places = (path @ corners)[:, :2]  # [T, 2, 4]
+    low = np.floor(places.min(axis=(0, 2)))
+    extent = np.ceil(places.max(axis=(0, 2)) - low)
+    limit = CANVAS * np.array([width, height])
+    if (extent > limit).any():  # a path that long is an error of the tracking, or a whip pan
+        return np.tile(np.eye(3), (len(path), 1, 1)), (height, width)
+    shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]])
+    return shift @ path, (int(extent[1]), int(extent[0]))
+
+
+def _warp(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    interpolation: int = cv2.INTER_NEAREST,
+) -> np.ndarray:
+    """Warps an image (or a bool map) onto (height, width); 0 / False where it does not reach."""
+    if image.shape[:2] == size and np.array_equal(matrix, np.eye(3)):
+        return image
+    source = image.astype(np.uint8)
+    border = cv2.BORDER_CONSTANT if image.dtype == bool else cv2.BORDER_REPLICATE
+    out = cv2.warpPerspective(
+        source, matrix, (size[1], size[0]), flags=interpolation, borderMode=border
+    )
+    return out.astype(image.dtype)
+
+
+def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """The scene in and around the hole, on the canvas: uint8 [h, w, 3].
+
+    The median of what is seen; what is not is inpainted. Far from the hole the middle frame stands.
+    """
+    near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * RIM + 9, 2 * RIM + 9), np.uint8)) > 0
+    count = seen[:, near].sum(axis=0)  # [P]
+    # Sorted, the unseen (brightest) come last; the median is the middle of the seen ones.
+    stack = np.where(seen[:, near, None], views[:, near], 255)
+    stack.sort(axis=0)
+    middle = np.maximum(count - 1, 0) // 2
+    scene = views[len(views) // 2].copy()
+    scene[near] = np.take_along_axis(stack, middle[None, :, None], axis=0)[0]
+    unknown = np.zeros_like(hole)
+    unknown[near] = (count == 0) | (count < MIN_VIEWS) & hole[near]
+    return cv2.inpaint(scene, unknown.astype(np.uint8), 4, cv2.INPAINT_TELEA)
+
+
+def _blend(frame: np.ndarray, filling: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    """Lays the filling into the hole: brightness drawn to the rim, the seam feathered."""
+    if not hole.any() or hole.all():
+        return np.where(hole[..., None], filling, frame)
+    square = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
+    rim = ~hole & (cv2.dilate(hole.astype(np.uint8), square) > 0)
+    # The difference at the rim, continued into the hole: so smooth that a small image of it will do.
+    difference = (frame.astype(np.float32) - filling) * rim[..., None]
+    known = np.concatenate([difference, rim[..., None].astype(np.float32)], axis=-1)
+    quarter = tuple(max(1, length // 4) for length in hole.shape[::-1])
+    small = cv2.resize(known, quarter, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(1.0, SMOOTH * min(small.shape[:2])))
+    small = small[..., :3] / (small[..., 3:] + 1e-6)
+    shift = cv2.resize(small, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    alpha = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), FEATHER)
+    # The feather lies outside the hole: inside, nothing of the actor may shine through.
+    alpha = np.maximum(hole, alpha)[..., None]
+    mixed = frame * (1 - alpha) + (filling + shift) * alpha
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -1,0 +1,146 @@
+"""Sources: which clips a data set holds, and where their conjugates come from.
+
+A source lists its rows cheaply and completely checked; nothing is decoded before `load`. A new
+source is a class with the interface of `Source` and a line in `_SOURCES`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Optional
+
+from tfrecords.errors import UsageError
+
+if TYPE_CHECKING:
+    from tfrecords.schema import ClipPair
+
+CONJUGATES = (
+    "given",
+    "before_after",
+    "remove_person",
+    "frozen_frame",
+    "negative_clip",
+    "none",
+)
+_SOURCES = {
+    "csv": ("tfrecords.sources.csv", "CsvSource"),
+    "demo": ("tfrecords.sources.demo", "DemoSource"),
+    "jhmdb": ("tfrecords.sources.jhmdb", "JhmdbSource"),
+}
+SOURCES = tuple(_SOURCES)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the user may say about a source; the flags of `tfrecords.build` by the same names.
+
+    Attributes:
+        input: the source's table or folder.
+        labels: file with one class a line; None: the sorted union over all rows.
+        multi_label: whether a clip may have several labels.
+        conjugate: one of `CONJUGATES`; None: the source's own default.
+        margin: seconds between a clip and its conjugate before or after it.
+        fps: frames/s stored; None: each file's own.
+        short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are.
+        data_root: folder the media may lie in; None: the table's own.
+    """
+
+    input: Optional[str] = None
+    labels: Optional[str] = None
+    multi_label: bool = False
+    conjugate: Optional[str] = None
+    margin: float = 0.5
+    fps: Optional[float] = None
+    short_side: int = 128
+    data_root: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip to be: paths as the table writes them, spans in seconds (`end` None: the file's).
+
+    `line` is its line in the table, for messages.
+    """
+
+    split: str
+    id: str
+    labels: tuple[str, ...]
+    media: str
+    start: float = 0.0
+    end: Optional[float] = None
+    conjugate_media: Optional[str] = None
+    conjugate_start: float = 0.0
+    conjugate_end: Optional[float] = None
+    mask: Optional[str] = None
+    line: int = 0
+
+
+class Source:
+    """What a build asks of a source.
+
+    Attributes:
+        name: as in `--source`.
+        labels: class names; the place in the list is the id.
+        multi_label: whether a clip may have several labels.
+        conjugate: one of `CONJUGATES`.
+        image_format: "JPEG" or "PNG" (without loss).
+    """
+
+    name: str
+    labels: list[str]
+    multi_label: bool = False
+    conjugate: str = "given"
+    image_format: str = "JPEG"
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order of the input."""
+        raise NotImplementedError
+
+    def load(self, row: Row) -> ClipPair:
+        """Decodes a row; a pure function of it. UnreadableError: the row must be left out."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """Changes when the input does."""
+        return hashlib.sha256(repr(self.rows()).encode()).hexdigest()
+
+
+class Record(NamedTuple):
+    """A row's record: its bytes, whether it has a conjugate, its frames/s and (height, width)."""
+
+    data: bytes
+    paired: bool
+    fps: float
+    size: tuple[int, int]
+
+
+def open_source(name: str, options: SourceOptions) -> Source:
+    """Opens a source by name.
+
+    Raises:
+        UsageError: there is no source of that name, or its input is not what it expects.
+    """
+    if name not in _SOURCES:
+        raise UsageError(f"Expected --source among {', '.join(SOURCES)}, received {name!r}.")
+    if options.conjugate not in (None, *CONJUGATES):
+        raise UsageError(
+            f"Expected --conjugate among {', '.join(CONJUGATES)}, received {options.conjugate!r}."
+        )
+    module, cls = _SOURCES[name]
+    return getattr(importlib.import_module(module), cls)(options)
+
+
+def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
+    """Turns a row into its record: a pure function, the same on a thread or on a cluster.
+
+    Raises:
+        UnreadableError: the row cannot be read.
+    """
+    from tfrecords import schema
+
+    pair = source.load(row)
+    label_ids = {label: index for index, label in enumerate(source.labels)}
+    data = schema.encode(pair, label_ids, source.image_format, quality)
+    return Record(data, pair.conjugate is not None, float(pair.fps), pair.clip.shape[1:3])

@@ -1,0 +1,41 @@
+"""J-HMDB in its original layout: every clip has the actor's mask for every frame.
+
+    DIR/index.csv    video,mask,label,split (columns of the source csv; others are ignored)
+    DIR/videos/      AVI
+    DIR/masks/       MATLAB files, key part_mask, uint8 [240, 320, T], non-zero on the actor
+
+H. Jhuang, J. Gall, S. Zuffi, C. Schmid, M. J. Black: Towards understanding action recognition,
+ICCV 2013. The clips show nothing but the action, so conjugates are made: the actor is removed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tfrecords.errors import UsageError
+from tfrecords.sources import SourceOptions
+from tfrecords.sources.csv import Table
+from tfrecords.sources.videos import VideoSource
+
+
+class JhmdbSource(VideoSource):
+    """The source `jhmdb`; `options.input` is the folder."""
+
+    name = "jhmdb"
+
+    def __init__(self, options: SourceOptions):
+        index = os.path.join(options.input or "", "index.csv")
+        if not options.input or not os.path.isfile(index):
+            raise UsageError(
+                f"Expected --input to name a folder with an index.csv, received {options.input!r}."
+            )
+        table = Table(index, options)
+        if "mask" not in table.columns:
+            table.fail("expected a column mask")
+        conjugate = options.conjugate or "remove_person"
+        if conjugate in ("given", "before_after", "negative_clip"):
+            raise UsageError(
+                "J-HMDB's clips show nothing but the action: expected --conjugate=remove_person, "
+                f"frozen_frame or none, received {conjugate}."
+            )
+        super().__init__(options, table.rows, table.paths, table.labels, conjugate)

@@ -1,0 +1,220 @@
+"""Rows of a table of video files: from a row to a clip, its mask and its conjugate."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import zipfile
+from collections import defaultdict
+from typing import Optional
+
+import numpy as np
+
+from tfrecords import filesystem, video
+from tfrecords.conjugates import shots
+from tfrecords.conjugates.before_after import free_span
+from tfrecords.conjugates.frozen_frame import frozen_frame
+from tfrecords.conjugates.remove_person import remove_person
+from tfrecords.schema import ClipPair
+from tfrecords.sources import Row, Source, SourceOptions
+from tfrecords.video import UnreadableError, Video
+
+# A mask may be this many frames short of its clip (encoders drop the last ones); the last frame
+# then serves on. A longer one is cut: the video may have broken off.
+MASK_SLACK = 2
+
+
+class VideoSource(Source):
+    """A source whose rows name video files; a subclass reads the table.
+
+    Args:
+        options: see `SourceOptions`.
+        rows: the table.
+        paths: file of every path that the rows name.
+        labels: class names.
+        conjugate: where conjugates come from, one of `CONJUGATES`.
+    """
+
+    def __init__(
+        self,
+        options: SourceOptions,
+        rows: list[Row],
+        paths: dict[str, str],
+        labels: list[str],
+        conjugate: str,
+    ):
+        self.labels = labels
+        self.multi_label = options.multi_label
+        self.conjugate = conjugate
+        self._options = options
+        self._rows = rows
+        self._paths = paths
+        self._by_media = defaultdict(list)
+        for row in rows:
+            self._by_media[paths[row.media]].append(row)
+        self._timelines: dict[str, shots.Timeline] = {}
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def rows(self) -> list[Row]:
+        """All rows, in the order of the table."""
+        return self._rows
+
+    def fingerprint(self) -> str:
+        """Of the rows and of their files' sizes."""
+        sizes = {
+            name: os.path.getsize(path) if os.path.isfile(path) else -1
+            for name, path in sorted(self._paths.items())
+        }
+        return hashlib.sha256(f"{super().fingerprint()} {sizes}".encode()).hexdigest()
+
+    def load(self, row: Row) -> ClipPair:
+        """Decodes a row: clip, mask and conjugate.
+
+        Raises:
+            UnreadableError: names the row's video; its reason names the mask or the conjugate where
+                one of these is the cause.
+        """
+        try:
+            return self._load(row)
+        except UnreadableError as error:
+            reason = error.reason
+            for name in (row.mask, row.conjugate_media):
+                if name and self._paths[name] == error.file != self._paths[row.media]:
+                    reason = f"{name}: {reason}"
+            raise UnreadableError(row.media, reason) from error
+
+    def _load(self, row: Row) -> ClipPair:
+        span = video.read_span(self._paths[row.media], row.start, row.end, self._options.short_side)
+        fps = self._options.fps or span.fps
+        index = video.sample_index(span.times, span.fps, fps)
+        clip = span.frames[index]
+        mask = None
+        if row.mask:
+            mask = read_mask(self._paths[row.mask], span, (row.start, row.end))[index]
+        media_id, start, conjugate = self._conjugate(row, clip, mask, fps)
+        return ClipPair(
+            id=row.id,
+            clip=clip,
+            conjugate=conjugate,
+            labels=row.labels,
+            fps=fps,
+            mask=mask,
+            media_id=row.media,
+            start=float(span.times[0]),
+            conjugate_media_id=media_id,
+            conjugate_start=start,
+        )
+
+    def _conjugate(
+        self, row: Row, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
+    ) -> tuple[Optional[str], Optional[float], Optional[np.ndarray]]:
+        """(file, start in it, frames); frames None: the row has no conjugate."""
+        if self.conjugate == "remove_person":
+            return None, None, None if mask is None else remove_person(clip, mask)
+        if self.conjugate == "frozen_frame":
+            return None, None, frozen_frame(clip)
+        place = None
+        if self.conjugate == "given" and row.conjugate_media:
+            place = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
+        elif self.conjugate == "before_after":
+            place = self._before_or_after(row)
+        elif self.conjugate == "negative_clip":
+            place = self._negative(row)
+        if place is None:
+            return None, None, None
+        found = video.read_frames(
+            self._paths[place[0]], place[1], place[2], self._options.short_side, fps
+        )
+        frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in found.frames])
+        return place[0], float(found.times[0]), frames
+
+    def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
+        if row.end is None or not row.labels:
+            return None  # the clip reaches to the file's end / there is no action to leave out
+        path = self._paths[row.media]
+        timeline = self._timeline(path)
+        end = min(row.end, timeline.end)
+        actions = [
+            (other.start, timeline.end if other.end is None else other.end)
+            for other in self._by_media[path]
+            if other.labels
+        ]
+        shot = timeline.shot(row.start, end)
+        found = free_span((row.start, end), shot, actions, timeline.fps, self._options.margin)
+        return found and (row.media, *found)
+
+    def _timeline(self, path: str) -> shots.Timeline:
+        """End and cuts of a file, decoded once however many rows name it."""
+        with self._locks[path]:
+            if path not in self._timelines:
+                self._timelines[path] = shots.scan(path)
+            return self._timelines[path]
+
+    def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
+        """The nearest clip with no action, of the same video and split (a tie: before)."""
+        if not row.labels:
+            return None
+        others = [
+            other
+            for other in self._by_media[self._paths[row.media]]
+            if not other.labels and other.split == row.split
+        ]
+        nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
+        return nearest and (nearest.media, nearest.start, nearest.end)
+
+
+def read_mask(path: str, clip: Video, span: tuple[float, Optional[float]]) -> np.ndarray:
+    """Reads the actor's mask of a clip, resized with its frames.
+
+    Args:
+        path: .npz (key `mask`, bool [T, H, W]), .mat of J-HMDB (key `part_mask`, [H, W, T]), or a
+            video whose pixels above 127 are the actor. It covers the clip's span; a mask video as
+            long as the whole file is cut to it.
+        clip: the decoded span; its frames have their final size.
+        span: (start, end) in seconds; end None: the file's.
+
+    Returns:
+        bool [T, H, W], aligned to the clip.
+
+    Raises:
+        UnreadableError: the mask cannot be read, or is too short for the clip.
+    """
+    count, size = len(clip.frames), clip.frames.shape[1:3]
+    mask = _stored_mask(path)
+    if mask is None:
+        mask = video.read_span(path).frames[..., 1] > 127
+        if span[1] is not None and len(mask) > count + MASK_SLACK:
+            mask = video.read_span(path, *span).frames[..., 1] > 127
+    if len(mask) < count - MASK_SLACK or not len(mask):
+        raise UnreadableError(path, f"the mask has {len(mask)} frames, its clip {count}")
+    mask = mask[np.minimum(np.arange(count), len(mask) - 1)]
+    if mask.shape[1:] == size:
+        return mask
+    shades = mask.astype(np.uint8) * 255
+    return np.stack([video.resize(frame, size) > 127 for frame in shades])
+
+
+def _stored_mask(path: str) -> Optional[np.ndarray]:
+    """The array of a .npz or .mat as bool [T, H, W]; None for any other kind of file."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension not in (".npz", ".mat"):
+        return None
+    key = "mask" if extension == ".npz" else "part_mask"
+    try:
+        with filesystem.open_file(path, "rb") as file:
+            if extension == ".npz":
+                mask = np.load(file)[key]
+            else:
+                import scipy.io
+
+                mask = scipy.io.loadmat(file, variable_names=[key])[key].transpose(2, 0, 1)
+    except FileNotFoundError as error:
+        raise UnreadableError(path, "there is no such file") from error
+    except KeyError as error:
+        raise UnreadableError(path, f"it has no array {key!r}") from error
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UnreadableError(path, f"not a {extension} file ({error})") from error
+    if mask.ndim != 3:
+        raise UnreadableError(path, f"expected {key} of [T, H, W], received {mask.shape}")
+    return mask > 0
