@@ -5,9 +5,13 @@
     parse   record -> encoded frames
     draw    one time offset, crop, flip a record, for clip and conjugate alike
     sample  which frames: before decoding, so that no frame is decoded in vain
-    decode  JPEG or PNG -> uint8
-    preprocess  resize, crop, flip (`tfrecords.preprocess`)
-    batch   uint8 to the end: what is copied last is copied small
+    decode  JPEG or PNG -> uint8, and uint8 to the end: four times less to copy than float
+    fit     resize (`tfrecords.preprocess`)
+    complete  what is missing: a conjugate, a mask
+    augment crop and flip
+    batch
+
+With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
 Everything random is a stateless function of (seed, epoch, shard, place in the shard): a run that
 resumes at epoch N reads what the undisturbed run would have read, without decoding what it skips.
@@ -87,7 +91,8 @@ def read_dataset(
             N: it is the epochs first_epoch ... first_epoch + N - 1 in a row, always the same: this
             is the form that a resumed run continues exactly.
         shuffle_buffer: records, still encoded, among which training draws the next.
-        cache: keeps the decoded frames of the whole split in memory (for small data sets).
+        cache: keeps all frames of the split in memory, decoded and resized (height x width x 3
+            bytes each; for small data sets).
 
     Returns:
         A finite data set. inputs: clip, conjugate uint8 [B, T, h, w, 3]; has_conjugate bool [B] (a
@@ -114,7 +119,8 @@ def read_dataset(
     window = crop_size(size, crop if training else 1.0)
 
     def load(item: Tensors) -> Tensors:
-        return {**item, "record": decode(parse(item["record"], masks))}
+        record = decode(parse(item["record"], masks))
+        return {**item, "record": fit(record, size, resize)}
 
     def to_row(item: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         """The phases that are left, from one record to one row of a batch."""
@@ -124,9 +130,9 @@ def read_dataset(
         if cache:
             record = sample(item["record"], frames, fps, draws)
         else:
-            record = decode(sample(parse(item["record"], masks), frames, fps, draws))
-        record = complete(record, frames, draws)
-        inputs = transform(record, size, resize, window, draws)
+            record = sample(parse(item["record"], masks), frames, fps, draws)
+            record = fit(decode(record), size, resize)
+        inputs = augment(complete(record, frames, draws), size, window, draws)
         return inputs, *targets(record["labels"], info, negative_weight)
 
     if cache:
@@ -258,6 +264,17 @@ def decode(record: Tensors) -> Tensors:
     return decoded
 
 
+def fit(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
+    """Resizes the frames there are, see `preprocess`; a mask becomes 0 and 1."""
+    frames = preprocess(tf.concat([record["clip"], record["conjugate"]], axis=0), size, resize)
+    count = tf.shape(record["clip"])[0]
+    fitted = {**record, "clip": frames[:count], "conjugate": frames[count:]}
+    if "mask" in record:
+        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
+        fitted["mask"] = tf.cast(preprocess(record["mask"] * 255, size, resize) > 127, tf.uint8)
+    return fitted
+
+
 def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
     """Fills what is missing: the conjugate by the clip or its frozen first frame, the mask by 0."""
     clip, conjugate = record["clip"], record["conjugate"]
@@ -267,7 +284,7 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
     indices = tf.where(tf.shape(conjugate)[0] > 0, times + frames, stand_in)
     completed = {
         **record,
-        "clip": tf.ensure_shape(clip, [frames, None, None, 3]),
+        "clip": tf.ensure_shape(clip, [frames, *clip.shape[1:]]),
         "conjugate": tf.gather(tf.concat([clip, conjugate], axis=0), indices),
         "has_conjugate": tf.logical_or(record["has_conjugate"], freeze),
     }
@@ -275,23 +292,19 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
         mask = tf.cond(
             record["has_mask"], lambda: record["mask"], lambda: tf.zeros_like(clip[..., :1])
         )
-        completed["mask"] = tf.ensure_shape(mask, [frames, None, None, 1])
+        completed["mask"] = tf.ensure_shape(mask, [frames, *mask.shape[1:]])
     return completed
 
 
-def transform(
-    record: Tensors,
-    size: Tuple[int, int],
-    resize: str,
-    window: Tuple[int, int],
-    draws: Optional[Draws],
+def augment(
+    record: Tensors, size: Tuple[int, int], window: Tuple[int, int], draws: Optional[Draws]
 ) -> Tensors:
-    """`preprocess` with the same window and flip for clip, conjugate and mask -> the inputs."""
+    """Crops and flips clip, conjugate and mask alike -> the inputs of the model."""
     crop = flip = None
     if draws is not None:
         crop, flip = Window(*window, draws.y, draws.x), draws.flip
     pair = tf.stack([record["clip"], record["conjugate"]])
-    clip, conjugate = tf.unstack(preprocess(pair, size, resize, crop, flip))
+    clip, conjugate = tf.unstack(preprocess(pair, size, crop=crop, flip=flip))
     inputs = {
         "clip": clip,
         "conjugate": conjugate,
@@ -299,9 +312,8 @@ def transform(
         "id": record["id"],
     }
     if "mask" in record:
-        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
-        mask = preprocess(record["mask"] * 255, size, resize, crop, flip)[..., 0]
-        inputs.update(mask=tf.cast(mask > 127, tf.uint8), has_mask=record["has_mask"])
+        mask = preprocess(record["mask"], size, crop=crop, flip=flip)
+        inputs.update(mask=tf.squeeze(mask, -1), has_mask=record["has_mask"])
     return inputs
 
 

@@ -1,0 +1,92 @@
+"""The frame of every command: one sentence for an error, the right exit code, project flags first.
+
+No TensorFlow here; each run is a process of its own because absl's flags are global.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import sys
+from absl import flags
+from tfrecords import commandline
+from tfrecords.errors import UsageError, UserError
+
+_KIND = flags.DEFINE_string("kind", "good", "What happens.")
+flags.DEFINE_integer("number", None, "A number.")
+
+
+def main(arguments):
+    print("TensorFlow" if "tensorflow" in sys.modules else "lean", arguments)
+    if _KIND.value == "failure":
+        raise UserError("The file a.mp4\\nis broken.")
+    if _KIND.value == "usage":
+        raise UsageError("Expected a, received b.")
+    if _KIND.value == "interrupt":
+        raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    commandline.run(main, "usage: script [flags]")
+"""
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    path = tmp_path_factory.mktemp("command") / "script.py"
+    path.write_text(SCRIPT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, str(path), *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        ([], 0, ""),
+        (["--kind=failure"], 1, "error: The file a.mp4 is broken.\n"),
+        (["--kind=usage"], 2, "error: Expected a, received b.\n"),
+        (["--kind=interrupt"], 130, "error: Interrupted; "),
+        (["--kinds=good"], 2, "error: Unknown command line flag 'kinds'. Did you mean: kind ?"),
+        (["--number=x"], 2, "error: flag --number=x"),
+    ],
+)
+def test_one_sentence_and_an_exit_code(command, arguments, code, error):
+    done = command(*arguments)
+    assert done.returncode == code
+    assert done.stderr.startswith(error) and done.stderr.count("\n") == (1 if error else 0)
+
+
+def test_positional_arguments_reach_main_without_tensorflow(command):
+    assert command("one", "--kind=good", "two").stdout == "lean ['one', 'two']\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_shows_the_project_s_flags_and_succeeds(command, flag):
+    done = command(flag)
+    assert done.returncode == 0 and done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].strip() == "usage: script [flags]"
+    assert "  --kind  (default: 'good')" in lines and "      What happens." in lines
+    assert "  --number" in lines
+    assert "--alsologtostderr" not in done.stdout
+
+
+def test_help_full_succeeds(command):
+    done = command("--helpfull")
+    assert done.returncode == 0 and "--kind" in done.stdout and "--alsologtostderr" in done.stdout

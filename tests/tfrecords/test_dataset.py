@@ -1,0 +1,94 @@
+"""dataset.json and labels.txt: read back as written, checked against each other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tfrecords.dataset import DatasetInfo, load_info, load_labels, shard_name, shard_paths
+from tfrecords.errors import UsageError, UserError
+from tfrecords.writer import finish_dataset
+
+INFO = DatasetInfo(
+    source="csv",
+    fps=25.0,
+    frame_size=None,
+    labels=["jump", "walk ä"],
+    multi_label=True,
+    splits={
+        "train": {"shards": 2, "clips": 3, "pairs": 2, "skipped": 1},
+        "test_a": {"shards": 1, "clips": 0, "pairs": 0, "skipped": 0},
+    },
+)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    finish_dataset(tmp_path, INFO, [("b.mp4", "no frames, at all")])
+    for index in range(2):
+        (tmp_path / shard_name("train", index, 2)).touch()
+    return tmp_path
+
+
+def test_round_trip(directory):
+    assert load_info(directory) == INFO
+    assert (directory / "labels.txt").read_text(encoding="utf-8") == "jump\nwalk ä\n"
+    assert (directory / "skipped.csv").read_bytes() == b'file,reason\nb.mp4,"no frames, at all"\n'
+    content = json.loads((directory / "dataset.json").read_text(encoding="utf-8"))
+    assert content["schema_version"] == 1 and content["modality"] == "rgb"
+    assert sorted(path.name for path in directory.iterdir() if path.suffix == ".tmp") == []
+
+
+def test_shards_and_splits(directory):
+    names = [path.rsplit("/", 1)[1] for path in shard_paths(directory, INFO, "train")]
+    assert names == ["train-00000-of-00002.tfrecord", "train-00001-of-00002.tfrecord"]
+    with pytest.raises(UsageError, match=r"splits \(train, test_a\), received 'test'"):
+        INFO.require_split("test")
+    with pytest.raises(UsageError, match="'test_a', received an empty split"):
+        INFO.require_split("test_a")
+    (directory / names[1]).unlink()
+    with pytest.raises(UserError, match=r"Expected the shard .*train-00001-of-00002"):
+        shard_paths(directory, INFO, "train")
+
+
+def test_no_data_set_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match=r"with a dataset\.json, received .*nowhere"):
+        load_info(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Expected .*dataset.json to describe a data set"),
+        ("[]", "to describe a data set"),
+        ("{}", "to describe a data set, received .*source"),
+        (INFO.to_json().replace('"clips": 3', '"clips": "3"'), "counts of a split"),
+        (INFO.to_json().replace('schema_version": 1', 'schema_version": 9'), "received version 9"),
+        (INFO.to_json().replace('"jump"', '"run"'), "Expected the 2 classes of .*labels.txt"),
+    ],
+)
+def test_corrupt_files_are_named(directory, text, message):
+    (directory / "dataset.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message) as caught:
+        load_info(directory)
+    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a\nb\na\n", "'a' twice"), ("a\n\nb\n", "an empty name"), ("", "an empty name")],
+)
+def test_lists_of_classes_are_checked(tmp_path, text, message):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_labels(path)
+    with pytest.raises(UsageError, match=r"absent\.txt"):
+        load_labels(tmp_path / "absent.txt")
+
+
+def test_lists_of_classes_from_other_systems(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_bytes("\ufeffb\r\na\r\n".encode())
+    assert load_labels(path) == ["b", "a"]

@@ -1,0 +1,106 @@
+"""One function for training, test and serving: the same eagerly, in a graph and in tf.data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecords.preprocess import Window, crop_size, preprocess
+
+
+def gradient(height: int, width: int, leading=(2,)) -> np.ndarray:
+    """Rows in channel 0, columns in channel 1: shows where a pixel came from."""
+    y, x = np.mgrid[:height, :width]
+    return np.broadcast_to(np.stack([y, x, 0 * x], -1), (*leading, height, width, 3)).astype(
+        "uint8"
+    )
+
+
+CASES = {
+    "whole": dict(size=(24, 32)),
+    "stretch": dict(size=(20, 20)),
+    "short_side": dict(size=(16, 16), resize="short_side"),
+    "crop_and_flip": dict(size=(24, 32), crop=(16, 24, 0.4, 0.9), flip=True),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_eager_is_graph_is_tf_data(case):
+    options = dict(CASES[case])
+    if "crop" in options:
+        options["crop"] = Window(*options["crop"])
+    frames = np.random.default_rng(0).integers(0, 256, (2, 3, 24, 32, 3), dtype=np.uint8)
+    eager = preprocess(frames, **options)
+    height, width = options.get("crop", options["size"])[:2]
+    assert eager.shape == (2, 3, height, width, 3) and eager.dtype == tf.uint8
+
+    def function(x):
+        return preprocess(x, **options)
+
+    unknown = tf.TensorSpec([None, None, None, None, 3], tf.uint8)
+    dynamic = tf.function(function, input_signature=[unknown])
+    np.testing.assert_array_equal(dynamic(frames), eager)
+    assert dynamic.get_concrete_function().output_shapes == [None, None, height, width, 3]
+    dataset = tf.data.Dataset.from_tensors(frames).map(function)
+    np.testing.assert_array_equal(next(iter(dataset)), eager)
+
+
+def test_frames_that_fit_are_untouched():
+    frames = gradient(24, 32)
+    np.testing.assert_array_equal(preprocess(frames, (24, 32)), frames)
+    np.testing.assert_array_equal(preprocess(frames, (24, 32), "short_side"), frames)
+
+
+def test_stretch_averages_what_it_shrinks():
+    # Stripes one pixel wide: without antialiasing some of them would survive.
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 200
+    small = preprocess(stripes, (16, 8)).numpy()
+    assert small.shape == (1, 16, 8, 3)
+    assert small[:, :, 1:-1].min() >= 95 and small[:, :, 1:-1].max() <= 105
+
+
+def test_short_side_keeps_the_aspect_and_the_centre():
+    small = preprocess(gradient(40, 80), (20, 20), "short_side").numpy()[0]
+    # Scaled by 1/2 to 20 x 40, then columns 10..29 of those: two pixels apart in the original.
+    assert np.abs(np.diff(small[:, 5:-5, 1].astype(int)) - 2).max() <= 1
+    assert abs(small[:, :, 1].mean() - 39.5) <= 1 and abs(small[:, :, 0].mean() - 19.5) <= 1
+    tall = preprocess(gradient(90, 31), (20, 20), "short_side")
+    assert tall.shape == (2, 20, 20, 3)
+
+
+def test_crop_lies_where_it_says():
+    frames = gradient(24, 32)
+    for y, x, top, left in [(0.0, 0.0, 0, 0), (0.999, 0.999, 8, 16), (0.5, 0.25, 4, 4)]:
+        cut = preprocess(frames, (24, 32), crop=Window(16, 16, y, x)).numpy()
+        np.testing.assert_array_equal(cut, frames[:, top : top + 16, left : left + 16])
+
+
+def test_flip_mirrors_columns():
+    frames = gradient(24, 32)
+    np.testing.assert_array_equal(
+        preprocess(frames, (24, 32), flip=tf.constant(True)), frames[:, :, ::-1]
+    )
+    np.testing.assert_array_equal(preprocess(frames, (24, 32), flip=tf.constant(False)), frames)
+
+
+@pytest.mark.parametrize(
+    ("size", "fraction", "expected"),
+    [
+        ((72, 96), 0.875, (64, 80)),
+        ((256, 352), 0.875, (224, 304)),
+        ((50, 61), 1.0, (50, 61)),
+        ((12, 6), 0.1, (8, 6)),
+    ],
+)
+def test_crop_sizes(size, fraction, expected):
+    assert crop_size(size, fraction) == expected
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match="Received resize='squeeze'"):
+        preprocess(gradient(8, 8), (8, 8), "squeeze")
+    for fraction in (0.0, 1.5):
+        with pytest.raises(ValueError, match=f"Received crop={fraction}"):
+            crop_size((8, 8), fraction)
