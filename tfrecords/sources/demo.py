@@ -82,15 +82,23 @@ def make_pair(split: str, index: int, seed: int = 0) -> ClipPair:
     idles = rng.random() < 0.5
 
     # Far figures first: whoever stands lower in the picture is nearer and hides the others.
-    others = sorted(zip(bystanders, motions), key=lambda item: item[0].y)
-    clip, mask = _render(background, others, (actor, action))
-    still, _ = _render(background, others, (actor, _idle()) if idles else None)
-    noise = rng.normal(0, 5.0, (2, *clip.shape)).astype(np.float32)
-    paired = split in ("train", "validation")
+    others = [
+        layer
+        for figure, motion in sorted(zip(bystanders, motions), key=lambda item: item[0].y)
+        for layer in _figure_layers(figure, motion)
+    ]
+    acting = _figure_layers(actor, action)
+    clip = _paint(background, others + acting)
+    mask = np.any([alpha > 0.5 for alpha, _ in acting], axis=0)
+    still = None
+    if split in ("train", "validation"):
+        resting = _figure_layers(actor, _idle()) if idles else []
+        still = _paint(background, others + resting)
+    noise = rng.standard_normal((2, *clip.shape), np.float32) * 5.0
     return ClipPair(
         id=f"{split}-{index:05d}",
         clip=_to_uint8(clip + noise[0]),
-        conjugate=_to_uint8(still + noise[1]) if paired else None,
+        conjugate=None if still is None else _to_uint8(still + noise[1]),
         labels=(LABELS[label],),
         fps=FPS,
         # Training must not see where the actor is, so its records do not say.
@@ -227,21 +235,17 @@ def _act(label: str, actor: _Figure, phase: np.ndarray, rng: np.random.Generator
     return _motion(swing=1.1 * np.sin(phase))
 
 
-def _render(
-    background: np.ndarray,
-    others: list[tuple[_Figure, dict[str, Any]]],
-    actor: tuple[_Figure, dict[str, Any]] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws the figures over the scene; returns frames and where the actor shows [T, H, W]."""
+def _paint(background: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Draws layers of (coverage, colour) over the scene, one after the other."""
     frames = background.copy()
-    mask = np.zeros(frames.shape[:3], bool)
-    layers = [*others, actor] if actor else list(others)
-    for figure, motion in layers:
-        for alpha, color in _figure_layers(figure, motion):
-            frames += alpha[..., None] * (color - frames)
-            if actor and figure is actor[0]:
-                mask |= alpha > 0.5
-    return frames, mask
+    for alpha, color in layers:
+        # Where the figure is; most of the picture is not.
+        rows, columns = (np.flatnonzero(alpha.any(axis)) for axis in ((0, 2), (0, 1)))
+        if not len(rows):
+            continue
+        box = np.s_[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        frames[box] += alpha[box][..., None] * (color - frames[box])
+    return frames
 
 
 def _figure_layers(figure: _Figure, motion: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
