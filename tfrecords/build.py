@@ -246,9 +246,8 @@ def _json(content: dict) -> str:
 
 def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:
     """What was built, for the terminal."""
-    total = {
-        key: sum(s[key] for s in info.splits.values()) for key in ("clips", "pairs", "skipped")
-    }
+    keys = ("clips", "pairs", "skipped")
+    total = {key: sum(counts[key] for counts in info.splits.values()) for key in keys}
     lines = [
         f"{output}: {total['clips']} clips of {len(info.labels)} classes, {total['pairs']} with a "
         f"conjugate ({conjugate}), {total['skipped']} rows skipped"
@@ -297,9 +296,8 @@ def main(arguments: Sequence[str]) -> None:
         workers=FLAGS.workers or os.cpu_count() or 1,
     )
     print(summary(info, FLAGS.output, source.conjugate))
-    print(
-        f"  {time.monotonic() - start:.0f} s. Look into it: python -m tfrecords.show {FLAGS.output}"
-    )
+    seconds = time.monotonic() - start
+    print(f"  {seconds:.0f} s. Look into it: python -m tfrecords.show {FLAGS.output}")
     skipped = sum(counts["skipped"] for counts in info.splits.values())
     if FLAGS.strict and skipped:
         raise UserError(

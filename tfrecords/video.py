@@ -35,7 +35,7 @@ class UnreadableError(UserError):
 
 
 class Video(NamedTuple):
-    """A decoded span: `frames` uint8 [T, H, W, 3] RGB, `fps` frames/s, `times` float [T] seconds."""
+    """A span: `frames` uint8 [T, H, W, 3] RGB, `fps` frames/s, `times` float [T] seconds."""
 
     frames: np.ndarray
     fps: float
@@ -55,7 +55,7 @@ def read_frames(
         path: a local file or a URL of `filesystem`.
         start: seconds.
         end: seconds; None: to the end of the file.
-        short_side: pixels; a larger frame is scaled down to it, the aspect ratio kept. 0: no scaling.
+        short_side: pixels; a larger frame is scaled down to it, aspect ratio kept. 0: no scaling.
         fps: frames/s; None: the file's own, its mean where it varies.
 
     Raises:
@@ -114,7 +114,7 @@ def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
         fps: the rate wanted.
 
     Returns:
-        int [T'], T' = the duration times `fps`, at least 1; 0..T-1 where the frames are even already.
+        int [T'], T' = the duration times `fps`, at least 1; 0..T-1 where frames are even already.
     """
     count = len(times)
     even = times[0] + np.arange(count) / own
@@ -128,7 +128,7 @@ def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
 
 
 def measure_rate(times: np.ndarray, nominal: float) -> float:
-    """Frames/s of decoded frames: the header's value only where the timestamps bear it out (1 %)."""
+    """Frames/s of decoded frames: the header's value where the timestamps bear it out (1 %)."""
     if len(times) < 2 or times[-1] <= times[0]:
         return nominal
     mean = (len(times) - 1) / (times[-1] - times[0])

@@ -1,12 +1,13 @@
-"""The actor removed: the scene behind, taken from the frames that show it, and painted in elsewhere.
+"""The actor removed: the scene behind, from frames that show it, painted in where none does.
 
 A hole that moves with the actor, a flicker or a left-over hand is an action in disguise, so:
-1. the mask grows by 10 pixels and more (of 240 lines), for hair, shadow edges and held objects;
+1. the mask grows by 10 pixels and more (of 240 lines), for hair, clothes and shadow edges;
 2. the camera's motion is taken out (`registration`): all frames lie on one canvas, the scene;
-3. the hole is the union of the masks over time ON THE CANVAS: it stands still in the scene;
-4. a pixel of the hole is the median over the frames that show the scene there;
-5. what too few frames show is inpainted, once, on the canvas: it cannot flicker;
-6. the filling is laid back into every frame, its brightness drawn to the hole's rim, which is
+3. what moves beside the actor and touches it joins the mask: hands, bats, balls, shadows;
+4. the hole is the union of the masks over time ON THE CANVAS: it stands still in the scene;
+5. a pixel of the hole is the median over the frames that show the scene there;
+6. what too few frames show is inpainted, once, on the canvas: it cannot flicker;
+7. the filling is laid back into every frame, its brightness drawn to the hole's rim, which is
    feathered by 1-2 pixels.
 Clips with cuts are treated shot by shot.
 """
@@ -18,7 +19,9 @@ import numpy as np
 
 from tfrecords.conjugates import registration, shots
 
-DILATION = 12 / 240  # of the frame's shorter side
+DILATION = 16 / 240  # of the frame's shorter side
+REACH = 36 / 240  # how far from the mask a moving thing may still belong to the actor
+MOVING = 28  # difference of a channel, 0..255, from the scene that counts as motion
 MIN_VIEWS = 3  # frames that must show a scene pixel before their median is trusted
 CANVAS = 3.0  # the canvas may be this many times as wide and high as the frame
 FEATHER = 1.0  # pixels, standard deviation
@@ -37,8 +40,7 @@ def remove_person(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
         uint8 [T, H, W, 3]; the clip's own pixels outside the hole.
     """
     radius = max(2, round(DILATION * min(clip.shape[1:3])))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = np.stack([cv2.dilate(frame.astype(np.uint8), disc) for frame in mask]).astype(bool)
+    grown = np.stack([_grow(frame, radius) for frame in mask])
     starts = [0, *shots.find_cuts(np.stack([shots.signature(frame) for frame in clip]))]
     parts = zip(starts, [*starts[1:], len(clip)])
     return np.concatenate([_remove_in_shot(clip[a:b], grown[a:b]) for a, b in parts])
@@ -54,9 +56,9 @@ def _remove_in_shot(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
     views = np.stack([_warp(f, m, size, cv2.INTER_CUBIC) for f, m in zip(clip, to_canvas)])
     masked = np.stack([_warp(f, m, size) for f, m in zip(mask, to_canvas)])
     inside = np.stack([_warp(np.ones_like(mask[0]), m, size) for m in to_canvas])
+    masked = _with_companions(views, inside, masked, max(2, round(REACH * min(height, width))))
     hole = masked.any(axis=0)
-    seen = inside & ~masked
-    scene = _scene(views, seen, hole)
+    scene = _scene(views, inside & ~masked, hole)
 
     result = np.empty_like(clip)
     for n, matrix in enumerate(to_canvas):
@@ -97,19 +99,59 @@ def _warp(
     return out.astype(image.dtype)
 
 
+def _with_companions(
+    views: np.ndarray, inside: np.ndarray, masked: np.ndarray, reach: int
+) -> np.ndarray:
+    """Adds to the masks what differs from the scene within `reach` pixels and touches them."""
+    near = _grow(masked.any(axis=0), reach)
+    seen = inside[:, near] & ~masked[:, near]
+    scene, count = _median(views[:, near], seen)
+    differs = np.abs(views[:, near].astype(np.int16) - scene).max(axis=-1) > MOVING
+    moving = np.zeros_like(masked)
+    moving[:, near] = differs & seen & (count >= MIN_VIEWS)
+    result = masked.copy()
+    for n in range(len(masked)):
+        # Opened: lone pixels and thin edges are noise and errors of the registration.
+        thick = cv2.morphologyEx(moving[n].astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
+        things = masked[n] | (thick > 0) & _grow(masked[n], reach)
+        _, parts = cv2.connectedComponents(things.astype(np.uint8))
+        added = np.isin(parts, np.unique(parts[masked[n]])) & ~masked[n] & things
+        result[n] |= _grow(added, 3)
+    return result
+
+
+def _median(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median over the views that see a pixel.
+
+    Args:
+        pixels: uint8 [T, P, 3].
+        seen: bool [T, P].
+
+    Returns:
+        uint8 [P, 3] (white where no view sees it) and the number of views, int [P].
+    """
+    count = seen.sum(axis=0)
+    # Sorted, the unseen (brightest) come last.
+    stack = np.where(seen[..., None], pixels, 255)
+    stack.sort(axis=0)
+    middle = np.maximum(count - 1, 0) // 2
+    return np.take_along_axis(stack, middle[None, :, None], axis=0)[0], count
+
+
+def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Dilates a bool map by a disc."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    return cv2.dilate(mask.astype(np.uint8), disc) > 0
+
+
 def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """The scene in and around the hole, on the canvas: uint8 [h, w, 3].
 
     The median of what is seen; what is not is inpainted. Far from the hole the middle frame stands.
     """
-    near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * RIM + 9, 2 * RIM + 9), np.uint8)) > 0
-    count = seen[:, near].sum(axis=0)  # [P]
-    # Sorted, the unseen (brightest) come last; the median is the middle of the seen ones.
-    stack = np.where(seen[:, near, None], views[:, near], 255)
-    stack.sort(axis=0)
-    middle = np.maximum(count - 1, 0) // 2
+    near = _grow(hole, RIM + 4)
     scene = views[len(views) // 2].copy()
-    scene[near] = np.take_along_axis(stack, middle[None, :, None], axis=0)[0]
+    scene[near], count = _median(views[:, near], seen[:, near])
     unknown = np.zeros_like(hole)
     unknown[near] = (count == 0) | (count < MIN_VIEWS) & hole[near]
     return cv2.inpaint(scene, unknown.astype(np.uint8), 4, cv2.INPAINT_TELEA)
@@ -119,11 +161,11 @@ def _blend(frame: np.ndarray, filling: np.ndarray, hole: np.ndarray) -> np.ndarr
     """Lays the filling into the hole: brightness drawn to the rim, the seam feathered."""
     if not hole.any() or hole.all():
         return np.where(hole[..., None], filling, frame)
-    square = np.ones((2 * RIM + 1, 2 * RIM + 1), np.uint8)
-    rim = ~hole & (cv2.dilate(hole.astype(np.uint8), square) > 0)
-    # The difference at the rim, continued into the hole: so smooth that a small image of it will do.
-    difference = (frame.astype(np.float32) - filling) * rim[..., None]
-    known = np.concatenate([difference, rim[..., None].astype(np.float32)], axis=-1)
+    difference = frame.astype(np.float32) - filling
+    # A rim that differs much shows something that passes by, not another light.
+    rim = ~hole & _grow(hole, RIM) & (np.abs(difference).max(axis=-1) < MOVING)
+    # The difference at the rim, continued into the hole: so smooth that a small image will do.
+    known = np.dstack([difference, np.ones(hole.shape, np.float32)]) * rim[..., None]
     quarter = tuple(max(1, length // 4) for length in hole.shape[::-1])
     small = cv2.resize(known, quarter, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), max(1.0, SMOOTH * min(small.shape[:2])))

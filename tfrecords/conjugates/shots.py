@@ -26,7 +26,7 @@ class Timeline(NamedTuple):
     cuts: tuple[float, ...]
 
     def shot(self, start: float, end: float) -> tuple[float, float]:
-        """The shot(s) that a span lies in, from the first cut before it to the first one after."""
+        """From the last cut before a span to the first one after it: the shot it lies in."""
         # A span rounded by the user may reach over a cut by less than a frame.
         slack = 1.0 / self.fps
         before = [cut for cut in self.cuts if cut <= start + slack]
@@ -41,7 +41,7 @@ def scan(path: str) -> Timeline:
         UnreadableError: as `video.decode`.
     """
     times, signatures, rate = [], [], video.DEFAULT_RATE
-    for time, rate, frame in video.decode(path):
+    for time, rate, frame in video.decode(path):  # noqa: B007  (the rate is the file's)
         times.append(time)
         small = frame.reformat(width=64, height=48, format="rgb24")
         signatures.append(signature(small.to_ndarray()))
@@ -52,7 +52,10 @@ def scan(path: str) -> Timeline:
 
 
 def signature(frame: np.ndarray) -> np.ndarray:
-    """Colour histograms of a frame's parts: uint8 [H, W, 3] -> float32 [GRID * GRID * BINS ** 3]."""
+    """Colour histograms of the parts of a frame.
+
+    uint8 [H, W, 3] -> float32 [GRID * GRID * BINS ** 3], its sum 1.
+    """
     small = cv2.resize(frame, (64, 48), interpolation=cv2.INTER_AREA)
     bins = small // (256 // BINS)
     codes = (bins[..., 0].astype(int) * BINS + bins[..., 1]) * BINS + bins[..., 2]
