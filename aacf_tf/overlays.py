@@ -1,0 +1,175 @@
+"""Draws attention maps over frames: the one place for it, in numpy and OpenCV.
+
+Maps live on the grid of the feature map. Cell i of an axis stands for the stride box from
+`i * stride` to `(i + 1) * stride` of what the network saw; between the boxes' centres a map is
+interpolated linearly, before the first and after the last centre it stays as it is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Sequence
+
+import cv2
+import numpy as np
+
+# Colour of weak and of strong evidence, RGB. Orange against blue can be told apart by everybody.
+ACTION_COLORS = ((214, 40, 20), (255, 214, 64))
+CONTEXT_COLORS = ((32, 72, 222), (84, 232, 255))
+WHITE = (255, 255, 255)
+_OPACITY = 0.8  # of the strongest evidence
+_GRAY = 0.5  # share of the colour taken from frames under a map, so that only the map is coloured
+
+
+def display(values: np.ndarray) -> np.ndarray:
+    """`clip((x - median) / (max - median), 0, 1)` over all of `values`; a constant map is 0.
+
+    Args:
+        values: logits, or the logarithm of an attention map: logits but for a constant, which the
+            formula does not see.
+    """
+    values = np.asarray(values, np.float64)
+    middle, top = np.median(values), values.max()
+    return np.clip((values - middle) / max(top - middle, 1e-9), 0, 1)
+
+
+def display_attention(attention: np.ndarray) -> np.ndarray:
+    """`display` of the logits behind attention maps `[..., h, w]` that sum to 1."""
+    return display(np.log(np.maximum(attention, 1e-30)))
+
+
+def at_times(maps: np.ndarray, positions: np.ndarray, stride: float) -> np.ndarray:
+    """Maps at moments between those of their cells.
+
+    Args:
+        maps: `[t, h, w]`.
+        positions: `[M]`, in sampled frames from the first one; may lie outside.
+        stride: sampled frames a cell.
+
+    Returns:
+        `[M, h, w]`.
+    """
+    cells = np.clip((np.asarray(positions) + 0.5) / stride - 0.5, 0, len(maps) - 1)
+    before = np.floor(cells).astype(int)
+    share = (cells - before)[:, None, None]
+    after = np.minimum(before + 1, len(maps) - 1)
+    return maps[before] * (1 - share) + maps[after] * share
+
+
+def in_space(
+    cells: np.ndarray,
+    frame: tuple[int, int],
+    size: tuple[int, int],
+    strides: tuple[int, int],
+    resize: str = "stretch",
+) -> np.ndarray:
+    """One map `[h, w]` enlarged to the frame it belongs to.
+
+    Args:
+        cells: a map of one moment.
+        frame: (height, width) of the frame, pixels.
+        size: (height, width) of what the network saw of it.
+        strides: of the network, (height, width).
+        resize: how the frame came to that size, see `tfrecords.preprocess`.
+
+    Returns:
+        float32 `[height, width]`; 0 where the network did not look ("short_side" cuts the rim off).
+    """
+    top, left, height, width = seen_area(frame, size, resize)
+    scale_y, scale_x = size[0] / height, size[1] / width
+    y = ((np.arange(height) + 0.5) * scale_y / strides[0] - 0.5).astype(np.float32)
+    x = ((np.arange(width) + 0.5) * scale_x / strides[1] - 0.5).astype(np.float32)
+    x, y = np.meshgrid(x, y)
+    source = np.asarray(cells, np.float32)
+    result = np.zeros(frame, np.float32)
+    result[top : top + height, left : left + width] = cv2.remap(
+        source, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return result
+
+
+def seen_area(
+    frame: tuple[int, int], size: tuple[int, int], resize: str
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) of the part of a frame that preprocessing keeps, in its pixels."""
+    if resize == "stretch":
+        return 0, 0, *frame
+    scale = max(side / full for side, full in zip(size, frame))
+    height, width = (min(full, round(side / scale)) for side, full in zip(size, frame))
+    return (frame[0] - height) // 2, (frame[1] - width) // 2, height, width
+
+
+def tint(image: np.ndarray, heat: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
+    """A frame, half its colour taken, with the map laid over it.
+
+    Args:
+        image: uint8 `[H, W, 3]` RGB.
+        heat: `[H, W]`, 0..1.
+        colors: of weak and of strong evidence, RGB.
+    """
+    image = image.astype(np.float32)
+    gray = image @ np.array([0.299, 0.587, 0.114], np.float32)
+    base = image + _GRAY * (gray[..., None] - image)
+    heat = np.clip(heat, 0, 1)[..., None].astype(np.float32)
+    weak, strong = (np.array(color, np.float32) for color in colors)
+    color = weak + heat * (strong - weak)
+    return np.rint(base + _OPACITY * heat * (color - base)).astype(np.uint8)
+
+
+def enlarge(image: np.ndarray, height: int) -> np.ndarray:
+    """A frame or mask scaled to a height, the aspect ratio kept; nothing is smoothed in a mask."""
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    if image.dtype == bool:
+        scaled = cv2.resize(image.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+        return scaled.view(bool)
+    smaller = height < image.shape[0]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Draws the outline of a mask bool `[H, W]`, white on a dark rim, into a copy of the frame."""
+    image = np.ascontiguousarray(image).copy()
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, contours, -1, (0, 0, 0), 3, cv2.LINE_AA)
+    cv2.drawContours(image, contours, -1, WHITE, 1, cv2.LINE_AA)
+    return image
+
+
+def draw_box(image: np.ndarray, box: Sequence[int]) -> None:
+    """Draws (left, top, right, bottom) in pixels, right and bottom exclusive, into the frame."""
+    left, top, right, bottom = box
+    corners = (left, top), (right - 1, bottom - 1)
+    cv2.rectangle(image, *corners, (0, 0, 0), 3)
+    cv2.rectangle(image, *corners, WHITE, 1)
+
+
+def text_bar(width: int, height: int, texts: Sequence[str]) -> np.ndarray:
+    """A dark bar uint8 `[height, width, 3]` with the texts side by side, each in its share of it.
+
+    What is too long for its share is cut, with an ellipsis.
+    """
+    from PIL import Image, ImageDraw
+
+    bar = Image.new("RGB", (width, height), (22, 24, 28))
+    pen = ImageDraw.Draw(bar)
+    font = _font(max(8, round(height * 0.55)))
+    share, margin = width // len(texts), height // 4
+    for place, text in enumerate(texts):
+        shown = text
+        while shown and pen.textlength(shown, font=font) > share - 2 * margin:
+            shown = shown[:-2].rstrip("…") + "…" if len(shown) > 2 else ""
+        where = (place * share + margin, height / 2)
+        pen.text(where, shown, fill=(236, 238, 242), font=font, anchor="lm")
+    return np.asarray(bar)
+
+
+@cache
+def _font(size: int):
+    """DejaVu Sans, which comes with matplotlib and knows most alphabets."""
+    import matplotlib
+    from PIL import ImageFont
+
+    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)
