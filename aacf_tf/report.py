@@ -1,0 +1,429 @@
+"""The report of a run: one HTML page that holds everything it shows.
+
+    scores        every test split, average pooling beside the model
+    maps          where they lie, against masks, where the data have them
+    curves        of every stage
+    clips         a dozen of a test split, chosen by a rule that the page states
+    classes       average precision of each
+
+It reads what a run has written (metrics.json, predictions.csv, history.json) and runs the model on
+the dozen clips only.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from html import escape
+from pathlib import Path
+from typing import Any, Iterable, Sequence
+
+from aacf_tf import report_clips
+from aacf_tf.model import ActionModel
+from aacf_tf.recipes import Recipe
+from tfrecords.errors import UsageError
+
+SCORE_NAMES = ("action", "context", "combined", "reliability")
+
+
+def write_report(
+    workdir: Path, recipe: Recipe, labels: list[str], *, data_dir: Path, model: ActionModel
+) -> Path:
+    """Writes WORKDIR/report/index.html.
+
+    Args:
+        workdir: of a run that has been evaluated.
+        recipe: of the run.
+        labels: class names.
+        data_dir: the data set whose test clips are shown.
+        model: in float32, trained.
+
+    Returns:
+        the path of the page.
+
+    Raises:
+        UsageError: the run has not been evaluated.
+    """
+    workdir = Path(workdir)
+    ours = _read_json(workdir / "metrics.json")
+    if ours is None or not (workdir / "predictions.csv").is_file():
+        raise UsageError(
+            f"Expected metrics.json and predictions.csv in {workdir}, received none; "
+            "evaluate the run first."
+        )
+    theirs = _read_json(workdir / "baselines" / "average" / "metrics.json")
+    title = f"{recipe.name}: {'action and context' if ours['head'] == 'aacf' else ours['head']}"
+    sections = [
+        f"<h1>{escape(title)}</h1>",
+        _summary(recipe, ours, labels),
+        _scores(ours, theirs, len(labels)),
+        _localization(ours, theirs),
+        _clips(workdir, recipe, labels, data_dir, model),
+        _curves(workdir),
+        _classes(ours, theirs, recipe.score),
+    ]
+    page = _PAGE.format(title=escape(title), body="\n".join(part for part in sections if part))
+    path = workdir / "report" / "index.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def _summary(recipe: Recipe, metrics: dict[str, Any], labels: Sequence[str]) -> str:
+    data = recipe.data
+    rate = f"{data.fps:g} frames a second" if data.fps else "every frame"
+    stages = ", then ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages)
+    facts = [
+        f"{len(labels)} classes",
+        f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}",
+        f"backbone {recipe.backbone}",
+        f"head {metrics['head']}",
+        f"trained: {stages}",
+        f"seed {recipe.seed}",
+    ]
+    return f'<p class="lead">{escape(" · ".join(facts))}</p>'
+
+
+def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -> str:
+    """Rows: who and by which score; columns: the splits."""
+    splits = ours["splits"]
+    rows = [("chance", {}, "")]
+    if theirs:
+        rows.append(("average pooling", theirs["splits"], "combined"))
+    for score in SCORE_NAMES:
+        if any(score in entry for entry in splits.values()):
+            rows.append((f"{ours['head'].upper()} {score}", splits, score))
+    best = {
+        (split, key): max(
+            (source.get(split, {}).get(score, {}).get(key) or 0 for _, source, score in rows),
+        )
+        for split in splits
+        for key in ("top1", "mean_ap")
+    }
+    head = "".join(
+        f'<th colspan="2">{escape(name)}<small>{entry["clips"]} clips</small></th>'
+        for name, entry in splits.items()
+    )
+    body = []
+    for name, source, score in rows:
+        cells = []
+        for split in splits:
+            for key in ("top1", "mean_ap"):
+                value = source.get(split, {}).get(score, {}).get(key)
+                if not score and key == "top1":
+                    value = 1 / classes
+                strong = bool(score) and value is not None and value == best[split, key]
+                cells.append(_cell(value, strong))
+        body.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
+    under = "<th>top-1</th><th>mean AP</th>" * len(splits)
+    notes = [
+        "<b>action</b> goes by the action factor alone, <b>context</b> by the context factor "
+        "alone, <b>combined</b> by both. Best of each column in bold."
+    ]
+    trusts = [
+        f"{escape(split)} {entry['reliability']['context_trust']:.2f}"
+        for split, entry in splits.items()
+        if "reliability" in entry
+    ]
+    if trusts:
+        notes.append(
+            "<b>reliability</b> counts the context as far as the unlabelled clips of a split say "
+            f"it can be trusted (0 to 1): {', '.join(trusts)}."
+        )
+    return _section(
+        "Scores",
+        f"<table><thead><tr><th></th>{head}</tr><tr><th></th>{under}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>",
+        " ".join(notes),
+    )
+
+
+def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
+    """Rows: whose map on which split; columns: the measures."""
+    body = []
+    threshold = 0.0
+    for split, entry in ours["splits"].items():
+        place = entry.get("localization")
+        if not place:
+            continue
+        threshold = place.get("mask_threshold", 0.0)
+        beside = (theirs or {"splits": {}})["splits"].get(split, {}).get("localization")
+        # One row for each name that stands before _mass: the maps, and what needs no learning.
+        names = [key[: -len("_mass")] for key in place if key.endswith("_mass")]
+        rows = [(_MAPS.get(name, name.replace("_", " ")), place, name) for name in names]
+        if beside:
+            rows.append(("average pooling, class activation", beside, "action"))
+        area = place.get("mask_area")
+        for number, (name, values, key) in enumerate(rows):
+            measures = [values.get(f"{key}_{measure}") for measure in _MEASURES]
+            first = f'<th rowspan="{len(rows)}">{escape(split)}</th>' if number == 0 else ""
+            last = _cell(area if number == 0 else None)
+            cells = "".join(_cell(value) for value in measures)
+            body.append(f"<tr>{first}<th>{escape(name)}</th>{cells}{last}</tr>")
+    if not body:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in _MEASURES.values())
+    touched = (
+        "the mask touches" if threshold == 0 else f"the mask covers more than {threshold:.0%} of"
+    )
+    return _section(
+        "Where the maps lie",
+        f"<table><thead><tr><th>split</th><th>map</th>{head}<th>actor’s area</th></tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table>",
+        "<b>pointing</b>: the peak is on the actor. <b>mass</b>: share of the map on the actor; "
+        "by chance it is the actor’s area. <b>AUC</b>: the map as a score of the actor’s cells. "
+        "<b>time share</b>: time steps whose peak is on the actor. The action map should lie on "
+        f"the actor, the context map off it. A cell is the actor’s where {touched} it.",
+    )
+
+
+_MAPS = {
+    "action": "action map",
+    "context": "context map",
+    "frame_difference": "frame difference (nothing learned)",
+    "mean_mask": "mean training mask (nothing learned)",
+}
+_MEASURES = {"pointing": "pointing", "mass": "mass", "auc": "AUC", "time_share": "time share"}
+
+
+def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) -> str:
+    """A table a split: average precision of each class, as bars."""
+    parts = []
+    for number, (split, entry) in enumerate(ours["splits"].items()):
+        columns = []
+        if theirs and "combined" in theirs["splits"].get(split, {}):
+            columns.append(("average pooling", theirs["splits"][split]["combined"]))
+        columns += [
+            (f"{ours['head'].upper()} {name}", entry[name])
+            for name in ("action", "context", "combined")
+            if name in entry
+        ]
+        head = "".join(f"<th>{escape(name)}</th>" for name, _ in columns)
+        rows = []
+        for label in ours["labels"]:
+            values = [judged["per_class_ap"].get(label) for _, judged in columns]
+            rows.append(f"<tr><th>{escape(label)}</th>{''.join(map(_bar, values))}</tr>")
+        opened = " open" if number == 0 else ""
+        parts.append(
+            f"<details{opened}><summary>{escape(split)}</summary><table><thead><tr><th>class</th>"
+            f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></details>"
+        )
+    return _section("Average precision of each class", "".join(parts), "")
+
+
+def _cell(value: float | None, strong: bool = False) -> str:
+    if value is None:
+        return "<td></td>"
+    return f"<td><b>{value:.3f}</b></td>" if strong else f"<td>{value:.3f}</td>"
+
+
+def _bar(value: float | None) -> str:
+    if value is None:
+        return "<td>no clip</td>"
+    return f'<td class="bar"><i style="width:{100 * value:.0f}%"></i><span>{value:.3f}</span></td>'
+
+
+def _section(title: str, content: str, note: str) -> str:
+    note = f'<p class="note">{note}</p>' if note else ""
+    return f'<section><h2>{title}</h2>{note}<div class="scroll">{content}</div></section>'
+
+
+# ---- clips ---------------------------------------------------------------------------------------
+
+
+def _clips(
+    workdir: Path, recipe: Recipe, labels: list[str], data_dir: Path, model: ActionModel
+) -> str:
+    with open(workdir / "predictions.csv", encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    splits = list(dict.fromkeys(row["split"] for row in table))
+    split = "test" if "test" in splits else splits[0]
+    rows = [
+        report_clips.Chosen(r["id"], r["labels"], r["predicted"])
+        for r in table
+        if r["split"] == split
+    ]
+    scores = {r["id"]: r for r in table if r["split"] == split}
+    chosen = report_clips.choose([row for row in rows if row.labels], labels)
+    clips = report_clips.load_clips(data_dir, split, recipe, {row.id for row in chosen})
+    figures = []
+    for row in chosen:
+        if row.id not in clips:
+            continue
+        clip, mask = clips[row.id]
+        image = report_clips.data_uri(report_clips.strip(clip, mask, model, recipe))
+        verdict = "right" if row.right else "wrong"
+        predicted = _chance(scores[row.id], recipe.score, row.predicted)
+        figures.append(
+            f'<figure class="clip {verdict}"><figcaption><b>{escape(row.labels)}</b>'
+            f"<span>{'✓' if row.right else '✗'} {escape(row.predicted)} {predicted}</span>"
+            f"<small>{escape(row.id)}</small></figcaption>"
+            f'<img alt="frames, action map and context map" src="{image}"></figure>'
+        )
+    if not figures:
+        return ""
+    rows_shown = "action map (orange) and context map (blue)"
+    if not model.factorizes:
+        rows_shown = "class activation map of the predicted class (orange)"
+    return _section(
+        f"What the model sees: {escape(split)}",
+        f'<div class="clips">{"".join(figures)}</div>',
+        f"Rows: {report_clips.FRAMES} frames, evenly spread, as the network gets them; {rows_shown} over them; "
+        "the actor’s outline where the data have a mask. Above: the true class, and the predicted "
+        "one with its probability. Shown is clip((x − median) / (max − median), 0, 1) of the "
+        "attention logits. <b>The rule of choice</b>: classes in order, six evenly spread over the "
+        "list where there are more; of each the first clip of the split that the model gets right, "
+        "then the first that it gets wrong, in turn; where one kind runs out, the other goes on.",
+    )
+
+
+def _chance(row: dict[str, str], score: str, label: str) -> str:
+    value = row.get(f"{score}_{label}", row.get(f"combined_{label}"))
+    return f"{float(value):.2f}" if value else ""
+
+
+# ---- curves -------------------------------------------------------------------------------------
+
+
+def _curves(workdir: Path) -> str:
+    """One row of plots for each history.json of the run and of its baseline."""
+    figures = []
+    for base, name in ((workdir, ""), (workdir / "baselines" / "average", "average pooling, ")):
+        for path in sorted((base / "logs").glob("*/history.json"), key=lambda p: p.stat().st_mtime):
+            history = _read_json(path)
+            if history:
+                caption = f"{name}stage {path.parent.name}"
+                figures.append(
+                    f"<figure><figcaption>{escape(caption)}</figcaption>{plot(history)}</figure>"
+                )
+    return _section("Training", "".join(figures), "Values of each epoch.") if figures else ""
+
+
+def plot(history: Sequence[dict[str, float]]) -> str:
+    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
+    accuracies = [name for name in names if "accuracy" in name]
+    losses = [name for name in names if name in ("loss", "val_loss")]
+    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
+    panels = [(title, keys) for title, keys in panels if keys]
+    ink = "#123456"  # stands for currentColor, which matplotlib does not know
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "aacf",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
+        "axes.edgecolor": ink,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, keys) in zip(axes, panels):
+            for place, key in enumerate(keys):
+                points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+                marker = "o" if len(points) == 1 else ""
+                axis.plot(
+                    *zip(*points),
+                    marker=marker,
+                    label=key,
+                    color=_LINES[place % len(_LINES)],
+                    linewidth=1.6,
+                )
+            axis.set_title(title, fontsize=9)
+            axis.set_xlabel("epoch")
+            axis.grid(alpha=0.2, color=ink)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.patch.set_alpha(0)
+            axis.legend(frameon=False, fontsize=7)
+            if title == "accuracy":
+                axis.set_ylim(0, 1)
+        figure.patch.set_alpha(0)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue().replace(ink, "currentColor")
+    return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
+
+
+def _validation(names: Iterable[str]) -> list[str]:
+    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
+    return [name for name in names if name.startswith("val_")]
+
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+:root {{ --ink: #1c2126; --soft: #5d6770; --line: #dde2e6; --paper: #fff; --fill: #f3f5f7;
+  --bar: #9cc3e6; --good: #1a7f4b; --bad: #b3372f; }}
+@media (prefers-color-scheme: dark) {{ :root {{ --ink: #e4e8ec; --soft: #9aa5af; --line: #333b43;
+  --paper: #14181c; --fill: #1d2329; --bar: #2c5f8a; --good: #58c48c; --bad: #ee8a82; }} }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; max-width: 76rem; padding: 2.5rem 1.5rem 4rem; color: var(--ink);
+  background: var(--paper); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
+  "Helvetica Neue", sans-serif; }}
+h1 {{ margin: 0 0 .25rem; font-size: 1.8rem; font-weight: 650; letter-spacing: -.01em; }}
+h2 {{ margin: 0 0 .4rem; font-size: 1.15rem; font-weight: 650; }}
+section {{ margin-top: 2.6rem; }}
+.lead, .note {{ color: var(--soft); margin: 0 0 .9rem; max-width: 62rem; }}
+.note {{ font-size: .87rem; }}
+.note b {{ color: var(--ink); font-weight: 600; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }}
+th, td {{ padding: .34rem .8rem; text-align: right; border-bottom: 1px solid var(--line);
+  font-weight: 400; white-space: nowrap; }}
+tbody th, thead tr:last-child th:first-child {{ text-align: left; }}
+tbody th[rowspan] {{ vertical-align: top; font-weight: 600; }}
+thead th {{ color: var(--soft); font-size: .85rem; }}
+thead th[colspan] {{ color: var(--ink); font-weight: 600; text-align: right; }}
+th small {{ margin-left: .5em; color: var(--soft); font-weight: 400; }}
+td b {{ font-weight: 680; }}
+td.bar {{ position: relative; min-width: 9rem; }}
+td.bar i {{ position: absolute; left: .4rem; top: 18%; bottom: 18%; max-width: calc(100% - .8rem);
+  background: var(--bar); opacity: .55; border-radius: 2px; }}
+td.bar span {{ position: relative; }}
+details {{ margin: 0 0 .8rem; }}
+summary {{ cursor: pointer; font-weight: 600; padding: .2rem 0; }}
+figure {{ margin: 0 0 1.2rem; }}
+figcaption {{ display: flex; gap: .8rem; align-items: baseline; margin-bottom: .3rem;
+  font-size: .9rem; }}
+figcaption small {{ margin-left: auto; color: var(--soft); overflow: hidden;
+  text-overflow: ellipsis; white-space: nowrap; }}
+figure svg {{ max-width: 100%; height: auto; }}
+.clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(34rem, 100%), 1fr));
+  gap: 1.4rem; }}
+.clip {{ min-width: 0; margin: 0; padding: .7rem .8rem .8rem; background: var(--fill);
+  border-radius: 8px; }}
+.clip img {{ display: block; width: 100%; border-radius: 3px; }}
+.right span {{ color: var(--good); }}
+.wrong span {{ color: var(--bad); }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,126 @@
+"""The clips of the report: which ones, and the picture of each."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import NamedTuple, Sequence
+
+import cv2
+import numpy as np
+
+from aacf_tf import overlays
+from aacf_tf.model import ActionModel
+from aacf_tf.recipes import Recipe
+from tfrecords.reader import read_dataset, translate_errors
+
+CLIPS = 12
+FRAMES = 6  # of each clip, evenly spread
+_FRAME_HEIGHT = 96  # pixels
+
+
+class Chosen(NamedTuple):
+    """A row of predictions.csv that is shown."""
+
+    id: str
+    labels: str
+    predicted: str
+
+    @property
+    def right(self) -> bool:
+        return self.predicted in self.labels.split("|")
+
+
+def choose(rows: Sequence[Chosen], labels: Sequence[str], count: int = CLIPS) -> list[Chosen]:
+    """The clips that are shown: a rule, not a choice.
+
+    Classes are taken in order, six of them evenly spread over the list where there are more. Of
+    each the first rightly classified clip of the split comes in, then the first wrongly classified
+    one, and so on in turn until the class has its share; where one kind runs out, the other goes
+    on.
+    """
+    wanted = min(len(labels), 6)
+    classes = [labels[place * len(labels) // wanted] for place in range(wanted)]
+    share = -(-count // wanted)
+    chosen = []
+    for label in classes:
+        mine = [row for row in rows if label == row.labels.split("|")[0]]
+        kinds = [[row for row in mine if row.right], [row for row in mine if not row.right]]
+        picked: list[Chosen] = []
+        while len(picked) < share and any(kinds):
+            kind = kinds[len(picked) % 2] or kinds[(len(picked) + 1) % 2]
+            picked.append(kind.pop(0))
+        chosen += picked
+    return chosen[:count]
+
+
+def load_clips(
+    data_dir: Path, split: str, recipe: Recipe, ids: set[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Clips by id: (clip uint8 `[T, h, w, 3]`, mask bool `[T, h, w]` or None), as evaluation sees them."""
+    data = recipe.data
+    dataset = read_dataset(
+        data_dir,
+        split,
+        data.frames,
+        (data.height, data.width),
+        batch_size=8,
+        training=False,
+        fps=data.fps or None,
+        resize=data.resize,
+        masks=True,
+    )
+    found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    with translate_errors(data_dir):
+        for inputs, _, _ in dataset:
+            batch = {name: value.numpy() for name, value in inputs.items()}
+            for place, name in enumerate(batch["id"].astype(str)):
+                if name in ids:
+                    mask = batch["mask"][place] > 0 if batch["has_mask"][place] else None
+                    found[name] = batch["clip"][place].copy(), mask
+            if len(found) == len(ids):
+                break
+    return found
+
+
+def strip(
+    clip: np.ndarray, mask: np.ndarray | None, model: ActionModel, recipe: Recipe
+) -> np.ndarray:
+    """The picture of a clip: rows of frames, plain and under each map; uint8 `[H, W, 3]`."""
+    outputs = {key: value.numpy()[0] for key, value in model(clip[None], training=False).items()}
+    if model.factorizes:
+        heats = [
+            (overlays.display(outputs["action_logits"]), overlays.ACTION_COLORS),
+            (overlays.display_attention(outputs["context_attention"]), overlays.CONTEXT_COLORS),
+        ]
+    else:
+        heats = [(overlays.display(outputs["class_activation"]), overlays.ACTION_COLORS)]
+    stride_time, *strides = model.strides()
+    shown = np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(int)
+    size = clip.shape[1:3]
+    height = max(_FRAME_HEIGHT, size[0])
+    frames = [overlays.enlarge(clip[place], height) for place in shown]
+    rows = [frames]
+    for heat, colors in heats:
+        cells = overlays.at_times(heat, shown, stride_time)
+        spread = (overlays.in_space(one, size, size, strides) for one in cells)
+        rows.append(
+            [
+                overlays.tint(frame, overlays.enlarge(heat, height), colors)
+                for frame, heat in zip(frames, spread)
+            ]
+        )
+    if mask is not None:
+        masks = [overlays.enlarge(mask[place], height) for place in shown]
+        rows = [[overlays.outline(image, m) for image, m in zip(row, masks)] for row in rows]
+    gap = 3
+    padded = [
+        [np.pad(i, ((0, gap), (0, gap), (0, 0)), constant_values=255) for i in r] for r in rows
+    ]
+    return np.concatenate([np.concatenate(row, axis=1) for row in padded])[:-gap, :-gap]
+
+
+def data_uri(image: np.ndarray) -> str:
+    """A picture as a JPEG that stands in the page itself."""
+    encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
