@@ -54,6 +54,8 @@ def _parse_flags(argv: Sequence[str], usage: str) -> Sequence[str]:
         sys.exit(0)
     try:
         return flags.FLAGS(argv)
+    except SystemExit:  # absl's own --helpfull and its kind, which end with 1
+        sys.exit(0)
     except flags.Error as error:
         _fail(str(error).replace("FATAL Flags parsing error:", "").strip(), code=2)
 

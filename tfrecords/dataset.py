@@ -67,7 +67,7 @@ class DatasetInfo:
 
     def to_json(self) -> str:
         """The text of `dataset.json`: the same bytes for the same content."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
 def load_info(directory: StrPath) -> DatasetInfo:

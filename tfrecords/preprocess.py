@@ -73,6 +73,7 @@ def preprocess(
         height, width = crop.height, crop.width
     if flip is not None:
         # A branch, not tf.where: that takes ten times as long to copy frames under a scalar.
+        flip = tf.convert_to_tensor(flip)
         images = tf.cond(flip, lambda: tf.reverse(images, axis=[2]), lambda: images)
     result = tf.reshape(images, tf.concat([shape[:-3], [height, width, channels]], axis=0))
     return tf.ensure_shape(result, [*frames.shape[:-3], height, width, channels])

@@ -106,7 +106,8 @@ def read_dataset(
             is corrupt.
         ValueError: a number is out of its range.
     """
-    if min(frames, batch_size, epochs or 1) < 1 or not 0 <= frozen_conjugates <= 1:
+    least = min(frames, batch_size, 1 if epochs is None else epochs)
+    if least < 1 or not 0 <= frozen_conjugates <= 1:
         raise ValueError(
             "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates in 0..1. "
             f"Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}."
@@ -145,16 +146,17 @@ def read_dataset(
             records = _shuffle(cached, clips + 1, key)
         else:
             records = _shuffle(list_records(paths, key), shuffle_buffer, key)
-        return records.take(steps * batch_size).map(lambda item: {**item, "key": key})
+        records = records.take(steps * batch_size).apply(_assert(steps * batch_size))
+        return records.map(lambda item: {**item, "key": key})
 
     if training:
         dataset = _epoch_numbers(first_epoch, epochs, seed).flat_map(list_epoch)
     else:
-        dataset = cached if cache else list_records(paths)
+        dataset = (cached if cache else list_records(paths)).apply(_assert(clips))
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
     if not training:
         dataset = dataset.repeat(epochs or 1)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(steps * (epochs or 1)))
+    dataset = dataset.apply(_assert(steps * (epochs or 1)))  # what a progress bar counts to
     options = tf.data.Options()
     # Sharded by file, several workers would not read what one worker reads.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -165,6 +167,9 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
     """Batches in one epoch of `read_dataset`; UserError where the split has no clips."""
     clips = info.require_split(split)["clips"]
     return max(1, clips // batch_size) if training else -(-clips // batch_size)
+
+
+_assert = tf.data.experimental.assert_cardinality
 
 
 # ---- the phases, each on one record -------------------------------------------------------------

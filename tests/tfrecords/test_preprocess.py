@@ -18,10 +18,10 @@ def gradient(height: int, width: int, leading=(2,)) -> np.ndarray:
 
 
 CASES = {
-    "whole": dict(size=(24, 32)),
-    "stretch": dict(size=(20, 20)),
-    "short_side": dict(size=(16, 16), resize="short_side"),
-    "crop_and_flip": dict(size=(24, 32), crop=(16, 24, 0.4, 0.9), flip=True),
+    "whole": {"size": (24, 32)},
+    "stretch": {"size": (20, 20)},
+    "short_side": {"size": (16, 16), "resize": "short_side"},
+    "crop_and_flip": {"size": (24, 32), "crop": (16, 24, 0.4, 0.9), "flip": True},
 }
 
 

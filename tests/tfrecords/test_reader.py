@@ -1,0 +1,364 @@
+"""The pipeline: what is sampled, that a pair stays a pair, and that chance is a pure function."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecords import ClipPair, read_dataset, write_dataset
+from tfrecords.dataset import load_info
+from tfrecords.errors import UsageError, UserError
+from tfrecords.reader import count_steps, translate_errors
+
+LABELS = ["run", "walk"]
+SMALL = {"frames": 4, "size": (24, 32), "batch_size": 4}
+
+
+def clip_of(length: int, value: int = 0, height: int = 24, width: int = 32) -> np.ndarray:
+    """Channel 0 tells the frame, 1 the row, 2 the column: what was sampled can be read off."""
+    t, y, x = np.mgrid[:length, :height, :width]
+    return np.stack([t + value, 2 * y, 2 * x], -1).astype(np.uint8)
+
+
+def pair_of(n: int, length: int = 10, conjugate="same", labels=("walk",), **options) -> ClipPair:
+    clip = clip_of(length)
+    conjugate = clip if isinstance(conjugate, str) else conjugate
+    return ClipPair(f"clip{n}", clip, conjugate, labels, **options)
+
+
+def write(directory, *pairs, **options) -> str:
+    write_dataset(directory, {"train": pairs, "test": pairs}, labels=LABELS, **options)
+    return str(directory)
+
+
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory) -> str:
+    """Twelve pairs whose conjugate is the clip itself, of 10..21 frames, in 4 shards."""
+    return write(
+        tmp_path_factory.mktemp("data") / "twelve", *(pair_of(n, 10 + n) for n in range(12))
+    )
+
+
+def rows(dataset) -> list[dict[str, np.ndarray]]:
+    """All rows of a data set, unbatched."""
+    return [
+        {**inputs, "target": target, "weight": weight}
+        for inputs, target, weight in dataset.unbatch().as_numpy_iterator()
+    ]
+
+
+def first(directory, split="test", **options) -> dict[str, np.ndarray]:
+    training = split == "train"
+    return rows(read_dataset(directory, split, **{**SMALL, "training": training, **options}))[0]
+
+
+def assert_equal_rows(one, two):
+    assert [row["id"] for row in one] == [row["id"] for row in two] and one
+    for left, right in zip(one, two):
+        for name in left:
+            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
+
+
+def times(row, name="clip") -> list[int]:
+    return row[name][:, 0, 0, 0].tolist()
+
+
+# ---- what a batch holds -------------------------------------------------------------------------
+
+
+def test_contract_of_a_batch(twelve):
+    dataset = read_dataset(twelve, "train", **SMALL)
+    inputs, targets, weights = next(iter(dataset))
+    shapes = {name: (value.dtype.name, value.shape.as_list()) for name, value in inputs.items()}
+    assert shapes == {
+        "clip": ("uint8", [4, 4, 24, 32, 3]),
+        "conjugate": ("uint8", [4, 4, 24, 32, 3]),
+        "has_conjugate": ("bool", [4]),
+        "id": ("string", [4]),
+    }
+    assert (targets.dtype, targets.shape) == (tf.int32, [4])
+    assert (weights.dtype, weights.shape) == (tf.float32, [4])
+    assert dataset.element_spec[0]["clip"].shape.as_list() == [None, 4, 24, 32, 3]
+    assert dataset.cardinality() == 3
+    spec = read_dataset(twelve, "train", **SMALL, crop=0.8, masks=True, cache=True).element_spec[0]
+    assert spec["clip"].shape.as_list() == [None, 4, 16, 24, 3]
+    assert spec["mask"].shape.as_list() == [None, 4, 16, 24]
+
+
+def test_test_is_in_order_and_keeps_the_remainder(twelve):
+    dataset = read_dataset(twelve, "test", **{**SMALL, "batch_size": 5}, training=False)
+    assert [len(targets) for _, targets, _ in dataset] == [5, 5, 2]
+    # Record n is in shard n modulo 4, and shards are read one after the other.
+    expected = [f"clip{n}".encode() for n in (0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11)]
+    assert [row["id"] for row in rows(dataset)] == expected
+    assert_equal_rows(rows(dataset), rows(dataset))
+
+
+def test_training_drops_the_remainder_but_never_all(twelve):
+    dataset = read_dataset(twelve, "train", **{**SMALL, "batch_size": 5}, epochs=2)
+    assert [len(targets) for _, targets, _ in dataset] == [5, 5, 5, 5]
+    dataset = read_dataset(twelve, "train", **{**SMALL, "batch_size": 50}, epochs=2)
+    assert [len(targets) for _, targets, _ in dataset] == [12, 12]
+    assert dataset.cardinality() == 2
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "training", "steps"), [(5, True, 2), (5, False, 3), (12, True, 1), (13, True, 1)]
+)
+def test_count_steps(twelve, batch_size, training, steps):
+    assert count_steps(load_info(twelve), "train", batch_size, training) == steps
+
+
+def test_each_epoch_shows_each_clip_once(twelve):
+    epochs = rows(read_dataset(twelve, "train", **SMALL, epochs=2, shuffle_buffer=3))
+    ids = [row["id"] for row in epochs]
+    assert len(set(ids[:12])) == len(set(ids[12:])) == 12
+    assert ids[:12] != ids[12:]
+
+
+# ---- labels -------------------------------------------------------------------------------------
+
+
+def test_single_labels_and_negative_clips(tmp_path):
+    directory = write(tmp_path, pair_of(0), pair_of(1, labels=()), pair_of(2, labels=("run",)))
+    dataset = read_dataset(directory, "test", **SMALL, training=False, negative_weight=0.25)
+    assert [(row["target"], row["weight"]) for row in rows(dataset)] == [(1, 1), (2, 0.25), (0, 1)]
+
+
+def test_multi_labels(tmp_path):
+    pairs = [pair_of(n, labels=labels) for n, labels in enumerate([("walk", "run"), (), ("walk",)])]
+    directory = write(tmp_path, *pairs, multi_label=True)
+    dataset = read_dataset(directory, "test", **SMALL, training=False)
+    assert [row["target"].tolist() for row in rows(dataset)] == [[1, 1], [0, 0], [0, 1]]
+    assert [row["weight"] for row in rows(dataset)] == [1, 1, 1]
+    assert next(iter(dataset))[1].dtype == tf.float32
+
+
+# ---- sampling -----------------------------------------------------------------------------------
+
+
+def test_test_takes_the_centre(tmp_path):
+    row = first(write(tmp_path, pair_of(0, length=10)))
+    assert times(row) == [3, 4, 5, 6]
+
+
+def test_a_short_clip_repeats_its_last_frame(tmp_path):
+    directory = write(tmp_path, pair_of(0, length=2))
+    for split in ("test", "train"):
+        assert times(first(directory, split)) == [0, 1, 1, 1]
+
+
+def test_a_random_start_covers_the_clip(tmp_path):
+    directory = write(tmp_path, pair_of(0, length=7))
+    seen = {tuple(times(row)) for row in rows(read_dataset(directory, "train", **SMALL, epochs=40))}
+    assert seen == {tuple(range(start, start + 4)) for start in range(4)}
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"),
+    # 31 frames at 30 frames/s; the span of 4 frames is centred.
+    [
+        (None, [13, 14, 15, 16]),
+        (30.0, [13, 14, 15, 16]),
+        (10.0, [10, 13, 16, 19]),
+        (12.0, [11, 13, 16, 18]),
+        (60.0, [14, 14, 15, 15]),
+        (1.0, [0, 30, 30, 30]),
+    ],
+)
+def test_frames_are_taken_at_the_wanted_rate(tmp_path, fps, expected):
+    directory = write(tmp_path, pair_of(0, length=31, fps=30.0))
+    assert times(first(directory, fps=fps)) == expected
+    assert times(first(directory, fps=fps, cache=True)) == expected
+
+
+# ---- pairs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_the_same_clip_twice_stays_bit_equal(twelve, cache):
+    dataset = read_dataset(twelve, "train", **SMALL, crop=0.7, epochs=3, cache=cache)
+    seen = rows(dataset)
+    for row in seen:
+        assert row["has_conjugate"]
+        np.testing.assert_array_equal(row["clip"], row["conjugate"])
+    # All that is random did vary: start, row and column of the corner, direction.
+    assert len({times(row)[0] for row in seen}) > 4
+    for channel, offsets in ((1, 5), (2, 5)):
+        assert len({row["clip"][0, 0, 0, channel] for row in seen}) >= offsets
+    assert {bool(row["clip"][0, 0, 0, 2] > row["clip"][0, 0, -1, 2]) for row in seen} == {
+        True,
+        False,
+    }
+
+
+def test_without_flip_nothing_is_mirrored(twelve):
+    seen = rows(read_dataset(twelve, "train", **SMALL, flip=False, epochs=3))
+    assert all(row["clip"][0, 0, 0, 2] == 0 for row in seen)
+
+
+def test_a_missing_conjugate_is_a_copy(tmp_path):
+    directory = write(tmp_path, pair_of(0, conjugate=None), pair_of(1, conjugate=clip_of(10, 100)))
+    for options in ({}, {"cache": True}, {"split": "train"}):
+        split = options.pop("split", "test")
+        seen = rows(read_dataset(directory, split, **SMALL, training=split == "train", **options))
+        by_id = {row["id"]: row for row in seen}
+        missing, there = by_id[b"clip0"], by_id[b"clip1"]
+        assert not missing["has_conjugate"] and there["has_conjugate"]
+        np.testing.assert_array_equal(missing["conjugate"], missing["clip"])
+        assert times(there, "conjugate") == [100 + time for time in times(there)]
+
+
+def test_a_conjugate_of_another_length_is_sampled_by_itself(tmp_path):
+    row = first(write(tmp_path, pair_of(0, length=10, conjugate=clip_of(3, 100))))
+    assert (times(row), times(row, "conjugate")) == ([3, 4, 5, 6], [100, 101, 102, 102])
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_frozen_conjugates(tmp_path, cache):
+    pairs = [pair_of(n, conjugate=clip_of(10, 100)) for n in range(7)]
+    directory = write(tmp_path, *pairs, pair_of(7, conjugate=None))
+    options = {**SMALL, "cache": cache, "epochs": 10}
+    seen = rows(read_dataset(directory, "train", **options, frozen_conjugates=0.5))
+    frozen = [row for row in seen if row["has_conjugate"] and times(row, "conjugate")[0] < 100]
+    for row in frozen:
+        np.testing.assert_array_equal(row["conjugate"], np.repeat(row["clip"][:1], 4, axis=0))
+    assert 25 <= len(frozen) <= 55 and len(seen) == 80
+    assert {row["id"] for row in frozen} >= {b"clip7", b"clip0"}
+    assert times(first(directory, frozen_conjugates=1.0), "conjugate")[0] >= 100  # test: never
+
+
+# ---- masks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("size", [(24, 32), (16, 24)])
+def test_masks_follow_the_frames(tmp_path, cache, size):
+    # The actor is what is bright, in frames twice as large as the recipe wants.
+    mask = np.zeros((10, 48, 64), bool)
+    for n in range(10):
+        mask[n, 2 * n : 2 * n + 16, 3 * n : 3 * n + 20] = True
+    clip = np.repeat(mask[..., None], 3, axis=-1).astype(np.uint8) * 255
+    pairs = [ClipPair(str(n), clip, None, ("run",), mask=mask) for n in range(3)]
+    directory = write(tmp_path, *pairs, ClipPair("3", clip, None, ("run",)))
+    for split, epochs in (("test", 1), ("train", 4)):
+        seen = rows(
+            read_dataset(
+                directory,
+                split,
+                **{**SMALL, "size": size},
+                training=split == "train",
+                masks=True,
+                crop=0.7,
+                epochs=epochs,
+                cache=cache,
+            )
+        )
+        for row in seen:
+            assert row["mask"].dtype == np.uint8 and row["has_mask"] == (row["id"] != b"3")
+            expected = (row["clip"][..., 0] > 127) & row["has_mask"]
+            np.testing.assert_array_equal(row["mask"], expected)
+        assert len(seen) == 4 * epochs and sum(row["mask"].any() for row in seen) == 3 * epochs
+
+
+# ---- chance -------------------------------------------------------------------------------------
+
+RANDOM = {**SMALL, "crop": 0.7, "frozen_conjugates": 0.3, "shuffle_buffer": 5}
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_seed_and_epoch_decide_everything(twelve, cache):
+    options = {**RANDOM, "cache": cache, "seed": 3}
+    whole = rows(read_dataset(twelve, "train", **options, epochs=3))
+    tf.random.set_seed(99)  # what else the program draws has no say
+    tf.random.uniform([])
+    assert_equal_rows(rows(read_dataset(twelve, "train", **options, epochs=3)), whole)
+    resumed = read_dataset(twelve, "train", **options, first_epoch=1, epochs=2)
+    assert_equal_rows(rows(resumed), whole[12:])
+    assert_equal_rows(rows(resumed), whole[12:])
+    other = rows(read_dataset(twelve, "train", **{**options, "seed": 4}, epochs=1))
+    assert [row["id"] for row in other] != [row["id"] for row in whole[:12]]
+
+
+def test_a_record_is_drawn_by_its_place_not_by_the_order(twelve):
+    one = rows(read_dataset(twelve, "train", **RANDOM, epochs=1))
+    two = rows(read_dataset(twelve, "train", **{**RANDOM, "shuffle_buffer": 1}, epochs=1))
+    cached = rows(read_dataset(twelve, "train", **RANDOM, epochs=1, cache=True))
+    orders = [[row["id"] for row in order] for order in (one, two, cached)]
+    assert orders[0] != orders[1] and orders[1] != orders[2]
+    for order in (two, cached):
+        assert_equal_rows(*(sorted(x, key=lambda row: row["id"]) for x in (one, order)))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_without_epochs_each_iteration_is_a_new_one(twelve, cache):
+    dataset = read_dataset(twelve, "train", **RANDOM, cache=cache)
+    one, two = rows(dataset), rows(dataset)
+    assert len(one) == len(two) == 12
+    assert [row["id"] for row in one] != [row["id"] for row in two]
+    assert_equal_rows(one, rows(read_dataset(twelve, "train", **RANDOM, cache=cache)))
+
+
+# ---- errors -------------------------------------------------------------------------------------
+
+
+def flip_a_byte(data: bytes) -> bytes:
+    return data[:-50] + bytes([data[-50] ^ 255]) + data[-49:]
+
+
+def cut_the_end(data: bytes) -> bytes:
+    return data[:-20]
+
+
+def empty(data: bytes) -> bytes:
+    return b""
+
+
+DAMAGED = r"Record 2 of .*train-00001-of-00002\.tfrecord is corrupt: the file is damaged"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_byte, DAMAGED),
+        (cut_the_end, DAMAGED),
+        (empty, "Expected 6 records in split 'train' .* received 3"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_a_damaged_shard_is_named(tmp_path, damage, message, training):
+    write_dataset(tmp_path, {"train": map(pair_of, range(6))}, LABELS, num_shards=2)
+    path = tmp_path / "train-00001-of-00002.tfrecord"
+    path.write_bytes(damage(path.read_bytes()))
+    dataset = read_dataset(tmp_path, "train", **SMALL, training=training)
+    with pytest.raises(UserError, match=message) as caught, translate_errors(tmp_path):
+        rows(dataset)
+    assert "\n" not in str(caught.value) and caught.value.exit_code == 1
+
+
+def test_a_broken_image_is_named(tmp_path):
+    write_dataset(tmp_path, {"train": [pair_of(0)]}, LABELS, num_shards=1)
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(record.replace(b"\x89PNG", b"\x00\x00\x00\x00"))
+    message = r"Record 0 of .*train-00000.* cannot be decoded"
+    with pytest.raises(UserError, match=message), translate_errors(tmp_path):
+        rows(read_dataset(tmp_path, "train", **SMALL))
+
+
+def test_an_error_of_something_else_passes_unchanged(twelve):
+    error = tf.errors.InvalidArgumentError(None, None, "shapes differ")
+    with pytest.raises(type(error), match="shapes differ"), translate_errors(twelve):
+        raise error
+
+
+def test_wrong_arguments_are_named(twelve):
+    with pytest.raises(UsageError, match=r"splits \(train, test\), received 'val'"):
+        read_dataset(twelve, "val")
+    for options in ({"frames": 0}, {"batch_size": 0}, {"epochs": 0}, {"frozen_conjugates": 1.1}):
+        with pytest.raises(ValueError, match="Expected frames, batch_size and epochs"):
+            read_dataset(twelve, "train", **options)
+    with pytest.raises(ValueError, match="Received crop=2"):
+        read_dataset(twelve, "train", crop=2)
