@@ -13,15 +13,13 @@ the dozen clips only.
 from __future__ import annotations
 
 import csv
-import io
 import json
 import os
-import re
 from html import escape
 from pathlib import Path
-from typing import Any, Iterable, Sequence
+from typing import Any, Sequence
 
-from aacf_tf import report_clips
+from aacf_tf import report_figures
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
 from tfrecords.errors import UsageError
@@ -251,19 +249,19 @@ def _clips(
     splits = list(dict.fromkeys(row["split"] for row in table))
     split = "test" if "test" in splits else splits[0]
     rows = [
-        report_clips.Chosen(r["id"], r["labels"], r["predicted"])
+        report_figures.Chosen(r["id"], r["labels"], r["predicted"])
         for r in table
         if r["split"] == split
     ]
     scores = {r["id"]: r for r in table if r["split"] == split}
-    chosen = report_clips.choose([row for row in rows if row.labels], labels)
-    clips = report_clips.load_clips(data_dir, split, recipe, {row.id for row in chosen})
+    chosen = report_figures.choose([row for row in rows if row.labels], labels)
+    clips = report_figures.load_clips(data_dir, split, recipe, {row.id for row in chosen})
     figures = []
     for row in chosen:
         if row.id not in clips:
             continue
         clip, mask = clips[row.id]
-        image = report_clips.data_uri(report_clips.strip(clip, mask, model, recipe))
+        image = report_figures.data_uri(report_figures.strip(clip, mask, model, recipe))
         verdict = "right" if row.right else "wrong"
         predicted = _chance(scores[row.id], recipe.score, row.predicted)
         figures.append(
@@ -280,10 +278,10 @@ def _clips(
     return _section(
         f"What the model sees: {escape(split)}",
         f'<div class="clips">{"".join(figures)}</div>',
-        f"Rows: {report_clips.FRAMES} frames, evenly spread, as the network gets them; {rows_shown} over them; "
-        "the actor’s outline where the data have a mask. Above: the true class, and the predicted "
-        "one with its probability. Shown is clip((x − median) / (max − median), 0, 1) of the "
-        "attention logits. <b>The rule of choice</b>: classes in order, six evenly spread over the "
+        f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
+        f"{rows_shown} over them; the actor’s outline where the data have a mask. Above: the true "
+        "class, and the predicted one with its probability. Shown is "
+        "clip((x − median) / (max − median), 0, 1) of the attention logits. <b>The rule of choice</b>: classes in order, six evenly spread over the "
         "list where there are more; of each the first clip of the split that the model gets right, "
         "then the first that it gets wrong, in turn; where one kind runs out, the other goes on.",
     )
@@ -306,67 +304,9 @@ def _curves(workdir: Path) -> str:
             if history:
                 caption = f"{name}stage {path.parent.name}"
                 figures.append(
-                    f"<figure><figcaption>{escape(caption)}</figcaption>{plot(history)}</figure>"
+                    f"<figure><figcaption>{escape(caption)}</figcaption>{report_figures.plot(history)}</figure>"
                 )
     return _section("Training", "".join(figures), "Values of each epoch.") if figures else ""
-
-
-def plot(history: Sequence[dict[str, float]]) -> str:
-    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
-    accuracies = [name for name in names if "accuracy" in name]
-    losses = [name for name in names if name in ("loss", "val_loss")]
-    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
-    panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
-    panels = [(title, keys) for title, keys in panels if keys]
-    ink = "#123456"  # stands for currentColor, which matplotlib does not know
-    style = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "aacf",
-        "font.family": "sans-serif",
-        "font.size": 9,
-        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
-        "axes.edgecolor": ink,
-    }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axis, (title, keys) in zip(axes, panels):
-            for place, key in enumerate(keys):
-                points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
-                marker = "o" if len(points) == 1 else ""
-                axis.plot(
-                    *zip(*points),
-                    marker=marker,
-                    label=key,
-                    color=_LINES[place % len(_LINES)],
-                    linewidth=1.6,
-                )
-            axis.set_title(title, fontsize=9)
-            axis.set_xlabel("epoch")
-            axis.grid(alpha=0.2, color=ink)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.patch.set_alpha(0)
-            axis.legend(frameon=False, fontsize=7)
-            if title == "accuracy":
-                axis.set_ylim(0, 1)
-        figure.patch.set_alpha(0)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    svg = file.getvalue().replace(ink, "currentColor")
-    return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
-
-
-def _validation(names: Iterable[str]) -> list[str]:
-    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
-    return [name for name in names if name.startswith("val_")]
-
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 
 
 _PAGE = """<!doctype html>

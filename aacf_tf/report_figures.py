@@ -1,10 +1,12 @@
-"""The clips of the report: which ones, and the picture of each."""
+"""The figures of the report: training curves, which clips are shown, the picture of each."""
 
 from __future__ import annotations
 
 import base64
+import io
+import re
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 import cv2
 import numpy as np
@@ -57,7 +59,11 @@ def choose(rows: Sequence[Chosen], labels: Sequence[str], count: int = CLIPS) ->
 def load_clips(
     data_dir: Path, split: str, recipe: Recipe, ids: set[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    """Clips by id: (clip uint8 `[T, h, w, 3]`, mask bool `[T, h, w]` or None), as evaluation sees them."""
+    """The clips of these ids, as evaluation sees them.
+
+    Returns:
+        id -> (clip uint8 `[T, h, w, 3]`, mask bool `[T, h, w]` or None).
+    """
     data = recipe.data
     dataset = read_dataset(
         data_dir,
@@ -124,3 +130,61 @@ def data_uri(image: np.ndarray) -> str:
     """A picture as a JPEG that stands in the page itself."""
     encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def plot(history: Sequence[dict[str, float]]) -> str:
+    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
+    accuracies = [name for name in names if "accuracy" in name]
+    losses = [name for name in names if name in ("loss", "val_loss")]
+    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
+    panels = [(title, keys) for title, keys in panels if keys]
+    ink = "#123456"  # stands for currentColor, which matplotlib does not know
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "aacf",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
+        "axes.edgecolor": ink,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, keys) in zip(axes, panels):
+            for place, key in enumerate(keys):
+                points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+                marker = "o" if len(points) == 1 else ""
+                axis.plot(
+                    *zip(*points),
+                    marker=marker,
+                    label=key,
+                    color=_LINES[place % len(_LINES)],
+                    linewidth=1.6,
+                )
+            axis.set_title(title, fontsize=9)
+            axis.set_xlabel("epoch")
+            axis.grid(alpha=0.2, color=ink)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.patch.set_alpha(0)
+            axis.legend(frameon=False, fontsize=7)
+            if title == "accuracy":
+                axis.set_ylim(0, 1)
+        figure.patch.set_alpha(0)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue().replace(ink, "currentColor")
+    return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
+
+
+def _validation(names: Iterable[str]) -> list[str]:
+    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
+    return [name for name in names if name.startswith("val_")]
+
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
