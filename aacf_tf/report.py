@@ -178,7 +178,8 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     )
     return _section(
         "Where the maps lie",
-        f"<table><thead><tr><th>split</th><th>map</th>{head}<th>actor’s area</th></tr></thead>"
+        f'<table><thead><tr><th class="left">split</th><th class="left">map</th>{head}'
+        "<th>actor’s area</th></tr></thead>"
         f"<tbody>{''.join(body)}</tbody></table>",
         "<b>pointing</b>: the peak is on the actor. <b>mass</b>: share of the map on the actor; "
         "by chance it is the actor’s area. <b>AUC</b>: the map as a score of the actor’s cells. "
@@ -215,7 +216,8 @@ def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) ->
             rows.append(f"<tr><th>{escape(label)}</th>{''.join(map(_bar, values))}</tr>")
         opened = " open" if number == 0 else ""
         parts.append(
-            f"<details{opened}><summary>{escape(split)}</summary><table><thead><tr><th>class</th>"
+            f"<details{opened}><summary>{escape(split)}</summary>"
+            f'<table><thead><tr><th class="left">class</th>'
             f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></details>"
         )
     return _section("Average precision of each class", "".join(parts), "")
@@ -281,9 +283,10 @@ def _clips(
         f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
         f"{rows_shown} over them; the actor’s outline where the data have a mask. Above: the true "
         "class, and the predicted one with its probability. Shown is "
-        "clip((x − median) / (max − median), 0, 1) of the attention logits. <b>The rule of choice</b>: classes in order, six evenly spread over the "
-        "list where there are more; of each the first clip of the split that the model gets right, "
-        "then the first that it gets wrong, in turn; where one kind runs out, the other goes on.",
+        "clip((x − median) / (max − median), 0, 1) of the attention logits. <b>The rule of "
+        "choice</b>: classes in order, six evenly spread over the list where there are more; of "
+        "each the first clip of the split that the model gets right, then the first that it gets "
+        "wrong, in turn; where one kind runs out, the other goes on.",
     )
 
 
@@ -335,7 +338,7 @@ section {{ margin-top: 2.6rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }}
 th, td {{ padding: .34rem .8rem; text-align: right; border-bottom: 1px solid var(--line);
   font-weight: 400; white-space: nowrap; }}
-tbody th, thead tr:last-child th:first-child {{ text-align: left; }}
+tbody th, thead th.left {{ text-align: left; }}
 tbody th[rowspan] {{ vertical-align: top; font-weight: 600; }}
 thead th {{ color: var(--soft); font-size: .85rem; }}
 thead th[colspan] {{ color: var(--ink); font-weight: 600; text-align: right; }}

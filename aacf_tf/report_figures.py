@@ -18,7 +18,7 @@ from tfrecords.reader import read_dataset, translate_errors
 
 CLIPS = 12
 FRAMES = 6  # of each clip, evenly spread
-_FRAME_HEIGHT = 96  # pixels
+_FRAME_HEIGHT = 128  # pixels
 
 
 class Chosen(NamedTuple):
@@ -141,6 +141,8 @@ def plot(history: Sequence[dict[str, float]]) -> str:
     accuracies = [name for name in names if "accuracy" in name]
     losses = [name for name in names if name in ("loss", "val_loss")]
     terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    if terms == ["classification"]:
+        terms = []  # it is the loss but for the weight decay
     panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
     panels = [(title, keys) for title, keys in panels if keys]
     ink = "#123456"  # stands for currentColor, which matplotlib does not know
