@@ -55,9 +55,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
         UsageError: an unknown name.
     """
     if name not in STRATEGIES:
-        raise UsageError(
-            f"--strategy: expected one of {', '.join(STRATEGIES)}, received {name!r}."
-        )
+        raise UsageError(f"--strategy: expected one of {', '.join(STRATEGIES)}, received {name!r}.")
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")

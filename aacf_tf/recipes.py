@@ -28,7 +28,7 @@ class DataOptions:
         flip: mirror half of the training pairs.
         frozen_conjugates: share of training pairs whose conjugate is replaced by the clip's first
             frame repeated: the person stays, the motion goes.
-        cache: keep the decoded training frames in memory.
+        cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
     """
 
     frames: int = 16
@@ -267,7 +267,9 @@ def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
         return (*node[:place], changed, *node[place + 1 :])
     if isinstance(node, Mapping):
         return {**node, key: value if not rest else _replace(node[key], rest, value, path)}
-    names = [item.name for item in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+    names = (
+        [item.name for item in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
+    )
     if key not in names:
         raise UsageError(
             f"--set {path}: expected one of {', '.join(names) or 'no further field'}, "

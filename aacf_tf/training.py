@@ -65,6 +65,8 @@ class Run:
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
         """Batches of a split as this recipe samples and sizes them."""
         data = self.recipe.data
+        # Average pooling does not look at conjugates: a repeated frame need not be decoded.
+        frozen = data.frozen_conjugates if self.head_of(stage) == "aacf" else 1.0
         return read_dataset(
             self.data,
             split,
@@ -77,7 +79,7 @@ class Run:
             resize=data.resize,
             crop=data.crop,
             flip=data.flip,
-            frozen_conjugates=data.frozen_conjugates,
+            frozen_conjugates=frozen,
             negative_weight=self.recipe.loss.negative,
             **options,
         )

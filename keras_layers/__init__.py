@@ -13,6 +13,7 @@ _HOME = {
     "ActionContextFactorization": "factorization",
     "AttentionPooling": "pooling",
     "attention_pooling": "pooling",
+    "BatchNormalization3D": "normalization",
     "ConvUnit3D": "inception3d",
     "InceptionModule3D": "inception3d",
 }

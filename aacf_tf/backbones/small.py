@@ -7,6 +7,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+from keras_layers import BatchNormalization3D
+
 
 @keras.utils.register_keras_serializable(package="aacf")
 class PixelsToPatches(keras.layers.Layer):
@@ -117,9 +119,8 @@ def _unit(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(
-        convolution(x)
-    )
+    normalization = BatchNormalization3D(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")
+    x = normalization(convolution(x))
     return keras.layers.ReLU(name=f"{name}_relu")(x) if relu else x
 
 

@@ -1,0 +1,157 @@
+"""Every loss term against numbers worked out by hand or by plain numpy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aacf_tf import losses
+
+
+def softplus(x):
+    return np.log1p(np.exp(x))
+
+
+def cross_entropy(scores, k):
+    return -(scores[k] - np.log(np.sum(np.exp(scores))))
+
+
+@pytest.fixture
+def pair(rng):
+    """Outputs for two clips and their conjugates, and their targets."""
+
+    def outputs():
+        logits = rng.normal(size=(2, 3, 2, 2)).astype(np.float32)
+        flat = np.exp(logits).reshape(2, -1)
+        return {
+            "action_scores": rng.normal(size=(2, 4)).astype(np.float32),
+            "context_scores": rng.normal(size=(2, 4)).astype(np.float32),
+            "action": rng.normal(size=(2, 5)).astype(np.float32),
+            "context": rng.normal(size=(2, 5)).astype(np.float32),
+            "action_logits": logits,
+            "action_attention": (flat / flat.sum(-1, keepdims=True)).reshape(2, 3, 2, 2),
+        }
+
+    return outputs(), outputs(), np.array([1, 3], np.int32)
+
+
+def terms_of(clip, conjugate, targets, has_conjugate=(True, True), has_action=(True, True), **kw):
+    tensors = [{k: tf.constant(v) for k, v in side.items()} for side in (clip, conjugate)]
+    result = losses.factorization_terms(
+        *tensors,
+        tf.constant(targets),
+        has_conjugate=tf.constant(has_conjugate),
+        has_action=tf.constant(has_action),
+        **kw,
+    )
+    return {name: value.numpy() for name, value in result.items()}
+
+
+def test_each_term_equals_numpy(pair):
+    clip, other, y = pair
+    terms = terms_of(clip, other, y)
+    for i in range(2):
+        za, zc = clip["action_scores"][i], clip["context_scores"][i]
+        za2, zc2 = other["action_scores"][i], other["context_scores"][i]
+
+        def score(side, i=i):
+            return np.log(np.mean(np.exp(side["action_logits"][i])))
+
+        def cosine(name, i=i):
+            a, b = clip[name][i], other[name][i]
+            return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+        share = clip["action_attention"][i].sum((1, 2))
+        entropy = -np.sum(share * np.log(share)) / math.log(3)
+        expected = {
+            "combined": cross_entropy(za + zc, y[i]),
+            "difference": cross_entropy(za - za2, y[i]),
+            "context": cross_entropy(zc2, y[i]),
+            "agreement": 1 - cosine("context"),
+            "disagreement": max(0, cosine("action")),
+            "presence": softplus(-score(clip)) + softplus(score(other)),
+            "time_spread": max(0, 0.8 - entropy),
+        }
+        assert set(terms) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(terms[name][i], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_a_missing_conjugate_drops_every_term_with_a_prime(pair):
+    clip, other, y = pair
+    terms = terms_of(clip, other, y, has_conjugate=(True, False))
+    for name in ("difference", "context", "agreement", "disagreement"):
+        assert terms[name][1] == 0, name
+    alone = np.log(np.mean(np.exp(clip["action_logits"][1])))
+    np.testing.assert_allclose(terms["presence"][1], softplus(-alone), rtol=1e-5)
+    assert terms["combined"][1] > 0 and terms["difference"][0] > 0
+
+
+def test_a_clip_without_action_asks_for_absence(pair):
+    clip, other, y = pair
+    terms = terms_of(clip, other, y, has_action=(True, False))
+    alone = np.log(np.mean(np.exp(clip["action_logits"][1])))
+    np.testing.assert_allclose(terms["presence"][1], softplus(alone), rtol=1e-5)
+    assert terms["context"][1] == 0
+
+
+def test_combined_does_not_teach_the_context_and_difference_teaches_both_sides(pair):
+    clip, other, y = pair
+    za, zc = tf.constant(clip["action_scores"]), tf.constant(clip["context_scores"])
+    za2 = tf.constant(other["action_scores"])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([za, zc, za2])
+        terms = losses.factorization_terms(
+            {**clip, "action_scores": za, "context_scores": zc},
+            {**other, "action_scores": za2},
+            tf.constant(y),
+            has_conjugate=tf.constant([True, True]),
+            has_action=tf.constant([True, True]),
+        )
+    assert tape.gradient(terms["combined"], zc) is None
+    assert np.abs(tape.gradient(terms["combined"], za)).max() > 0
+    for side in (za, za2):
+        assert np.abs(tape.gradient(terms["difference"], side)).max() > 0
+
+
+def test_without_any_pair_combined_is_the_action_alone(pair):
+    clip, other, y = pair
+    terms = terms_of(clip, other, y, context_learns=False)
+    np.testing.assert_allclose(
+        terms["combined"][0], cross_entropy(clip["action_scores"][0], y[0]), rtol=1e-5
+    )
+
+
+def test_multi_label_is_sigmoid_cross_entropy_summed():
+    scores = np.array([[2.0, -1.0]], np.float32)
+    loss = losses.classification(scores, np.array([[1.0, 1.0]], np.float32), multi_label=True)
+    np.testing.assert_allclose(loss, [softplus(-2.0) + softplus(1.0)], rtol=1e-6)
+
+
+def test_label_smoothing_by_hand():
+    scores = np.log(np.array([[0.7, 0.2, 0.1]], np.float32))
+    loss = losses.classification(scores, np.array([0]), False, label_smoothing=0.3)
+    wanted = -(0.8 * np.log(0.7) + 0.1 * np.log(0.2) + 0.1 * np.log(0.1))
+    np.testing.assert_allclose(loss, [wanted], rtol=1e-5)
+
+
+def test_time_spread_by_hand():
+    peaked = np.zeros((1, 4, 2, 2), np.float32)
+    peaked[0, 2, 1, 1] = 1.0
+    np.testing.assert_allclose(losses.time_spread(tf.constant(peaked), 0.8), [0.8], rtol=1e-6)
+    even = np.full((1, 4, 2, 2), 1 / 16, np.float32)
+    np.testing.assert_allclose(losses.time_spread(tf.constant(even), 0.8), [0.0])
+    image = np.full((1, 1, 2, 2), 1 / 4, np.float32)
+    np.testing.assert_allclose(losses.time_spread(tf.constant(image), 0.8), [0.0])
+
+
+def test_cosine_of_a_zero_vector_has_no_nan():
+    a = tf.Variable([[0.0, 0.0], [3.0, 4.0]])
+    b = tf.constant([[1.0, 0.0], [3.0, 4.0]])
+    with tf.GradientTape() as tape:
+        value = losses.cosine(a, b)
+    np.testing.assert_allclose(value, [0.0, 1.0], atol=1e-6)
+    assert np.isfinite(tape.gradient(value, a)).all()

@@ -1,0 +1,171 @@
+"""The model: loss weights, global means, decay, heads, the small backbone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf import build_model, recipes
+from aacf_tf.backbones.small import PixelsToPatches, small
+from aacf_tf.losses import factorization_terms
+
+
+@pytest.fixture
+def batch(rng):
+    clips = rng.integers(0, 255, (2, 4, 6, 24, 24, 3)).astype(np.uint8)
+    inputs = {
+        "clip": tf.constant(clips[0]),
+        "conjugate": tf.constant(clips[1]),
+        "has_conjugate": tf.constant([True, True, False, True]),
+    }
+    return inputs, tf.constant([0, 1, 1, 0]), tf.constant([1.0, 1.0, 0.5, 1.0])
+
+
+def test_loss_is_the_weighted_mean_of_the_terms(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2, steps=0)
+    model.weight_decay = 0.0
+    inputs, y, weights = batch
+    outputs = model(inputs, training=False)
+    loss = float(model.compute_loss(inputs, y, outputs, weights))
+    terms = factorization_terms(
+        outputs,
+        outputs["conjugate"],
+        y,
+        has_conjugate=inputs["has_conjugate"],
+        has_action=tf.constant([True] * 4),
+    )
+    assert set(terms) == set(tiny_recipe.loss.weights())
+    expected = sum(
+        tiny_recipe.loss.weights()[name] * float(tf.reduce_sum(weights * term)) / 3.5
+        for name, term in terms.items()
+    )
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(recipes.LossOptions().weights()))
+def test_a_weight_of_zero_leaves_its_term_out(tiny_recipe, batch, name):
+    recipe = recipes.override(tiny_recipe, f"loss.{name}", 0)
+    inputs, y, weights = batch
+    full, without = build_model(tiny_recipe, 2), build_model(recipe, 2)
+    outputs = full(inputs, training=False)
+    term = factorization_terms(
+        outputs,
+        outputs["conjugate"],
+        y,
+        has_conjugate=inputs["has_conjugate"],
+        has_action=tf.constant([True] * 4),
+    )[name]
+    share = tiny_recipe.loss.weights()[name] * float(tf.reduce_sum(weights * term)) / 3.5
+    full.weight_decay = without.weight_decay = 0.0
+    losses = [float(m.compute_loss(inputs, y, outputs, weights)) for m in (full, without)]
+    assert losses[0] - losses[1] == pytest.approx(share, abs=1e-5)
+    assert name not in without.trackers
+
+
+def test_only_pair_losses_act_at_first(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2, steps=10)
+    assert model.pairs_first_steps == 5
+    model.compile(optimizer=keras.optimizers.Adam())
+    assert float(model._current_weights()["combined"]) == 0
+    assert float(model._current_weights()["difference"]) == 1
+    model.optimizer.iterations.assign(5)
+    assert float(model._current_weights()["combined"]) == 1
+
+
+def test_decay_is_half_the_square_of_the_kernels(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2)
+    inputs, y, weights = batch
+    outputs = model(inputs, training=False)
+    model.weight_decay = 0.0
+    plain = float(model.compute_loss(inputs, y, outputs, weights))
+    model.weight_decay = 0.5
+    kernels = [v.numpy() for v in model.trainable_variables if "kernel" in v.name]
+    others = [v for v in model.trainable_variables if "kernel" not in v.name]
+    assert kernels and others
+    expected = 0.25 * sum(np.sum(kernel**2) for kernel in kernels)
+    decayed = float(model.compute_loss(inputs, y, outputs, weights))
+    assert decayed - plain == pytest.approx(expected, rel=1e-4)
+
+
+def test_clip_and_conjugate_share_one_batch(tiny_recipe, batch):
+    """Batch norm must see both: the clips' outputs then depend on the conjugates."""
+    model = build_model(tiny_recipe, 2)
+    inputs, _, _ = batch
+    dark = {**inputs, "conjugate": tf.zeros_like(inputs["conjugate"])}
+    together = model(inputs, training=True)["action_scores"]
+    apart = model(dark, training=True)["action_scores"]
+    assert np.abs(together - apart).max() > 1e-6
+    np.testing.assert_allclose(
+        model(inputs, training=False)["action_scores"],
+        model(dark, training=False)["action_scores"],
+        atol=1e-6,
+    )
+
+
+def test_training_starts_as_average_pooling(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2)
+    outputs = model(batch[0]["clip"], training=False)
+    positions = np.prod(outputs["action_attention"].shape[1:])
+    np.testing.assert_allclose(outputs["action_attention"], 1 / positions, rtol=0.2)
+
+
+def test_average_head_and_its_class_activation(tiny_recipe, batch):
+    recipe = recipes.override(tiny_recipe, "head", "average")
+    model = build_model(recipe, 3)
+    outputs = model(batch[0]["clip"], training=False)
+    assert set(outputs) == {"combined_scores", "class_activation"}
+    # The activation's mean and the bias are the score of the predicted class.
+    best = tf.reduce_max(outputs["combined_scores"], -1)
+    means = tf.reduce_mean(outputs["class_activation"], [1, 2, 3])
+    np.testing.assert_allclose(means, best, rtol=1e-4, atol=1e-5)
+
+
+def test_a_frozen_backbone_is_in_inference_mode(tiny_recipe, batch):
+    recipe = recipes.override(tiny_recipe, "stages.0.backbone_rate", 0)
+    model = build_model(recipe, 2)
+    before = [v.numpy() for v in model.backbone.variables]
+    model.compile(optimizer=keras.optimizers.Adam(0.1))
+    inputs, y, weights = batch
+    model.fit(tf.data.Dataset.from_tensors((inputs, y, weights)), verbose=0)
+    for old, new in zip(before, model.backbone.variables):
+        np.testing.assert_array_equal(old, new.numpy())
+    assert model.head.trainable_variables
+
+
+def test_strides(tiny_recipe):
+    assert build_model(tiny_recipe, 2).strides() == (2, 6, 6)
+    jhmdb = recipes.override(recipes.load_recipe("jhmdb"), "backbone_options.width", 24)
+    assert build_model(jhmdb, 2).strides() == (2, 8, 8)
+
+
+@pytest.mark.parametrize("residual, grid", [(False, (6, 8, 8)), (True, (6, 6, 6))])
+def test_small_backbone_shapes_and_size(residual, grid):
+    backbone = small(width=192 if residual else 64, residual=residual)
+    assert backbone.compute_output_shape((1, 12, 48, 48, 3))[1:4] == grid
+    assert backbone(tf.zeros([1, 5, 31, 50, 3])).shape[-1] == (192 if residual else 64)
+    weights = backbone.count_params()
+    assert 0.9e6 < weights < 1.5e6 if residual else weights < 1e5
+
+
+def test_patches_by_hand(rng):
+    pixels = rng.integers(0, 255, (1, 2, 4, 5, 3)).astype(np.uint8)
+    patches = PixelsToPatches(4, differences=True)(pixels)
+    assert patches.shape == (1, 2, 1, 2, 16 * 6)
+    scaled = (pixels.astype(np.float32) - 115.4) / 58.1
+    cell = np.asarray(patches)[0, 1, 0, 0].reshape(4, 4, 6)
+    np.testing.assert_allclose(cell[..., :3], scaled[0, 1, :4, :4], rtol=1e-5)
+    motion = 2 * (scaled[0, 1] - scaled[0, 0])[:4, :4]
+    np.testing.assert_allclose(cell[..., 3:], motion, rtol=1e-4, atol=1e-5)
+
+
+def test_fit_with_the_reader_in_plain_keras(tiny_data, tiny_recipe):
+    from tfrecords import read_dataset
+
+    model = build_model(tiny_recipe, 2)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    batches = read_dataset(tiny_data, "train", frames=6, size=(24, 24), batch_size=4)
+    history = model.fit(batches, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
+    assert set(tiny_recipe.loss.weights()) <= set(history)

@@ -1,0 +1,63 @@
+"""Recipes as data."""
+
+from __future__ import annotations
+
+import pytest
+
+from aacf_tf import recipes
+from tfrecords.errors import UsageError
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_round_trip_and_docstring(name):
+    recipe = recipes.load_recipe(name)
+    assert recipe.name == name
+    assert recipes.from_dict(recipes.to_dict(recipe)) == recipe
+    assert "Command:" in recipes.RECIPES[name].__doc__
+
+
+def test_the_methods_numbers():
+    loss = recipes.LossOptions()
+    assert loss.weights() == {
+        "combined": 1.0,
+        "difference": 1.0,
+        "context": 0.5,
+        "agreement": 1.0,
+        "disagreement": 0.5,
+        "presence": 0.25,
+        "time_spread": 1.0,
+    }
+    assert (loss.time_spread_floor, loss.negative) == (0.8, 0.01)
+    stage = recipes.load_recipe("demo").stages[0]
+    assert (stage.learning_rate, stage.epochs, stage.batch_size) == (4e-3, 24, 16)
+    assert (stage.warmup, stage.pairs_first, stage.weight_decay) == (0.1, 0.5, 1e-4)
+
+
+def test_override_any_field():
+    recipe = recipes.load_recipe("jhmdb")
+    assert recipes.override(recipe, "loss.context", "0").loss.context == 0.0
+    assert recipes.override(recipe, "stages.1.epochs", "7").stages[1].epochs == 7
+    assert recipes.override(recipe, "data.flip", "false").data.flip is False
+    assert recipes.override(recipe, "backbone", "i3d").backbone == "i3d"
+    assert recipes.override(recipe, "backbone_options.width", "48").backbone_options["width"] == 48
+    assert recipe.loss.context == 0.5
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("loss.nothing", "1", "expected one of combined, .* received 'nothing'"),
+        ("stages.2.epochs", "1", "expected a number 0..1, received 2"),
+        ("stages.1.epochs", "1.5", "type int, received 1.5"),
+        ("data.flip", "1", "type bool, received 1"),
+        ("seed.more", "1", "no further field"),
+    ],
+)
+def test_wrong_fields_are_named(path, value, message):
+    with pytest.raises(UsageError, match=message):
+        recipes.override(recipes.load_recipe("jhmdb"), path, value)
+
+
+def test_unknown_recipe():
+    with pytest.raises(UsageError, match="default, demo, jhmdb, received 'x'"):
+        recipes.load_recipe("x")

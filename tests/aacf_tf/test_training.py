@@ -1,0 +1,204 @@
+"""Training: resume, history, optimisers, precision, strategies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf import build_model, devices, recipes, training
+from aacf_tf.optimizers import WarmupCosine, make_optimizer
+from aacf_tf.training import Run
+from tfrecords.errors import UsageError, UserError
+
+
+@pytest.fixture(autouse=True)
+def float32_policy():
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def two_stages(recipe):
+    stage = recipe.stages[0]
+    first = dataclasses.replace(stage, name="backbone", head="average", optimizer="adamw", epochs=1)
+    return dataclasses.replace(recipe, stages=(first, dataclasses.replace(stage, epochs=1)))
+
+
+def test_interrupted_and_continued_equals_undisturbed(tiny_data, tiny_recipe, tmp_path, monkeypatch):
+    whole = Run.open(tiny_recipe, tiny_data, tmp_path / "whole")
+    training.train(whole)
+
+    class Stop(Exception):
+        pass
+
+    parts = Run.open(tiny_recipe, tiny_data, tmp_path / "parts")
+    original = training._Progress.on_epoch_end
+
+    def stop_after_first(self, epoch, logs=None):
+        original(self, epoch, logs)
+        raise Stop
+
+    monkeypatch.setattr(training._Progress, "on_epoch_end", stop_after_first)
+    with pytest.raises(Stop):
+        training.train(parts)
+    monkeypatch.setattr(training._Progress, "on_epoch_end", original)
+    training.train(parts)
+
+    models = [training.restore(run, tiny_recipe.stages[0]) for run in (whole, parts)]
+    for a, b in zip(*(model.weights for model in models)):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5, err_msg=a.name)
+    history = json.loads((parts.log_folder(tiny_recipe.stages[0]) / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2]
+    assert {"loss", "val_loss", "difference", "action_accuracy"} <= set(history[0])
+
+
+def test_a_finished_run_does_nothing(tiny_data, tiny_recipe, tmp_path, capsys):
+    run = Run.open(two_stages(tiny_recipe), tiny_data, tmp_path)
+    training.train(run)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
+    training.train(run)
+    assert capsys.readouterr().out.count("finished already") == 2
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
+
+
+def test_the_second_stage_goes_on_with_the_backbone(tiny_data, tiny_recipe, tmp_path):
+    recipe = recipes.override(two_stages(tiny_recipe), "stages.1.backbone_rate", 0)
+    run = Run.open(recipe, tiny_data, tmp_path)
+    training.train(run)
+    first, second = (training.restore(run, stage) for stage in recipe.stages)
+    for a, b in zip(first.backbone.weights, second.backbone.weights):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert not second.factorizes == first.factorizes
+
+
+def test_a_loss_that_is_not_finite_stops(tiny_data, tiny_recipe, tmp_path):
+    recipe = recipes.override(tiny_recipe, "stages.0.learning_rate", 1e30)
+    with pytest.raises(UserError, match="Expected a finite .* in epoch 1 of stage 'main'"):
+        training.train(Run.open(recipe, tiny_data, tmp_path))
+
+
+def test_restore_without_a_checkpoint(tiny_data, tiny_recipe, tmp_path):
+    with pytest.raises(UsageError, match="received no checkpoint"):
+        training.restore(Run.open(tiny_recipe, tiny_data, tmp_path), tiny_recipe.stages[0])
+
+
+def test_warmup_and_cosine_by_hand():
+    rate = WarmupCosine(peak=2.0, steps=110, warmup=10)
+    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.0, 1.0, 2.0], atol=1e-6)
+    np.testing.assert_allclose([rate(60), rate(110)], [1.0, 0.0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adam", "sgd"])
+def test_the_backbone_has_its_own_rate(tiny_recipe, kind):
+    stage = dataclasses.replace(
+        tiny_recipe.stages[0], optimizer=kind, backbone_rate=0.25, warmup=0, weight_decay=0.0
+    )
+    steps = []
+    for factor in (1.0, 0.25):
+        keras.utils.set_random_seed(0)
+        model = build_model(tiny_recipe, 2)
+        changed = dataclasses.replace(stage, backbone_rate=factor)
+        optimizer = make_optimizer(changed, model, 10)
+        before = [v.numpy() for v in model.trainable_variables]
+        gradients = [tf.ones_like(v) for v in model.trainable_variables]
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        steps.append([v.numpy() - b for v, b in zip(model.trainable_variables, before)])
+    inside = {v.name for v in model.backbone.trainable_variables}
+    assert inside and len(inside) < len(model.trainable_variables)
+    for variable, full, scaled in zip(model.trainable_variables, *steps):
+        factor = 0.25 if variable.name in inside else 1.0
+        np.testing.assert_allclose(scaled, factor * full, rtol=1e-3, atol=1e-6)
+
+
+def test_decoupled_decay_spares_biases_and_norms(tiny_recipe):
+    stage = dataclasses.replace(
+        tiny_recipe.stages[0], optimizer="adamw", weight_decay=0.1, warmup=0, learning_rate=0.1
+    )
+    model = build_model(tiny_recipe, 2)
+    optimizer = make_optimizer(stage, model, 10)
+    before = [v.numpy() for v in model.trainable_variables]
+    gradients = [tf.zeros_like(v) for v in model.trainable_variables]
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+    for variable, old in zip(model.trainable_variables, before):
+        factor = 0.99 if "kernel" in variable.name else 1.0
+        np.testing.assert_allclose(variable.numpy(), factor * old, rtol=1e-5, err_msg=variable.name)
+
+
+def test_precision_and_strategy_names():
+    assert devices.resolve_precision("float32") == "float32"
+    assert devices.resolve_precision("auto") in devices.PRECISIONS
+    with pytest.raises(UsageError, match="--precision: expected one of .* received 'half'"):
+        devices.resolve_precision("half")
+    with pytest.raises(UsageError, match="--strategy: expected one of .* received 'many'"):
+        devices.make_strategy("many")
+    if not tf.config.list_physical_devices("GPU"):
+        with pytest.raises(UsageError, match="expected a GPU for mixed_float16"):
+            devices.resolve_precision("mixed_float16")
+
+
+def test_mixed_precision_keeps_weights_and_scores_in_float32(tiny_data, tiny_recipe, tmp_path):
+    recipe = dataclasses.replace(tiny_recipe, precision="mixed_bfloat16")
+    run = Run.open(recipe, tiny_data, tmp_path)
+    training.train(run)
+    history = json.loads((run.log_folder(recipe.stages[0]) / "history.json").read_text())
+    assert np.isfinite(history[-1]["loss"])
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    model = build_model(recipe, 2)
+    outputs = model(tf.zeros([1, 6, 24, 24, 3]))
+    assert model.backbone(tf.zeros([1, 6, 24, 24, 3])).dtype == tf.bfloat16
+    assert {value.dtype for value in outputs.values()} == {tf.float32}
+    assert {v.dtype for v in model.trainable_variables} == {tf.float32}
+
+
+def test_two_mirrored_devices_train_like_one(tiny_data, tmp_path):
+    """One strategy a process, so each runs in its own; two steps, the same global batch."""
+    script = textwrap.dedent(
+        """
+        import sys, dataclasses
+        import numpy as np
+        import tensorflow as tf
+        from tensorflow import keras
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        from aacf_tf import recipes, training
+        from aacf_tf.devices import make_strategy
+        from aacf_tf.optimizers import make_optimizer
+        data, strategy, output = sys.argv[1:]
+        recipe = recipes.load_recipe("demo")
+        stage = dataclasses.replace(recipe.stages[0], optimizer="sgd", learning_rate=0.01, warmup=1,
+                                    pairs_first=0.0, backbone_rate=0.0, batch_size=8, epochs=1)
+        recipe = dataclasses.replace(
+            recipe, data=dataclasses.replace(recipe.data, frames=6, height=24, width=24),
+            stages=(stage,), backbone_options={"width": 12}, hidden=8, strategy=strategy)
+        run = training.Run.open(recipe, data, output)
+        keras.utils.set_random_seed(0)
+        with make_strategy(strategy).scope():
+            model = run.build(stage, steps=2)
+            start = np.random.default_rng(0)
+            for v in model.trainable_variables:
+                v.assign(start.normal(0, 0.3, v.shape))
+            model.compile(optimizer=make_optimizer(stage, model, 2))
+        batches = run.batches("train", stage, training=True, epochs=1).map(training._without_id)
+        history = model.fit(batches, steps_per_epoch=2, verbose=0).history
+        np.savez(output + ".npz", *[v.numpy() for v in model.trainable_variables],
+                 loss=history["loss"][0])
+        """
+    )
+    results = []
+    for strategy in ("one_device", "mirrored"):
+        output = str(tmp_path / strategy)
+        command = [sys.executable, "-c", script, str(tiny_data), strategy, output]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        results.append(np.load(output + ".npz"))
+    one, two = results
+    assert one["loss"] > 0
+    for name in one.files:
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
