@@ -15,6 +15,7 @@ import csv
 import os
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
 
     from aacf_tf.serving import Prediction, Predictor
     from tfrecords.video import Video
-
-FLAGS = flags.FLAGS
-flags.DEFINE_string("model", None, "Exported model, such as runs/mine/export/aacf.")
-flags.DEFINE_string("video", None, "The video to look at.")
-flags.DEFINE_string("input", None, "A folder of videos, instead of --video.")
-flags.DEFINE_string(
-    "output",
-    None,
-    "The .mp4 (of --video; without it NAME_attention.mp4 in this folder) or .csv (of --input; "
-    "without it predictions.csv in this folder) to write.",
-)
-flags.DEFINE_float("start", 0.0, "Seconds of the video to start at.")
-flags.DEFINE_float("end", None, "Seconds of the video to end at; without it its end.")
 
 SCORES = ("action", "context", "combined")
 BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
@@ -65,42 +53,74 @@ class Window:
     prediction: Prediction
 
 
-def main(arguments: Sequence[str]) -> None:
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
+    """Defines the command's flags; in a function, since every command has its own `--output`."""
+    text = partial(flags.DEFINE_string, flag_values=values)
+    text("model", None, "Exported model, such as runs/mine/export/aacf.")
+    text("video", None, "The video to look at.")
+    text("input", None, "A folder of videos, instead of --video.")
+    text(
+        "output",
+        None,
+        "The .mp4 of --video (else NAME_attention.mp4 here), or the .csv of --input (else "
+        "predictions.csv here).",
+    )
+    seconds = partial(flags.DEFINE_float, flag_values=values)
+    seconds("start", 0.0, "Seconds of the video to start at.")
+    seconds("end", None, "Seconds of the video to end at; else its end.")
+    return values
+
+
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     """The command; see the module's docstring."""
+    output = _check(arguments, values)
+
+    from aacf_tf.serving import load  # starts TensorFlow; wrong flags were answered before
+
+    predictor = load(values.model)
+    if values.video:
+        attend_video(predictor, values.video, output, values.start, values.end)
+        return
+    predictions = predictor.predict(values.input, values.start, values.end)
+    write_table(predictions, output)
+    print(f"{len(predictions)} videos: {output}")
+    if predictions[0].context_trust is not None:
+        print(
+            f"The context can be trusted by {predictions[0].context_trust:.2f} (0 to 1) in these "
+            "videos; the reliable_ columns count it so far."
+        )
+
+
+def _check(arguments: Sequence[str], values: flags.FlagValues) -> Path:
+    """Refuses what cannot be done; returns what to write."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
-    if not FLAGS.model:
+    if not values.model:
         raise UsageError("--model: expected an exported model such as runs/mine/export/aacf.")
-    if bool(FLAGS.video) == bool(FLAGS.input):
+    if not Path(values.model).is_dir():
+        raise UsageError(f"--model: expected a folder, received {values.model!r}: there is none.")
+    if bool(values.video) == bool(values.input):
         raise UsageError("Expected one of --video=FILE and --input=FOLDER.")
-    wanted = ".mp4" if FLAGS.video else ".csv"
-    name = f"{Path(FLAGS.video).stem}_attention.mp4" if FLAGS.video else "predictions.csv"
-    output = Path(FLAGS.output or name)
+    wanted = ".mp4" if values.video else ".csv"
+    name = f"{Path(values.video).stem}_attention.mp4" if values.video else "predictions.csv"
+    output = Path(values.output or name)
     if output.suffix.lower() != wanted:
         raise UsageError(f"--output: expected a name that ends in {wanted}, received {output}.")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output: expected a name in a folder that exists, received {output}.")
-    if FLAGS.video and not Path(FLAGS.video).is_file():
-        raise UsageError(f"--video: expected a file, received {FLAGS.video!r}: there is none.")
-    if FLAGS.input and not Path(FLAGS.input).is_dir():
-        raise UsageError(f"--input: expected a folder, received {FLAGS.input!r}.")
-    if FLAGS.end is not None and FLAGS.end <= FLAGS.start:
-        raise UsageError(f"--end: expected more than --start={FLAGS.start}, received {FLAGS.end}.")
-
-    from aacf_tf.serving import load  # starts TensorFlow; wrong flags were answered before
-
-    predictor = load(FLAGS.model)
-    if FLAGS.video:
-        attend_video(predictor, FLAGS.video, output, FLAGS.start, FLAGS.end)
-    else:
-        predictions = predictor.predict(FLAGS.input, FLAGS.start, FLAGS.end)
-        write_table(predictions, output)
-        print(f"{len(predictions)} videos: {output}")
-        if predictions[0].context_trust is not None:
-            print(
-                f"The context can be trusted by {predictions[0].context_trust:.2f} (0 to 1) in "
-                "these videos; the reliable_ columns count it so far."
-            )
+    if values.video and not Path(values.video).is_file():
+        raise UsageError(f"--video: expected a file, received {values.video!r}: there is none.")
+    if values.input and not Path(values.input).is_dir():
+        raise UsageError(f"--input: expected a folder, received {values.input!r}.")
+    if values.video and output.exists() and output.samefile(values.video):
+        raise UsageError(f"--output: expected another file than --video, received {output}.")
+    if values.start < 0:
+        raise UsageError(f"--start: expected 0 or more seconds, received {values.start}.")
+    if values.end is not None and values.end <= values.start:
+        raise UsageError(
+            f"--end: expected more than --start={values.start}, received {values.end}."
+        )
+    return output
 
 
 # ---- one video ----------------------------------------------------------------------------------
@@ -346,4 +366,5 @@ def write_table(predictions: Sequence[Prediction], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     commandline.run(main, __doc__)

@@ -129,7 +129,7 @@ def enlarge(image: np.ndarray, height: int) -> np.ndarray:
 
 
 def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Draws the outline of a mask bool `[H, W]`, white with a dark rim, into a copy of the frame."""
+    """Draws the outline of a mask bool `[H, W]`, white with a dark rim, into a copy."""
     image = np.ascontiguousarray(image).copy()
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(image, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)

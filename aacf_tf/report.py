@@ -126,10 +126,12 @@ def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -
                 cells.append(_cell(value, strong))
         body.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
     under = "<th>top-1</th><th>mean AP</th>" * len(splits)
-    notes = [
-        "<b>action</b> goes by the action factor alone, <b>context</b> by the context factor "
-        "alone, <b>combined</b> by both. Best of each column in bold."
-    ]
+    notes = ["Best of each column in bold."]
+    if any("context" in entry for entry in splits.values()):
+        notes.append(
+            "<b>action</b> goes by the action factor alone, <b>context</b> by the context factor "
+            "alone, <b>combined</b> by both."
+        )
     trusts = [
         f"{escape(split)} {entry['reliability']['context_trust']:.2f}"
         for split, entry in splits.items()
@@ -152,6 +154,8 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     """Rows: whose map on which split; columns: the measures."""
     body = []
     threshold = 0.0
+    factors = ours["head"] == "aacf"
+    maps = _MAPS if factors else {**_MAPS, "action": "class activation map"}
     for split, entry in ours["splits"].items():
         place = entry.get("localization")
         if not place:
@@ -160,7 +164,7 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         beside = (theirs or {"splits": {}})["splits"].get(split, {}).get("localization")
         # One row for each name that stands before _mass: the maps, and what needs no learning.
         names = [key[: -len("_mass")] for key in place if key.endswith("_mass")]
-        rows = [(_MAPS.get(name, name.replace("_", " ")), place, name) for name in names]
+        rows = [(maps.get(name, name.replace("_", " ")), place, name) for name in names]
         if beside:
             rows.append(("average pooling, class activation", beside, "action"))
         area = place.get("mask_area")
@@ -176,6 +180,7 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     touched = (
         "the mask touches" if threshold == 0 else f"the mask covers more than {threshold:.0%} of"
     )
+    wanted = "The action map should lie on the actor, the context map off it. " if factors else ""
     return _section(
         "Where the maps lie",
         f'<table><thead><tr><th class="left">split</th><th class="left">map</th>{head}'
@@ -183,8 +188,8 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         f"<tbody>{''.join(body)}</tbody></table>",
         "<b>pointing</b>: the peak is on the actor. <b>mass</b>: share of the map on the actor; "
         "by chance it is the actor’s area. <b>AUC</b>: the map as a score of the actor’s cells. "
-        "<b>time share</b>: time steps whose peak is on the actor. The action map should lie on "
-        f"the actor, the context map off it. A cell is the actor’s where {touched} it.",
+        f"<b>time share</b>: time steps whose peak is on the actor. {wanted}"
+        f"A cell is the actor’s where {touched} it.",
     )
 
 
@@ -270,7 +275,7 @@ def _clips(
             f'<figure class="clip {verdict}"><figcaption><b>{escape(row.labels)}</b>'
             f"<span>{'✓' if row.right else '✗'} {escape(row.predicted)} {predicted}</span>"
             f"<small>{escape(row.id)}</small></figcaption>"
-            f'<img alt="frames, action map and context map" src="{image}"></figure>'
+            f'<img alt="frames and maps" src="{image}"></figure>'
         )
     if not figures:
         return ""

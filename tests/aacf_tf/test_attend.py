@@ -1,0 +1,172 @@
+"""The command that shows where a model looks."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from aacf_tf import attend, build_model, load, load_recipe, serving
+from tfrecords.errors import UsageError
+from tfrecords.video import Video
+
+LABELS = ["down", "right"]
+FRAMES, SIZE, STRIDE = 6, 24, 6
+
+
+@pytest.fixture(scope="module")
+def model_directory(tmp_path_factory):
+    recipe = load_recipe("demo")
+    recipe = dataclasses.replace(
+        recipe,
+        backbone_options={"width": 12},
+        data=dataclasses.replace(recipe.data, frames=FRAMES, height=SIZE, width=SIZE, fps=0.0),
+    )
+    tf.random.set_seed(0)
+    model = build_model(recipe, len(LABELS))
+    for variable in model.head.trainable_variables:
+        variable.assign(tf.random.normal(variable.shape, stddev=0.5))
+    directory = tmp_path_factory.mktemp("export") / "aacf"
+    serving.export(model, recipe, LABELS, directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def predictor(model_directory):
+    return load(model_directory)
+
+
+def video(length, height=50, width=67, fps=25.0):
+    frames = np.random.default_rng(0).integers(0, 256, [length, height, width, 3], dtype=np.uint8)
+    return Video(frames, fps, np.arange(length) / fps)
+
+
+def run(*arguments):
+    values = attend.define_flags(flags.FlagValues())
+    values(["attend", *map(str, arguments)])
+    attend.main([], values)
+
+
+def read(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(
+    "length, spans",
+    [
+        (4, [(0, 4)]),
+        (6, [(0, 6)]),
+        (8, [(0, 6), (2, 8)]),
+        (12, [(0, 6), (6, 12)]),
+        (13, [(0, 6), (6, 12), (7, 13)]),
+    ],
+)
+def test_windows_cover_the_whole_video(predictor, length, spans):
+    windows = attend.look(predictor, video(length))
+    assert [(window.begin, window.end) for window in windows] == spans
+    shape = {window.prediction.frames.shape for window in windows}
+    assert shape == {(FRAMES, 50, 67, 3)}
+
+
+def test_one_window_is_the_prediction_itself(predictor):
+    clip = video(6)
+    window = attend.look(predictor, clip)[0]
+    assert attend.mean_scores([window])["combined"] == predictor.predict_clip(clip).combined
+
+
+def test_maps_follow_the_video_s_time(predictor):
+    """The action is in the second window only, in its first two frames."""
+    clip = video(12)
+    windows = attend.look(predictor, clip)
+    for number, window in enumerate(windows):
+        logits = np.zeros([3, 4, 4])
+        logits[0, 1, 2] = number
+        window.prediction.action_logits = logits
+    (title, action), (other, context) = attend.display_maps(predictor, clip, windows)
+    assert (title, other) == ("action", "context")
+    assert action.shape == context.shape == (12, 4, 4)
+    moments = action[:, 1, 2]
+    np.testing.assert_allclose(moments[:6], 0)
+    np.testing.assert_allclose(moments[6:], [1, 0.75, 0.25, 0, 0, 0])
+
+
+def test_boxes_go_round_what_is_hot(predictor):
+    heat = np.zeros([2, 4, 4])
+    heat[0, 1, 1:3] = 1.0  # rows 6 to 11, columns 6 to 17 of 24
+    heat[0, 3, 0] = 1.0  # and the corner at the lower left
+    (wide, corner), nothing = attend.find_boxes(heat, predictor, (240, 240))
+    np.testing.assert_allclose(wide, (60, 60, 180, 120), atol=1)
+    np.testing.assert_allclose(corner, (0, 180, 60, 240), atol=1)
+    assert nothing == []
+
+
+def test_an_overlay_is_as_long_as_the_video_and_plays(model_directory, tmp_path, capsys):
+    clip = video(14)
+    attend.write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
+    output = tmp_path / "out.mp4"
+    run(f"--model={model_directory}", f"--video={tmp_path / 'in.mp4'}", f"--output={output}")
+    frames = read(output)
+    assert len(frames) == 14
+    # Three panels of 240 pixels height under a bar, the sides even.
+    assert frames[0].shape == (268, 3 * round(66 * 240 / 50) + 1, 3)
+    text = capsys.readouterr().out
+    assert "means over 3 windows" in text and str(output) in text
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_folder_becomes_a_table(model_directory, tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        attend.write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
+    (folder / "c.mp4").write_bytes(b"no video")
+    run(f"--model={model_directory}", f"--input={folder}", f"--output={tmp_path / 'p.csv'}")
+    with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["video"] for row in rows] == ["a.mp4", "b.mp4"]
+    assert list(rows[0])[:4] == ["video", "predicted", "action_down", "action_right"]
+    total = float(rows[0]["combined_down"]) + float(rows[0]["combined_right"])
+    assert total == pytest.approx(1, abs=2e-6)
+    assert "c.mp4 cannot be read" in capsys.readouterr().out
+
+
+def test_a_real_video(shared_data, model_directory, tmp_path):
+    source = shared_data / "clips" / "kth" / "person01_boxing_d1_uncomp.avi"
+    output = tmp_path / "boxing.mp4"
+    run(f"--model={model_directory}", f"--video={source}", f"--output={output}", "--end=0.6")
+    assert len(read(output)) == 15
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((), "--model"),
+        (("--model=nowhere",), "nowhere"),
+        (("--model=.",), "one of --video=FILE and --input=FOLDER"),
+        (("--model=.", "--video=none.mp4"), "none.mp4"),
+        (("--model=.", "--input=none"), "none"),
+        (("--model=.", "--input=.", "--output=x.mp4"), r"ends in \.csv"),
+        (("--model=.", "--input=.", "--output=none/x.csv"), "folder that exists"),
+        (("--model=.", "--input=.", "--start=2", "--end=1"), "--end"),
+        (("--model=.", "--input=."), "Expected an exported model"),
+    ],
+)
+def test_wrong_use_is_one_sentence(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        run(*arguments)
+
+
+def test_the_command_ends_with_2_and_no_stack_trace():
+    command = [sys.executable, "-m", "aacf_tf.attend", "--model=nowhere", "--video=x.mp4"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.count("\n") == 1 and "nowhere" in result.stderr

@@ -1,0 +1,88 @@
+"""Where a map is drawn, by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from aacf_tf import overlays
+
+
+def test_display_is_zero_below_the_median_and_one_at_the_peak():
+    shown = overlays.display(np.array([[0.0, 1.0, 2.0, 4.0, -7.0]]))
+    np.testing.assert_allclose(shown, [[0, 0, 1 / 3, 1, 0]])  # median 1, peak 4
+
+
+def test_display_of_a_constant_map_is_zero():
+    assert not overlays.display(np.full([2, 3, 3], 5.0)).any()
+
+
+def test_an_attention_map_is_displayed_as_the_logits_behind_it(rng):
+    logits = rng.normal(size=[3, 4, 5])
+    attention = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(
+        overlays.display_attention(attention), overlays.display(logits), atol=1e-9
+    )
+
+
+def test_maps_move_linearly_between_the_middles_of_their_steps():
+    maps = np.array([0.0, 1.0]).reshape(2, 1, 1)
+    # Stride 2: the first cell stands for frames 0 and 1, its middle lies between them.
+    values = overlays.at_times(maps, np.array([-3, 0, 0.5, 1, 1.5, 2, 2.5, 9]), 2)[:, 0, 0]
+    np.testing.assert_allclose(values, [0, 0, 0, 0.25, 0.5, 0.75, 1, 1])
+
+
+@pytest.mark.parametrize("frame", [(48, 64), (96, 128), (30, 200)])
+def test_a_cell_lights_up_its_own_stride_box(frame):
+    size, strides = (48, 64), (8, 16)
+    for row, column in ((0, 0), (2, 1), (5, 3)):
+        cells = np.zeros([6, 4])
+        cells[row, column] = 1
+        spread = overlays.in_space(cells, frame, size, strides)
+        ys, xs = np.nonzero(spread == spread.max())
+        scale = frame[0] / size[0], frame[1] / size[1]
+        assert row * 8 * scale[0] <= ys.mean() + 0.5 <= (row + 1) * 8 * scale[0]
+        assert column * 16 * scale[1] <= xs.mean() + 0.5 <= (column + 1) * 16 * scale[1]
+
+
+def test_a_grid_that_reaches_past_the_frame_is_cut_not_squeezed():
+    """28 pixels at stride 16 are two cells: the second one's middle is at 24, not at 21."""
+    cells = np.array([[0.0, 1.0]])
+    row = overlays.in_space(cells, (16, 28), (16, 28), (16, 16))[0]
+    assert row[23] < 1 <= row[24]
+    np.testing.assert_allclose(row[15:17], [0.469, 0.531], atol=1e-3)
+
+
+def test_what_short_side_cuts_off_stays_dark():
+    assert overlays.seen_area((100, 300), (50, 50), "short_side") == (0, 100, 100, 100)
+    spread = overlays.in_space(np.ones([2, 2]), (100, 300), (50, 50), (25, 25), "short_side")
+    assert spread[:, 100:200].all() and not spread[:, :100].any() and not spread[:, 200:].any()
+
+
+def test_tint_leaves_gray_frames_alone_where_there_is_no_heat():
+    image = np.full([4, 4, 3], 90, np.uint8)
+    heat = np.zeros([4, 4])
+    heat[0, 0] = 1
+    tinted = overlays.tint(image, heat, overlays.ACTION_COLORS)
+    assert (tinted[1:] == 90).all()
+    assert tinted[0, 0, 0] > 200 and tinted[0, 0, 2] < 90  # orange
+
+
+def test_outline_goes_round_the_mask_and_spares_the_input():
+    image, mask = np.full([20, 20, 3], 90, np.uint8), np.zeros([20, 20], bool)
+    mask[5:15, 5:15] = True
+    drawn = overlays.outline(image, mask)
+    assert (image == 90).all()
+    assert (drawn[5, 5:15] > 190).all() and (drawn[10, 10] == 90).all()
+
+
+def test_enlarge_keeps_masks_binary_and_the_aspect_ratio():
+    mask = np.eye(4, 6, dtype=bool)
+    assert overlays.enlarge(mask, 8).dtype == bool
+    assert overlays.enlarge(np.zeros([4, 6, 3], np.uint8), 8).shape == (8, 12, 3)
+
+
+def test_text_bar_has_its_size_and_cuts_long_texts():
+    bar = overlays.text_bar(200, 24, ["a" * 200, "Übung"])
+    assert bar.shape == (24, 200, 3) and bar.dtype == np.uint8
+    assert bar[:, :96].max() > 150 and (bar[:, 97:100] == bar[0, 0]).all()

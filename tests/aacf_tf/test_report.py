@@ -1,0 +1,162 @@
+"""The report: one page, complete in itself, that shows what the run has measured."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+
+from aacf_tf import build_model, evaluation, report, report_figures
+from aacf_tf.report_figures import Chosen, choose
+from aacf_tf.training import Run
+from tfrecords.errors import UsageError
+
+LABELS = ["down", "right"]
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    """What the first test has measured, for those after it."""
+    return {}
+
+
+@pytest.fixture
+def run(tiny_data, tiny_recipe, tmp_path, evaluated):
+    """(run directory that looks trained, recipe, model)."""
+    if not evaluated:
+        model = build_model(tiny_recipe, len(LABELS))
+        current = Run.open(tiny_recipe, tiny_data, tmp_path)
+        evaluation.evaluate(current, model, "aacf", tmp_path)
+        files = {
+            name: (tmp_path / name).read_bytes() for name in ("metrics.json", "predictions.csv")
+        }
+        evaluated.update(model=model, files=files)
+    model = evaluated["model"]
+    for name, content in evaluated["files"].items():
+        (tmp_path / name).write_bytes(content)
+    history = [{"epoch": n, "loss": 2.0 / n, "presence": 0.5, "accuracy": 0.1 * n} for n in (1, 2)]
+    (tmp_path / "logs" / "main").mkdir(parents=True)
+    (tmp_path / "logs" / "main" / "history.json").write_text(json.dumps(history))
+    return tmp_path, tiny_recipe, model
+
+
+class Page(HTMLParser):
+    """Tags that are open, and what the page would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.fetched, self.images = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "br", "path", "use", "rect"):
+            self.open.append(tag)
+        for name, value in attributes:
+            if name in ("src", "href", "xlink:href") and not value.startswith("#"):
+                self.fetched.append(value)
+            if tag == "img" and name == "src":
+                self.images.append(value)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        if tag not in ("path", "use", "rect"):
+            assert self.open.pop() == tag
+
+
+def write(run, tiny_data):
+    workdir, recipe, model = run
+    path = report.write_report(workdir, recipe, LABELS, data_dir=tiny_data, model=model)
+    return path, path.read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_and_fetches_nothing(run, tiny_data):
+    path, text = write(run, tiny_data)
+    assert path == run[0] / "report" / "index.html"
+    page = Page(text)
+    assert not page.open
+    assert page.fetched and all(link.startswith("data:image/") for link in page.fetched)
+    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+
+
+def test_the_page_shows_what_was_measured(run, tiny_data):
+    _, text = write(run, tiny_data)
+    metrics = json.loads((run[0] / "metrics.json").read_text())
+    for split, entry in metrics["splits"].items():
+        assert split in text
+        for value in (
+            entry["action"]["top1"],
+            entry["combined"]["mean_ap"],
+            entry["localization"]["action_mass"],
+            entry["localization"]["context_auc"],
+            entry["context"]["per_class_ap"]["down"],
+        ):
+            assert f"{value:.3f}" in text
+    assert "stage main" in text and "<svg" in text and "average pooling" not in text
+
+
+def test_average_pooling_stands_beside_where_it_was_trained(run, tiny_data):
+    beside = run[0] / "baselines" / "average"
+    beside.mkdir(parents=True)
+    scores = {"top1": 0.321, "mean_ap": 0.432, "per_class_ap": {"down": 0.543, "right": None}}
+    content = {"head": "average", "labels": LABELS, "splits": {"test": {"combined": scores}}}
+    (beside / "metrics.json").write_text(json.dumps(content))
+    _, text = write(run, tiny_data)
+    assert all(digits in text for digits in ("average pooling", "0.321", "0.432", "0.543"))
+
+
+def test_every_clip_is_drawn_in_three_rows(run, tiny_data):
+    images = Page(write(run, tiny_data)[1]).images
+    assert len(images) == 8  # all that the test split has
+    data = base64.b64decode(images[0].split(",")[1])
+    shape = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape
+    assert shape == (3 * 128 + 2 * 3, 6 * 128 + 5 * 3, 3)
+
+
+def test_a_head_without_attention_shows_its_class_activation(tiny_data, tiny_recipe, tmp_path):
+    recipe = dataclasses.replace(tiny_recipe, head="average")
+    model = build_model(recipe, len(LABELS))
+    evaluation.evaluate(Run.open(recipe, tiny_data, tmp_path), model, "average", tmp_path)
+    _, text = write((tmp_path, recipe, model), tiny_data)
+    assert "class activation map" in text and "context map" not in text
+
+
+def test_names_cannot_break_the_page():
+    assert "<script>" not in report._scores({"head": "<script>", "splits": {}}, None, 2)
+    entry = {"clips": 1, "action": {"top1": 1.0, "mean_ap": 1.0}}
+    assert "<b>x" not in report._scores({"head": "h", "splits": {"<b>x": entry}}, None, 2)
+
+
+def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, tiny_data):
+    with pytest.raises(UsageError, match="evaluate"):
+        report.write_report(tmp_path, tiny_recipe, LABELS, data_dir=tiny_data, model=None)
+
+
+def rows(*entries):
+    return [Chosen(str(n), label, predicted) for n, (label, predicted) in enumerate(entries)]
+
+
+def test_right_and_wrong_clips_take_turns_class_by_class():
+    table = rows(("b", "b"), ("a", "b"), ("a", "a"), ("a", "a"), ("a", "b"), ("b", "b"))
+    assert [row.id for row in choose(table, ["a", "b"], 4)] == ["2", "1", "0", "5"]
+
+
+def test_classes_are_spread_evenly_where_there_are_many():
+    labels = [f"c{n:02d}" for n in range(21)]
+    table = rows(*((label, label) for label in labels for _ in range(3)))
+    chosen = choose(table, labels)
+    assert len(chosen) == 12
+    classes = list(dict.fromkeys(row.labels for row in chosen))
+    assert classes == ["c00", "c03", "c07", "c10", "c14", "c17"]
+
+
+def test_a_plot_takes_the_page_s_colour():
+    svg = report_figures.plot([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}])
+    assert svg.startswith("<svg") and "currentColor" in svg and "#123456" not in svg
