@@ -19,6 +19,7 @@ import sys
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Iterator, Sequence, Union
 
@@ -30,34 +31,40 @@ from tfrecords.errors import UsageError, UserError
 if TYPE_CHECKING:
     from tfrecords.sources import Record, Row, Source
 
-FLAGS = flags.FLAGS
-flags.DEFINE_string("source", "csv", f"Where the clips come from: {', '.join(sources.SOURCES)}.")
-flags.DEFINE_string("input", None, "The csv file, or the folder of the source.")
-flags.DEFINE_string("output", None, "The data set directory to write.")
-flags.DEFINE_string("labels", None, "File with one class a line; else the sorted union of labels.")
-flags.DEFINE_bool("multi_label", False, "Whether a clip may have several labels (a|b in the csv).")
-flags.DEFINE_string(
-    "conjugate",
-    None,
-    f"Where conjugates come from: {', '.join(sources.CONJUGATES)}. csv: given where it has the "
-    "column conjugate_video, else before_after; jhmdb: remove_person.",
-)
-flags.DEFINE_float("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
-flags.DEFINE_float("fps", None, "Frames a second stored; else each file's own.")
-flags.DEFINE_integer(
-    "short_side", 128, "Shorter side of stored frames in pixels, never enlarged; 0: as it is."
-)
-flags.DEFINE_integer("quality", 95, "JPEG quality, 1 to 100.")
-flags.DEFINE_integer("num_shards", 0, "Files a split; 0: one for each 128 rows.")
-flags.DEFINE_integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
-flags.DEFINE_bool("strict", False, "End with exit code 1 if a row could not be read.")
-flags.DEFINE_string("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
-
 ROWS_PER_SHARD = 128
 PLAN_FILE = "build.json"
 PROGRESS = ".build"
 
 _OUTCOME = Union["Record", str]  # of a row: its record, or why it was left out
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
+    """Defines the command's flags; in a function, since every command has its own `--output`."""
+    names = ", ".join
+    text = partial(flags.DEFINE_string, flag_values=values)
+    integer = partial(flags.DEFINE_integer, flag_values=values)
+    real = partial(flags.DEFINE_float, flag_values=values)
+    switch = partial(flags.DEFINE_bool, flag_values=values)
+    text("source", "csv", f"Where the clips come from: {names(sources.SOURCES)}.")
+    text("input", None, "The csv file, or the folder of the source.")
+    text("output", None, "The data set directory to write.")
+    text("labels", None, "File with one class a line; else the sorted union of the labels.")
+    switch("multi_label", False, "Whether a clip may have several labels (a|b in the csv).")
+    text(
+        "conjugate",
+        None,
+        f"Where conjugates come from: {names(sources.CONJUGATES)}. Default for csv: given where it "
+        "has the column conjugate_video, else before_after; for jhmdb: remove_person.",
+    )
+    real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
+    real("fps", None, "Frames a second stored; else each file's own.")
+    integer("short_side", 128, "Shorter side of frames in pixels, never enlarged; 0: as it is.")
+    integer("quality", 95, "JPEG quality, 1 to 100.")
+    integer("num_shards", 0, f"Files a split; 0: one for each {ROWS_PER_SHARD} rows.")
+    integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
+    switch("strict", False, "End with exit code 1 if a row could not be read.")
+    text("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
+    return values
 
 
 def build(
@@ -116,9 +123,11 @@ def _is_finished(directory: Path, plan: dict) -> bool:
                 f"{directory} was built {what}: name another --output, or delete that directory."
             )
         return (directory / dataset.INFO_FILE).is_file()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    # A build killed while it wrote its plan leaves a temporary file.
+    remains = {path.with_name(path.name + ".tmp")}
+    if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
         raise UsageError(f"Expected --output to be a new or empty directory, received {directory}.")
-    (directory / PROGRESS).mkdir(parents=True)
+    directory.mkdir(parents=True, exist_ok=True)
     writer.write_text(path, _json(plan))
     return False
 
@@ -266,50 +275,50 @@ def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
     """The command; see the module's docstring."""
-    _check(arguments)
+    _check(arguments, values)
     options = sources.SourceOptions(
-        **{name: getattr(FLAGS, name) for name in sources.SourceOptions.__dataclass_fields__}
+        **{name: getattr(values, name) for name in sources.SourceOptions.__dataclass_fields__}
     )
     start = time.monotonic()
-    source = sources.open_source(FLAGS.source, options)
+    source = sources.open_source(values.source, options)
     plan = {
         "schema_version": dataset.SCHEMA_VERSION,
         "source": source.name,
         "conjugate": source.conjugate,
-        "margin": FLAGS.margin,
-        "fps": FLAGS.fps,
-        "short_side": FLAGS.short_side,
-        "quality": FLAGS.quality,
-        "num_shards": FLAGS.num_shards,
+        "margin": values.margin,
+        "fps": values.fps,
+        "short_side": values.short_side,
+        "quality": values.quality,
+        "num_shards": values.num_shards,
         "multi_label": source.multi_label,
         "labels": source.labels,
         "input_digest": source.fingerprint(),
     }
     info = build(
         source,
-        FLAGS.output,
+        values.output,
         plan=plan,
-        quality=FLAGS.quality,
-        num_shards=FLAGS.num_shards,
-        workers=FLAGS.workers or os.cpu_count() or 1,
+        quality=values.quality,
+        num_shards=values.num_shards,
+        workers=values.workers or os.cpu_count() or 1,
     )
-    print(summary(info, FLAGS.output, source.conjugate))
+    print(summary(info, values.output, source.conjugate))
     seconds = time.monotonic() - start
-    print(f"  {seconds:.0f} s. Look into it: python -m tfrecords.show {FLAGS.output}")
+    print(f"  {seconds:.0f} s. Look into it: python -m tfrecords.show {values.output}")
     skipped = sum(counts["skipped"] for counts in info.splits.values())
-    if FLAGS.strict and skipped:
+    if values.strict and skipped:
         raise UserError(
-            f"{skipped} rows could not be read (--strict); {FLAGS.output}/skipped.csv names them."
+            f"{skipped} rows could not be read (--strict); {values.output}/skipped.csv names them."
         )
 
 
-def _check(arguments: Sequence[str]) -> None:
+def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
     """Refuses values that no build can use."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
-    if not FLAGS.output:
+    if not values.output:
         raise UsageError("Expected --output to name the directory to write, received none.")
     limits = {
         "margin": (0, None),
@@ -318,14 +327,15 @@ def _check(arguments: Sequence[str]) -> None:
         "num_shards": (0, 100_000),
         "workers": (0, 1024),
     }
-    if FLAGS.fps is not None:
+    if values.fps is not None:
         limits["fps"] = (0.1, 1000)
     for name, (low, high) in limits.items():
-        value = getattr(FLAGS, name)
-        if not (value >= low and (high is None or value <= high)):
+        received = getattr(values, name)
+        if not (received >= low and (high is None or received <= high)):
             expected = f"at least {low}" if high is None else f"{low} to {high}"
-            raise UsageError(f"Expected --{name} of {expected}, received {value}.")
+            raise UsageError(f"Expected --{name} of {expected}, received {received}.")
 
 
 if __name__ == "__main__":
+    define_flags()
     commandline.run(main, __doc__)

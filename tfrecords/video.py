@@ -184,21 +184,20 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
         stream.codec_context.thread_count = 1
         rate = _nominal_rate(stream)
         origin = (container.start_time or 0) / av.time_base
-        # AVI holds no timestamps; ffmpeg's guess goes back where there are B frames.
+        # AVI holds no timestamps: ffmpeg's guess goes back where there are B frames, and HMDB51's
+        # files leave a gap at the end. Their frames are counted instead.
         counted = container.format.name == "avi"
         if start > 0 and not counted and stream.time_base:
             try:
                 container.seek(int((start + origin) / stream.time_base), stream=stream)
             except av.FFmpegError:
                 return
-        previous = -1.0 / rate
+        time = -1.0 / rate
         for frame in _frames(container, stream):
-            time = previous + 1.0 / rate
-            if not counted and frame.time is not None:
-                time = frame.time - origin
-                if time <= previous:
-                    time = previous + 1e-3
-            previous = time
+            if counted or frame.time is None:
+                time += 1.0 / rate
+            else:
+                time = max(frame.time - origin, time + 1e-3)
             yield time, rate, frame
 
 

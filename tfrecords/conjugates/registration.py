@@ -43,7 +43,7 @@ def _step(
     moving: np.ndarray, fixed: np.ndarray, free_moving: np.ndarray, free_fixed: np.ndarray
 ) -> np.ndarray:
     """The similarity [3, 3] that lays a frame onto its neighbour; identity where none is found."""
-    corners = cv2.goodFeaturesToTrack(moving, 120, 0.005, 4, mask=free_moving.astype(np.uint8))
+    corners = cv2.goodFeaturesToTrack(moving, 100, 0.005, 4, mask=free_moving.astype(np.uint8))
     if corners is None or len(corners) < MIN_CORNERS:
         return np.eye(3)
     window = {"winSize": (15, 15), "maxLevel": 3}

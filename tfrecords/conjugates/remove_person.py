@@ -140,8 +140,10 @@ def _median(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
     """Dilates a bool map by a disc."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return cv2.dilate(mask.astype(np.uint8), disc) > 0
+    if not mask.any():
+        return mask
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+    return distance <= radius
 
 
 def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:

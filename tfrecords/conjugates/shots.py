@@ -1,4 +1,8 @@
-"""Where one shot ends and the next begins, by colour histograms."""
+"""Where one shot ends and the next begins, by colour histograms.
+
+Histograms are kept as quantiles: their distance is then how far colours move (a fade moves them
+little by little), where counts in bins jump whenever a colour crosses the border of a bin.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,13 @@ import numpy as np
 
 from tfrecords import video
 
-GRID = (
-    2  # histograms of 2 x 2 parts of the frame: a cut often keeps the colours, seldom their place
-)
-BINS = 4  # a channel
-THRESHOLD = 0.35  # share of pixels that change their bin
-CONTRAST = 4.0  # times the median change nearby: a fast pan changes much at every frame
+# Histograms of 4 x 4 parts of the frame: a cut may keep the colours, seldom their place.
+GRID = 4
+QUANTILES = 8
+# Mean move of the quantiles, 0..1. On real films cuts give .13-.37, jumps in one shot .07-.1, fast
+# motion close to the camera up to .12, all else below .05.
+THRESHOLD = 0.065
+CONTRAST = 5.0  # times the median change nearby: a fast pan changes much at every frame
 AROUND = 12  # frames on either side that count as nearby
 
 
@@ -52,17 +57,15 @@ def scan(path: str) -> Timeline:
 
 
 def signature(frame: np.ndarray) -> np.ndarray:
-    """Colour histograms of the parts of a frame.
+    """Colour histograms of the parts of a frame, as quantiles.
 
-    uint8 [H, W, 3] -> float32 [GRID * GRID * BINS ** 3], its sum 1.
+    uint8 [H, W, 3] -> float32 [GRID * GRID * 3 * QUANTILES], 0..1.
     """
-    small = cv2.resize(frame, (64, 48), interpolation=cv2.INTER_AREA)
-    bins = small // (256 // BINS)
-    codes = (bins[..., 0].astype(int) * BINS + bins[..., 1]) * BINS + bins[..., 2]
-    height, width = 48 // GRID, 64 // GRID
-    parts = codes.reshape(GRID, height, GRID, width).swapaxes(1, 2).reshape(GRID * GRID, -1)
-    histograms = [np.bincount(part, minlength=BINS**3) for part in parts]
-    return np.concatenate(histograms).astype(np.float32) / codes.size
+    small = cv2.resize(frame, (16 * GRID, 12 * GRID), interpolation=cv2.INTER_AREA)
+    parts = small.reshape(GRID, 12, GRID, 16, 3).transpose(0, 2, 4, 1, 3)
+    values = np.sort(parts.reshape(GRID * GRID * 3, -1), axis=-1)
+    quantiles = values.reshape(GRID * GRID * 3 * QUANTILES, -1).mean(axis=-1)
+    return (quantiles / 255).astype(np.float32)
 
 
 def find_cuts(signatures: np.ndarray) -> list[int]:
@@ -74,7 +77,7 @@ def find_cuts(signatures: np.ndarray) -> list[int]:
     Args:
         signatures: float32 [T, D], of `signature`.
     """
-    change = 0.5 * np.abs(np.diff(signatures, axis=0)).sum(axis=1)  # [T - 1], 0..1
+    change = np.abs(np.diff(signatures, axis=0)).mean(axis=1)  # [T - 1], 0..1
     cuts = []
     for n in np.flatnonzero(change > THRESHOLD):
         nearby = np.delete(change[max(0, n - AROUND) : n + AROUND + 1], min(n, AROUND))
@@ -82,6 +85,6 @@ def find_cuts(signatures: np.ndarray) -> list[int]:
             continue
         before = np.median(signatures[max(0, n - 3) : n + 1], axis=0)
         after = np.median(signatures[n + 1 : n + 5], axis=0)
-        if 0.5 * np.abs(before - after).sum() > 0.8 * THRESHOLD:
+        if np.abs(before - after).mean() > 0.8 * THRESHOLD:
             cuts.append(int(n) + 1)
     return cuts

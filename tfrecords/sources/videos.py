@@ -7,7 +7,7 @@ import os
 import threading
 import zipfile
 from collections import defaultdict
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from tfrecords.conjugates import shots
 from tfrecords.conjugates.before_after import free_span
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.schema import ClipPair
 from tfrecords.sources import Row, Source, SourceOptions
 from tfrecords.video import UnreadableError, Video
+
+if TYPE_CHECKING:
+    from tfrecords.schema import ClipPair
 
 # A mask may be this many frames short of its clip (encoders drop the last ones); the last frame
 # then serves on. A longer one is cut: the video may have broken off.
@@ -85,6 +87,9 @@ class VideoSource(Source):
             raise UnreadableError(row.media, reason) from error
 
     def _load(self, row: Row) -> ClipPair:
+        # Here, since it brings TensorFlow: a mistake in the table is answered at once.
+        from tfrecords.schema import ClipPair
+
         span = video.read_span(self._paths[row.media], row.start, row.end, self._options.short_side)
         fps = self._options.fps or span.fps
         index = video.sample_index(span.times, span.fps, fps)

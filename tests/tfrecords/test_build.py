@@ -1,0 +1,197 @@
+"""Building: the same bytes however it went, and one plan a directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from tfrecords import build, schema, writer
+from tfrecords.dataset import load_info
+from tfrecords.errors import UsageError, UserError
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run(**options) -> None:
+    """The command, in this process."""
+    values = build.define_flags(flags.FlagValues())
+    values(["build", *(f"--{name}={value}" for name, value in options.items())])
+    build.main([], values)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def ids(shard: Path) -> list[str]:
+    records = tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()
+    return [schema.decode(record).id for record in records]
+
+
+@pytest.fixture
+def table(tmp_path, write_video, counted) -> str:
+    """Nine rows of train and two of test; row 5 is broken."""
+    lines = ["video,label,split,start,end"]
+    write_video(tmp_path / "a.mkv", counted(60), fps=20)
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    for n in range(9):
+        name = "broken.mp4" if n == 4 else "a.mkv"
+        lines.append(f"{name},{'xy'[n % 2]},train,{n * 0.3:.1f},{n * 0.3 + 0.2:.1f}")
+    lines += ["a.mkv,x,test,2.8,3", "a.mkv,y,test,2.7,2.8"]
+    path = tmp_path / "clips.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_shards_hold_their_rows_and_counts_agree(table, tmp_path, capsys):
+    output = tmp_path / "out"
+    run(input=table, output=output, num_shards=3, conjugate="frozen_frame")
+    info = load_info(output)
+    assert info.labels == ["x", "y"] and info.fps == 20 and info.frame_size == [24, 32]
+    assert info.splits == {
+        "train": {"shards": 3, "clips": 8, "pairs": 8, "skipped": 1},
+        "test": {"shards": 3, "clips": 2, "pairs": 2, "skipped": 0},
+    }
+    # Rows 1, 4, 7 of 0..8; row 4 is the broken one and leaves its neighbours where they are.
+    assert ids(output / "train-00001-of-00003.tfrecord") == [
+        "a.mkv@0.300-0.500",
+        "a.mkv@2.100-2.300",
+    ]
+    assert ids(output / "test-00002-of-00003.tfrecord") == []
+    skipped = (output / "skipped.csv").read_text().splitlines()
+    assert skipped[0] == "file,reason" and skipped[1].startswith("broken.mp4,not a video")
+    printed = capsys.readouterr().out
+    assert "10 clips of 2 classes, 10 with a conjugate (frozen_frame), 1 rows skipped" in printed
+
+
+def test_bytes_depend_on_nothing_but_the_input(table, tmp_path):
+    run(input=table, output=tmp_path / "one", workers=1, num_shards=2)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for path in (table, tmp_path / "a.mkv", tmp_path / "broken.mp4"):
+        shutil.copy(path, elsewhere)
+    run(input=elsewhere / "clips.csv", output=tmp_path / "two", workers=4, num_shards=2)
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+
+
+def test_a_stopped_build_continues(table, tmp_path, monkeypatch):
+    run(input=table, output=tmp_path / "whole", num_shards=3)
+    output = tmp_path / "stopped"
+    real, written = writer.write_shard, []
+
+    def fail_at_the_third(path, examples):
+        if len(written) == 2:
+            Path(f"{path}.tmp").write_bytes(b"half a shard")
+            raise RuntimeError("power failure")
+        written.append(path)
+        return real(path, examples)
+
+    monkeypatch.setattr(writer, "write_shard", fail_at_the_third)
+    with pytest.raises(RuntimeError):
+        run(input=table, output=output, num_shards=3)
+    assert not (output / "dataset.json").exists()
+    finished = {path: path.stat().st_mtime_ns for path in written}
+    monkeypatch.setattr(writer, "write_shard", real)
+    run(input=table, output=output, num_shards=3)
+    assert {path: path.stat().st_mtime_ns for path in written} == finished  # kept, not rebuilt
+    assert content(output) == content(tmp_path / "whole")
+
+
+def test_a_finished_build_does_nothing(table, tmp_path, capsys, monkeypatch):
+    run(input=table, output=tmp_path / "out")
+    monkeypatch.setattr(writer, "write_shard", None)
+    run(input=table, output=tmp_path / "out")
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_another_plan_is_refused(table, tmp_path):
+    output = tmp_path / "out"
+    run(input=table, output=output)
+    with pytest.raises(UsageError, match="with quality 95, not 80"):
+        run(input=table, output=output, quality=80)
+    Path(table).write_text(Path(table).read_text() + "a.mkv,x,test,0,1\n")
+    with pytest.raises(UsageError, match="from other rows or files"):
+        run(input=table, output=output)
+    with pytest.raises(UsageError, match="new or empty directory"):
+        run(input=table, output=tmp_path)
+
+
+def test_strict_and_nothing_readable(table, tmp_path):
+    with pytest.raises(UserError, match="1 rows could not be read") as caught:
+        run(input=table, output=tmp_path / "out", strict=True)
+    assert caught.value.exit_code == 1
+    assert load_info(tmp_path / "out").splits["train"]["clips"] == 8  # built all the same
+    broken = tmp_path / "broken.csv"
+    broken.write_text("video,label\nbroken.mp4,x\n")
+    with pytest.raises(UserError, match="Not one of 1 rows could be read"):
+        run(input=broken, output=tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"quality": 0}, "--quality of 1 to 100, received 0"),
+        ({"fps": 0}, "--fps"),
+        ({"margin": -1}, "--margin of at least 0"),
+        ({"source": "films"}, "--source among csv"),
+        ({"output": ""}, "--output"),
+        ({"input": ""}, "--input to name a csv file"),
+    ],
+)
+def test_wrong_flags(table, tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        run(**{"input": table, "output": tmp_path / "out", **options})
+
+
+def test_conjugate_pairs(shared_data, tmp_path):
+    given = "video,label,conjugate_video\n" + "".join(
+        f"{name}_action.mp4,{name},{name}_{side}.mp4\n"
+        for name in ("golf", "shoot_bow")
+        for side in ("before", "after")
+    )
+    (tmp_path / "given.csv").write_text(given)
+    root = shared_data / "conjugate_pairs"
+    run(input=tmp_path / "given.csv", data_root=root, output=tmp_path / "given")
+    assert load_info(tmp_path / "given").splits["train"]["pairs"] == 4
+
+    name = "Golf_Tips_-_Hit_The_Driver_300+_Yards!!!_golf_f_nm_np1_fr_med_0.avi"
+    spans = f"video,label,start,end\n{name},golf,{29 / 30:.3f},{69 / 30:.3f}\n"
+    (tmp_path / "spans.csv").write_text(spans)
+    root = shared_data / "clips" / "hmdb51"
+    run(input=tmp_path / "spans.csv", data_root=root, output=tmp_path / "spans")
+    shard = tmp_path / "spans" / "train-00000-of-00001.tfrecord"
+    pair = schema.decode(next(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()))
+    # 29 frames before, 20 after; the margin takes 15 of either: frames 0..13 are the conjugate.
+    assert len(pair.clip) == 40 and len(pair.conjugate) == 14
+    assert (pair.conjugate_start, pair.conjugate_end) == pytest.approx((0, 14 / 30), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_kill_9(shared_data, tmp_path):
+    command = [sys.executable, "-m", "tfrecords.build", "--source=jhmdb", "--num_shards=8"]
+    lines = (shared_data / "jhmdb" / "index.csv").read_text().splitlines()[:41]
+    for name in ("videos", "masks"):
+        (tmp_path / name).symlink_to(shared_data / "jhmdb" / name)
+    (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
+    command.append(f"--input={tmp_path}")
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run([*command, f"--output={whole}"], cwd=PROJECT, check=True)
+    for _ in range(3):
+        before = len(list(killed.glob("*.tfrecord")))
+        process = subprocess.Popen([*command, f"--output={killed}"], cwd=PROJECT)
+        while len(list(killed.glob("*.tfrecord"))) < before + 2 and process.poll() is None:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (killed / "dataset.json").exists()
+    subprocess.run([*command, f"--output={killed}"], cwd=PROJECT, check=True)
+    assert content(killed) == content(whole)

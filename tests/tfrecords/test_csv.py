@@ -1,0 +1,248 @@
+"""The source csv: what a table says, and what it may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tfrecords.errors import UsageError
+from tfrecords.sources import SourceOptions, open_source
+from tfrecords.video import UnreadableError
+
+
+def table(folder: Path, text: str) -> str:
+    path = folder / "clips.csv"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def source(folder: Path, text: str, **options):
+    return open_source("csv", SourceOptions(input=table(folder, text), **options))
+
+
+def test_rows(tmp_path):
+    rows = source(
+        tmp_path,
+        "video,label,split,start,end,extra\n"
+        "b/x.mp4,jump,train,,,1\n"
+        "b/x.mp4, run ,test_new,0.5,2,2\n"
+        "y (1)+!&.avi,,train,,,3\n",
+    ).rows()
+    assert [row.media for row in rows] == ["b/x.mp4", "b/x.mp4", "y (1)+!&.avi"]
+    assert [row.labels for row in rows] == [("jump",), ("run",), ()]
+    assert [row.split for row in rows] == ["train", "test_new", "train"]
+    assert (rows[1].start, rows[1].end) == (0.5, 2.0)
+    assert (rows[0].start, rows[0].end) == (0.0, None)
+    assert len({row.id for row in rows}) == 3
+
+
+def test_split_is_train_by_default_and_a_repeated_row_keeps_its_own_id(tmp_path):
+    rows = source(tmp_path, "video,label\nx.mp4,a\nx.mp4,b\n").rows()
+    assert [row.split for row in rows] == ["train", "train"]
+    assert rows[0].id != rows[1].id
+
+
+def test_labels_are_the_sorted_union_over_all_splits(tmp_path):
+    text = "video,label,split\nx.mp4,run,test\ny.mp4,jump|clap,train\n"
+    opened = source(tmp_path, text, multi_label=True)
+    assert opened.labels == ["clap", "jump", "run"]
+    assert opened.multi_label
+    assert opened.rows()[1].labels == ("jump", "clap")
+
+
+def test_labels_file_gives_the_order(tmp_path):
+    (tmp_path / "labels.txt").write_text("run\njump\nfly\n")
+    labels = str(tmp_path / "labels.txt")
+    assert source(tmp_path, "video,label\nx.mp4,jump\n", labels=labels).labels == [
+        "run",
+        "jump",
+        "fly",
+    ]
+    with pytest.raises(UsageError, match=r"line 3.*label of .*labels.txt, received 'hop'"):
+        source(tmp_path, "video,label\nx.mp4,jump\ny.mp4,hop\n", labels=labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "columns video and label, received an empty file"),
+        ("video,label\n", "at least one row"),
+        ("video,class\nx.mp4,a\n", "columns video and label, received video, class"),
+        ("video,label\nx.mp4,\n", "a label in at least one row"),
+        ("video,label\n,a\n", "line 2: expected a path in the column video"),
+        ("video,label\nx.mp4,a|b\n", "one label .*multi_label.*received 2"),
+        ("video,label\n../x.mp4,a\n", "line 2: expected a path inside .*data_root"),
+        ("video,label\n/etc/x.mp4,a\n", "path inside"),
+        ("video,label,mask\nx.mp4,a,../m.npz\n", "path inside"),
+        ("video,label,split\nx.mp4,a,Train!\n", "expected a split"),
+        ("video,label,start,end\nx.mp4,a,3,2\n", "start before end, received 3 and 2"),
+        ("video,label,start,end\nx.mp4,a,one,2\n", "column start, received 'one'"),
+        ("video,label,start,end\nx.mp4,a,-1,2\n", "column start, received '-1'"),
+        ("video,label,start,end\nx.mp4,a,nan,2\n", "column start, received 'nan'"),
+        ("video,label,video\nx.mp4,a,x\n", "each column once"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path, text, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        source(tmp_path, text)
+    assert caught.value.exit_code == 2
+    assert "clips.csv" in str(caught.value)
+
+
+def test_missing_table_and_missing_columns_of_a_conjugate(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        open_source("csv", SourceOptions(input=str(tmp_path / "none.csv")))
+    with pytest.raises(UsageError, match="column conjugate_video"):
+        source(tmp_path, "video,label\nx.mp4,a\n", conjugate="given")
+    with pytest.raises(UsageError, match="column mask"):
+        source(tmp_path, "video,label\nx.mp4,a\n", conjugate="remove_person")
+    with pytest.raises(UsageError, match="--conjugate among"):
+        source(tmp_path, "video,label\nx.mp4,a\n", conjugate="magic")
+
+
+def test_data_root(tmp_path, write_video, counted):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "media").mkdir()
+    write_video(tmp_path / "media" / "a.mkv", counted(5))
+    text = "video,label\na.mkv,x\n../media/a.mkv,x\n"
+    below = source(tmp_path / "tables", text.replace("../media/", ""), data_root=tmp_path / "media")
+    assert len(below.load(below.rows()[0]).clip) == 5
+    beside = source(tmp_path / "tables", text.replace("\na.mkv,x", ""), data_root=tmp_path)
+    assert beside.rows()[0].media == "media/a.mkv"  # relative to the root: the same everywhere
+    assert len(beside.load(beside.rows()[0]).clip) == 5
+
+
+def test_clip_mask_and_size(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(40, 48, 64), fps=20)
+    mask = np.zeros((20, 48, 64), bool)
+    mask[:10, :24], mask[10:, 24:] = True, True
+    np.savez_compressed(tmp_path / "a.npz", mask=mask)
+    opened = source(
+        tmp_path,
+        "video,label,start,end,mask\na.mkv,run,0.5,1.5,a.npz\n",
+        conjugate="none",
+        short_side=24,
+        fps=10.0,
+    )
+    pair = opened.load(opened.rows()[0])
+    assert pair.clip.shape == (10, 24, 32, 3) and pair.fps == 10
+    assert (pair.clip[:, 0, 0, 0] // 4).tolist() == list(range(10, 30, 2))
+    assert (pair.start, pair.end, pair.conjugate) == (0.5, 1.5, None)
+    # The mask is thinned out and scaled with the frames.
+    assert pair.mask.shape == (10, 24, 32)
+    assert pair.mask[:5, :12].all() and not pair.mask[:5, 12:].any()
+    assert pair.mask[5:, 12:].all() and not pair.mask[5:, :12].any()
+
+
+@pytest.mark.parametrize("count", [20, 40])  # as long as the clip; as long as the file
+def test_a_video_as_mask(tmp_path, write_video, counted, count):
+    write_video(tmp_path / "a.mkv", counted(40), fps=20)
+    shades = np.zeros((count, 24, 32, 3), np.uint8)
+    shades[-10:] = 255
+    shades[:-10] = 120
+    write_video(tmp_path / "m.mkv", shades, fps=20)
+    text = "video,label,start,end,mask\na.mkv,run,1,2,m.mkv\n"
+    opened = source(tmp_path, text, conjugate="none")
+    mask = opened.load(opened.rows()[0]).mask
+    assert mask.shape == (20, 24, 32)
+    assert not mask[:10].any() and mask[10:].all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"other": np.ones((5, 24, 32), bool)}, "a.npz: it has no array 'mask'"),
+        ({"mask": np.ones((2, 24, 32), bool)}, "a.npz: the mask has 2 frames, its clip 5"),
+        (None, "a.npz: there is no such file"),
+    ],
+)
+def test_a_broken_mask_makes_the_row_unreadable(tmp_path, write_video, counted, arrays, reason):
+    write_video(tmp_path / "a.mkv", counted(5))
+    if arrays:
+        np.savez(tmp_path / "a.npz", **arrays)
+    opened = source(tmp_path, "video,label,mask\na.mkv,x,a.npz\n")
+    with pytest.raises(UnreadableError) as caught:
+        opened.load(opened.rows()[0])
+    assert (caught.value.file, caught.value.reason) == ("a.mkv", reason)
+
+
+def test_given_conjugates(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(40), fps=20)
+    write_video(tmp_path / "b.mkv", counted(40, 48, 64), fps=10)
+    opened = source(
+        tmp_path,
+        "video,label,start,end,conjugate_video,conjugate_start,conjugate_end\n"
+        "a.mkv,x,0,1,b.mkv,1,2\n"
+        "a.mkv,x,0,1,,1.5,2\n"
+        "a.mkv,x,0,1,,,\n",
+    )
+    assert opened.conjugate == "given"
+    other, own, none = map(opened.load, opened.rows())
+    # Another file: at the clip's rate and size.
+    assert other.conjugate.shape == (20, 24, 32, 3)
+    assert (other.conjugate[:, 0, 0, 0] // 4).tolist() == [10 + n // 2 for n in range(20)]
+    assert (other.conjugate_media_id, other.conjugate_start) == ("b.mkv", 1.0)
+    assert (own.conjugate[:, 0, 0, 0] // 4).tolist() == list(range(30, 40))
+    assert own.conjugate_media_id == "a.mkv"
+    assert none.conjugate is None
+
+
+def test_before_after_avoids_cuts_and_actions(tmp_path, write_video, counted):
+    frames = counted(60) // 2  # dark; numbers count by twos
+    frames[40:] = 255 - frames[40:]  # a cut at 2.0 s
+    write_video(tmp_path / "a.mkv", frames, fps=20)
+    opened = source(
+        tmp_path,
+        "video,label,start,end,split\n"
+        "a.mkv,x,1.0,1.4,train\n"  # after: 0.6 s to the cut; before: 1 s
+        "a.mkv,y,0.4,0.6,test\n"  # takes the side before away, though in another split
+        "a.mkv,,0.8,0.9,train\n"  # no action: takes nothing
+        "a.mkv,x,,,other\n",
+        margin=0.1,
+    )
+    assert opened.conjugate == "before_after"
+    pairs = [opened.load(row) for row in opened.rows()[:3]]
+    # The last row's action covers the whole file and leaves no room at all.
+    assert [pair.conjugate for pair in pairs] == [None, None, None]
+    text = Path(tmp_path / "clips.csv").read_text().rsplit("\n", 2)[0] + "\n"
+    opened = source(tmp_path, text, margin=0.1)
+    first, second, empty = map(opened.load, opened.rows())
+    assert (first.conjugate_start, len(first.conjugate)) == pytest.approx((1.5, 8))
+    assert (second.conjugate_start, len(second.conjugate)) == pytest.approx((0.1, 4))
+    assert empty.conjugate is None
+    assert first.conjugate.max() < 128  # of the first shot
+
+
+def test_negative_clip_is_the_nearest_of_the_same_split(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(60), fps=20)
+    opened = source(
+        tmp_path,
+        "video,label,start,end,split\n"
+        "a.mkv,x,1.0,1.4,train\n"
+        "a.mkv,,0,0.4,train\n"
+        "a.mkv,,1.5,1.9,test\n"
+        "a.mkv,,2.5,2.9,train\n",
+        conjugate="negative_clip",
+    )
+    pairs = [opened.load(row) for row in opened.rows()]
+    assert pairs[0].conjugate_start == 0.0 and len(pairs[0].conjugate) == 8
+    assert [pair.conjugate for pair in pairs[1:]] == [None] * 3
+
+
+def test_frozen_frame(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(6))
+    opened = source(tmp_path, "video,label\na.mkv,x\n", conjugate="frozen_frame")
+    pair = opened.load(opened.rows()[0])
+    assert pair.conjugate.shape == pair.clip.shape and (pair.conjugate == pair.clip[0]).all()
+
+
+def test_fingerprint_changes_with_rows_and_files(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(3))
+    text = "video,label\na.mkv,x\n"
+    first = source(tmp_path, text).fingerprint()
+    assert source(tmp_path, text).fingerprint() == first
+    assert source(tmp_path, text + "a.mkv,y\n").fingerprint() != first
+    write_video(tmp_path / "a.mkv", counted(9))
+    assert source(tmp_path, text).fingerprint() != first

@@ -1,0 +1,197 @@
+"""Shows what is in a data set directory: counts, classes, what was skipped, one record.
+
+python -m tfrecords.show data/mine
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Optional, Sequence
+
+from absl import flags
+
+from tfrecords import commandline, dataset
+from tfrecords.errors import UsageError, UserError
+
+# Labels are counted by reading every record; beyond this size that would take minutes.
+COUNT_BYTES = 8 << 30
+SKIPPED_LINES = 10
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
+    """Defines the command's flags."""
+    flags.DEFINE_string(
+        "split", None, "Split the record is taken from; else the first.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "record", 0, "Which record of the split's first shard, counted from 0.", flag_values=values
+    )
+    return values
+
+
+def describe(directory: str, split: Optional[str] = None, record: int = 0) -> str:
+    """What is in a data set directory, as text.
+
+    Raises:
+        UserError: the directory is no data set, or holds no such record.
+    """
+    info = dataset.load_info(directory)
+    split = split or next((name for name, counts in info.splits.items() if counts["clips"]), "")
+    info.require_split(split)
+    blocks = [
+        _head(directory, info),
+        _splits(info),
+        _classes(directory, info),
+        _skipped(directory),
+        _record(directory, info, split, record),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _head(directory: str, info: dataset.DatasetInfo) -> str:
+    size = " x ".join(map(str, info.frame_size[::-1])) if info.frame_size else "of several sizes"
+    rate = f"{info.fps:g} frames/s" if info.fps else "several frame rates"
+    kind = "several labels a clip" if info.multi_label else "one label a clip"
+    return (
+        f"{directory}\n  source {info.source}, {info.modality} frames {size}, {rate}, "
+        f"{len(info.labels)} classes, {kind}, schema version {info.schema_version}"
+    )
+
+
+def _splits(info: dataset.DatasetInfo) -> str:
+    rows = [("split", "clips", "pairs", "skipped", "shards")]
+    for name, counts in info.splits.items():
+        rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
+    return _table(rows)
+
+
+def _classes(directory: str, info: dataset.DatasetInfo) -> str:
+    """Clips a class and split; the names alone where counting would take too long."""
+    splits = [name for name, counts in info.splits.items() if counts["clips"]]
+    paths = {name: dataset.shard_paths(directory, info, name) for name in splits}
+    size = sum(Path(path).stat().st_size for shards in paths.values() for path in shards)
+    rows: list[tuple] = [("id", "class")]
+    if size > COUNT_BYTES:
+        return _table(rows + list(enumerate(info.labels)))
+    counts = {name: _count_labels(shards) for name, shards in paths.items()}
+    rows = [("id", "class", *splits)]
+    for index, label in enumerate(info.labels):
+        rows.append((index, label, *(counts[name][index] for name in splits)))
+    if any(count[None] for count in counts.values()):
+        rows.append(("", "(no action)", *(counts[name][None] for name in splits)))
+    return _table(rows)
+
+
+def _count_labels(paths: list[str]) -> Counter:
+    """Label id -> clips; None -> clips without a label."""
+    import tensorflow as tf
+
+    from tfrecords import schema
+
+    def labels(serialized: tf.Tensor) -> tf.Tensor:
+        context, _ = tf.io.parse_single_sequence_example(
+            serialized, context_features={schema.LABEL_INDEX: tf.io.VarLenFeature(tf.int64)}
+        )
+        return context[schema.LABEL_INDEX].values
+
+    found: Counter = Counter()
+    try:
+        for ids in tf.data.TFRecordDataset(paths).map(labels).as_numpy_iterator():
+            found.update(ids.tolist() or [None])
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        raise UserError(f"{_corrupt(paths)} is corrupt: {error.message}.") from error
+    return found
+
+
+def _corrupt(paths: list[str]) -> str:
+    """The first shard that cannot be read to its end."""
+    import tensorflow as tf
+
+    for path in paths:
+        try:
+            for _ in tf.data.TFRecordDataset(path):
+                pass
+        except tf.errors.DataLossError:
+            return path
+    return "A record"
+
+
+def _skipped(directory: str) -> str:
+    path = Path(directory) / dataset.SKIPPED_FILE
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [(row["file"], row["reason"]) for row in csv.DictReader(file)]
+    if not rows:
+        return ""
+    more = len(rows) - SKIPPED_LINES
+    shown = [("skipped", "reason"), *rows[:SKIPPED_LINES]]
+    return _table(shown) + (f"\n  ... and {more} more in {path}" if more > 0 else "")
+
+
+def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
+    import tensorflow as tf
+
+    from tfrecords import schema
+
+    path = dataset.shard_paths(directory, info, split)[0]
+    try:
+        records = tf.data.TFRecordDataset(path).skip(max(number, 0)).take(1)
+        serialized = next(records.as_numpy_iterator(), None)
+    except tf.errors.DataLossError as error:
+        raise UserError(f"{path} is corrupt: {error.message}.") from error
+    if serialized is None or number < 0:
+        raise UsageError(f"Expected --record among those of {path}, received {number}.")
+    example = tf.train.SequenceExample.FromString(serialized)
+    rows = [("feature", "values")]
+    for name in sorted(example.context.feature):
+        rows.append((name, _values(example.context.feature[name])))
+    for name in sorted(example.feature_lists.feature_list):
+        items = example.feature_lists.feature_list[name].feature
+        sizes = [len(value) for item in items for value in item.bytes_list.value]
+        what = f"{sum(sizes):,} bytes" if sizes else f"{_values(items[0])} ... {_values(items[-1])}"
+        rows.append((name, f"{len(items)} x, {what}"))
+    pair = schema.decode(serialized)
+    shapes = [f"clip {pair.clip.shape}"]
+    if pair.conjugate is not None:
+        shapes.append(f"conjugate {pair.conjugate.shape}")
+    if pair.mask is not None:
+        shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor")
+    title = f"Record {number} of {Path(path).name}, {len(serialized):,} bytes: "
+    return title + "; ".join(shapes) + "\n" + _table(rows)
+
+
+def _values(feature) -> str:
+    kind = feature.WhichOneof("kind")
+    values = getattr(feature, kind).value if kind else []
+    texts = (value.decode(errors="replace") if kind == "bytes_list" else value for value in values)
+    return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in texts)
+
+
+def _table(rows: Sequence[Sequence]) -> str:
+    """Columns under the first row; numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts)]
+    right = [all(isinstance(row[n], int) for row in rows[1:]) for n in range(len(widths))]
+    lines = []
+    for row in texts:
+        cells = [
+            cell.rjust(width) if at_right else cell.ljust(width)
+            for cell, width, at_right in zip(row, widths, right)
+        ]
+        lines.append(("  " + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+    """The command; see the module's docstring."""
+    if len(arguments) != 1:
+        raise UsageError(f"Expected one data set directory, received {len(arguments)} arguments.")
+    print(describe(arguments[0], values.split, values.record))
+
+
+if __name__ == "__main__":
+    define_flags()
+    commandline.run(main, __doc__)
