@@ -12,6 +12,8 @@ same command is given again; the result is the same, byte for byte.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -97,8 +99,9 @@ def build(
         count = num_shards or -(-len(rows) // ROWS_PER_SHARD)
         shards += [(split, index, count, rows[index::count]) for index in range(count)]
 
-    _write_missing(source, directory, shards, quality, workers)
-    return _finish(source, directory, shards)
+    with _alone(directory):
+        _write_missing(source, directory, shards, quality, workers)
+        return _finish(source, directory, shards)
 
 
 def _is_finished(directory: Path, plan: dict) -> bool:
@@ -141,7 +144,6 @@ def _write_missing(
 
     from tfrecords import writer
 
-    (directory / PROGRESS).mkdir(exist_ok=True)
     missing = []
     for split, index, count, rows in shards:
         name = dataset.shard_name(split, index, count)
@@ -169,6 +171,18 @@ def _write_missing(
                 writer.write_text(_notes(directory, name), _json(notes))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Keeps a second build out of a directory; the lock ends with the process, in any way."""
+    (directory / PROGRESS).mkdir(exist_ok=True)
+    with open(directory / PROGRESS / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"Another build is writing into {directory}.") from error
+        yield
 
 
 def _in_order(

@@ -82,7 +82,10 @@ def read_span(
             break
         if middle < start:
             continue
-        image = _upright(frame)
+        try:
+            image = _upright(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise UnreadableError(path, f"a frame cannot be converted ({error})") from error
         size = size or scaled_size(image.shape[0], image.shape[1], short_side)
         frames.append(resize(image, size))
         times.append(time)

@@ -125,6 +125,13 @@ def test_another_plan_is_refused(table, tmp_path):
         run(input=table, output=tmp_path)
 
 
+def test_two_builds_do_not_share_a_directory(table, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    monkeypatch.setattr(writer, "write_shard", lambda *_: run(input=table, output=output))
+    with pytest.raises(UserError, match="Another build is writing into"):
+        run(input=table, output=output)
+
+
 def test_strict_and_nothing_readable(table, tmp_path):
     with pytest.raises(UserError, match="1 rows could not be read") as caught:
         run(input=table, output=tmp_path / "out", strict=True)

@@ -35,9 +35,9 @@ class CsvSource(VideoSource):
         if not options.input:
             raise UsageError("Expected --input to name a csv file, received none.")
         table = Table(options.input, options)
-        default = "given" if "conjugate_video" in table.columns else "before_after"
-        conjugate = options.conjugate or default
-        if conjugate == "given" and "conjugate_video" not in table.columns:
+        has_conjugates = not {"conjugate_video", "conjugate_start"}.isdisjoint(table.columns)
+        conjugate = options.conjugate or ("given" if has_conjugates else "before_after")
+        if conjugate == "given" and not has_conjugates:
             table.fail("expected a column conjugate_video for --conjugate=given")
         if conjugate == "remove_person" and "mask" not in table.columns:
             table.fail("expected a column mask for --conjugate=remove_person")
