@@ -1,4 +1,7 @@
-"""Package definition. The pins are the last line of releases on which all packages of the project work in one process."""
+"""Package definition.
+
+The pins are the last releases on which all packages of the project work in one process.
+"""
 
 from pathlib import Path
 
@@ -22,6 +25,7 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
+    "pillow>=9.5",
     "tqdm>=4.65",
 ]
 TEST = ["pytest>=7.4", "pytest-xdist>=3.3"]
@@ -39,7 +43,7 @@ setup(
     install_requires=PINS + LIBRARIES,
     extras_require={
         "test": TEST,
-        "dev": TEST + ["ruff>=0.6", "mypy>=1.8"],
+        "dev": [*TEST, "ruff>=0.6", "mypy>=1.8"],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
         "beam": ["apache-beam>=2.69,<2.78"],

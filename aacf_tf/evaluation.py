@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -60,12 +60,16 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     writer = csv.writer(table, lineterminator="\n")
     strides = model.strides()
     prior = None
+    data = run.recipe.data
+    # One graph for all splits and for the smaller last batches.
+    clips = tf.TensorSpec([None, data.frames, data.height, data.width, 3], tf.uint8)
+    forward = tf.function(lambda batch: model(batch, training=False), input_signature=[clips])
     for split in splits:
-        outputs = predict_split(run, model, split)
+        outputs = predict_split(run, model, split, forward)
         if prior is None and "coverage" in outputs:
             prior = _mean_training_mask(run, outputs["coverage"].shape[1:], strides)
         names = [name for name in SCORES if name in outputs]
-        if writer is not None and not table.tell():
+        if not table.tell():
             columns = [f"{name}_{label}" for name in names for label in labels]
             writer.writerow(["split", "id", "labels", "predicted", *columns])
         content["splits"][split] = _judge(run, outputs, prior)
@@ -84,8 +88,12 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     return content
 
 
-def predict_split(run: Run, model: ActionModel, split: str) -> dict[str, Any]:
+def predict_split(
+    run: Run, model: ActionModel, split: str, forward: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+) -> dict[str, Any]:
     """Everything evaluation needs about a split, in the order of its records.
+
+    `forward` is the model's call for clips, compiled once for all splits.
 
     Returns:
         id list of str; targets bool `[N, K]`; action, context, combined: probabilities `[N, K]`
@@ -103,7 +111,6 @@ def predict_split(run: Run, model: ActionModel, split: str) -> dict[str, Any]:
 
     steps = count_steps(run.info, split, stage.batch_size, training=False)
     batches = run.batches(split, stage, training=False, masks=True)
-    forward = tf.function(lambda clips: model(clips, training=False), reduce_retracing=True)
     with translate_errors(run.data):
         for inputs, targets, _ in tqdm(batches, total=steps, desc=f"evaluate {split}", leave=False):
             outputs = {name: value.numpy() for name, value in forward(inputs["clip"]).items()}

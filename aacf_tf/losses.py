@@ -99,9 +99,9 @@ def presence_score(action_logits: tf.Tensor) -> tf.Tensor:
 
 
 def time_spread(attention: tf.Tensor, floor: float) -> tf.Tensor:
-    """`max(0, floor - H(p) / log T)`, p the attention `[B, T, H, W]` summed over space; 0 for T = 1.
+    """`max(0, floor - H(p) / log T)`, p the attention `[B, T, H, W]` summed over space.
 
-    Keeps the map from sitting on one time step.
+    Keeps the map from sitting on one time step; 0 where T = 1.
     """
     share = tf.reduce_sum(attention, axis=[2, 3])
     entropy = -tf.reduce_sum(tf.math.xlogy(share, share), axis=1)

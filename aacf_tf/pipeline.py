@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from aacf_tf import evaluation, recipes, report, serving, training
 from aacf_tf.recipes import Recipe
 from aacf_tf.training import Run, write_json
@@ -27,8 +29,9 @@ def demo_data(directory: Path) -> Path:
     from tfrecords import build
 
     if not (directory / INFO_FILE).is_file():
-        print(f"Drawing the demo's videos in {directory}")
-        build.build_source("demo", str(directory))
+        values = build.define_flags(flags.FlagValues())
+        values(["build", "--source=demo", f"--output={directory}"])
+        build.main([], values)
     return directory
 
 

@@ -6,6 +6,7 @@ name (`loss.context=0`, `stages.1.epochs=5`); `config.json` of a run is `to_dict
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass, field
@@ -248,10 +249,9 @@ def override(recipe: Recipe, path: str, value: Any) -> Recipe:
         UsageError: no such field, or a value of another type.
     """
     if isinstance(value, str):
-        try:
+        # What is not JSON is a plain word.
+        with contextlib.suppress(json.JSONDecodeError):
             value = json.loads(value)
-        except json.JSONDecodeError:
-            pass  # a plain word
     return _replace(recipe, path.split("."), value, path)
 
 

@@ -97,3 +97,32 @@ def check_layer(tmp_path):
             keras.mixed_precision.set_global_policy("float32")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def squares_data(tmp_path_factory) -> Path:
+    """A data set of moving squares, two classes, absent in the conjugate; masks but in `train`.
+
+    train 16, validation 4, test 8 and test_more 8 clips of 6 frames, 24 x 24 pixels.
+    """
+    import numpy as np
+
+    from tfrecords import ClipPair, write_dataset
+
+    counts = {"train": 16, "validation": 4, "test": 8, "test_more": 8}
+    random = np.random.default_rng(0)
+    splits = {split: [] for split in counts}
+    for split, count in counts.items():
+        for index in range(count):
+            still = random.integers(0, 60, (6, 24, 24, 3)).astype(np.uint8)
+            clip, mask = still.copy(), np.zeros((6, 24, 24), bool)
+            for t in range(6):
+                y, x = (4, 2 + 3 * t) if index % 2 else (2 + 3 * t, 4)
+                clip[t, y : y + 5, x : x + 5] = 220
+                mask[t, y : y + 5, x : x + 5] = True
+            label = "right" if index % 2 else "down"
+            known = None if split == "train" else mask
+            splits[split].append(ClipPair(f"{split}-{index}", clip, still, (label,), 6.0, known))
+    directory = tmp_path_factory.mktemp("squares") / "data"
+    write_dataset(directory, splits, labels=["down", "right"], num_shards=2)
+    return directory

@@ -61,29 +61,6 @@ def test_a_directory_that_is_no_data_set(tmp_path):
     assert done.stderr.strip().startswith("error: ") and "dataset.json" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory) -> Path:
-    """Two classes of moving squares, with masks in the test split."""
-    rng = np.random.default_rng(0)
-    splits = {"train": [], "test": []}
-    for split, count in (("train", 8), ("test", 6)):
-        for index in range(count):
-            still = rng.integers(0, 60, (6, 24, 24, 3)).astype(np.uint8)
-            clip, mask = still.copy(), np.zeros((6, 24, 24), bool)
-            for t in range(6):
-                y, x = (4, 2 + 3 * t) if index % 2 else (2 + 3 * t, 4)
-                clip[t, y : y + 5, x : x + 5] = 220
-                mask[t, y : y + 5, x : x + 5] = True
-            labels = ("right",) if index % 2 else ("down",)
-            known = mask if split == "test" else None
-            splits[split].append(
-                ClipPair(f"{split}-{index}", clip, still, labels, fps=6.0, mask=known)
-            )
-    directory = tmp_path_factory.mktemp("squares") / "data"
-    write_dataset(directory, splits, labels=["down", "right"], num_shards=1)
-    return directory
-
-
 FLAGS = [
     "--recipe=demo",
     "--epochs=1",
@@ -95,9 +72,9 @@ FLAGS = [
 ]
 
 
-def test_the_whole_road_and_a_second_run(squares, tmp_path):
+def test_the_whole_road_and_a_second_run(squares_data, tmp_path):
     workdir = tmp_path / "run"
-    arguments = [*FLAGS, f"--data={squares}", f"--workdir={workdir}"]
+    arguments = [*FLAGS, f"--data={squares_data}", f"--workdir={workdir}"]
     done = run(*arguments)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Traceback" not in done.stderr and "tensorflow" not in done.stderr.lower()
@@ -109,7 +86,7 @@ def test_the_whole_road_and_a_second_run(squares, tmp_path):
     assert metrics["recipe"] == "demo" and metrics["head"] == "aacf"
     assert metrics["labels"] == ["down", "right"]
     entry = metrics["splits"]["test"]
-    assert entry["clips"] == 6
+    assert entry["clips"] == 8
     for score in ("action", "context", "combined"):
         assert set(entry[score]) >= {"top1", "top5", "mean_ap", "per_class_ap"}
         assert set(entry[score]["per_class_ap"]) == {"down", "right"}
@@ -127,7 +104,7 @@ def test_the_whole_road_and_a_second_run(squares, tmp_path):
     assert baseline["head"] == "average" and "action" not in baseline["splits"]["test"]
 
     rows = list(csv.DictReader((workdir / "predictions.csv").open()))
-    assert len(rows) == 6
+    assert len(rows) == 16
     assert list(rows[0])[:5] == ["split", "id", "labels", "predicted", "action_down"]
     for row in rows:
         total = sum(float(row[f"combined_{label}"]) for label in ("down", "right"))
@@ -150,7 +127,7 @@ def test_a_data_set_without_test_splits(tiny_pairs, tmp_path):
     from aacf_tf.training import Run
 
     run_ = Run.open(recipes.load_recipe("demo"), tiny_pairs, tmp_path)
-    with pytest.raises(UsageError, match="whose name begins with 'test'.*received train"):
+    with pytest.raises(UsageError, match=r"whose name begins with 'test'.*received train"):
         evaluation.evaluate(run_, None, "aacf", tmp_path)
 
 

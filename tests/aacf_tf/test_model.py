@@ -160,12 +160,12 @@ def test_patches_by_hand(rng):
     np.testing.assert_allclose(cell[..., 3:], motion, rtol=1e-4, atol=1e-5)
 
 
-def test_fit_with_the_reader_in_plain_keras(tiny_data, tiny_recipe):
+def test_fit_with_the_reader_in_plain_keras(squares_data, tiny_recipe):
     from tfrecords import read_dataset
 
     model = build_model(tiny_recipe, 2)
     model.compile(optimizer=keras.optimizers.Adam(1e-2))
-    batches = read_dataset(tiny_data, "train", frames=6, size=(24, 24), batch_size=4)
+    batches = read_dataset(squares_data, "train", frames=6, size=(24, 24), batch_size=4)
     history = model.fit(batches, epochs=2, verbose=0).history
     assert history["loss"][1] < history["loss"][0]
     assert set(tiny_recipe.loss.weights()) <= set(history)

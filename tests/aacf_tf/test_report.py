@@ -27,11 +27,11 @@ def evaluated():
 
 
 @pytest.fixture
-def run(tiny_data, tiny_recipe, tmp_path, evaluated):
+def run(squares_data, tiny_recipe, tmp_path, evaluated):
     """(run directory that looks trained, recipe, model)."""
     if not evaluated:
         model = build_model(tiny_recipe, len(LABELS))
-        current = Run.open(tiny_recipe, tiny_data, tmp_path)
+        current = Run.open(tiny_recipe, squares_data, tmp_path)
         evaluation.evaluate(current, model, "aacf", tmp_path)
         files = {
             name: (tmp_path / name).read_bytes() for name in ("metrics.json", "predictions.csv")
@@ -71,14 +71,14 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
 
-def write(run, tiny_data):
+def write(run, squares_data):
     workdir, recipe, model = run
-    path = report.write_report(workdir, recipe, LABELS, data_dir=tiny_data, model=model)
+    path = report.write_report(workdir, recipe, LABELS, data_dir=squares_data, model=model)
     return path, path.read_text(encoding="utf-8")
 
 
-def test_the_page_is_whole_and_fetches_nothing(run, tiny_data):
-    path, text = write(run, tiny_data)
+def test_the_page_is_whole_and_fetches_nothing(run, squares_data):
+    path, text = write(run, squares_data)
     assert path == run[0] / "report" / "index.html"
     page = Page(text)
     assert not page.open
@@ -86,8 +86,8 @@ def test_the_page_is_whole_and_fetches_nothing(run, tiny_data):
     assert not re.search(r"url\((?!#)|@import|<script|<link", text)
 
 
-def test_the_page_shows_what_was_measured(run, tiny_data):
-    _, text = write(run, tiny_data)
+def test_the_page_shows_what_was_measured(run, squares_data):
+    _, text = write(run, squares_data)
     metrics = json.loads((run[0] / "metrics.json").read_text())
     for split, entry in metrics["splits"].items():
         assert split in text
@@ -102,29 +102,29 @@ def test_the_page_shows_what_was_measured(run, tiny_data):
     assert "stage main" in text and "<svg" in text and "average pooling" not in text
 
 
-def test_average_pooling_stands_beside_where_it_was_trained(run, tiny_data):
+def test_average_pooling_stands_beside_where_it_was_trained(run, squares_data):
     beside = run[0] / "baselines" / "average"
     beside.mkdir(parents=True)
     scores = {"top1": 0.321, "mean_ap": 0.432, "per_class_ap": {"down": 0.543, "right": None}}
     content = {"head": "average", "labels": LABELS, "splits": {"test": {"combined": scores}}}
     (beside / "metrics.json").write_text(json.dumps(content))
-    _, text = write(run, tiny_data)
+    _, text = write(run, squares_data)
     assert all(digits in text for digits in ("average pooling", "0.321", "0.432", "0.543"))
 
 
-def test_every_clip_is_drawn_in_three_rows(run, tiny_data):
-    images = Page(write(run, tiny_data)[1]).images
+def test_every_clip_is_drawn_in_three_rows(run, squares_data):
+    images = Page(write(run, squares_data)[1]).images
     assert len(images) == 8  # all that the test split has
     data = base64.b64decode(images[0].split(",")[1])
     shape = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape
     assert shape == (3 * 128 + 2 * 3, 6 * 128 + 5 * 3, 3)
 
 
-def test_a_head_without_attention_shows_its_class_activation(tiny_data, tiny_recipe, tmp_path):
+def test_a_head_without_attention_shows_its_class_activation(squares_data, tiny_recipe, tmp_path):
     recipe = dataclasses.replace(tiny_recipe, head="average")
     model = build_model(recipe, len(LABELS))
-    evaluation.evaluate(Run.open(recipe, tiny_data, tmp_path), model, "average", tmp_path)
-    _, text = write((tmp_path, recipe, model), tiny_data)
+    evaluation.evaluate(Run.open(recipe, squares_data, tmp_path), model, "average", tmp_path)
+    _, text = write((tmp_path, recipe, model), squares_data)
     assert "class activation map" in text and "context map" not in text
 
 
@@ -134,9 +134,9 @@ def test_names_cannot_break_the_page():
     assert "<b>x" not in report._scores({"head": "h", "splits": {"<b>x": entry}}, None, 2)
 
 
-def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, tiny_data):
+def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
     with pytest.raises(UsageError, match="evaluate"):
-        report.write_report(tmp_path, tiny_recipe, LABELS, data_dir=tiny_data, model=None)
+        report.write_report(tmp_path, tiny_recipe, LABELS, data_dir=squares_data, model=None)
 
 
 def rows(*entries):

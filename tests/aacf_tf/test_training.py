@@ -31,14 +31,16 @@ def two_stages(recipe):
     return dataclasses.replace(recipe, stages=(first, dataclasses.replace(stage, epochs=1)))
 
 
-def test_interrupted_and_continued_equals_undisturbed(tiny_data, tiny_recipe, tmp_path, monkeypatch):
-    whole = Run.open(tiny_recipe, tiny_data, tmp_path / "whole")
+def test_interrupted_and_continued_equals_undisturbed(
+    squares_data, tiny_recipe, tmp_path, monkeypatch
+):
+    whole = Run.open(tiny_recipe, squares_data, tmp_path / "whole")
     training.train(whole)
 
     class Stop(Exception):
         pass
 
-    parts = Run.open(tiny_recipe, tiny_data, tmp_path / "parts")
+    parts = Run.open(tiny_recipe, squares_data, tmp_path / "parts")
     original = training._Progress.on_epoch_end
 
     def stop_after_first(self, epoch, logs=None):
@@ -59,8 +61,8 @@ def test_interrupted_and_continued_equals_undisturbed(tiny_data, tiny_recipe, tm
     assert {"loss", "val_loss", "difference", "action_accuracy"} <= set(history[0])
 
 
-def test_a_finished_run_does_nothing(tiny_data, tiny_recipe, tmp_path, capsys):
-    run = Run.open(two_stages(tiny_recipe), tiny_data, tmp_path)
+def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, capsys):
+    run = Run.open(two_stages(tiny_recipe), squares_data, tmp_path)
     training.train(run)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
     training.train(run)
@@ -68,25 +70,25 @@ def test_a_finished_run_does_nothing(tiny_data, tiny_recipe, tmp_path, capsys):
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
 
 
-def test_the_second_stage_goes_on_with_the_backbone(tiny_data, tiny_recipe, tmp_path):
+def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(two_stages(tiny_recipe), "stages.1.backbone_rate", 0)
-    run = Run.open(recipe, tiny_data, tmp_path)
+    run = Run.open(recipe, squares_data, tmp_path)
     training.train(run)
     first, second = (training.restore(run, stage) for stage in recipe.stages)
     for a, b in zip(first.backbone.weights, second.backbone.weights):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
-    assert not second.factorizes == first.factorizes
+    assert second.factorizes and not first.factorizes
 
 
-def test_a_loss_that_is_not_finite_stops(tiny_data, tiny_recipe, tmp_path):
+def test_a_loss_that_is_not_finite_stops(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(tiny_recipe, "stages.0.learning_rate", 1e30)
-    with pytest.raises(UserError, match="Expected a finite .* in epoch 1 of stage 'main'"):
-        training.train(Run.open(recipe, tiny_data, tmp_path))
+    with pytest.raises(UserError, match=r"Expected a finite .* in epoch 1 of stage 'main'"):
+        training.train(Run.open(recipe, squares_data, tmp_path))
 
 
-def test_restore_without_a_checkpoint(tiny_data, tiny_recipe, tmp_path):
+def test_restore_without_a_checkpoint(squares_data, tiny_recipe, tmp_path):
     with pytest.raises(UsageError, match="received no checkpoint"):
-        training.restore(Run.open(tiny_recipe, tiny_data, tmp_path), tiny_recipe.stages[0])
+        training.restore(Run.open(tiny_recipe, squares_data, tmp_path), tiny_recipe.stages[0])
 
 
 def test_warmup_and_cosine_by_hand():
@@ -134,18 +136,18 @@ def test_decoupled_decay_spares_biases_and_norms(tiny_recipe):
 def test_precision_and_strategy_names():
     assert devices.resolve_precision("float32") == "float32"
     assert devices.resolve_precision("auto") in devices.PRECISIONS
-    with pytest.raises(UsageError, match="--precision: expected one of .* received 'half'"):
+    with pytest.raises(UsageError, match=r"--precision: expected one of .* received 'half'"):
         devices.resolve_precision("half")
-    with pytest.raises(UsageError, match="--strategy: expected one of .* received 'many'"):
+    with pytest.raises(UsageError, match=r"--strategy: expected one of .* received 'many'"):
         devices.make_strategy("many")
     if not tf.config.list_physical_devices("GPU"):
         with pytest.raises(UsageError, match="expected a GPU for mixed_float16"):
             devices.resolve_precision("mixed_float16")
 
 
-def test_mixed_precision_keeps_weights_and_scores_in_float32(tiny_data, tiny_recipe, tmp_path):
+def test_mixed_precision_keeps_weights_and_scores_in_float32(squares_data, tiny_recipe, tmp_path):
     recipe = dataclasses.replace(tiny_recipe, precision="mixed_bfloat16")
-    run = Run.open(recipe, tiny_data, tmp_path)
+    run = Run.open(recipe, squares_data, tmp_path)
     training.train(run)
     history = json.loads((run.log_folder(recipe.stages[0]) / "history.json").read_text())
     assert np.isfinite(history[-1]["loss"])
@@ -157,7 +159,7 @@ def test_mixed_precision_keeps_weights_and_scores_in_float32(tiny_data, tiny_rec
     assert {v.dtype for v in model.trainable_variables} == {tf.float32}
 
 
-def test_two_mirrored_devices_train_like_one(tiny_data, tmp_path):
+def test_two_mirrored_devices_train_like_one(squares_data, tmp_path):
     """One strategy a process, so each runs in its own; two steps, the same global batch."""
     script = textwrap.dedent(
         """
@@ -166,7 +168,8 @@ def test_two_mirrored_devices_train_like_one(tiny_data, tmp_path):
         import tensorflow as tf
         from tensorflow import keras
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
         from aacf_tf import recipes, training
         from aacf_tf.devices import make_strategy
         from aacf_tf.optimizers import make_optimizer
@@ -194,7 +197,7 @@ def test_two_mirrored_devices_train_like_one(tiny_data, tmp_path):
     results = []
     for strategy in ("one_device", "mirrored"):
         output = str(tmp_path / strategy)
-        command = [sys.executable, "-c", script, str(tiny_data), strategy, output]
+        command = [sys.executable, "-c", script, str(squares_data), strategy, output]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         results.append(np.load(output + ".npz"))
