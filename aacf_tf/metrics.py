@@ -114,7 +114,10 @@ def cell_coverage(
 
 
 def actor_cells(coverage: np.ndarray, threshold: float) -> np.ndarray:
-    """The actor's cells, bool `[N, t, h, w]`: covered by more than `threshold`, or where none is, the fullest one."""
+    """The actor's cells, bool `[N, t, h, w]`: covered by more than `threshold`.
+
+    A clip without such a cell has its fullest one.
+    """
     cells = coverage > threshold
     flat, amounts = cells.reshape(len(cells), -1), coverage.reshape(len(cells), -1)
     empty = np.flatnonzero(~flat.any(-1))

@@ -164,7 +164,7 @@ def _write_missing(
         try:
             outcomes = _in_order(pool, source, todo, quality, ahead=2 * workers)
             for name, rows in missing:
-                notes = {"clips": 0, "pairs": 0, "fps": [], "sizes": [], "skipped": []}
+                notes = {"clips": 0, "pairs": 0, "negatives": 0, "fps": [], "sizes": [], "skipped": []}
                 records = _records(outcomes, rows, notes, progress)
                 notes["clips"] = writer.write_shard(directory / name, records)
                 # After the shard: a shard without its notes is written again.
@@ -218,6 +218,7 @@ def _records(
             notes["skipped"].append([row.line, row.media, outcome])
             continue
         notes["pairs"] += outcome.paired
+        notes["negatives"] += outcome.negative
         for key, value in (("fps", outcome.fps), ("sizes", list(outcome.size))):
             if value not in notes[key]:
                 notes[key].append(value)
@@ -233,9 +234,10 @@ def _finish(source: Source, directory: Path, shards: list) -> dataset.DatasetInf
     for split, index, count, _ in shards:
         path = _notes(directory, dataset.shard_name(split, index, count))
         notes = json.loads(path.read_text(encoding="utf-8"))
-        counts = splits.setdefault(split, {"shards": count, "clips": 0, "pairs": 0, "skipped": 0})
-        counts["clips"] += notes["clips"]
-        counts["pairs"] += notes["pairs"]
+        empty = {"shards": count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
+        counts = splits.setdefault(split, empty)
+        for key in ("clips", "pairs", "negatives"):
+            counts[key] += notes[key]
         counts["skipped"] += len(notes["skipped"])
         rates.update(notes["fps"])
         sizes.update(map(tuple, notes["sizes"]))

@@ -39,8 +39,9 @@ class DatasetInfo:
         frame_size: [height, width] in pixels; None where records differ.
         labels: class names; the place in the list is the id.
         multi_label: whether a clip may have several labels at once.
-        splits: name -> {"shards", "clips", "pairs", "skipped"}; clips are the records there are,
-            pairs those of them with a conjugate, skipped the rows that could not be read.
+        splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
+            there are, pairs those of them with a conjugate, negatives those without a label,
+            skipped the rows that could not be read.
         modality: "rgb".
         schema_version: of the records, see `tfrecords.schema`.
     """

@@ -97,7 +97,7 @@ def write_dataset(
     label_ids = {label: index for index, label in enumerate(labels)}
     counts, rates, sizes = {}, set(), set()
     for split, pairs in splits.items():
-        clips = conjugates = 0
+        clips = conjugates = negatives = 0
         with contextlib.ExitStack() as stack:
             paths = (directory / shard_name(split, n, num_shards) for n in range(num_shards))
             shards = [stack.enter_context(_open_shard(path)) for path in paths]
@@ -105,9 +105,16 @@ def write_dataset(
                 example = schema.encode(pair, label_ids, image_format="PNG")
                 shards[(clips - 1) % num_shards].write(example)
                 conjugates += pair.conjugate is not None
+                negatives += not pair.labels
                 rates.add(float(pair.fps))
                 sizes.add(tuple(pair.clip.shape[1:3]))
-        counts[split] = {"shards": num_shards, "clips": clips, "pairs": conjugates, "skipped": 0}
+        counts[split] = {
+            "shards": num_shards,
+            "clips": clips,
+            "pairs": conjugates,
+            "negatives": negatives,
+            "skipped": 0,
+        }
     info = DatasetInfo(
         source=source,
         fps=rates.pop() if len(rates) == 1 else None,

@@ -169,3 +169,25 @@ def test_fit_with_the_reader_in_plain_keras(squares_data, tiny_recipe):
     history = model.fit(batches, epochs=2, verbose=0).history
     assert history["loss"][1] < history["loss"][0]
     assert set(tiny_recipe.loss.weights()) <= set(history)
+
+
+def test_clips_with_no_action_are_one_more_class(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2, negatives=True)
+    inputs, _, weights = batch
+    outputs = model(inputs, training=False)
+    assert outputs["action_scores"].shape == (4, 3)
+    terms = model.loss_terms(inputs, tf.constant([0, 1, 1, 2]), outputs)
+    assert terms["combined"][3] > 0 and terms["difference"][3] == 0 and terms["difference"][0] > 0
+    assert np.isfinite(model.compute_loss(inputs, tf.constant([0, 1, 1, 2]), outputs, weights))
+
+
+def test_multi_label_trains(tiny_recipe, batch):
+    model = build_model(tiny_recipe, 2, multi_label=True)
+    model.compile(optimizer=keras.optimizers.Adam(1e-2))
+    inputs, _, weights = batch
+    y = tf.constant([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [0.0, 1.0]])
+    terms = model.loss_terms(inputs, y, model(inputs, training=False))
+    assert terms["context"][2] == 0 and terms["context"][0] > 0
+    data = tf.data.Dataset.from_tensors((inputs, y, weights)).repeat(4)
+    history = model.fit(data, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]

@@ -58,8 +58,8 @@ def test_shards_hold_their_rows_and_counts_agree(table, tmp_path, capsys):
     info = load_info(output)
     assert info.labels == ["x", "y"] and info.fps == 20 and info.frame_size == [24, 32]
     assert info.splits == {
-        "train": {"shards": 3, "clips": 8, "pairs": 8, "skipped": 1},
-        "test": {"shards": 3, "clips": 2, "pairs": 2, "skipped": 0},
+        "train": {"shards": 3, "clips": 8, "pairs": 8, "negatives": 0, "skipped": 1},
+        "test": {"shards": 3, "clips": 2, "pairs": 2, "negatives": 0, "skipped": 0},
     }
     # Rows 1, 4, 7 of 0..8; row 4 is the broken one and leaves its neighbours where they are.
     assert ids(output / "train-00001-of-00003.tfrecord") == [

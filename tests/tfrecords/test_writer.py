@@ -31,8 +31,8 @@ def test_data_set_of_iterables(tmp_path):
     info = write_dataset(tmp_path, splits, labels=["b", "a"], num_shards=2)
     assert info == load_info(tmp_path)
     assert info.splits == {
-        "train": {"shards": 2, "clips": 5, "pairs": 3, "skipped": 0},
-        "test": {"shards": 2, "clips": 1, "pairs": 1, "skipped": 0},
+        "train": {"shards": 2, "clips": 5, "pairs": 3, "negatives": 0, "skipped": 0},
+        "test": {"shards": 2, "clips": 1, "pairs": 1, "negatives": 0, "skipped": 0},
     }
     assert (info.labels, info.fps, info.frame_size, info.multi_label) == (
         ["b", "a"],
@@ -98,3 +98,10 @@ def test_wrong_use_is_refused_before_anything_is_written(tmp_path, split, labels
     with pytest.raises(UsageError, match=message):
         write_dataset(tmp_path / "new", {split: make_pairs(1)}, labels=labels)
     assert not (tmp_path / "new").exists()
+
+
+def test_clips_without_a_label_are_counted(tmp_path):
+    clip = np.zeros((2, 8, 8, 3), np.uint8)
+    pairs = [ClipPair("a", clip, None, ()), ClipPair("b", clip, None, ("walk",))]
+    info = write_dataset(tmp_path, {"train": pairs}, labels=["walk"], num_shards=1)
+    assert info.splits["train"]["negatives"] == 1

@@ -108,10 +108,14 @@ class Source:
 
 
 class Record(NamedTuple):
-    """A row's record: its bytes, whether it has a conjugate, its frames/s and (height, width)."""
+    """A row's record: its bytes, and what is counted of it.
+
+    `paired`: it has a conjugate; `negative`: it has no label; frames/s; (height, width).
+    """
 
     data: bytes
     paired: bool
+    negative: bool
     fps: float
     size: tuple[int, int]
 
@@ -143,4 +147,5 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     pair = source.load(row)
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = schema.encode(pair, label_ids, source.image_format, quality)
-    return Record(data, pair.conjugate is not None, float(pair.fps), pair.clip.shape[1:3])
+    paired, negative = pair.conjugate is not None, not pair.labels
+    return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3])
