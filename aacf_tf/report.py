@@ -24,6 +24,7 @@ from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
 from tfrecords.errors import UsageError
 
+SHEET = "maps.png"  # beside the page: the first clip of each class, to show elsewhere
 SCORE_NAMES = ("action", "context", "combined", "reliability")
 
 
@@ -263,12 +264,14 @@ def _clips(
     scores = {r["id"]: r for r in table if r["split"] == split}
     chosen = report_figures.choose([row for row in rows if row.labels], labels)
     clips = report_figures.load_clips(data_dir, split, recipe, {row.id for row in chosen})
-    figures = []
+    figures, strips = [], {}
     for row in chosen:
         if row.id not in clips:
             continue
         clip, mask = clips[row.id]
-        image = report_figures.data_uri(report_figures.strip(clip, mask, model, recipe))
+        picture = report_figures.strip(clip, mask, model, recipe)
+        strips.setdefault(row.labels, picture)
+        image = report_figures.data_uri(picture)
         verdict = "right" if row.right else "wrong"
         predicted = _chance(scores[row.id], recipe.score, row.predicted)
         figures.append(
@@ -279,6 +282,7 @@ def _clips(
         )
     if not figures:
         return ""
+    report_figures.write_sheet(workdir / "report" / SHEET, list(strips.values()))
     rows_shown = "action map (orange) and context map (blue)"
     if not model.factorizes:
         rows_shown = "class activation map of the predicted class (orange)"

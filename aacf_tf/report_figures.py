@@ -126,6 +126,19 @@ def strip(
     return np.concatenate([np.concatenate(row, axis=1) for row in padded])[:-gap, :-gap]
 
 
+def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> None:
+    """Strips of one size side by side and below each other, as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    blank = np.full_like(strips[0], 255)
+    padded = [*strips, *[blank] * (-len(strips) % columns)]
+    spaced = [np.pad(one, ((0, 12), (0, 12), (0, 0)), constant_values=255) for one in padded]
+    rows = [
+        np.concatenate(spaced[first : first + columns], axis=1)
+        for first in range(0, len(spaced), columns)
+    ]
+    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+
+
 def data_uri(image: np.ndarray) -> str:
     """A picture as a JPEG that stands in the page itself."""
     encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,8 @@ class _Progress(keras.callbacks.Callback):
             desc=self.title,
             unit="step",
             dynamic_ncols=True,
+            # A log file gets a line now and then, not ten a second.
+            mininterval=0.5 if sys.stderr.isatty() else 30.0,
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
