@@ -106,7 +106,7 @@ def _with_companions(
     near = _grow(masked.any(axis=0), reach)
     seen = inside[:, near] & ~masked[:, near]
     scene, count = _median(views[:, near], seen)
-    differs = np.abs(views[:, near].astype(np.int16) - scene).max(axis=-1) > MOVING
+    differs = _largest(views[:, near].astype(np.int16) - scene) > MOVING
     moving = np.zeros_like(masked)
     moving[:, near] = differs & seen & (count >= MIN_VIEWS)
     result = masked.copy()
@@ -138,6 +138,12 @@ def _median(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.take_along_axis(stack, middle[None, :, None], axis=0)[0], count
 
 
+def _largest(difference: np.ndarray) -> np.ndarray:
+    """Largest magnitude of the three channels (`max` over so short an axis is ten times slower)."""
+    red, green, blue = np.moveaxis(np.abs(difference), -1, 0)
+    return np.maximum(np.maximum(red, green), blue)
+
+
 def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
     """Dilates a bool map by a disc."""
     if not mask.any():
@@ -165,7 +171,7 @@ def _blend(frame: np.ndarray, filling: np.ndarray, hole: np.ndarray) -> np.ndarr
         return np.where(hole[..., None], filling, frame)
     difference = frame.astype(np.float32) - filling
     # A rim that differs much shows something that passes by, not another light.
-    rim = ~hole & _grow(hole, RIM) & (np.abs(difference).max(axis=-1) < MOVING)
+    rim = ~hole & _grow(hole, RIM) & (_largest(difference) < MOVING)
     # The difference at the rim, continued into the hole: so smooth that a small image will do.
     known = np.dstack([difference, np.ones(hole.shape, np.float32)]) * rim[..., None]
     quarter = tuple(max(1, length // 4) for length in hole.shape[::-1])
