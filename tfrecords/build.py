@@ -164,7 +164,14 @@ def _write_missing(
         try:
             outcomes = _in_order(pool, source, todo, quality, ahead=2 * workers)
             for name, rows in missing:
-                notes = {"clips": 0, "pairs": 0, "negatives": 0, "fps": [], "sizes": [], "skipped": []}
+                notes = {
+                    "clips": 0,
+                    "pairs": 0,
+                    "negatives": 0,
+                    "fps": [],
+                    "sizes": [],
+                    "skipped": [],
+                }
                 records = _records(outcomes, rows, notes, progress)
                 notes["clips"] = writer.write_shard(directory / name, records)
                 # After the shard: a shard without its notes is written again.
