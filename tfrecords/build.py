@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, Sequence, Union
 
 from absl import flags
 
-from tfrecords import commandline, dataset, sources
+from tfrecords import commandline, dataset, files, sources
 from tfrecords.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -106,8 +106,6 @@ def build(
 
 def _is_finished(directory: Path, plan: dict) -> bool:
     """Whether the plan was carried out here; notes the plan in a directory that has none."""
-    from tfrecords import writer
-
     path = directory / PLAN_FILE
     if path.is_file():
         try:
@@ -131,7 +129,7 @@ def _is_finished(directory: Path, plan: dict) -> bool:
     if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
         raise UsageError(f"Expected --output to be a new or empty directory, received {directory}.")
     directory.mkdir(parents=True, exist_ok=True)
-    writer.write_text(path, _json(plan))
+    files.write_json(path, plan)
     return False
 
 
@@ -175,7 +173,7 @@ def _write_missing(
                 records = _records(outcomes, rows, notes, progress)
                 notes["clips"] = writer.write_shard(directory / name, records)
                 # After the shard: a shard without its notes is written again.
-                writer.write_text(_notes(directory, name), _json(notes))
+                files.write_json(_notes(directory, name), notes)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -270,10 +268,6 @@ def _finish(source: Source, directory: Path, shards: list) -> dataset.DatasetInf
 
 def _notes(directory: Path, shard: str) -> Path:
     return directory / PROGRESS / f"{shard}.json"
-
-
-def _json(content: dict) -> str:
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:

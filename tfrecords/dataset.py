@@ -14,19 +14,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
-from os import PathLike
 from pathlib import Path
-from typing import Dict, List, Optional, Union
+from typing import Dict, List, Optional
 
 from tfrecords.errors import UsageError, UserError
+from tfrecords.files import StrPath
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
 LABELS_FILE = "labels.txt"
 SKIPPED_FILE = "skipped.csv"
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
-
-StrPath = Union[str, "PathLike[str]"]
 
 
 @dataclass

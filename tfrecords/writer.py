@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Iterable, Iterator, Mapping, Sequence, Tuple
 
@@ -18,11 +17,11 @@ from tfrecords.dataset import (
     SKIPPED_FILE,
     SPLIT_NAME,
     DatasetInfo,
-    StrPath,
     check_labels,
     shard_name,
 )
 from tfrecords.errors import UsageError
+from tfrecords.files import StrPath, replacing, write_text
 
 __all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
 
@@ -38,12 +37,6 @@ def write_shard(path: StrPath, examples: Iterable[bytes]) -> int:
             writer.write(example)
             count += 1
     return count
-
-
-def write_text(path: StrPath, text: str) -> None:
-    """Writes a text file atomically, with the same bytes on every system."""
-    with _replacing(Path(path)) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
 
 
 def finish_dataset(
@@ -129,19 +122,5 @@ def write_dataset(
 
 @contextlib.contextmanager
 def _open_shard(path: Path) -> Iterator[tf.io.TFRecordWriter]:
-    with _replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+    with replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
         yield writer
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yields a temporary name beside `path`; renames it when the block ends without an error.
-
-    The temporary name is fixed: what a killed process left is overwritten by the next one.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,46 @@
+"""Files that appear under their names whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from os import PathLike
+from pathlib import Path
+from typing import Any, Iterator, Union
+
+StrPath = Union[str, "PathLike[str]"]
+
+
+@contextlib.contextmanager
+def replacing(path: StrPath) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; renames it when the block ends without an error.
+
+    After an error the temporary file is removed and `path` is what it was. The temporary name is
+    fixed, `path` and `.tmp`: what a killed process left is overwritten by the next one. The folder
+    is created where there is none.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: StrPath, text: str) -> None:
+    """Writes a text file atomically: UTF-8, the same bytes on every system."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: StrPath, content: Any) -> None:
+    """Writes JSON atomically, for people to read; keys keep their order.
+
+    Raises:
+        ValueError: a number is NaN or infinite, for which JSON has no word.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
