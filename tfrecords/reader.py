@@ -13,8 +13,9 @@
 
 With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
-Everything random is a stateless function of (seed, epoch, shard, place in the shard): a run that
-resumes at epoch N reads what the undisturbed run would have read, without decoding what it skips.
+What is drawn for a record is a stateless function of (seed, epoch, id of the record), whatever
+stands beside it in the data set; the order is one of (seed, epoch). A run that resumes at epoch N
+reads what the undisturbed run would have read, without decoding what it skips.
 
 A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width.
 """
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import tensorflow as tf
 
@@ -119,19 +120,17 @@ def read_dataset(
     batch_size = min(batch_size, clips)
     window = crop_size(size, crop if training else 1.0)
 
-    def load(item: Tensors) -> Tensors:
-        record = decode(parse(item["record"], masks))
-        return {**item, "record": fit(record, size, resize)}
+    def load(serialized: tf.Tensor) -> Tensors:
+        return fit(decode(parse(serialized, masks)), size, resize)
 
-    def to_row(item: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """The phases that are left, from one record to one row of a batch."""
-        draws = None
-        if training:
-            draws = draw(item["key"], item["place"], flip, frozen_conjugates)
-        if cache:
-            record = sample(item["record"], frames, fps, draws)
-        else:
-            record = sample(parse(item["record"], masks), frames, fps, draws)
+    def to_row(
+        item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
+    ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
+        record = item if cache else parse(item, masks)
+        draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates)
+        record = sample(record, frames, fps, draws)
+        if not cache:
             record = fit(decode(record), size, resize)
         inputs = augment(complete(record, frames, draws), size, window, draws)
         return inputs, *targets(record["labels"], info, negative_weight)
@@ -140,14 +139,14 @@ def read_dataset(
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
     def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        """The records of one epoch in its order, cut to whole batches, each with its key."""
+        """The records of one epoch in its order, cut to whole batches, each with the epoch's key."""
         key = tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
         if cache:  # + 1: the shuffle reads to the end, which is what completes the cache
             records = _shuffle(cached, clips + 1, key)
         else:
             records = _shuffle(list_records(paths, key), shuffle_buffer, key)
         records = records.take(steps * batch_size).apply(_assert(steps * batch_size))
-        return records.map(lambda item: {**item, "key": key})
+        return records.map(lambda record: (record, key))
 
     if training:
         dataset = _epoch_numbers(first_epoch, epochs, seed).flat_map(list_epoch)
@@ -176,22 +175,14 @@ _assert = tf.data.experimental.assert_cardinality
 
 
 def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """Serialised records with their place [shard, position]: in order, or drawn by the epoch's key.
+    """Serialised records, in order or in that of the epoch's key.
 
     In training several shards are read in turn: neighbours in a file are spread over the epoch.
     """
-    shards = tf.data.Dataset.from_tensor_slices(paths).enumerate()
-
-    def read(shard: tf.Tensor, path: tf.Tensor) -> tf.data.Dataset:
-        return (
-            tf.data.TFRecordDataset(path)
-            .enumerate()
-            .map(lambda n, record: {"place": tf.stack([shard, n]), "record": record})
-        )
-
     if key is None:
-        return shards.flat_map(read)
-    return _shuffle(shards, len(paths), key).interleave(read, cycle_length=min(8, len(paths)))
+        return tf.data.TFRecordDataset(paths)
+    shards = _shuffle(tf.data.Dataset.from_tensor_slices(paths), len(paths), key)
+    return shards.interleave(tf.data.TFRecordDataset, cycle_length=min(8, len(paths)))
 
 
 def parse(serialized: tf.Tensor, masks: bool) -> Tensors:
@@ -203,9 +194,14 @@ def parse(serialized: tf.Tensor, masks: bool) -> Tensors:
     return record
 
 
-def draw(key: tf.Tensor, place: tf.Tensor, flip: bool, frozen_conjugates: float) -> Draws:
-    """Chance, as a function of the epoch's key and the record's place [shard, position]."""
-    time, y, x, mirror, freeze = tf.unstack(tf.random.stateless_uniform([5], key + place))
+def draw(key: tf.Tensor, identity: tf.Tensor, flip: bool, frozen_conjugates: float) -> Draws:
+    """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar.
+
+    By the id, not the place in a file: a row that is skipped, or one more, must not change what is
+    drawn for the others.
+    """
+    own = tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
+    time, y, x, mirror, freeze = tf.unstack(tf.random.stateless_uniform([5], key + own))
     return Draws(time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates)
 
 

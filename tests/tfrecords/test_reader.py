@@ -259,7 +259,8 @@ def test_masks_follow_the_frames(tmp_path, cache, size):
             assert row["mask"].dtype == np.uint8 and row["has_mask"] == (row["id"] != b"3")
             expected = (row["clip"][..., 0] > 127) & row["has_mask"]
             np.testing.assert_array_equal(row["mask"], expected)
-        assert len(seen) == 4 * epochs and sum(row["mask"].any() for row in seen) == 3 * epochs
+        # In training a crop may leave the actor out.
+        assert len(seen) == 4 * epochs and sum(row["mask"].any() for row in seen) > 2 * epochs
 
 
 # ---- chance -------------------------------------------------------------------------------------
@@ -281,7 +282,7 @@ def test_seed_and_epoch_decide_everything(twelve, cache):
     assert [row["id"] for row in other] != [row["id"] for row in whole[:12]]
 
 
-def test_a_record_is_drawn_by_its_place_not_by_the_order(twelve):
+def test_what_is_drawn_for_a_record_does_not_hang_on_the_order(twelve):
     one = rows(read_dataset(twelve, "train", **RANDOM, epochs=1))
     two = rows(read_dataset(twelve, "train", **{**RANDOM, "shuffle_buffer": 1}, epochs=1))
     cached = rows(read_dataset(twelve, "train", **RANDOM, epochs=1, cache=True))
@@ -289,6 +290,17 @@ def test_a_record_is_drawn_by_its_place_not_by_the_order(twelve):
     assert orders[0] != orders[1] and orders[1] != orders[2]
     for order in (two, cached):
         assert_equal_rows(*(sorted(x, key=lambda row: row["id"]) for x in (one, order)))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_missing_record_changes_nothing_for_the_others(twelve, tmp_path, cache):
+    fewer = write(tmp_path, *(pair_of(n, 10 + n) for n in range(12) if n != 2))
+    options = {**RANDOM, "batch_size": 1, "cache": cache, "epochs": 1}
+    there = [row for row in rows(read_dataset(twelve, "train", **options)) if row["id"] != b"clip2"]
+    without = rows(read_dataset(fewer, "train", **options))
+    assert_equal_rows(*(sorted(x, key=lambda row: row["id"]) for x in (there, without)))
+    # Not because all are drawn alike.
+    assert len({tuple(row["clip"][0, 0, 0, 1:]) for row in without}) > 5
 
 
 @pytest.mark.parametrize("cache", [False, True])
