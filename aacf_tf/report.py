@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from html import escape
 from pathlib import Path
 from typing import Any, Sequence
 
 from aacf_tf import report_figures
+from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
 from tfrecords.errors import UsageError
+from tfrecords.files import write_text
 
 SHEET = "maps.png"  # beside the page: the first clip of each class, to show elsewhere
-SCORE_NAMES = ("action", "context", "combined", "reliability")
 
 
 def write_report(
@@ -66,10 +66,7 @@ def write_report(
     ]
     page = _PAGE.format(title=escape(title), body="\n".join(part for part in sections if part))
     path = workdir / "report" / "index.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, page)
     return path
 
 
@@ -101,7 +98,7 @@ def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -
     rows = [("chance", {}, "")]
     if theirs:
         rows.append(("average pooling", theirs["splits"], "combined"))
-    for score in SCORE_NAMES:
+    for score in (*SCORES, "reliability"):
         if any(score in entry for entry in splits.values()):
             rows.append((f"{ours['head'].upper()} {score}", splits, score))
     best = {
@@ -211,9 +208,7 @@ def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) ->
         if theirs and "combined" in theirs["splits"].get(split, {}):
             columns.append(("average pooling", theirs["splits"][split]["combined"]))
         columns += [
-            (f"{ours['head'].upper()} {name}", entry[name])
-            for name in ("action", "context", "combined")
-            if name in entry
+            (f"{ours['head'].upper()} {name}", entry[name]) for name in SCORES if name in entry
         ]
         head = "".join(f"<th>{escape(name)}</th>" for name, _ in columns)
         rows = []
@@ -254,8 +249,7 @@ def _clips(
 ) -> str:
     with open(workdir / "predictions.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
-    splits = list(dict.fromkeys(row["split"] for row in table))
-    split = "test" if "test" in splits else splits[0]
+    split = shown_split(list(dict.fromkeys(row["split"] for row in table)))
     rows = [
         report_figures.Chosen(r["id"], r["labels"], r["predicted"])
         for r in table
@@ -264,14 +258,14 @@ def _clips(
     scores = {r["id"]: r for r in table if r["split"] == split}
     chosen = report_figures.choose([row for row in rows if row.labels], labels)
     clips = report_figures.load_clips(data_dir, split, recipe, {row.id for row in chosen})
-    figures, strips = [], {}
+    figures, sheet = [], {}
     for row in chosen:
         if row.id not in clips:
             continue
         clip, mask = clips[row.id]
-        picture = report_figures.strip(clip, mask, model, recipe)
-        strips.setdefault(row.labels, picture)
-        image = report_figures.data_uri(picture)
+        rows_of_frames = report_figures.draw(clip, mask, model, recipe)
+        sheet.setdefault(row.labels.split("|")[0], (row, rows_of_frames))
+        image = report_figures.data_uri(report_figures.join(rows_of_frames))
         verdict = "right" if row.right else "wrong"
         predicted = _chance(scores[row.id], recipe.score, row.predicted)
         figures.append(
@@ -282,13 +276,14 @@ def _clips(
         )
     if not figures:
         return ""
-    report_figures.write_sheet(workdir / "report" / SHEET, list(strips.values()))
+    report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()))
     rows_shown = "action map (orange) and context map (blue)"
     if not model.factorizes:
         rows_shown = "class activation map of the predicted class (orange)"
     return _section(
         f"What the model sees: {escape(split)}",
         f'<div class="clips">{"".join(figures)}</div>',
+        f"Clips of the split <b>{escape(split)}</b>. "
         f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
         f"{rows_shown} over them; the actor’s outline where the data have a mask. Above: the true "
         "class, and the predicted one with its probability. Shown is "
@@ -297,6 +292,11 @@ def _clips(
         "each the first clip of the split that the model gets right, then the first that it gets "
         "wrong, in turn; where one kind runs out, the other goes on.",
     )
+
+
+def shown_split(splits: Sequence[str]) -> str:
+    """The split whose clips are shown: where the scene says nothing, if there is such a one."""
+    return next((name for name in ("test_uniform", "test") if name in splits), splits[0])
 
 
 def _chance(row: dict[str, str], score: str, label: str) -> str:

@@ -10,15 +10,19 @@ from typing import Iterable, NamedTuple, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from aacf_tf import overlays
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
+from tfrecords.files import replacing
 from tfrecords.reader import read_dataset, translate_errors
 
 CLIPS = 12
 FRAMES = 6  # of each clip, evenly spread
 _FRAME_HEIGHT = 128  # pixels
+_SHEET_FRAMES = 4  # of each clip in the sheet, which is shown small
+_BAR_HEIGHT = 34  # pixels
 
 
 class Chosen(NamedTuple):
@@ -89,10 +93,10 @@ def load_clips(
     return found
 
 
-def strip(
+def draw(
     clip: np.ndarray, mask: np.ndarray | None, model: ActionModel, recipe: Recipe
-) -> np.ndarray:
-    """The picture of a clip: rows of frames, plain and under each map; uint8 `[H, W, 3]`."""
+) -> list[list[np.ndarray]]:
+    """The pictures of a clip: a row of frames, and one under each map; uint8 `[H, W, 3]` each."""
     outputs = {key: value.numpy()[0] for key, value in model(clip[None], training=False).items()}
     if model.factorizes:
         heats = [
@@ -102,7 +106,7 @@ def strip(
     else:
         heats = [(overlays.display(outputs["class_activation"]), overlays.ACTION_COLORS)]
     stride_time, *strides = model.strides()
-    shown = np.linspace(0, len(clip) - 1, min(FRAMES, len(clip))).round().astype(int)
+    shown = _evenly(len(clip), FRAMES)
     size = clip.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
     frames = [overlays.enlarge(clip[place], height) for place in shown]
@@ -119,24 +123,46 @@ def strip(
     if mask is not None:
         masks = [overlays.enlarge(mask[place], height) for place in shown]
         rows = [[overlays.outline(image, m) for image, m in zip(row, masks)] for row in rows]
-    gap = 3
-    padded = [
-        [np.pad(i, ((0, gap), (0, gap), (0, 0)), constant_values=255) for i in r] for r in rows
-    ]
+    return rows
+
+
+def join(rows: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
+    """Rows of pictures of one size as one picture, thin white lines between them."""
+    space = ((0, gap), (0, gap), (0, 0))
+    padded = [[np.pad(image, space, constant_values=255) for image in row] for row in rows]
     return np.concatenate([np.concatenate(row, axis=1) for row in padded])[:-gap, :-gap]
 
 
-def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> None:
-    """Strips of one size side by side and below each other, as a PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    blank = np.full_like(strips[0], 255)
-    padded = [*strips, *[blank] * (-len(strips) % columns)]
-    spaced = [np.pad(one, ((0, 12), (0, 12), (0, 0)), constant_values=255) for one in padded]
-    rows = [
-        np.concatenate(spaced[first : first + columns], axis=1)
-        for first in range(0, len(spaced), columns)
-    ]
-    cv2.imwrite(str(path), np.concatenate(rows)[..., ::-1])
+def write_sheet(
+    path: Path, clips: Sequence[tuple[Chosen, list[list[np.ndarray]]]], columns: int = 2
+) -> None:
+    """Clips with their classes over them, side by side and below each other, as a PNG.
+
+    Args:
+        path: of the file.
+        clips: row of predictions.csv, and what `draw` gives; of one size.
+        columns: clips beside each other.
+    """
+    strips = []
+    for row, pictures in clips:
+        shown = _evenly(len(pictures[0]), _SHEET_FRAMES)
+        strip = join([[images[place] for place in shown] for images in pictures])
+        title = row.labels.replace("|", ", ")
+        title += "" if row.right else f" (taken for {row.predicted})"
+        bar = overlays.text_bar(strip.shape[1], _BAR_HEIGHT, [title])
+        strips.append(np.concatenate([bar, strip]))
+    columns = min(columns, len(strips))
+    strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
+    rows = [strips[first : first + columns] for first in range(0, len(strips), columns)]
+    # Frames are noisy: with every tenth level of a channel the file is a third, and looks the same.
+    levels = np.minimum((join(rows, gap=14).astype(np.uint16) + 5) // 10 * 10, 255)
+    with replacing(path) as temporary:
+        Image.fromarray(levels.astype(np.uint8)).save(temporary, format="PNG", optimize=True)
+
+
+def _evenly(count: int, wanted: int) -> np.ndarray:
+    """At most `wanted` of `count` places, the first and the last among them."""
+    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int)
 
 
 def data_uri(image: np.ndarray) -> str:

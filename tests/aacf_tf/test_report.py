@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aacf_tf import build_model, evaluation, report, report_figures
+from aacf_tf import build_model, evaluation, overlays, report, report_figures
 from aacf_tf.report_figures import Chosen, choose
 from aacf_tf.training import Run
 from tfrecords.errors import UsageError
@@ -120,6 +120,38 @@ def test_every_clip_is_drawn_in_three_rows(run, squares_data):
     assert shape == (3 * 128 + 2 * 3, 6 * 128 + 5 * 3, 3)
 
 
+def test_the_sheet_names_its_classes(run, squares_data):
+    write(run, squares_data)
+    sheet = cv2.imread(str(run[0] / "report" / report.SHEET))[..., ::-1]
+    strip = 4 * 128 + 3 * 3  # four frames of a clip
+    assert sheet.shape == (34 + 3 * 128 + 2 * 3, 2 * strip + 14, 3)
+    bars = sheet[:34, :strip], sheet[:34, -strip:]
+    for bar, label in zip(bars, LABELS):
+        table = (run[0] / "predictions.csv").read_text().splitlines()
+        rows = [line.split(",") for line in table if line.startswith("test,")]
+        predicted = {row[3] for row in rows if row[2] == label}
+        title = label if label in predicted else f"{label} (taken for {predicted.pop()})"
+        wanted = overlays.text_bar(strip, 34, [title])
+        assert np.abs(bar.astype(int) - wanted).max() <= 5
+    assert not list((run[0] / "report").glob("*.tmp"))
+
+
+def test_clips_come_from_where_the_scene_says_nothing():
+    assert report.shown_split(["test_anti", "test", "test_uniform"]) == "test_uniform"
+    assert report.shown_split(["test_more", "test"]) == "test"
+    assert report.shown_split(["test_b", "test_a"]) == "test_b"
+
+
+def test_the_page_says_whose_clips_it_shows(run, squares_data):
+    workdir = run[0]
+    table = (workdir / "predictions.csv").read_text().splitlines(keepends=True)
+    (workdir / "predictions.csv").write_text(
+        "".join(line for line in table if not line.startswith("test,"))
+    )
+    _, text = write(run, squares_data)
+    assert "Clips of the split <b>test_more</b>" in text and "test_more-0" in text
+
+
 def test_a_head_without_attention_shows_its_class_activation(squares_data, tiny_recipe, tmp_path):
     recipe = dataclasses.replace(tiny_recipe, head="average")
     model = build_model(recipe, len(LABELS))
@@ -129,9 +161,10 @@ def test_a_head_without_attention_shows_its_class_activation(squares_data, tiny_
 
 
 def test_names_cannot_break_the_page():
-    assert "<script>" not in report._scores({"head": "<script>", "splits": {}}, None, 2)
     entry = {"clips": 1, "action": {"top1": 1.0, "mean_ap": 1.0}}
-    assert "<b>x" not in report._scores({"head": "h", "splits": {"<b>x": entry}}, None, 2)
+    text = report._scores({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2)
+    assert "&lt;I&gt;H action" in text and "<I>" not in text  # heads stand in capitals
+    assert "&lt;b&gt;x" in text and "<b>x" not in text
 
 
 def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
