@@ -7,12 +7,15 @@ A video: beside each other the frames, the action map (with boxes) and the conte
 class scores on the terminal. What is longer than the model's clip is covered by windows one after
 another; the scores are then means over the windows.
 A folder: one line a video, scores of the clip at its centre, as in the evaluation.
+
+The overlay needs what it shows in memory, twice, up to 4 GiB each: with frames of 256 x 455 pixels
+that is 8 minutes at 25 frames a second. `--start` and `--end` choose the part of a longer video.
+A folder's videos may have any length: only their centre is held.
 """
 
 from __future__ import annotations
 
 import csv
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -23,6 +26,7 @@ from absl import flags
 
 from tfrecords import commandline
 from tfrecords.errors import UsageError, UserError
+from tfrecords.files import replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from aacf_tf.serving import Prediction, Predictor
     from tfrecords.video import Video
 
-SCORES = ("action", "context", "combined")
 BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
 _MIN_BOX = 0.002  # share of the frame; less is a speck
 _LINES = 20  # windows that are printed
@@ -275,9 +278,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
     # H.264 plays everywhere; a build of PyAV without x264 still has MPEG-4.
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with av.open(str(temporary), "w", format="mp4") as container:
+        with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
             stream.pix_fmt = "yuv420p"
             if codec == "libx264":
@@ -290,11 +292,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        os.replace(temporary, path)
     except (OSError, av.FFmpegError) as error:
         raise UserError(f"Expected to write {path}, received {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 # ---- what is printed ----------------------------------------------------------------------------
@@ -302,6 +301,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
 
 def mean_scores(windows: list[Window]) -> dict[str, dict[str, float]]:
     """Score -> class -> probability, averaged over the windows; the scores that the head has."""
+    from aacf_tf.metrics import SCORES
+
     means = {}
     for score in SCORES:
         rows = [getattr(window.prediction, score) for window in windows]
@@ -345,24 +346,25 @@ def _print_windows(video: Video, windows: list[Window], boxes: list[list[tuple]]
 
 def write_table(predictions: Sequence[Prediction], path: Path) -> None:
     """Writes video, predicted class and the probabilities by every score as a csv, atomically."""
+    from aacf_tf.metrics import SCORES
+
     first = predictions[0]
     scores = [score for score in (*SCORES, "reliable") if getattr(first, score) is not None]
     header: list[Any] = ["video", "predicted"]
     header += [f"{score}_{label}" for score in scores for label in first.probabilities]
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
+        with (
+            replacing(path) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(header)
             for prediction in predictions:
                 rows = (getattr(prediction, score).values() for score in scores)
                 values = [f"{value:.6f}" for row in rows for value in row]
                 writer.writerow([Path(prediction.video).name, prediction.predicted, *values])
-        os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"Expected to write {path}, received {error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

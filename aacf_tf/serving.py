@@ -35,6 +35,7 @@ import numpy as np
 import tensorflow as tf
 
 from aacf_tf.losses import presence_score
+from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
 from tfrecords import schema, video
@@ -44,11 +45,9 @@ from tfrecords.preprocess import preprocess
 from tfrecords.reader import frame_indices
 from tfrecords.video import UnreadableError, Video
 
-SCORES = ("action", "context", "combined")
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
 VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
-MIN_CLIPS_FOR_RELIABILITY = 20
 
 Tensors = dict  # name -> tf.Tensor
 
@@ -201,7 +200,7 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
-    """One request for each way in: the first user then need not wait for ModelServer to warm up."""
+    """One request for each signature: ModelServer runs them before it answers the first user."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
@@ -213,14 +212,21 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
     data = recipe.data
     gray = np.full([1, data.frames, data.height, data.width, 3], 127, np.uint8)
     encoded = tf.io.encode_jpeg(gray[0, 0]).numpy()
-    requests = {"serving_default": np.array([[encoded] * data.frames]), "serve_tensor": gray}
+    record = schema.encode(schema.ClipPair("warm-up", gray[0], None, ()), {})
+    requests = {
+        "serving_default": {"frames": np.array([[encoded] * data.frames])},
+        "serve_tensor": {"frames": gray},
+        "serve_examples": {"examples": np.array([record])},
+        "features": {"frames": gray},
+    }
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
-        for signature, frames in requests.items():
+        for signature, inputs in requests.items():
             request = predict_pb2.PredictRequest()
             request.model_spec.name = "aacf"
             request.model_spec.signature_name = signature
-            request.inputs["frames"].CopyFrom(tf.make_tensor_proto(frames))
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             log = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
             )
@@ -245,7 +251,8 @@ class Prediction:
         predicted: the best class by the model's own score.
         probabilities: class -> probability, of the score that the model's recipe names.
         action, context, combined: class -> probability by each score; None: the head lacks it.
-        reliable: class -> probability where the context counts as far as it can be trusted (see
+        reliable: class -> probability, given that there is an action, where the context counts as
+            far as it can be trusted, `context_trust` in 0..1 (see
             `aacf_tf.metrics.context_reliability`); from a folder of 20 or more videos.
         action_attention, context_attention, action_logits: `[t, h, w]`, or None.
         class_activation: `[t, h, w]` of a head without factors, else None.
@@ -284,6 +291,8 @@ class Predictor:
     Attributes:
         labels: class names; the place in the list is the id.
         description: the content of model.json.
+        frames, size: T, and (height, width) of the network's input.
+        short_side: pixels to which the shorter side of larger frames is scaled down.
     """
 
     def __init__(self, directory: Path):
@@ -300,6 +309,8 @@ class Predictor:
             ) from error
         self.frames: int = self.description["frames"]
         self.size: tuple[int, int] = (self.description["height"], self.description["width"])
+        # Larger frames are scaled down: twice what the network needs is enough to look at.
+        self.short_side = max(256, 2 * max(self.size))
 
     def predict(
         self, path: str | Path, start: float = 0.0, end: float | None = None
@@ -317,13 +328,53 @@ class Predictor:
         """
         if Path(path).is_dir():
             return self._predict_folder(Path(path), start, end)
-        return self.predict_clip(self.read(path, start, end), str(path))
+        return self._predict_video(path, start, end)
+
+    def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
+        """Holds the clip at the centre alone in memory, however long the video is.
+
+        Where the centre is only decoding tells, since headers lie: the whole span is decoded, but
+        kept are the times of its frames.
+        """
+        times, fps, nominal = self._timeline(path, start, end)
+        # As `read` and `sample`: the very frames that the evaluation would take.
+        even = video.sample_index(times, fps, fps)
+        wanted = times[even[self.sample(len(even), fps)]]
+        # One frame more on both sides, for what a search in the file may be off; a span takes
+        # frames by the middle of their time.
+        first, last = wanted[0] - 1 / fps, wanted[-1] + 1 / fps + 0.5 / nominal
+        clip = video.read_span(str(path), max(start, first), last, self.short_side)
+        nearest = np.abs(clip.times[:, None] - wanted).argmin(axis=0)
+        return self._predict_frames(Video(clip.frames[nearest], fps, wanted), str(path))
+
+    def _timeline(
+        self, path: str | Path, start: float, end: float | None
+    ) -> tuple[np.ndarray, float, float]:
+        """Of a span: its frames' seconds, frames/s as `read_span` finds them, the header's."""
+        _check_file(path)
+        times = []
+        rate = video.DEFAULT_RATE
+        for time, rate, _ in video.decode(str(path), start):
+            middle = time + 0.5 / rate
+            if end is not None and middle >= end:
+                break
+            if middle >= start:
+                times.append(time)
+        if not times:
+            until = "" if end is None else f"{end:g}"
+            raise UnreadableError(str(path), f"no frame lies in the span [{start:g}, {until}) s")
+        return np.array(times), video.measure_rate(np.array(times), rate), rate
 
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
-        """Decodes a span; frames much larger than the network needs are scaled down to twice it."""
-        if not Path(path).is_file():
-            raise UsageError(f"Expected a video file, received {str(path)!r}: there is none.")
-        return video.read_frames(str(path), start, end, short_side=max(256, 2 * max(self.size)))
+        """Decodes a span, all of it into memory.
+
+        Raises:
+            UsageError: there is no such file.
+            UnreadableError: it cannot be read, or its frames take more than
+                `tfrecords.video.MAX_CLIP_BYTES`.
+        """
+        _check_file(path)
+        return video.read_frames(str(path), start, end, self.short_side)
 
     def step(self, fps: float) -> float:
         """Frames of a video at `fps` from one sampled frame to the next."""
@@ -338,7 +389,12 @@ class Predictor:
     def predict_clip(self, clip: Video, name: str = "") -> Prediction:
         """As `predict`, of a clip that is decoded already."""
         indices = self.sample(len(clip.frames), clip.fps)
-        frames = clip.frames[indices]
+        sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
+        return self._predict_frames(sampled, name)
+
+    def _predict_frames(self, clip: Video, name: str) -> Prediction:
+        """Of the T frames that go in; `fps` is that of the video they were sampled from."""
+        frames = clip.frames
         outputs = {key: value.numpy()[0] for key, value in self._serve(frames=frames[None]).items()}
         probabilities = self._by_class(outputs["probabilities"])
         maps = ("action_attention", "context_attention", "action_logits", "class_activation")
@@ -348,7 +404,7 @@ class Predictor:
             predicted=self.labels[int(outputs["probabilities"].argmax())],
             probabilities=probabilities,
             frames=frames,
-            times=clip.times[indices],
+            times=clip.times,
             fps=clip.fps / self.step(clip.fps),
             action_evidence=None if evidence is None else float(evidence),
             **{
@@ -369,7 +425,7 @@ class Predictor:
         predictions = []
         for path in paths:
             try:
-                prediction = self.predict_clip(self.read(path, start, end), str(path))
+                prediction = self._predict_video(path, start, end)
             except UnreadableError as error:
                 print(f"left out: {error}")
                 continue
@@ -385,8 +441,6 @@ class Predictor:
             return
         if self.description["multi_label"]:
             return
-        from aacf_tf.metrics import context_reliability
-
         action, context = (
             np.array([list(getattr(prediction, score).values()) for prediction in predictions])
             for score in ("action", "context")
@@ -394,6 +448,11 @@ class Predictor:
         scores, trust = context_reliability(action, context)
         for prediction, row in zip(predictions, scores):
             prediction.reliable, prediction.context_trust = self._by_class(row), trust
+
+
+def _check_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise UsageError(f"Expected a video file, received {str(path)!r}: there is none.")
 
 
 def load(path: str | Path) -> Predictor:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
+import types
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl import logging
 
-from aacf_tf import build_model, load, load_recipe, losses, serving
-from tfrecords import ClipPair, schema
+from aacf_tf import build_model, load, load_recipe, losses, metrics, serving
+from tfrecords import ClipPair, schema, video
 from tfrecords.errors import UsageError, UserError
 from tfrecords.preprocess import preprocess
+from tfrecords.video import UnreadableError
 
 LABELS = ["jump", "spin", "wave"]
 RECIPE = load_recipe("demo")
@@ -188,13 +194,47 @@ def test_the_class_of_no_action_takes_its_share_and_is_left_out():
     np.testing.assert_allclose(served["probabilities"], [[1 / 8, 2 / 8, 1 / 8]], rtol=1e-6)
 
 
+class Namespace(types.SimpleNamespace):
+    """Stands for the classes of tensorflow-serving-api, which few have installed."""
+
+    def SerializeToString(self):
+        request = self.predict_log.request
+        inputs = {name: proto.SerializeToString() for name, proto in request.inputs.items()}
+        return pickle.dumps((request.model_spec.signature_name, inputs))
+
+
+def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
+    signatures, tmp_path, monkeypatch
+):
+    def request():
+        inputs = collections.defaultdict(tf.make_tensor_proto(0).__class__)
+        return Namespace(model_spec=Namespace(), inputs=inputs)
+
+    apis = types.ModuleType("tensorflow_serving.apis")
+    apis.predict_pb2 = Namespace(PredictRequest=request)
+    apis.prediction_log_pb2 = Namespace(PredictLog=Namespace, PredictionLog=Namespace)
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", types.ModuleType("tensorflow_serving"))
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", apis)
+    serving._write_warmup(tmp_path / "assets.extra", RECIPE)
+    file = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+    answered = {}
+    for record in tf.data.TFRecordDataset(str(file)):
+        name, inputs = pickle.loads(record.numpy())
+        protos = {k: tf.make_tensor_proto(0).FromString(v) for k, v in inputs.items()}
+        tensors = {k: tf.constant(tf.make_ndarray(proto)) for k, proto in protos.items()}
+        answered[name] = signatures[name](**tensors)
+    assert set(answered) == set(signatures)
+    probabilities = [a["probabilities"] for a in answered.values() if "probabilities" in a]
+    assert len(probabilities) == 3
+    for value in probabilities:  # JPEG, pixels and record hold the same gray
+        np.testing.assert_allclose(value, probabilities[0], atol=1e-3)
+
+
 # ---- the client ---------------------------------------------------------------------------------
 
 
 def write_clip(path, clip, fps=25):
     """A lossless video of the frames."""
-    import av
-
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=fps)
         stream.height, stream.width = clip.shape[1:3]
@@ -226,6 +266,64 @@ def test_a_short_video_repeats_its_last_frame(exported, tmp_path):
     np.testing.assert_array_equal(prediction.frames, clip[[0, 1, 2, 2, 2, 2, 2, 2]])
 
 
+def write_compressed(path, clip, fps=25):
+    """H.264 with B frames, a key frame every 20: a search in the file lands before its aim."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = clip.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"g": "20", "bf": "2"}
+        for image in clip:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    "count, rate, wanted, start, end",
+    [
+        (150, 25, 0.0, 0.0, None),
+        (150, 25, 12.5, 0.3, 5.2),
+        (40, 30, 8.0, 1.0, None),
+        (151, Fraction(30000, 1001), 25.0, 0.0, 4.0),
+    ],
+)
+def test_predict_takes_the_frames_that_reading_the_whole_span_would(
+    exported, tmp_path, monkeypatch, count, rate, wanted, start, end
+):
+    predictor = load(exported[1])
+    predictor.description["fps"] = wanted
+    path = tmp_path / "clip.mp4"
+    write_compressed(path, frames(count=count, batch=1)[0], rate)
+    whole = predictor.read(path, start, end)
+    indices = predictor.sample(len(whole.frames), whole.fps)
+    # Not a third of the video, and yet enough.
+    monkeypatch.setattr(video, "MAX_CLIP_BYTES", 46 * whole.frames[0].nbytes)
+    if count > 100:
+        with pytest.raises(UnreadableError, match="the clip passes"):
+            predictor.read(path, start, end)
+    prediction = predictor.predict(path, start, end)
+    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
+    np.testing.assert_allclose(prediction.times, whole.times[indices], atol=1e-6)
+    beside = predictor.predict_clip(whole)
+    assert prediction.combined == pytest.approx(beside.combined, abs=1e-6)
+    assert prediction.fps == pytest.approx(beside.fps)
+
+
+def test_a_span_without_a_frame_is_named(exported, tmp_path):
+    write_clip(tmp_path / "clip.mkv", frames(batch=1)[0])
+    with pytest.raises(UnreadableError, match=r"no frame lies in the span \[5, 6\) s"):
+        load(exported[1]).predict(tmp_path / "clip.mkv", 5.0, 6.0)
+
+
+def test_predict_reads_a_real_video(exported, shared_data):
+    predictor = load(exported[1])
+    path = shared_data / "clips" / "kth" / "person01_boxing_d1_uncomp.avi"
+    whole = predictor.read(path, 0.5, 6)
+    indices = predictor.sample(len(whole.frames), whole.fps)
+    prediction = predictor.predict(path, 0.5, 6)
+    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
+
+
 def test_videos_are_sampled_at_the_recipe_s_rate(exported):
     predictor = load(exported[1])
     predictor.description["fps"] = 12.5
@@ -242,6 +340,29 @@ def test_a_folder_leaves_out_what_cannot_be_read(exported, tmp_path, capsys):
     # Twenty clips of one source are enough to say how far the context can be trusted.
     assert 0 <= predictions[0].context_trust <= 1
     assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_reliability_where_clips_with_no_action_are_one_class_more(tmp_path):
+    """Nine parts in ten of the probability go to no action: the rest is what is compared."""
+    model = random_model(negatives=True)
+    for classifier in (model.head.action_classifier, model.head.context_classifier):
+        classifier.bias.assign([0, 0, 0, 4.0])
+    serving.export(model, RECIPE, LABELS, tmp_path / "aacf")
+    (tmp_path / "videos").mkdir()
+    for number in range(20):
+        clip = frames(height=48, width=48, seed=number, batch=1)[0]
+        write_clip(tmp_path / "videos" / f"{number:02d}.mkv", clip // (1 + number % 4))
+    predictions = load(tmp_path / "aacf").predict(tmp_path / "videos")
+    action, context = (
+        np.array([list(getattr(one, score).values()) for one in predictions])
+        for score in ("action", "context")
+    )
+    assert action.shape == (20, 3) and action.sum(-1).mean() < 0.7
+    action, context = (rows / rows.sum(-1, keepdims=True) for rows in (action, context))
+    wanted, trust = metrics.context_reliability(action, context)
+    assert predictions[0].context_trust == pytest.approx(trust, abs=1e-6)
+    reliable = [list(one.reliable.values()) for one in predictions]
+    np.testing.assert_allclose(reliable, wanted, atol=1e-6)
 
 
 def test_wrong_paths_are_named(exported, tmp_path):
