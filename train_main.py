@@ -14,6 +14,8 @@ from typing import Sequence
 
 from absl import flags
 
+from aacf_tf import recipes
+from aacf_tf.backbones import BACKBONES
 from tfrecords import commandline
 from tfrecords.errors import UsageError
 
@@ -23,26 +25,19 @@ MODES = ("all", "train", "evaluate", "export", "report", "plan")
 flags.DEFINE_string(
     "recipe",
     None,
-    "What to train: demo, jhmdb or default. Without --data: demo; with --data: default.",
+    "What to train: demo, jhmdb, default, or the config.json of a run to repeat. Without it: demo; "
+    "with --data: default.",
 )
 flags.DEFINE_string(
     "data", None, "Data set directory (of tfrecords.build); the demo makes its own."
 )
 flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
-flags.DEFINE_enum("mode", "all", MODES, f"What to do: {', '.join(MODES)}.")
-flags.DEFINE_enum("backbone", None, ("small", "i3d"), "Backbone; from the recipe: small or i3d.")
-flags.DEFINE_enum("head", None, ("aacf", "average"), "Head; from the recipe: aacf or average.")
+flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
+flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone, instead of the recipe's.")
+flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
+flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")
 flags.DEFINE_enum(
-    "precision",
-    None,
-    ("auto", "float32", "mixed_bfloat16", "mixed_float16"),
-    "auto (asks the hardware), float32, mixed_bfloat16 or mixed_float16.",
-)
-flags.DEFINE_enum(
-    "strategy",
-    None,
-    ("auto", "one_device", "mirrored"),
-    "auto (mirrored where there are several GPUs), one_device or mirrored.",
+    "strategy", None, recipes.STRATEGIES, "auto mirrors over the GPUs where there are several."
 )
 flags.DEFINE_integer("epochs", None, "Epochs of every stage.")
 flags.DEFINE_integer("batch_size", None, "Pairs a step of every stage, over all devices.")
@@ -72,10 +67,8 @@ def main(arguments: Sequence[str]) -> None:
     pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
 
 
-def _recipe():
-    """The recipe with all that the flags override."""
-    from aacf_tf import recipes
-
+def _recipe() -> recipes.Recipe:
+    """The recipe with all that the flags override, checked."""
     recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
     if FLAGS.backbone and FLAGS.backbone != recipe.backbone:
         # The options belong to the backbone that the recipe named.
@@ -95,6 +88,7 @@ def _recipe():
         if not equals:
             raise UsageError(f"--set: expected field=value, received {assignment!r}.")
         recipe = recipes.override(recipe, path, value)
+    recipes.check(recipe)
     return recipe
 
 

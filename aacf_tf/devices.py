@@ -6,10 +6,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from aacf_tf.recipes import PRECISIONS, STRATEGIES
 from tfrecords.errors import UsageError
-
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-STRATEGIES = ("auto", "one_device", "mirrored")
 
 
 def resolve_precision(name: str) -> str:

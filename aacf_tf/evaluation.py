@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,17 +13,11 @@ from tqdm import tqdm
 
 from aacf_tf import metrics
 from aacf_tf.model import ActionModel
-from aacf_tf.training import Run, write_json
+from aacf_tf.training import Run
+from tfrecords.dataset import DatasetInfo
 from tfrecords.errors import UsageError
+from tfrecords.files import write_json, write_text
 from tfrecords.reader import count_steps, translate_errors
-
-# Which of a model's outputs is which score of the contract.
-SCORES = {
-    "action": "action_scores",
-    "context": "context_scores",
-    "combined": "combined_scores",
-}
-MIN_CLIPS_FOR_RELIABILITY = 20
 
 
 def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
@@ -42,8 +35,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     Raises:
         UsageError: the data set has no test split with clips.
     """
-    splits = [name for name in run.info.splits if name.startswith("test")]
-    splits = [name for name in splits if run.info.splits[name]["clips"]]
+    splits = test_splits(run.info)
     if not splits:
         raise UsageError(
             f"Expected a split whose name begins with 'test' in {run.data}, "
@@ -66,9 +58,9 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     forward = tf.function(lambda batch: model(batch, training=False), input_signature=[clips])
     for split in splits:
         outputs = predict_split(run, model, split, forward)
-        if prior is None and "coverage" in outputs:
+        if prior is None and outputs["masked"].any():
             prior = _mean_training_mask(run, outputs["coverage"].shape[1:], strides)
-        names = [name for name in SCORES if name in outputs]
+        names = [name for name in metrics.SCORES if name in outputs]
         if not table.tell():
             columns = [f"{name}_{label}" for name in names for label in labels]
             writer.writerow(["split", "id", "labels", "predicted", *columns])
@@ -82,10 +74,15 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
                 [split, name, "|".join(true), predicted, *(f"{value:.6f}" for value in scores)]
             )
     write_json(directory / "metrics.json", content)
-    temporary = directory / "predictions.csv.tmp"
-    temporary.write_text(table.getvalue(), encoding="utf-8")
-    os.replace(temporary, directory / "predictions.csv")
+    write_text(directory / "predictions.csv", table.getvalue())
     return content
+
+
+def test_splits(info: DatasetInfo) -> list[str]:
+    """The splits that are judged: named `test*`, with clips."""
+    return [
+        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
+    ]
 
 
 def predict_split(
@@ -98,8 +95,9 @@ def predict_split(
     Returns:
         id list of str; targets bool `[N, K]`; action, context, combined: probabilities `[N, K]`
         (what the head has); evidence, context_attention: maps `[N, t, h, w]` (action evidence:
-        attention, or the class activation of the predicted class); where the split has masks
-        coverage `[N, t, h, w]`, and difference: the mean absolute frame difference of each cell.
+        attention, or the class activation of the predicted class); masked bool `[N]`, coverage
+        `[N, t, h, w]`: the share of each cell that the mask covers; difference `[N, t, h, w]`: the
+        mean absolute frame difference of each cell.
     """
     stage = run.recipe.stages[-1]
     classes = len(run.info.labels)
@@ -119,9 +117,9 @@ def predict_split(
             if not run.info.multi_label:
                 targets = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
             keep("targets", targets > 0)
-            for score, name in SCORES.items():
-                if name in outputs:
-                    scores = outputs[name]
+            for score in metrics.SCORES:
+                if f"{score}_scores" in outputs:
+                    scores = outputs[f"{score}_scores"]
                     if run.info.multi_label:
                         keep(score, 1 / (1 + np.exp(-scores.astype(np.float64))))
                     else:
@@ -131,25 +129,21 @@ def predict_split(
                 keep("context_attention", outputs["context_attention"])
             else:
                 keep("evidence", metrics.normalize_map(outputs["class_activation"]))
-            if inputs["has_mask"].numpy().all():
-                grid = collected["evidence"][0].shape[1:]
-                keep("coverage", metrics.cell_coverage(inputs["mask"].numpy(), grid, strides))
-                keep("difference", _frame_difference(inputs["clip"].numpy(), grid, strides))
-    result: dict[str, Any] = {name: np.concatenate(parts) for name, parts in collected.items()}
-    if "coverage" in result and len(result["coverage"]) != len(result["id"]):
-        # Localisation speaks of whole splits: one without a mask somewhere has none.
-        del result["coverage"], result["difference"]
-    return result
+            grid = collected["evidence"][0].shape[1:]
+            keep("masked", inputs["has_mask"].numpy())
+            keep("coverage", metrics.cell_coverage(inputs["mask"].numpy(), grid, strides))
+            keep("difference", _frame_difference(inputs["clip"].numpy(), grid, strides))
+    return {name: np.concatenate(parts) for name, parts in collected.items()}
 
 
 def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
     """One split's entry of metrics.json."""
     targets, labels = outputs["targets"], run.info.labels
     entry: dict[str, Any] = {"clips": len(targets)}
-    for score in SCORES:
+    for score in metrics.SCORES:
         if score in outputs:
             entry[score] = metrics.classification(outputs[score], targets, labels)
-    enough = len(targets) >= MIN_CLIPS_FOR_RELIABILITY
+    enough = len(targets) >= metrics.MIN_CLIPS_FOR_RELIABILITY
     if "action" in outputs and enough and not run.info.multi_label:
         scores, trust = metrics.context_reliability(outputs["action"], outputs["context"])
         judged = metrics.classification(scores, targets, labels)
@@ -158,29 +152,38 @@ def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[
             "mean_ap": judged["mean_ap"],
             "context_trust": trust,
         }
-    if "coverage" in outputs:
+    if outputs["masked"].any():
         entry["localization"] = _localize(run, outputs, prior)
     return entry
 
 
 def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
+    """Where the maps of the clips with a mask lie, beside what one gets without learning."""
     threshold = run.recipe.mask_threshold
-    cells = metrics.actor_cells(outputs["coverage"], threshold)
-
-    def judge(prefix: str, weights: np.ndarray) -> dict[str, float]:
-        values = metrics.pointing_mass_auc(weights, cells)
-        return {f"{prefix}_{name}": value for name, value in values.items()}
-
-    entry: dict[str, Any] = judge("action", outputs["evidence"])
-    entry["action_time_share"] = metrics.time_share(outputs["evidence"], cells)
-    if "context_attention" in outputs:
-        context = judge("context", outputs["context_attention"])
-        entry.update(context_mass=context["context_mass"], context_auc=context["context_auc"])
-    # What one gets without learning, beside the maps.
-    entry.update(judge("frame_difference", outputs["difference"]))
+    masked = outputs["masked"]
+    coverage, evidence = outputs["coverage"][masked], outputs["evidence"][masked]
+    cells = metrics.actor_cells(coverage, threshold)
+    rivals = {"frame_difference": outputs["difference"][masked]}
     if prior is not None:
-        entry.update(judge("mean_mask", np.repeat(prior[None], len(cells), axis=0)))
-    entry.update(mask_area=float(cells.mean()), mask_threshold=threshold)
+        rivals["mean_mask"] = np.repeat(prior[None], len(cells), axis=0)
+
+    def judge(chosen: np.ndarray) -> dict[str, Any]:
+        entry = {}
+        for prefix, weights in {"action": evidence, **rivals}.items():
+            values = metrics.pointing_mass_auc(weights[chosen], cells[chosen])
+            entry.update({f"{prefix}_{name}": value for name, value in values.items()})
+        return entry
+
+    entry = judge(np.ones(len(cells), bool))
+    entry["action_time_share"] = metrics.time_share(evidence, cells)
+    if "context_attention" in outputs:
+        context = metrics.pointing_mass_auc(outputs["context_attention"][masked], cells)
+        entry.update(context_mass=context["mass"], context_auc=context["auc"])
+    # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
+    entry["off_centre_third"] = judge(metrics.off_centre(coverage))
+    entry.update(
+        clips_with_mask=len(cells), mask_area=float(cells.mean()), mask_threshold=threshold
+    )
     return entry
 
 
@@ -206,9 +209,7 @@ def _mean_training_mask(
     with translate_errors(run.data):
         for inputs, _, _ in run.batches("train", stage, training=False, masks=True):
             known = inputs["has_mask"].numpy()
-            if not known.any():
-                return None
             masks = inputs["mask"].numpy()[known]
             total += metrics.cell_coverage(masks, grid, strides).sum(0)
             clips += len(masks)
-    return metrics.normalize_map(total[None] / clips)[0]
+    return metrics.normalize_map(total[None] / clips)[0] if clips else None

@@ -8,6 +8,10 @@ from typing import Any, Sequence
 import numpy as np
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
+SCORES = ("action", "context", "combined")
+# Context reliability needs some clips of one source to judge the context by.
+MIN_CLIPS_FOR_RELIABILITY = 20
+
 
 def softmax(scores: np.ndarray) -> np.ndarray:
     """Over the last axis, float64."""
@@ -72,11 +76,14 @@ def context_reliability(
     The scores are `pa (lam pc + (1 - lam) / K)`. (Our reconstruction.)
 
     Args:
-        action, context: class probabilities `[N, K]`, each row summing to 1; 20 or more clips.
+        action, context: class probabilities `[N, K]`, 20 or more clips; rows that do not sum to 1
+            (the class for clips with no action was left out) are scaled to it.
 
     Returns:
         `[N, K]`, rows summing to 1, and lam in 0..1.
     """
+    action = action / action.sum(-1, keepdims=True)
+    context = context / context.sum(-1, keepdims=True)
     uniform = 1.0 / action.shape[-1]
     agreement = np.sum(action * context, axis=-1)
     trust = 0.5
@@ -156,6 +163,27 @@ def time_share(weights: np.ndarray, cells: np.ndarray) -> float:
     on_actor = np.take_along_axis(truth, peaks, -1)[..., 0]
     weight = np.take_along_axis(flat, peaks, -1)[..., 0]
     return float(np.mean(on_actor & (weight > 1 / flat[0].size)))
+
+
+def off_centre(coverage: np.ndarray) -> np.ndarray:
+    """The third of the clips (at least one) whose actor is farthest from the picture's centre.
+
+    Args:
+        coverage: `[N, t, h, w]`, share of each cell that is the actor's.
+
+    Returns:
+        bool `[N]`; distances are of the centre of gravity, in picture heights and widths.
+    """
+    height, width = coverage.shape[2:]
+    amount = coverage.sum(axis=1) + 1e-12
+    total = amount.sum(axis=(1, 2))
+    rows = (np.arange(height) + 0.5) / height - 0.5
+    columns = (np.arange(width) + 0.5) / width - 0.5
+    y = (amount.sum(2) @ rows) / total
+    x = (amount.sum(1) @ columns) / total
+    chosen = np.zeros(len(coverage), bool)
+    chosen[np.argsort(-np.hypot(y, x), kind="stable")[: max(1, len(coverage) // 3)]] = True
+    return chosen
 
 
 def normalize_map(values: np.ndarray) -> np.ndarray:

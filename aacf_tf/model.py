@@ -10,10 +10,8 @@ from tensorflow import keras
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
 from aacf_tf.optimizers import coupled_decay, is_kernel
-from aacf_tf.recipes import Recipe, Stage
-from keras_layers import ActionContextFactorization
-
-HEADS = ("aacf", "average")
+from aacf_tf.recipes import HEADS, Recipe, Stage
+from keras_layers import ActionContextFactorization, StatelessDropout
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -24,6 +22,9 @@ class FactorizationHead(keras.layers.Layer):
         classes: K.
         hidden: width of the attention's hidden layer.
         dropout: on both factors, in training.
+        seed: of the dropout.
+        context_learns: False where the data have no pair: the context classifier, which gets no
+            gradient then, stays out of the combined scores.
 
     Call arguments:
         features: `[B, T, H, W, D]`.
@@ -33,11 +34,19 @@ class FactorizationHead(keras.layers.Layer):
         `combined_scores` (their sum) `[B, K]`.
     """
 
-    def __init__(self, classes: int, hidden: int = 256, dropout: float = 0.0, **kwargs: Any):
-        super().__init__(dtype="float32", autocast=False, **kwargs)
-        self.classes, self.hidden, self.rate = classes, hidden, dropout
+    def __init__(
+        self,
+        classes: int,
+        hidden: int = 256,
+        dropout: float = 0.0,
+        seed: int = 0,
+        context_learns: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.classes, self.hidden, self.context_learns = classes, hidden, context_learns
         self.factorization = ActionContextFactorization(hidden, name="factorization")
-        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+        self.dropout = StatelessDropout(dropout, seed, dtype="float32")
         self.action_classifier = _classifier(classes, "action_classifier")
         self.context_classifier = _classifier(classes, "context_classifier")
 
@@ -48,12 +57,18 @@ class FactorizationHead(keras.layers.Layer):
         scores = {
             "action_scores": action,
             "context_scores": context,
-            "combined_scores": action + context,
+            "combined_scores": action + context if self.context_learns else action,
         }
         return {**outputs, **scores}
 
     def get_config(self) -> dict[str, Any]:
-        config = {"classes": self.classes, "hidden": self.hidden, "dropout": self.rate}
+        config = {
+            "classes": self.classes,
+            "hidden": self.hidden,
+            "dropout": self.dropout.rate,
+            "seed": self.dropout.seed,
+            "context_learns": self.context_learns,
+        }
         return {**super().get_config(), **config}
 
 
@@ -70,10 +85,10 @@ class AverageHead(keras.layers.Layer):
         attention is judged. All float32.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.0, **kwargs: Any):
-        super().__init__(dtype="float32", autocast=False, **kwargs)
-        self.classes, self.rate = classes, dropout
-        self.dropout = keras.layers.Dropout(dropout, dtype="float32")
+    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.classes = classes
+        self.dropout = StatelessDropout(dropout, seed, dtype="float32")
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
@@ -85,7 +100,8 @@ class AverageHead(keras.layers.Layer):
         return {"combined_scores": scores, "class_activation": activation}
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "classes": self.classes, "dropout": self.rate}
+        config = {"classes": self.classes, "dropout": self.dropout.rate, "seed": self.dropout.seed}
+        return {**super().get_config(), **config}
 
 
 def _classifier(classes: int, name: str) -> keras.layers.Dense:
@@ -115,7 +131,7 @@ class ActionModel(keras.Model):
             `presence` act. From scratch one phase does not start.
         weight_decay: coupled L2.
         actions: number of real classes; an id beyond them is a clip with no action.
-        multi_label, context_learns, time_spread_floor, label_smoothing: see `losses`.
+        multi_label, time_spread_floor, label_smoothing: see `losses`.
     """
 
     def __init__(
@@ -128,7 +144,6 @@ class ActionModel(keras.Model):
         weight_decay: float = 0.0,
         actions: int | None = None,
         multi_label: bool = False,
-        context_learns: bool = True,
         time_spread_floor: float = 0.8,
         label_smoothing: float = 0.0,
     ):
@@ -140,7 +155,6 @@ class ActionModel(keras.Model):
         self.pairs_first_steps = pairs_first_steps
         self.weight_decay = weight_decay
         self.multi_label = multi_label
-        self.context_learns = context_learns
         self.time_spread_floor = time_spread_floor
         self.label_smoothing = label_smoothing
         names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
@@ -188,7 +202,7 @@ class ActionModel(keras.Model):
             has_conjugate=x.get("has_conjugate"),
             has_action=has_action,
             multi_label=self.multi_label,
-            context_learns=self.context_learns,
+            context_learns=self.head.context_learns,
             time_spread_floor=self.time_spread_floor,
             label_smoothing=self.label_smoothing,
         )
@@ -210,7 +224,8 @@ class ActionModel(keras.Model):
         replicas = tf.cast(context.num_replicas_in_sync, tf.float32)
         loss = tf.zeros([])
         for name, weight in self._current_weights().items():
-            value = tf.reduce_sum(weights * terms[name]) / total
+            # Weights may all be 0: a batch of clips with no action whose weight is 0.
+            value = tf.math.divide_no_nan(tf.reduce_sum(weights * terms[name]), total)
             loss += weight * value
             self.trackers[name].update_state(value * replicas)
         self.trackers["loss"].update_state(loss * replicas)
@@ -261,7 +276,7 @@ def build_model(
         backbone: to go on with; None: a new one of the recipe's kind.
         steps: of the stage, of which `pairs_first` is a share.
         negatives: whether the data have clips with no action: they are one more class.
-        multi_label, context_learns: see `ActionModel`.
+        multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
     kind = recipe.head if stage.head == "recipe" else stage.head
@@ -269,9 +284,11 @@ def build_model(
     backbone.trainable = stage.backbone_rate > 0
     outputs = classes + (1 if negatives and not multi_label else 0)
     if kind == "aacf":
-        head = FactorizationHead(outputs, recipe.hidden, stage.dropout, name="head")
+        head = FactorizationHead(
+            outputs, recipe.hidden, stage.dropout, recipe.seed, context_learns, name="head"
+        )
     elif kind == "average":
-        head = AverageHead(outputs, stage.dropout, name="head")
+        head = AverageHead(outputs, stage.dropout, recipe.seed, name="head")
     else:
         raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
     model = ActionModel(
@@ -282,7 +299,6 @@ def build_model(
         weight_decay=coupled_decay(stage),
         actions=classes,
         multi_label=multi_label,
-        context_learns=context_learns,
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,
     )

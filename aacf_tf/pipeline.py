@@ -15,19 +15,20 @@ from typing import Any
 
 from absl import flags
 
-from aacf_tf import evaluation, recipes, report, serving, training
+from aacf_tf import evaluation, metrics, recipes, report, serving, training
 from aacf_tf.recipes import Recipe
-from aacf_tf.training import Run, write_json
+from aacf_tf.training import Run
+from tfrecords import build
+from tfrecords.build import PLAN_FILE
 from tfrecords.dataset import INFO_FILE
-from tfrecords.errors import UsageError
+from tfrecords.errors import UsageError, UserError
+from tfrecords.files import write_json
 
 CONFIG_FILE = "config.json"
 
 
 def demo_data(directory: Path) -> Path:
     """Builds the demo's data set, or what is still missing of it."""
-    from tfrecords import build
-
     if not (directory / INFO_FILE).is_file():
         values = build.define_flags(flags.FlagValues())
         values(["build", "--source=demo", f"--output={directory}"])
@@ -55,12 +56,19 @@ def run(
     if mode == "plan":
         print(plan(current))
         return
-    _claim(current, resume)
+    _claim(current, resume, new=mode in ("all", "train"))
     if mode in ("all", "train"):
         training.train(current)
         if _baseline_alone(recipe):
             training.train(_baseline_run(current))
-    if mode in ("all", "evaluate"):
+    # Training is not lost for want of a test split: the model is exported all the same.
+    judged = mode != "all" or bool(evaluation.test_splits(current.info))
+    if not judged:
+        print(
+            f"Warning: {data} has no split whose name begins with 'test': "
+            "the model is exported, not evaluated."
+        )
+    if mode in ("all", "evaluate") and judged:
         evaluate(current)
         print(table(workdir))
     last = recipe.stages[-1]
@@ -77,10 +85,10 @@ def run(
             digest=_digest(data),
         )
         print(f"model    {version}")
-    if mode in ("all", "report"):
+    if mode in ("all", "report") and judged:
         page = report.write_report(workdir, recipe, labels, data_dir=data, model=model)
         print(f"report   {page}")
-    if mode in ("all", "evaluate"):
+    if mode in ("all", "evaluate") and judged:
         print(f"metrics  {workdir / 'metrics.json'}")
 
 
@@ -120,14 +128,11 @@ def table(workdir: Path) -> str:
     ours = json.loads((workdir / "metrics.json").read_text(encoding="utf-8"))
     beside = workdir / "baselines" / "average" / "metrics.json"
     theirs = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else None
-    names = {"action": "action", "context": "context", "combined": "combined"}
     columns = [("average pooling", theirs, "combined")] if theirs else []
     title = "AACF " if ours["head"] == "aacf" else f"{ours['head']} "
-    for score in names:
+    for score in (*metrics.SCORES, "reliability"):
         if any(score in entry for entry in ours["splits"].values()):
-            columns.append((title + names[score], ours, score))
-    if any("reliability" in entry for entry in ours["splits"].values()):
-        columns.append((title + "reliability", ours, "reliability"))
+            columns.append((title + score, ours, score))
     lines = ["", f"{'top-1 / mean AP':<16}{'clips':>6}" + "".join(f"{c[0]:>18}" for c in columns)]
     for split, entry in ours["splits"].items():
         cells = [_pair(source["splits"].get(split, {}).get(key)) for _, source, key in columns]
@@ -178,8 +183,8 @@ def _pair(scores: dict[str, Any] | None) -> str:
     return f"{_number(scores['top1'])} / {_number(scores['mean_ap'])}"
 
 
-def _claim(current: Run, resume: bool) -> None:
-    """Notes the run in its directory; refuses a directory that holds another one."""
+def _claim(current: Run, resume: bool, new: bool) -> None:
+    """Notes a new run in its directory; refuses a directory that holds another one."""
     path = current.workdir / CONFIG_FILE
     config = {
         "recipe": recipes.to_dict(current.recipe),
@@ -191,7 +196,10 @@ def _claim(current: Run, resume: bool) -> None:
                 f"--noresume: expected a new --workdir, received {current.workdir}, "
                 "which holds a run."
             )
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"Expected the settings of a run in {path}: {error}.") from error
         for name in ("recipe", "data"):
             changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
             if changed:
@@ -199,6 +207,8 @@ def _claim(current: Run, resume: bool) -> None:
                     f"--workdir: {current.workdir} holds a run with another {name} "
                     f"({changed}); give another --workdir."
                 )
+    elif not new:
+        raise UsageError(f"--workdir: expected a trained run, received {current.workdir}.")
     write_json(path, config)
 
 
@@ -220,8 +230,13 @@ def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = ""
 
 
 def _digest(data: Path) -> str:
-    """Of what `dataset.json` says: labels, sizes, counts."""
-    return hashlib.sha256((data / INFO_FILE).read_bytes()).hexdigest()[:16]
+    """Of labels and counts, of the build's plan where there is one, and of the shards' sizes."""
+    parts = [
+        path.read_bytes() for name in (INFO_FILE, PLAN_FILE) if (path := data / name).is_file()
+    ]
+    shards = sorted(data.glob("*.tfrecord"))
+    parts += [f"{path.name} {path.stat().st_size}".encode() for path in shards]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
 
 def _baseline_alone(recipe: Recipe) -> bool:

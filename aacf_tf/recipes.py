@@ -9,10 +9,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Mapping
 
+from aacf_tf.backbones import BACKBONES
 from tfrecords.errors import UsageError
+
+HEADS = ("aacf", "average")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("auto", "one_device", "mirrored")
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class LossOptions:
 
     def weights(self) -> dict[str, float]:
         """Name of a term -> its weight."""
-        names = {item.name for item in dataclasses.fields(self)} - {"time_spread_floor", "negative"}
+        names = {item.name for item in fields(self)} - {"time_spread_floor", "negative"}
         return {name: getattr(self, name) for name in sorted(names)}
 
 
@@ -81,7 +89,7 @@ class Stage:
         learning_rate: its peak: linear warm-up, then cosine to zero.
         warmup: steps, or below 1 a share of all steps.
         backbone_rate: the backbone's learning rate as a factor of the head's; 0 freezes it, batch
-            norm in inference mode.
+            norm in inference mode. The decay of `adamw` keeps the head's rate.
         weight_decay: on kernels only.
         label_smoothing, dropout: the usual; dropout before the classifiers.
         pairs_first: share of the steps, from the start, in which only `difference` and `presence`
@@ -211,7 +219,7 @@ def default() -> Recipe:
     """The user's own data: backbone first, then AACF on it; every loss term.
 
     Source: our choice, after `jhmdb`; conjugates from before and after the action are clean enough
-    for `difference`. With published weights choose `--backbone=i3d`.
+    for `difference`.
     Command: `python train_main.py --data=data/mine --workdir=runs/mine`
     """
     base = jhmdb()
@@ -228,14 +236,72 @@ RECIPES = {"default": default, "demo": demo, "jhmdb": jhmdb}
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of a name.
+    """The recipe of a name, or of a `config.json` that a run has written.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or the file holds no recipe.
     """
+    if name.endswith(".json"):
+        try:
+            return from_dict(json.loads(Path(name).read_text(encoding="utf-8"))["recipe"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"--recipe: expected the config.json of a run, received {name} ({error})."
+            ) from error
     if name not in RECIPES:
-        raise UsageError(f"--recipe: expected one of {', '.join(RECIPES)}, received {name!r}.")
+        raise UsageError(
+            f"--recipe: expected one of {', '.join(RECIPES)} or a config.json, received {name!r}."
+        )
     return RECIPES[name]()
+
+
+def check(recipe: Recipe) -> None:
+    """Refuses what no run can use, before anything is started.
+
+    Raises:
+        UsageError: naming the field, what was expected and what came.
+    """
+    data, loss = recipe.data, recipe.loss
+    words = {
+        "backbone": (recipe.backbone, BACKBONES),
+        "head": (recipe.head, HEADS),
+        "score": (recipe.score, ("action", "combined")),
+        "baseline": (recipe.baseline, ("alone", "stage", "none")),
+        "precision": (recipe.precision, PRECISIONS),
+        "strategy": (recipe.strategy, STRATEGIES),
+        "data.resize": (data.resize, ("stretch", "short_side")),
+    }
+    numbers = {
+        "data.frames": (data.frames, 1, None),
+        "data.height": (data.height, 8, None),
+        "data.width": (data.width, 8, None),
+        "data.fps": (data.fps, 0, None),
+        "data.crop": (data.crop, 0.01, 1),
+        "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
+        "hidden": (recipe.hidden, 1, None),
+        "mask_threshold": (recipe.mask_threshold, 0, 1),
+        "seed": (recipe.seed, 0, 2**31 - 1),
+    }
+    numbers.update(
+        {f"loss.{item.name}": (getattr(loss, item.name), 0, None) for item in fields(loss)}
+    )
+    for place, stage in enumerate(recipe.stages):
+        prefix = f"stages.{place}"
+        words[f"{prefix}.head"] = (stage.head, (*HEADS, "recipe"))
+        words[f"{prefix}.optimizer"] = (stage.optimizer, OPTIMIZERS)
+        limits = {"epochs": 1, "batch_size": 1, "learning_rate": 0, "warmup": 0, "weight_decay": 0}
+        numbers.update(
+            {f"{prefix}.{n}": (getattr(stage, n), low, None) for n, low in limits.items()}
+        )
+        for name in ("backbone_rate", "label_smoothing", "dropout", "pairs_first"):
+            numbers[f"{prefix}.{name}"] = (getattr(stage, name), 0, 1)
+    for name, (value, allowed) in words.items():
+        if value not in allowed:
+            raise UsageError(f"{name}: expected one of {', '.join(allowed)}, received {value!r}.")
+    for name, (value, low, high) in numbers.items():
+        if not (math.isfinite(value) and low <= value and (high is None or value <= high)):
+            expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+            raise UsageError(f"{name}: expected {expected}, received {value}.")
 
 
 def override(recipe: Recipe, path: str, value: Any) -> Recipe:
@@ -266,10 +332,12 @@ def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
         changed = _replace(node[place], rest, value, path)
         return (*node[:place], changed, *node[place + 1 :])
     if isinstance(node, Mapping):
-        return {**node, key: value if not rest else _replace(node[key], rest, value, path)}
-    names = (
-        [item.name for item in dataclasses.fields(node)] if dataclasses.is_dataclass(node) else []
-    )
+        if rest:
+            raise UsageError(
+                f"--set {path}: expected no field below {key!r}, received {rest[0]!r}."
+            )
+        return {**node, key: value}
+    names = [item.name for item in fields(node)] if dataclasses.is_dataclass(node) else []
     if key not in names:
         raise UsageError(
             f"--set {path}: expected one of {', '.join(names) or 'no further field'}, "

@@ -1,6 +1,7 @@
 """Trains the stages of a recipe with `model.fit`; a killed run goes on where it stopped.
 
-WORKDIR/checkpoints/<stage>/   one checkpoint an epoch, the last two kept
+WORKDIR/checkpoints/<stage>/   one checkpoint an epoch, the last two kept; in best/ the best one on
+                               the split `validation`, where there is one
 WORKDIR/logs/<stage>/          TensorBoard, and history.json: one entry an epoch
 """
 
@@ -8,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,10 @@ from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import Recipe, Stage
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError, UserError
+from tfrecords.files import write_json
 from tfrecords.reader import count_steps, read_dataset, translate_errors
+
+BEST = "best"  # folder of the best checkpoint, below that of the last ones
 
 
 @dataclass
@@ -50,6 +53,12 @@ class Run:
     def head_of(self, stage: Stage) -> str:
         return self.recipe.head if stage.head == "recipe" else stage.head
 
+    @property
+    def context_learns(self) -> bool:
+        """Whether training brings any conjugate, from which alone the context learns."""
+        pairs = self.info.splits.get("train", {"pairs": 1})["pairs"]
+        return pairs > 0 or self.recipe.data.frozen_conjugates > 0
+
     def build(self, stage: Stage, **options: Any) -> ActionModel:
         """The model of a stage for this data set; `options` go to `build_model`."""
         splits = self.info.splits
@@ -59,7 +68,7 @@ class Run:
             stage=stage,
             negatives=any(counts.get("negatives", 0) for counts in splits.values()),
             multi_label=self.info.multi_label,
-            context_learns=splits.get("train", {}).get("pairs", 1) > 0,
+            context_learns=self.context_learns,
             **options,
         )
 
@@ -94,8 +103,11 @@ def train(run: Run) -> None:
     """
     recipe = run.recipe
     run.info.require_split("train")
-    if recipe.head == "aacf" and not run.info.splits["train"]["pairs"]:
-        print("Warning: no clip of 'train' has a conjugate: the context cannot be learned.")
+    if recipe.head == "aacf" and not run.context_learns:
+        print(
+            "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and the "
+            "combined score is the action's alone."
+        )
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     strategy = make_strategy(recipe.strategy)
@@ -107,26 +119,44 @@ def train(run: Run) -> None:
 
 
 def restore(run: Run, stage: Stage) -> ActionModel:
-    """The model of a finished stage in float32, from the stage's last checkpoint.
+    """The model of a stage in float32, from its best checkpoint, or where none is the last.
 
     Raises:
         UsageError: the stage has no checkpoint.
+        UserError: the checkpoint is damaged.
     """
     keras.mixed_precision.set_global_policy("float32")
     folder = run.checkpoint_folder(stage)
-    latest = tf.train.latest_checkpoint(str(folder))
-    if latest is None:
+    last = tf.train.latest_checkpoint(str(folder))
+    if last is None:
         raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
+    done = int(Path(last).name.rpartition("-")[2])
+    if done < stage.epochs:
+        print(
+            f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
+        )
     model = run.build(stage)
-    tf.train.Checkpoint(model=model).restore(latest).expect_partial()
+    _read(tf.train.Checkpoint(model=model), tf.train.latest_checkpoint(str(folder / BEST)) or last)
     return model
+
+
+def _read(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores everything that the checkpoint's objects hold."""
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    except Exception as error:  # a damaged file raises anything, IndexError for one
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"Expected the checkpoint {path} to fit the model, received: {reason}"
+        ) from error
 
 
 def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: str) -> ActionModel:
     steps = count_steps(run.info, "train", stage.batch_size, training=True)
     model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
     optimizer = make_optimizer(stage, model, steps * stage.epochs)
-    model.compile(optimizer=optimizer)
+    # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
+    model.compile(optimizer=optimizer, weighted_metrics=[])
     progress = _Progress(run, stage, steps, title)
     done = progress.restore(model)
     if done >= stage.epochs:
@@ -170,6 +200,7 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, run: Run, stage: Stage, steps: int, title: str):
         super().__init__()
         self.stage, self.steps, self.title = stage, steps, title
+        self.score = run.recipe.score
         self.history_file = run.log_folder(stage) / "history.json"
         self.folder = run.checkpoint_folder(stage)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
@@ -179,8 +210,10 @@ class _Progress(keras.callbacks.Callback):
         """Restores the last checkpoint, if any; returns the number of epochs done."""
         checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=self.epoch)
         self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
+        best = tf.train.Checkpoint(model=model)
+        self.best = tf.train.CheckpointManager(best, str(self.folder / BEST), max_to_keep=1)
         if self.manager.latest_checkpoint:
-            checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+            _read(checkpoint, self.manager.latest_checkpoint)
         done = int(self.epoch.numpy())
         if done and self.history_file.is_file():
             entries = json.loads(self.history_file.read_text(encoding="utf-8"))
@@ -217,16 +250,23 @@ class _Progress(keras.callbacks.Callback):
         self.epoch.assign(epoch + 1)
         self.history.append({"epoch": epoch + 1, **values})
         write_json(self.history_file, self.history)
+        if self._is_best():
+            self.best.save(checkpoint_number=epoch + 1)
+        # Last of all: an epoch without it is done again, and its best with it.
         self.manager.save(checkpoint_number=epoch + 1)
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch is the best on `validation`; of equals the later one.
+
+        Judged by the accuracy of the score that the recipe serves, or by the loss where there is
+        no accuracy; never True without a split `validation`.
+        """
+        served = f"val_{self.score}_accuracy"
+        for name, sign in ((served, 1), ("val_accuracy", 1), ("val_loss", -1)):
+            if name in self.history[-1]:
+                values = [sign * entry[name] for entry in self.history]
+                return values[-1] >= max(values)
+        return False
 
     def on_train_end(self, logs: Any = None) -> None:
         self.bar.close()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes under a temporary name, then renames: a killed run leaves the old file or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)

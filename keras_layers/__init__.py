@@ -12,6 +12,7 @@ _HOME = {
     "ActionContextAttention": "attention",
     "ActionContextFactorization": "factorization",
     "AttentionPooling": "pooling",
+    "StatelessDropout": "dropout",
     "attention_pooling": "pooling",
     "BatchNormalization3D": "normalization",
     "ConvUnit3D": "inception3d",

@@ -5,7 +5,10 @@ Each scales its input by itself, takes any frame count and size, and is an ordin
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
+
+from tfrecords.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras
@@ -21,7 +24,8 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
         **options: keyword arguments of that backbone's function.
 
     Raises:
-        ValueError: an unknown name, or an option the backbone does not have.
+        ValueError: an unknown name.
+        UsageError: an option that the backbone does not have.
     """
     if name == "small":
         from aacf_tf.backbones.small import small as build
@@ -29,4 +33,11 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
         from aacf_tf.backbones.i3d import i3d as build
     else:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")
+    known = list(inspect.signature(build).parameters)
+    for option in options:
+        if option not in known:
+            raise UsageError(
+                f"backbone_options: expected one of {', '.join(known)} for the backbone {name!r}, "
+                f"received {option!r}."
+            )
     return build(**options)

@@ -89,3 +89,19 @@ def test_normalize_map_keeps_the_positive_part():
     weights = metrics.normalize_map(values)
     np.testing.assert_allclose(weights[0, 0], [[0.25, 0], [0.75, 0]])
     np.testing.assert_allclose(weights[1], 0.25)
+
+
+def test_reliability_scales_rows_that_fall_short_of_one():
+    rng = np.random.default_rng(0)
+    action, context = rng.dirichlet(np.ones(4), 50), rng.dirichlet(np.ones(4), 50)
+    whole, trust = metrics.context_reliability(action, context)
+    short, same = metrics.context_reliability(action * 0.6, context * 0.3)
+    np.testing.assert_allclose(short, whole)
+    assert same == pytest.approx(trust)
+
+
+def test_off_centre_is_the_third_farthest_from_the_centre():
+    coverage = np.zeros((6, 1, 5, 5))
+    for n, (y, x) in enumerate([(2, 2), (0, 0), (2, 3), (2, 2), (4, 1), (3, 2)]):
+        coverage[n, 0, y, x] = 1
+    np.testing.assert_array_equal(np.flatnonzero(metrics.off_centre(coverage)), [1, 4])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from aacf_tf import recipes
@@ -59,5 +61,40 @@ def test_wrong_fields_are_named(path, value, message):
 
 
 def test_unknown_recipe():
-    with pytest.raises(UsageError, match="default, demo, jhmdb, received 'x'"):
+    with pytest.raises(UsageError, match=r"default, demo, jhmdb or a config.json, received 'x'"):
         recipes.load_recipe("x")
+
+
+@pytest.mark.parametrize("name", sorted(recipes.RECIPES))
+def test_every_recipe_passes_its_check(name):
+    recipes.check(recipes.load_recipe(name))
+
+
+@pytest.mark.parametrize(
+    "path, value, message",
+    [
+        ("data.frames", "0", "data.frames: expected at least 1, received 0"),
+        ("data.crop", "2", "data.crop: expected 0.01 to 1, received 2"),
+        ("data.resize", "squeeze", "data.resize: expected one of stretch, short_side"),
+        ("loss.context", "NaN", "loss.context: expected at least 0, received nan"),
+        ("stages.0.optimizer", "foo", "stages.0.optimizer: expected one of adam, adamw, sgd"),
+        ("stages.1.epochs", "0", "stages.1.epochs: expected at least 1, received 0"),
+        ("stages.0.batch_size", "0", "stages.0.batch_size: expected at least 1"),
+        ("score", "x", "score: expected one of action, combined, received 'x'"),
+        ("seed", "-1", "seed: expected 0 to"),
+    ],
+)
+def test_values_no_run_can_use_are_refused(path, value, message):
+    recipe = recipes.override(recipes.load_recipe("jhmdb"), path, value)
+    with pytest.raises(UsageError, match=message):
+        recipes.check(recipe)
+
+
+def test_a_recipe_from_a_runs_config(tmp_path):
+    recipe = recipes.override(recipes.load_recipe("demo"), "stages.0.epochs", 3)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"recipe": recipes.to_dict(recipe)}))
+    assert recipes.load_recipe(str(path)) == recipe
+    path.write_text("{}")
+    with pytest.raises(UsageError, match=r"expected the config.json of a run, received .*config"):
+        recipes.load_recipe(str(path))

@@ -1,0 +1,61 @@
+"""Dropout that a checkpoint can continue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class StatelessDropout(keras.layers.Layer):
+    """Dropout as a function of a seed and of the number of its calls in training.
+
+    Keras's own draws from a generator that is in no checkpoint, so that a run which is killed and
+    continued goes another way than an undisturbed one. Here the count of calls is a variable,
+    saved and restored with the weights.
+
+    Args:
+        rate: share of the values set to 0, in 0..1; the rest is scaled by 1 / (1 - rate).
+        seed: of the draws; replicas of a strategy draw apart.
+
+    Call arguments:
+        inputs: any floating tensor.
+        training: nothing is dropped without it.
+
+    Output shape:
+        as the input.
+
+    Example:
+    >>> x = StatelessDropout(0.4, seed=1)(x, training=True)
+    """
+
+    def __init__(self, rate: float, seed: int = 0, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"Expected a rate in [0, 1). Received rate={rate}.")
+        self.rate, self.seed = rate, seed
+
+    def build(self, input_shape: Any) -> None:
+        self.calls = self.add_weight(
+            name="calls",
+            shape=(),
+            dtype=tf.int64,
+            initializer="zeros",
+            trainable=False,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not self.rate or not training:
+            return inputs
+        context = tf.distribute.get_replica_context()
+        replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
+        seed = tf.stack([self.seed + replica * 2**32, self.calls])
+        self.calls.assign_add(1)
+        return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}

@@ -1,0 +1,88 @@
+"""The order of the steps, and what a run directory refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+
+from aacf_tf import pipeline, recipes
+from tfrecords.dataset import INFO_FILE
+from tfrecords.errors import UsageError
+
+
+@pytest.fixture
+def quick(tiny_recipe):
+    """One epoch, nothing beside it."""
+    recipe = recipes.override(tiny_recipe, "stages.0.epochs", 1)
+    return dataclasses.replace(recipe, baseline="none")
+
+
+@pytest.fixture
+def without_tests(squares_data, tmp_path):
+    """The data set of moving squares with no split to judge on."""
+    data = tmp_path / "data"
+    shutil.copytree(squares_data, data)
+    info = json.loads((data / INFO_FILE).read_text())
+    info["splits"] = {name: info["splits"][name] for name in ("train", "validation")}
+    (data / INFO_FILE).write_text(json.dumps(info))
+    return data
+
+
+def test_without_a_test_split_the_model_is_exported_all_the_same(
+    quick, without_tests, tmp_path, capsys
+):
+    workdir = tmp_path / "run"
+    pipeline.run(quick, without_tests, workdir)
+    assert "no split whose name begins with 'test'" in capsys.readouterr().out
+    assert (workdir / "export/aacf/1/saved_model.pb").is_file()
+    assert not (workdir / "metrics.json").exists()
+    with pytest.raises(UsageError, match="whose name begins with 'test'"):
+        pipeline.run(quick, without_tests, workdir, mode="evaluate")
+
+
+def test_a_directory_holds_one_run(quick, squares_data, without_tests, tmp_path):
+    workdir = tmp_path / "run"
+    for mode in ("evaluate", "export", "report"):
+        with pytest.raises(UsageError, match="--workdir: expected a trained run"):
+            pipeline.run(quick, squares_data, workdir, mode=mode)
+        assert not workdir.exists()
+    pipeline.run(quick, squares_data, workdir, mode="train")
+    other = recipes.override(quick, "loss.context", 0)
+    with pytest.raises(UsageError, match=r"another recipe \(loss.context 0.5, now 0.0\)"):
+        pipeline.run(other, squares_data, workdir, mode="train")
+    with pytest.raises(UsageError, match="another data"):
+        pipeline.run(quick, without_tests, workdir, mode="train")
+    # Where a run goes on is not what it is.
+    moved = dataclasses.replace(quick, precision="auto", strategy="one_device")
+    assert pipeline.run(moved, squares_data, workdir, mode="plan") is None
+
+
+def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):
+    pipeline.run(quick, squares_data, tmp_path / "run", mode="plan")
+    text = capsys.readouterr().out
+    assert "stage main: aacf, 1 epochs of 4 steps" in text
+    assert "train: 16 clips, 16 with a conjugate" in text
+    assert not (tmp_path / "run").exists()
+
+
+def test_table_by_hand(tmp_path):
+    def scores(top1, ap):
+        return {"top1": top1, "mean_ap": ap}
+
+    ours = {"action": scores(0.5, 0.25), "combined": scores(1.0, None), "clips": 8}
+    place = {"action_pointing": 1.0, "action_mass": 0.5, "action_auc": None, "mask_area": 0.1}
+    ours["localization"] = {**place, "context_mass": 0.01, "context_auc": 0.2}
+    theirs = {"combined": scores(0.125, 0.0625), "clips": 8}
+    for folder, head, entry in (
+        (tmp_path, "aacf", ours),
+        (tmp_path / "baselines/average", "average", theirs),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"head": head, "splits": {"test": entry}}
+        (folder / "metrics.json").write_text(json.dumps(content))
+    lines = [line.split() for line in pipeline.table(tmp_path).splitlines() if line]
+    assert ["test", "8", "0.125", "/", "0.062", "0.500", "/", "0.250", "1.000", "/"] in lines
+    assert ["test", "aacf", "action", "1.000", "0.500", "0.100"] in lines
