@@ -34,6 +34,9 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
         main: takes the positional arguments (without the program's name).
         usage: what stands above the flags in `--help`.
 
+    Errors the user can mend, of the system and of TensorFlow's runtime end it with one sentence;
+    any other is a fault of the program and shows its stack trace.
+
     Exit codes: 0 success and `--help`; 2 wrong use; 1 failure; 130 interrupted.
     """
     quiet_tensorflow()
@@ -76,6 +79,15 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
         _fail(str(error), code=error.exit_code)
     except KeyboardInterrupt:
         _fail("Interrupted; the same command continues where this one stopped.", code=130)
+    except OSError as error:
+        named = error.strerror and error.filename is not None
+        _fail(f"{error.strerror}: {error.filename}" if named else str(error), code=1)
+    except Exception as error:
+        # An error of TensorFlow's runtime, such as a full disk; not imported to find that out.
+        errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+        if errors is None or not isinstance(error, errors.OpError):
+            raise
+        _fail((error.message or type(error).__name__).splitlines()[0], code=1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

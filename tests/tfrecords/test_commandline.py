@@ -1,6 +1,6 @@
 """The frame of every command: one sentence for an error, the right exit code, project flags first.
 
-No TensorFlow here; each run is a process of its own because absl's flags are global.
+No TensorFlow in the script; each run is a process of its own because absl's flags are global.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tfrecords import commandline
 
 SCRIPT = """
 import sys
@@ -30,6 +32,12 @@ def main(arguments):
         raise UsageError("Expected a, received b.")
     if _KIND.value == "interrupt":
         raise KeyboardInterrupt
+    if _KIND.value == "system":
+        open("/no such folder/file")
+    if _KIND.value == "nameless":
+        raise OSError("The line is dead.")
+    if _KIND.value == "fault":
+        raise ZeroDivisionError
 
 
 if __name__ == "__main__":
@@ -61,6 +69,8 @@ def command(tmp_path_factory):
         ([], 0, ""),
         (["--kind=failure"], 1, "error: The file a.mp4 is broken.\n"),
         (["--kind=usage"], 2, "error: Expected a, received b.\n"),
+        (["--kind=system"], 1, "error: No such file or directory: /no such folder/file\n"),
+        (["--kind=nameless"], 1, "error: The line is dead.\n"),
         (["--kind=interrupt"], 130, "error: Interrupted; "),
         (["--kinds=good"], 2, "error: Unknown command line flag 'kinds'. Did you mean: kind ?"),
         (["--number=x"], 2, "error: flag --number=x"),
@@ -70,6 +80,23 @@ def test_one_sentence_and_an_exit_code(command, arguments, code, error):
     done = command(*arguments)
     assert done.returncode == code
     assert done.stderr.startswith(error) and done.stderr.count("\n") == (1 if error else 0)
+
+
+def test_a_fault_of_the_program_shows_where(command):
+    done = command("--kind=fault")
+    assert done.returncode == 1 and "in main" in done.stderr
+
+
+def test_an_error_of_tensorflow_is_one_sentence(capsys):
+    import tensorflow as tf
+
+    def main(arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n\nHint: ...")
+
+    with pytest.raises(SystemExit) as caught:
+        commandline._guarded(main, [])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: OOM when allocating\n"
 
 
 def test_positional_arguments_reach_main_without_tensorflow(command):
