@@ -4,6 +4,7 @@
     DIR/labels.txt     one class a line, the first line is id 0; the law for every split
     DIR/skipped.csv    file,reason
     DIR/train-00000-of-00004.tfrecord ...
+    DIR/build.json     what `tfrecords.build` made it from, if that did
 
 `dataset.json` is written last: a directory that has one is complete. No TensorFlow here, so that a
 command can answer a wrong path at once.
@@ -24,7 +25,9 @@ SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
 LABELS_FILE = "labels.txt"
 SKIPPED_FILE = "skipped.csv"
+PLAN_FILE = "build.json"
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
+SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 
 @dataclass
@@ -132,6 +135,12 @@ def check_labels(labels: list[str], place: str) -> None:
 def shard_name(split: str, index: int, count: int) -> str:
     """Such as train-00000-of-00004.tfrecord."""
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def all_shards(directory: StrPath) -> list[Path]:
+    """Every file in a directory that is named as a shard, of whatever split and count."""
+    paths = sorted(Path(directory).glob("*.tfrecord"))
+    return [path for path in paths if SHARD_NAME.fullmatch(path.name)]
 
 
 def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:

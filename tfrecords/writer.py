@@ -14,9 +14,11 @@ from tfrecords import schema
 from tfrecords.dataset import (
     INFO_FILE,
     LABELS_FILE,
+    PLAN_FILE,
     SKIPPED_FILE,
     SPLIT_NAME,
     DatasetInfo,
+    all_shards,
     check_labels,
     shard_name,
 )
@@ -69,7 +71,7 @@ def write_dataset(
     """Writes clips as a data set, without loss (PNG), one record in memory at a time.
 
     Args:
-        directory: created where it is not; a data set there before is replaced.
+        directory: created where it is not; a data set there before is replaced, all its splits.
         splits: name ([a-z0-9_]+) -> clips; iterables, read once.
         labels: class names; the place in the list is the id.
         multi_label: whether a clip may have several labels.
@@ -77,7 +79,8 @@ def write_dataset(
         source: noted in dataset.json.
 
     Raises:
-        UsageError: a label is not in `labels`, or a split's name is not allowed.
+        UsageError: a label is not in `labels`, a clip has several without `multi_label`, or a
+            split's name is not allowed.
     """
     directory, labels = Path(directory), list(labels)
     check_labels(labels, "labels")
@@ -87,14 +90,22 @@ def write_dataset(
     directory.mkdir(parents=True, exist_ok=True)
     # Without this file the directory is unfinished: a reader never sees old and new shards mixed.
     (directory / INFO_FILE).unlink(missing_ok=True)
+    (directory / PLAN_FILE).unlink(missing_ok=True)
+    old = set(all_shards(directory))  # removed last: the iterables may be reading them
     label_ids = {label: index for index, label in enumerate(labels)}
     counts, rates, sizes = {}, set(), set()
     for split, pairs in splits.items():
         clips = conjugates = negatives = 0
         with contextlib.ExitStack() as stack:
-            paths = (directory / shard_name(split, n, num_shards) for n in range(num_shards))
+            paths = [directory / shard_name(split, n, num_shards) for n in range(num_shards)]
+            old.difference_update(paths)
             shards = [stack.enter_context(_open_shard(path)) for path in paths]
             for clips, pair in enumerate(pairs, start=1):
+                if len(pair.labels) > 1 and not multi_label:
+                    raise UsageError(
+                        f"Expected one label for the clip {pair.id!r} (several need multi_label), "
+                        f"received {', '.join(pair.labels)}."
+                    )
                 example = schema.encode(pair, label_ids, image_format="PNG")
                 shards[(clips - 1) % num_shards].write(example)
                 conjugates += pair.conjugate is not None
@@ -108,6 +119,8 @@ def write_dataset(
             "negatives": negatives,
             "skipped": 0,
         }
+    for path in old:
+        path.unlink()
     info = DatasetInfo(
         source=source,
         fps=rates.pop() if len(rates) == 1 else None,

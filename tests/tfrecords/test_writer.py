@@ -100,6 +100,38 @@ def test_wrong_use_is_refused_before_anything_is_written(tmp_path, split, labels
     assert not (tmp_path / "new").exists()
 
 
+def test_several_labels_need_multi_label(tmp_path):
+    clip = np.zeros((2, 8, 8, 3), np.uint8)
+    pairs = [ClipPair("one", clip, None, ("a",)), ClipPair("two", clip, None, ("a", "b"))]
+    with pytest.raises(UsageError, match=r"one label for the clip 'two' .*received a, b\."):
+        write_dataset(tmp_path, {"train": pairs}, labels=["a", "b"])
+    assert write_dataset(tmp_path, {"train": pairs}, labels=["a", "b"], multi_label=True)
+
+
+def test_a_rewrite_replaces_all_splits_and_shards(tmp_path):
+    labels, path = ["a", "b"], tmp_path / "data"
+    write_dataset(path, {"train": make_pairs(6), "test": make_pairs(2)}, labels, num_shards=3)
+    (path / "build.json").write_text("{}")  # a build of that plan would take it for its own
+    (path / "notes.txt").write_text("mine")
+
+    def doubled():  # reads what it replaces
+        for n in range(3):
+            name = f"train-{n:05d}-of-00003.tfrecord"
+            for record in tf.data.TFRecordDataset(str(path / name)).as_numpy_iterator():
+                yield schema.decode(record)
+
+    write_dataset(path, {"train": doubled()}, labels, num_shards=2)
+    assert sorted(contents(path)) == [
+        "dataset.json",
+        "labels.txt",
+        "notes.txt",
+        "skipped.csv",
+        "train-00000-of-00002.tfrecord",
+        "train-00001-of-00002.tfrecord",
+    ]
+    assert ids(path / "train-00000-of-00002.tfrecord") == ["0", "1", "2"]
+
+
 def test_clips_without_a_label_are_counted(tmp_path):
     clip = np.zeros((2, 8, 8, 3), np.uint8)
     pairs = [ClipPair("a", clip, None, ()), ClipPair("b", clip, None, ("walk",))]
