@@ -11,7 +11,7 @@ then names the frames that were meant.
 from __future__ import annotations
 
 import os
-from typing import Iterator, NamedTuple, Optional
+from typing import BinaryIO, Iterator, NamedTuple, Optional
 
 import av
 import cv2
@@ -207,7 +207,7 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
 def _open(path: str) -> av.container.InputContainer:
     try:
         if filesystem.is_remote(path):
-            return av.open(filesystem.open_file(path, "rb"))
+            return av.open(_fetch(path))
         if not os.path.isfile(path):
             raise UnreadableError(path, "there is no such file")
         if not os.path.getsize(path):
@@ -216,6 +216,13 @@ def _open(path: str) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(path, f"not a video ({text})") from error
+
+
+def _fetch(path: str) -> BinaryIO:
+    try:
+        return filesystem.open_file(path)
+    except OSError as error:
+        raise UnreadableError(path, str(error)) from error
 
 
 def _nominal_rate(stream: av.VideoStream) -> float:

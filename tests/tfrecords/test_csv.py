@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
@@ -168,6 +169,52 @@ def test_a_broken_mask_makes_the_row_unreadable(tmp_path, write_video, counted, 
     assert (caught.value.file, caught.value.reason) == ("a.mkv", reason)
 
 
+def _damaged_npz(path: Path) -> None:
+    np.savez_compressed(path, mask=np.random.default_rng(0).random((5, 24, 32)) > 0.5)
+    _damage(path)
+
+
+def _damaged_mat(path: Path) -> None:
+    mask = np.random.default_rng(0).integers(0, 2, (24, 32, 5)).astype(np.uint8)
+    scipy.io.savemat(path, {"part_mask": mask}, do_compression=True)
+    _damage(path)
+
+
+def _damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 40] = bytes(40)
+    path.write_bytes(content)
+
+
+def _array_named_npz(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones((5, 24, 32), bool))
+
+
+def _short_mat(path: Path) -> None:
+    path.write_bytes(b"MATLAB")
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("m.npz", _damaged_npz),  # zlib.error
+        ("m.mat", _damaged_mat),  # zlib.error
+        ("m.npz", _array_named_npz),  # IndexError
+        ("m.mat", _short_mat),  # IndexError
+    ],
+)
+def test_a_damaged_mask_makes_the_row_unreadable(tmp_path, write_video, counted, name, make):
+    write_video(tmp_path / "a.mkv", counted(5))
+    make(tmp_path / name)
+    opened = source(tmp_path, f"video,label,mask\na.mkv,x,{name}\n")
+    with pytest.raises(UnreadableError) as caught:
+        opened.load(opened.rows()[0])
+    assert caught.value.file == "a.mkv"
+    assert caught.value.reason.startswith(f"{name}: not a {name[1:]} file (")
+
+
 def test_given_conjugates(tmp_path, write_video, counted):
     write_video(tmp_path / "a.mkv", counted(40), fps=20)
     write_video(tmp_path / "b.mkv", counted(40, 48, 64), fps=10)
@@ -236,6 +283,37 @@ def test_frozen_frame(tmp_path, write_video, counted):
     opened = source(tmp_path, "video,label\na.mkv,x\n", conjugate="frozen_frame")
     pair = opened.load(opened.rows()[0])
     assert pair.conjugate.shape == pair.clip.shape and (pair.conjugate == pair.clip[0]).all()
+
+
+@pytest.mark.parametrize("kind", ["remove_person", "frozen_frame"])
+def test_the_clip_itself_is_no_conjugate(tmp_path, write_video, counted, kind):
+    frames = counted(5)
+    frames[:, 8:16, 8:16] = 255
+    write_video(tmp_path / "a.mkv", frames)
+    write_video(tmp_path / "one.mkv", counted(1))
+    mask = np.zeros((5, 24, 32), bool)
+    np.savez(tmp_path / "empty.npz", mask=mask)
+    mask[:, 8:16, 8:16] = True
+    np.savez(tmp_path / "actor.npz", mask=mask)
+    opened = source(
+        tmp_path,
+        "video,label,mask\none.mkv,x,\na.mkv,x,empty.npz\na.mkv,x,actor.npz\n",
+        conjugate=kind,
+    )
+    pairs = [opened.load(row) for row in opened.rows()]
+    assert pairs[0].conjugate is None  # one frame; no mask
+    # The empty mask leaves nothing to remove, but frames to freeze.
+    assert (pairs[1].conjugate is None) == (kind == "remove_person")
+    assert pairs[2].conjugate is not None
+
+
+def test_urls_stand_for_themselves_and_other_schemes_are_refused(tmp_path):
+    urls = ["s3://bucket/x.mp4", "https://host/x.mp4?key=1"]
+    rows = source(tmp_path, "video,label\n" + "".join(f"{url},a\n" for url in urls)).rows()
+    assert [row.media for row in rows] == urls
+    for url in ("file:///etc/x.mp4", "ftp://host/x.mp4"):
+        with pytest.raises(UsageError, match=f"line 2: expected a path or .*s3://.* {url}"):
+            source(tmp_path, f"video,label\n{url},a\n")
 
 
 def test_fingerprint_changes_with_rows_and_files(tmp_path, write_video, counted):

@@ -11,6 +11,7 @@
 Other columns are ignored. Several labels in one cell are separated by `|`; an empty label is a clip
 with no action. Paths are relative to the table and stay in its folder; `--data_root` names another
 folder for them (a path not found there is sought from the table's folder, if that lies within it).
+A URL of `filesystem.SCHEMES` stands for itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import math
 import os
 from typing import Optional
 
+from tfrecords import filesystem
 from tfrecords.dataset import SPLIT_NAME, load_labels
 from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
@@ -156,6 +158,12 @@ class Table:
 
     def _media(self, text: str) -> str:
         """Notes the file of a path as the table writes it; returns the name it is known by."""
+        if filesystem.is_remote(text):
+            self.paths[text] = text
+            return text
+        if "://" in text:
+            schemes = ", ".join(filesystem.SCHEMES)
+            self.fail(f"expected a path or one that begins with {schemes}, received {text}")
         folder = os.path.dirname(os.path.abspath(self._path))
         root = os.path.abspath(self._options.data_root or folder)
         choices = [os.path.normpath(os.path.join(base, text)) for base in (root, folder)]

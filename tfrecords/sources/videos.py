@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import zipfile
 from collections import defaultdict
 from typing import TYPE_CHECKING, Optional
 
@@ -115,10 +114,10 @@ class VideoSource(Source):
         self, row: Row, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
     ) -> tuple[Optional[str], Optional[float], Optional[np.ndarray]]:
         """(file, start in it, frames); frames None: the row has no conjugate."""
-        if self.conjugate == "remove_person":
-            return None, None, None if mask is None else remove_person(clip, mask)
-        if self.conjugate == "frozen_frame":
-            return None, None, frozen_frame(clip)
+        if self.conjugate in ("remove_person", "frozen_frame"):
+            made = self._made(clip, mask)
+            # The clip itself is no conjugate: an empty mask, or a clip in which nothing moves.
+            return None, None, None if np.array_equal(made, clip) else made
         place = None
         if self.conjugate == "given" and row.conjugate_media:
             place = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
@@ -133,6 +132,11 @@ class VideoSource(Source):
         )
         frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in found.frames])
         return place[0], float(found.times[0]), frames
+
+    def _made(self, clip: np.ndarray, mask: Optional[np.ndarray]) -> np.ndarray:
+        if self.conjugate == "frozen_frame":
+            return frozen_frame(clip)
+        return clip if mask is None else remove_person(clip, mask)
 
     def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
         if row.end is None or not row.labels:
@@ -207,19 +211,20 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
         return None
     key = "mask" if extension == ".npz" else "part_mask"
     try:
-        with filesystem.open_file(path, "rb") as file:
+        with filesystem.open_file(path) as file:
             if extension == ".npz":
-                mask = np.load(file)[key]
+                mask = np.load(file)[key] > 0
             else:
                 import scipy.io
 
-                mask = scipy.io.loadmat(file, variable_names=[key])[key].transpose(2, 0, 1)
+                mask = scipy.io.loadmat(file, variable_names=[key])[key] > 0
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
     except KeyError as error:
         raise UnreadableError(path, f"it has no array {key!r}") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file sends the readers into errors of every kind
         raise UnreadableError(path, f"not a {extension} file ({error})") from error
     if mask.ndim != 3:
-        raise UnreadableError(path, f"expected {key} of [T, H, W], received {mask.shape}")
-    return mask > 0
+        axes = "[T, H, W]" if extension == ".npz" else "[H, W, T]"
+        raise UnreadableError(path, f"expected {key} of {axes}, received {mask.shape}")
+    return mask if extension == ".npz" else mask.transpose(2, 0, 1)

@@ -1,0 +1,98 @@
+"""Files beyond this machine, over HTTP from a server in this process."""
+
+from __future__ import annotations
+
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from tfrecords import filesystem
+from tfrecords.sources import SourceOptions, open_source
+from tfrecords.video import UnreadableError
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Serves tmp_path with byte ranges, which http:// of tensorflow-io asks for; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            path = tmp_path / self.path.lstrip("/")
+            wanted = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "bytes=0-999999999"))
+            data = path.read_bytes() if path.is_file() else b""
+            part = data[int(wanted[1]) : int(wanted[2]) + 1]
+            self.send_response(404 if not data else 206 if "Range" in self.headers else 200)
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            self.wfile.write(part)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("path", "remote"),
+    [
+        ("s3://bucket/a.mp4", True),
+        ("https://host/a.mp4", True),
+        ("a.mp4", False),
+        ("http/a.mp4", False),
+        ("file:///etc/passwd", False),
+    ],
+)
+def test_is_remote(path, remote):
+    assert filesystem.is_remote(path) == remote
+
+
+def test_local_files_need_no_tensorflow_io(tmp_path):
+    (tmp_path / "a").write_bytes(b"content")
+    with filesystem.open_file(str(tmp_path / "a")) as file:
+        assert file.read() == b"content"
+    with pytest.raises(FileNotFoundError):
+        filesystem.open_file(str(tmp_path / "b"))
+
+
+def test_a_remote_file_is_fetched_whole(server, tmp_path):
+    data = np.random.default_rng(0).bytes(1_500_000)
+    (tmp_path / "a").write_bytes(data)
+    with filesystem.open_file(f"{server}/a") as file:
+        assert file.read() == data
+        file.seek(100)
+        assert file.read(5) == data[100:105]
+    with pytest.raises(OSError, match=r"cannot be fetched: .*404"):
+        filesystem.open_file(f"{server}/b")
+
+
+def test_rows_of_remote_videos_and_masks(server, tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(20), fps=20)
+    np.savez(tmp_path / "m.npz", mask=np.ones((10, 24, 32), bool))
+    (tmp_path / "tables").mkdir()  # the files lie outside: containment is for local paths
+    table = tmp_path / "tables" / "clips.csv"
+    table.write_text(
+        "video,label,start,end,mask\n"
+        f"{server}/a.mkv,x,0,0.5,{server}/m.npz\n"
+        f"{server}/b.mkv,x,0,0.5,\n"
+        f"{server}/a.mkv,x,0,0.5,{server}/n.npz\n"
+    )
+    source = open_source("csv", SourceOptions(input=str(table)))
+    there, no_video, no_mask = source.rows()
+    pair = source.load(there)
+    assert (pair.clip[:, 0, 0, 0] // 4).tolist() == list(range(10))
+    assert pair.mask.shape == (10, 24, 32) and pair.mask.all()
+    assert pair.media_id == f"{server}/a.mkv"
+    with pytest.raises(UnreadableError) as caught:
+        source.load(no_video)
+    assert caught.value.file == f"{server}/b.mkv"
+    assert caught.value.reason.startswith("cannot be fetched: ")
+    with pytest.raises(UnreadableError) as caught:
+        source.load(no_mask)
+    assert caught.value.reason.startswith(f"{server}/n.npz: ")
+    assert "cannot be fetched" in caught.value.reason
