@@ -23,18 +23,19 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterable, Iterator, Sequence, Union
+from typing import TYPE_CHECKING, Iterable, Iterator, Optional, Sequence, Union
 
 from absl import flags
 
 from tfrecords import commandline, dataset, files, sources
+from tfrecords.dataset import PLAN_FILE
 from tfrecords.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from tfrecords.sources import Record, Row, Source
 
 ROWS_PER_SHARD = 128
-PLAN_FILE = "build.json"
+BUILDER_VERSION = 1  # raise it when records built from the same input change
 PROGRESS = ".build"
 
 _OUTCOME = Union["Record", str]  # of a row: its record, or why it was left out
@@ -87,7 +88,8 @@ def build(
         UserError: not one row could be read.
     """
     directory = Path(output)
-    if _is_finished(directory, plan):
+    _refuse_other(directory, plan)
+    if (directory / dataset.INFO_FILE).is_file():
         shutil.rmtree(directory / PROGRESS, ignore_errors=True)
         print(f"{output} is finished already; nothing to do.")
         return dataset.load_info(directory)
@@ -100,37 +102,73 @@ def build(
         shards += [(split, index, count, rows[index::count]) for index in range(count)]
 
     with _alone(directory):
+        _claim(directory, plan)
         _write_missing(source, directory, shards, quality, workers)
         return _finish(source, directory, shards)
 
 
-def _is_finished(directory: Path, plan: dict) -> bool:
-    """Whether the plan was carried out here; notes the plan in a directory that has none."""
-    path = directory / PLAN_FILE
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} is corrupt: {error}.") from error
-        changed = [key for key in plan if found.get(key) != plan[key]]
-        if changed:
-            key = changed[0]
-            what = (
-                "from other rows or files"
-                if key == "input_digest"
-                else f"with {key} {found.get(key)!r}, not {plan[key]!r}"
-            )
+def _refuse_other(directory: Path, plan: dict) -> None:
+    """UsageError where the directory holds what this plan did not put there."""
+    found = _found_plan(directory)
+    if found is None:
+        # A build killed before it noted its plan leaves these.
+        remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}
+        if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
             raise UsageError(
-                f"{directory} was built {what}: name another --output, or delete that directory."
+                f"Expected --output to be a new or empty directory, received {directory}."
             )
-        return (directory / dataset.INFO_FILE).is_file()
-    # A build killed while it wrote its plan leaves a temporary file.
-    remains = {path.with_name(path.name + ".tmp")}
-    if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
-        raise UsageError(f"Expected --output to be a new or empty directory, received {directory}.")
-    directory.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, plan)
-    return False
+        return
+    key = _change(found, plan)
+    if key and _has_content(directory):
+        reasons = {
+            "builder_version": "by another version of this command",
+            "input_digest": "from other rows or files",
+        }
+        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan[key]!r}")
+        raise UsageError(
+            f"{directory} was built {what}: name another --output, or delete that directory."
+        )
+
+
+def _claim(directory: Path, plan: dict) -> None:
+    """Notes the plan; clears away what a build by another plan left that came to nothing."""
+    _refuse_other(directory, plan)  # once more: another build may have ended meanwhile
+    found = _found_plan(directory)
+    if found is None or _change(found, plan):
+        _clear(directory)
+        files.write_json(directory / PLAN_FILE, plan)
+
+
+def _found_plan(directory: Path) -> Optional[dict]:
+    path = directory / PLAN_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise UserError(f"{path} is corrupt: {error}.") from error
+    return found
+
+
+def _change(found: dict, plan: dict) -> Optional[str]:
+    """The first entry of the plan that is another in the one found."""
+    return next((key for key in plan if found.get(key) != plan[key]), None)
+
+
+def _has_content(directory: Path) -> bool:
+    """Whether anything was built that a user might miss."""
+    shards = dataset.all_shards(directory)
+    return (directory / dataset.INFO_FILE).is_file() or any(path.stat().st_size for path in shards)
+
+
+def _clear(directory: Path) -> None:
+    """Removes a plan and what was built by it; the lock stays."""
+    halves = directory.glob("*.tfrecord.tmp")
+    notes = (directory / PROGRESS).glob("*.json")
+    for path in [directory / PLAN_FILE, *dataset.all_shards(directory), *halves, *notes]:
+        path.unlink(missing_ok=True)
 
 
 def _write_missing(
@@ -181,7 +219,7 @@ def _write_missing(
 @contextlib.contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Keeps a second build out of a directory; the lock ends with the process, in any way."""
-    (directory / PROGRESS).mkdir(exist_ok=True)
+    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
     with open(directory / PROGRESS / "lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -204,12 +242,19 @@ def _in_order(
 
 
 def _outcome(source: Source, row: Row, quality: int) -> _OUTCOME:
+    import av
+    import cv2
+
     from tfrecords.video import UnreadableError
 
     try:
         return sources.record_bytes(source, row, quality)
     except UnreadableError as error:
         return error.reason
+    except (av.FFmpegError, cv2.error, ValueError) as error:
+        # Of a file so odd that nothing foresaw it: the other rows are still worth building.
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        return f"{kind}: {' '.join(str(error).split())}"
 
 
 def _records(
@@ -249,6 +294,8 @@ def _finish(source: Source, directory: Path, shards: list) -> dataset.DatasetInf
         skipped += notes["skipped"]
     skipped = [(file, reason) for _, file, reason in sorted(skipped)]
     if not any(counts["clips"] for counts in splits.values()):
+        _clear(directory)  # the next try begins anew, with this input or another
+        shutil.rmtree(directory / PROGRESS)
         raise UserError(
             f"Not one of {len(skipped)} rows could be read; the first: "
             f"{skipped[0][0]}: {skipped[0][1]}."
@@ -302,6 +349,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     source = sources.open_source(values.source, options)
     plan = {
         "schema_version": dataset.SCHEMA_VERSION,
+        "builder_version": BUILDER_VERSION,
         "source": source.name,
         "conjugate": source.conjugate,
         "margin": values.margin,
@@ -337,6 +385,12 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     if not values.output:
         raise UsageError("Expected --output to name the directory to write, received none.")
+    for name in ("input", "output", "labels", "data_root"):
+        if "://" in (getattr(values, name) or ""):
+            raise UsageError(
+                f"Expected --{name} to be a path on this machine (others: in a later version), "
+                f"received {getattr(values, name)}."
+            )
     limits = {
         "margin": (0, None),
         "short_side": (0, None),
@@ -348,7 +402,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         limits["fps"] = (0.1, 1000)
     for name, (low, high) in limits.items():
         received = getattr(values, name)
-        if not (received >= low and (high is None or received <= high)):
+        if not low <= received <= (sys.float_info.max if high is None else high):
             expected = f"at least {low}" if high is None else f"{low} to {high}"
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
 

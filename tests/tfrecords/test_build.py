@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 import signal
@@ -10,15 +11,19 @@ import sys
 import time
 from pathlib import Path
 
+import av
+import cv2
 import pytest
 import tensorflow as tf
 from absl import flags
 
 from tfrecords import build, schema, writer
+from tfrecords.conjugates import shots
 from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
+BUILD = [sys.executable, "-m", "tfrecords.build"]
 
 
 def run(**options) -> None:
@@ -35,6 +40,12 @@ def content(directory: Path) -> dict[str, bytes]:
 def ids(shard: Path) -> list[str]:
     records = tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()
     return [schema.decode(record).id for record in records]
+
+
+def skipped_rows(directory: Path) -> dict[str, str]:
+    """File -> reason."""
+    with (directory / "skipped.csv").open(newline="") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file)}
 
 
 @pytest.fixture
@@ -125,6 +136,99 @@ def test_another_plan_is_refused(table, tmp_path):
         run(input=table, output=tmp_path)
 
 
+def test_a_build_by_another_version_is_refused(table, tmp_path, monkeypatch):
+    run(input=table, output=tmp_path / "out")
+    monkeypatch.setattr(build, "BUILDER_VERSION", build.BUILDER_VERSION + 1)
+    with pytest.raises(UsageError, match="by another version of this command"):
+        run(input=table, output=tmp_path / "out")
+
+
+def test_a_build_that_came_to_nothing_leaves_the_directory_free(table, tmp_path):
+    output, path = tmp_path / "out", tmp_path / "mended.csv"
+    path.write_text("video,label\nbrokn.mp4,x\nbroken.mp4,y\n")
+    with pytest.raises(UserError, match=r"Not one of 2 rows .* the first: brokn"):
+        run(input=path, output=output, num_shards=2)
+    assert list(output.iterdir()) == []
+    path.write_text("video,label\na.mkv,x\n")
+    run(input=path, output=output, num_shards=1)
+    assert load_info(output).splits["train"]["clips"] == 1
+
+
+def test_a_build_stopped_before_its_first_record_leaves_the_directory_free(
+    table, tmp_path, monkeypatch
+):
+    output, real, written = tmp_path / "out", writer.write_shard, []
+
+    def stop_at_the_second(path, examples):
+        if written:
+            Path(f"{path}.tmp").write_bytes(b"half a shard")
+            raise RuntimeError("power failure")
+        written.append(path)
+        return real(path, ())  # as if none of its rows could be read
+
+    monkeypatch.setattr(writer, "write_shard", stop_at_the_second)
+    with pytest.raises(RuntimeError):
+        run(input=table, output=output, num_shards=3)
+    monkeypatch.setattr(writer, "write_shard", real)
+    run(input=table, output=output, num_shards=2, quality=80)
+    run(input=table, output=tmp_path / "fresh", num_shards=2, quality=80)
+    assert content(output) == content(tmp_path / "fresh")
+
+
+def test_what_another_plan_has_built_stays(table, tmp_path, monkeypatch):
+    output, real = tmp_path / "out", writer.write_shard
+
+    def stop_after_the_first(path, examples):
+        real(path, examples)
+        raise RuntimeError("power failure")
+
+    monkeypatch.setattr(writer, "write_shard", stop_after_the_first)
+    with pytest.raises(RuntimeError):
+        run(input=table, output=output, num_shards=3)
+    with pytest.raises(UsageError, match="with quality 95, not 80"):
+        run(input=table, output=output, num_shards=3, quality=80)
+    assert (output / "train-00000-of-00003.tfrecord").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (cv2.error("bad\n size"), "cv2.error: bad size"),
+        (ValueError("bad size"), "ValueError: bad size"),
+        (av.error.InvalidDataError(1, "bad size"), "av.error.InvalidDataError: "),
+    ],
+)
+def test_an_error_nobody_foresaw_skips_the_row(table, tmp_path, monkeypatch, error, reason):
+    real = shots.scan
+
+    def fail(path):
+        if path.endswith("odd.mkv"):
+            raise error
+        return real(path)
+
+    monkeypatch.setattr(shots, "scan", fail)
+    shutil.copy(tmp_path / "a.mkv", tmp_path / "odd.mkv")
+    with open(table, "a") as file:
+        file.write("odd.mkv,x,test,0.5,1\n")
+    run(input=table, output=tmp_path / "out")
+    counts = load_info(tmp_path / "out").splits["test"]
+    assert (counts["clips"], counts["skipped"]) == (2, 1)
+    assert skipped_rows(tmp_path / "out")["odd.mkv"].startswith(reason)
+
+
+def test_an_output_that_cannot_be_made_is_one_sentence(table, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [*BUILD, f"--input={table}", f"--output={tmp_path / 'file' / 'out'}"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Not a directory: ") and done.stderr.count("\n") == 1
+
+
 def test_two_builds_do_not_share_a_directory(table, tmp_path, monkeypatch):
     output = tmp_path / "out"
     monkeypatch.setattr(writer, "write_shard", lambda *_: run(input=table, output=output))
@@ -152,6 +256,9 @@ def test_strict_and_nothing_readable(table, tmp_path):
         ({"source": "films"}, "--source among csv"),
         ({"output": ""}, "--output"),
         ({"input": ""}, "--input to name a csv file"),
+        ({"input": "s3://bucket/clips.csv"}, "--input to be a path on this machine"),
+        ({"output": "gs://bucket/out"}, "--output to be a path on this machine"),
+        ({"margin": "inf"}, "--margin of at least 0, received inf"),
     ],
 )
 def test_wrong_flags(table, tmp_path, options, message):
@@ -183,8 +290,33 @@ def test_conjugate_pairs(shared_data, tmp_path):
 
 
 @pytest.mark.slow
+def test_odd_videos(shared_data, tmp_path):
+    root = shared_data / "odd_videos"
+    names = sorted(path.name for path in root.iterdir())
+    path = tmp_path / "odd.csv"
+    path.write_text("video,label,end\n" + "".join(f"{name},x,3\n" for name in names))
+    options = {"input": path, "data_root": root, "output": tmp_path / "out", "short_side": 64}
+    with pytest.raises(UserError, match="7 rows could not be read") as caught:
+        run(**options, strict=True)
+    assert caught.value.exit_code == 1
+    counts = load_info(tmp_path / "out").splits["train"]
+    assert (counts["clips"], counts["skipped"], len(names)) == (26, 7, 33)
+    skipped = skipped_rows(tmp_path / "out")
+    assert skipped.pop("text_named.mp4").startswith("not a video (")
+    assert skipped.pop("truncated_no_moov.mp4").startswith("not a video (")
+    assert skipped == {
+        "gomp4_sample_init.encv.mp4": "no frame can be decoded",
+        "moviepy_zero_bytes.webm": "the file is empty",
+        "mp4parse_invalid_userdata.mp4": "no frame can be decoded",
+        "tfio_audio_only.mp4": "it has no video stream",
+        "zero_bytes.avi": "the file is empty",
+    }
+    run(**options)  # finished, and without --strict no failure
+
+
+@pytest.mark.slow
 def test_kill_9(shared_data, tmp_path):
-    command = [sys.executable, "-m", "tfrecords.build", "--source=jhmdb", "--num_shards=8"]
+    command = [*BUILD, "--source=jhmdb", "--num_shards=8"]
     lines = (shared_data / "jhmdb" / "index.csv").read_text().splitlines()[:41]
     for name in ("videos", "masks"):
         (tmp_path / name).symlink_to(shared_data / "jhmdb" / name)

@@ -10,6 +10,7 @@ from tfrecords.conjugates import registration, shots
 from tfrecords.conjugates.before_after import free_span
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
+from tfrecords.video import UnreadableError
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,16 @@ def test_scan_gives_end_and_cuts_in_seconds(tmp_path, write_video):
     assert timeline.cuts == pytest.approx((0.6,))
     assert timeline.shot(0.2, 0.4) == pytest.approx((0, 0.6))
     assert timeline.shot(0.6, 1.0) == pytest.approx((0.6, 1.5))
+
+
+def test_scan_names_the_file_whose_frames_cannot_be_converted(monkeypatch):
+    class Frame:
+        def reformat(self, **_):
+            raise ValueError("no such pixel format")
+
+    monkeypatch.setattr(shots.video, "decode", lambda path: [(0.0, 20.0, Frame())])
+    with pytest.raises(UnreadableError, match=r"a\.mkv .* cannot be converted .no such pixel"):
+        shots.scan("a.mkv")
 
 
 def _with_actor(scenes: np.ndarray, begin: float, speed: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import av
 import cv2
 import numpy as np
 
@@ -43,13 +44,17 @@ def scan(path: str) -> Timeline:
     """Decodes a whole file once, small, for its end and its cuts.
 
     Raises:
-        UnreadableError: as `video.decode`.
+        UnreadableError: as `video.decode`, or a frame cannot be converted.
     """
     times, signatures, rate = [], [], video.DEFAULT_RATE
     for time, rate, frame in video.decode(path):  # noqa: B007  (the rate is the file's)
         times.append(time)
-        small = frame.reformat(width=64, height=48, format="rgb24")
-        signatures.append(signature(small.to_ndarray()))
+        try:
+            small = frame.reformat(width=64, height=48, format="rgb24").to_ndarray()
+        except (av.FFmpegError, ValueError) as error:
+            reason = f"a frame cannot be converted ({error})"
+            raise video.UnreadableError(path, reason) from error
+        signatures.append(signature(small))
     times = np.array(times)
     fps = video.measure_rate(times, rate)
     cuts = tuple(float(times[n]) for n in find_cuts(np.stack(signatures)))
