@@ -139,7 +139,7 @@ def read_dataset(
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
     def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        """The records of one epoch in its order, cut to whole batches, each with the epoch's key."""
+        """The records of an epoch in its order, cut to whole batches, each with the epoch's key."""
         key = tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
         if cache:  # + 1: the shuffle reads to the end, which is what completes the cache
             records = _shuffle(cached, clips + 1, key)
