@@ -284,8 +284,9 @@ def build_model(
     backbone.trainable = stage.backbone_rate > 0
     outputs = classes + (1 if negatives and not multi_label else 0)
     if kind == "aacf":
+        hidden = recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3))
         head = FactorizationHead(
-            outputs, recipe.hidden, stage.dropout, recipe.seed, context_learns, name="head"
+            outputs, hidden, stage.dropout, recipe.seed, context_learns, name="head"
         )
     elif kind == "average":
         head = AverageHead(outputs, stage.dropout, recipe.seed, name="head")

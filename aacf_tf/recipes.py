@@ -119,7 +119,8 @@ class Recipe:
         data, loss, stages: see there.
         backbone: `small` or `i3d`; backbone_options: keyword arguments of its function.
         head: `aacf` or `average`.
-        hidden: width of the attention's hidden layer.
+        hidden: width of the attention's hidden layer; 0: a third of the feature map's depth, within
+            32..256 (32 for D = 64, 64 for 192, 256 for 1024).
         score: which of `action` and `combined` the served model's `probabilities` are.
         baseline: train average pooling beside the head, under `baselines/average`: `alone` from
             scratch by the same stages, `stage` by evaluating the stage that trains it, `none`.
@@ -136,7 +137,7 @@ class Recipe:
     backbone: str = "small"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
     head: str = "aacf"
-    hidden: int = 64
+    hidden: int = 0
     score: str = "action"
     baseline: str = "none"
     mask_threshold: float = 0.25
@@ -166,7 +167,6 @@ def demo() -> Recipe:
             ),
         ),
         backbone_options={"width": 64},
-        hidden=32,
         baseline="alone",
         mask_threshold=0.0,
     )
@@ -209,7 +209,6 @@ def jhmdb() -> Recipe:
             ),
         ),
         backbone_options={"width": 192, "residual": True},
-        hidden=64,
         score="combined",
         baseline="stage",
     )
@@ -278,7 +277,7 @@ def check(recipe: Recipe) -> None:
         "data.fps": (data.fps, 0, None),
         "data.crop": (data.crop, 0.01, 1),
         "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
-        "hidden": (recipe.hidden, 1, None),
+        "hidden": (recipe.hidden, 0, None),
         "mask_threshold": (recipe.mask_threshold, 0, 1),
         "seed": (recipe.seed, 0, 2**31 - 1),
     }

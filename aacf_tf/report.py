@@ -165,6 +165,12 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         rows = [(maps.get(name, name.replace("_", " ")), place, name) for name in names]
         if beside:
             rows.append(("average pooling, class activation", beside, "action"))
+        far = place.get("off_centre_third", {})
+        rows += [
+            (f"{maps.get(name, name)}, off-centre third", far, name)
+            for name in names
+            if f"{name}_mass" in far
+        ]
         area = place.get("mask_area")
         for number, (name, values, key) in enumerate(rows):
             measures = [values.get(f"{key}_{measure}") for measure in _MEASURES]
@@ -186,7 +192,8 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         f"<tbody>{''.join(body)}</tbody></table>",
         "<b>pointing</b>: the peak is on the actor. <b>mass</b>: share of the map on the actor; "
         "by chance it is the actor’s area. <b>AUC</b>: the map as a score of the actor’s cells. "
-        f"<b>time share</b>: time steps whose peak is on the actor. {wanted}"
+        "<b>time share</b>: time steps whose peak is on the actor. <b>off-centre third</b>: of the "
+        f"clips whose actor is farthest from the picture’s centre alone. {wanted}"
         f"A cell is the actor’s where {touched} it.",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -223,3 +225,10 @@ def test_options_of_a_backbone_are_named(tiny_recipe):
     recipe = recipes.override(tiny_recipe, "backbone_options.widht", 48)
     with pytest.raises(UsageError, match=r"expected one of width, residual.*received 'widht'"):
         build_model(recipe, 2)
+
+
+@pytest.mark.parametrize("width, hidden", [(12, 32), (120, 40), (1200, 256)])
+def test_the_attention_is_as_wide_as_the_features_ask_for(tiny_recipe, width, hidden):
+    recipe = recipes.override(tiny_recipe, "backbone_options.width", width)
+    model = build_model(dataclasses.replace(recipe, hidden=0), 2)
+    assert model.head.hidden == hidden

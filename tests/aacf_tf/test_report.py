@@ -96,9 +96,11 @@ def test_the_page_shows_what_was_measured(run, squares_data):
             entry["combined"]["mean_ap"],
             entry["localization"]["action_mass"],
             entry["localization"]["context_auc"],
+            entry["localization"]["off_centre_third"]["action_mass"],
             entry["context"]["per_class_ap"]["down"],
         ):
             assert f"{value:.3f}" in text
+        assert text.count("action map, off-centre third") == len(metrics["splits"])
     assert "stage main" in text and "<svg" in text and "average pooling" not in text
 
 
