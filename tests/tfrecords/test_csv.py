@@ -171,20 +171,19 @@ def test_a_broken_mask_makes_the_row_unreadable(tmp_path, write_video, counted, 
 
 def _damaged_npz(path: Path) -> None:
     np.savez_compressed(path, mask=np.random.default_rng(0).random((5, 24, 32)) > 0.5)
-    _damage(path)
+    _overwrite(path, 50)
 
 
 def _damaged_mat(path: Path) -> None:
     mask = np.random.default_rng(0).integers(0, 2, (24, 32, 5)).astype(np.uint8)
     scipy.io.savemat(path, {"part_mask": mask}, do_compression=True)
-    _damage(path)
+    _overwrite(path, 136)
 
 
-def _damage(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 40] = bytes(40)
-    path.write_bytes(content)
+def _overwrite(path: Path, start: int) -> None:
+    """Where the compressed stream begins, behind the header: an invalid block."""
+    content = path.read_bytes()
+    path.write_bytes(content[:start] + bytes([255] * 50) + content[start + 50 :])
 
 
 def _array_named_npz(path: Path) -> None:
@@ -193,7 +192,7 @@ def _array_named_npz(path: Path) -> None:
 
 
 def _short_mat(path: Path) -> None:
-    path.write_bytes(b"MATLAB")
+    path.write_bytes(b"MATLAB 5.0 MAT-file, cut short")
 
 
 @pytest.mark.parametrize(
