@@ -99,7 +99,9 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Path:
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     if not values.model:
-        raise UsageError("--model: expected an exported model such as runs/mine/export/aacf.")
+        raise UsageError(
+            "--model: expected an exported model such as runs/mine/export/aacf, received none."
+        )
     if not Path(values.model).is_dir():
         raise UsageError(f"--model: expected a folder, received {values.model!r}: there is none.")
     if bool(values.video) == bool(values.input):

@@ -144,7 +144,8 @@ def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[
         if score in outputs:
             entry[score] = metrics.classification(outputs[score], targets, labels)
     enough = len(targets) >= metrics.MIN_CLIPS_FOR_RELIABILITY
-    if "action" in outputs and enough and not run.info.multi_label:
+    judges_context = "action" in outputs and run.context_learns and not run.info.multi_label
+    if judges_context and enough:
         scores, trust = metrics.context_reliability(outputs["action"], outputs["context"])
         judged = metrics.classification(scores, targets, labels)
         entry["reliability"] = {

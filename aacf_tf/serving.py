@@ -194,6 +194,8 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
         "head": "aacf" if model.factorizes else recipe.head,
         "score": recipe.score if model.factorizes else "combined",
         "multi_label": multi_label,
+        # False: no pair to learn from, the context scores mean nothing
+        "context_learns": model.factorizes and model.head.context_learns,
         "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
         "digest": digest,
     }
@@ -439,7 +441,7 @@ class Predictor:
     def _add_reliability(self, predictions: list[Prediction]) -> None:
         if len(predictions) < MIN_CLIPS_FOR_RELIABILITY or predictions[0].context is None:
             return
-        if self.description["multi_label"]:
+        if self.description["multi_label"] or not self.description["context_learns"]:
             return
         action, context = (
             np.array([list(getattr(prediction, score).values()) for prediction in predictions])

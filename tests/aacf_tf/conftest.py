@@ -9,6 +9,14 @@ import pytest
 from aacf_tf import recipes
 
 
+@pytest.fixture(autouse=True)
+def fixed_weights():
+    """Initial weights are the same in every run."""
+    from tensorflow import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture
 def tiny_recipe() -> recipes.Recipe:
     """The demo's recipe for that data: two epochs of four steps."""

@@ -124,6 +124,7 @@ def test_without_a_pair_the_combined_score_is_the_action_s(tiny_recipe, tmp_path
         assert prediction.combined == pytest.approx(prediction.action, abs=1e-6)
     judged = metrics["splits"]["test"]
     assert judged["combined"] == judged["action"]
+    assert "reliability" not in judged
     # No clip of the test is of this class.
     assert judged["action"]["per_class_ap"]["bright"] is None
     assert 0 <= judged["localization"]["action_mass"] <= 1
