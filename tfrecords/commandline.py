@@ -42,11 +42,19 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
     quiet_tensorflow()
     logging.use_absl_handler()
     logging.set_verbosity(logging.ERROR)
-    app.run(
-        lambda argv: _guarded(main, argv[1:]),
-        flags_parser=lambda argv: _parse_flags(argv, usage),
-    )
-    sys.exit(0)
+    try:
+        app.run(
+            lambda argv: _guarded(main, argv[1:]),
+            flags_parser=lambda argv: _parse_flags(argv, usage),
+        )
+    except SystemExit as end:  # how app.run ends
+        if "tensorflow_io" in sys.modules:
+            # The S3 client of tensorflow-io 0.36 aborts in its destructor: exit code 134 for a
+            # command that went well. So the process ends before it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code or 0)
+        raise
 
 
 def _parse_flags(argv: Sequence[str], usage: str) -> Sequence[str]:

@@ -15,6 +15,8 @@ import pytest
 from tfrecords import commandline
 
 SCRIPT = """
+import atexit
+import os
 import sys
 from absl import flags
 from tfrecords import commandline
@@ -32,6 +34,11 @@ def main(arguments):
         raise UsageError("Expected a, received b.")
     if _KIND.value == "interrupt":
         raise KeyboardInterrupt
+    if _KIND.value.startswith("remote"):
+        sys.modules["tensorflow_io"] = sys
+        atexit.register(os.abort)
+        if _KIND.value == "remote failure":
+            raise UserError("The file is broken.")
     if _KIND.value == "system":
         open("/no such folder/file")
     if _KIND.value == "nameless":
@@ -85,6 +92,13 @@ def test_one_sentence_and_an_exit_code(command, arguments, code, error):
 def test_a_fault_of_the_program_shows_where(command):
     done = command("--kind=fault")
     assert done.returncode == 1 and "in main" in done.stderr
+
+
+def test_a_library_that_aborts_at_exit_does_not_change_the_exit_code(command):
+    done = command("--kind=remote")
+    assert (done.returncode, done.stdout) == (0, "lean []\n")
+    done = command("--kind=remote failure")
+    assert (done.returncode, done.stderr) == (1, "error: The file is broken.\n")
 
 
 def test_an_error_of_tensorflow_is_one_sentence(capsys):
