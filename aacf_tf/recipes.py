@@ -182,7 +182,7 @@ def jhmdb() -> Recipe:
     return Recipe(
         name="jhmdb",
         data=DataOptions(
-            frames=12, height=72, width=96, fps=10.0, crop=0.875, frozen_conjugates=0.5, cache=True
+            frames=12, height=72, width=96, fps=15.0, crop=0.875, frozen_conjugates=0.5, cache=True
         ),
         loss=LossOptions(difference=0.0),
         stages=(
@@ -206,6 +206,8 @@ def jhmdb() -> Recipe:
                 warmup=30,
                 backbone_rate=0.3,
                 weight_decay=1e-4,
+                label_smoothing=0.1,
+                dropout=0.4,
             ),
         ),
         backbone_options={"width": 192, "residual": True},
