@@ -13,7 +13,7 @@ from typing import Any
 _HOME = {
     "build_model": "model",
     "load_recipe": "recipes",
-    "load": "serving",
+    "load": "prediction",
 }
 __all__ = sorted(_HOME)
 

@@ -31,7 +31,7 @@ from tfrecords.files import replacing
 if TYPE_CHECKING:
     import numpy as np
 
-    from aacf_tf.serving import Prediction, Predictor
+    from aacf_tf.prediction import Prediction, Predictor
     from tfrecords.video import Video
 
 BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """The command; see the module's docstring."""
     output = _check(arguments, values)
 
-    from aacf_tf.serving import load  # starts TensorFlow; wrong flags were answered before
+    from aacf_tf.prediction import load  # starts TensorFlow; wrong flags were answered before
 
     predictor = load(values.model)
     if values.video:

@@ -227,7 +227,7 @@ def default() -> Recipe:
     return dataclasses.replace(
         base,
         name="default",
-        data=dataclasses.replace(base.data, frozen_conjugates=0.0, cache=False),
+        data=dataclasses.replace(base.data, fps=10.0, frozen_conjugates=0.0, cache=False),
         loss=LossOptions(),
         score="action",
     )

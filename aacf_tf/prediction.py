@@ -1,0 +1,264 @@
+"""Predictions of an exported model for videos, in scripts and notebooks.
+
+from aacf_tf import load
+print(load("runs/mine/export/aacf").predict("some.mp4"))
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
+from aacf_tf.serving import MODEL_FILE, versions
+from tfrecords import video
+from tfrecords.dataset import LABELS_FILE, load_labels
+from tfrecords.errors import UsageError, UserError
+from tfrecords.reader import frame_indices
+from tfrecords.video import UnreadableError, Video
+
+VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+
+
+@dataclass(eq=False)
+class Prediction:
+    """What the model says about one clip.
+
+    Attributes:
+        video: the file, as it was named.
+        predicted: the best class by the model's own score.
+        probabilities: class -> probability, of the score that the model's recipe names.
+        action, context, combined: class -> probability by each score; None: the head lacks it.
+        reliable: class -> probability, given that there is an action, where the context counts as
+            far as it can be trusted, `context_trust` in 0..1 (see
+            `aacf_tf.metrics.context_reliability`); from a folder of 20 or more videos.
+        action_attention, context_attention, action_logits: `[t, h, w]`, or None.
+        class_activation: `[t, h, w]` of a head without factors, else None.
+        action_evidence: above 0 where an action is likely there; None: the head lacks it.
+        frames: uint8 `[T, H, W, 3]`, those that went in (large ones scaled down); None in the
+            predictions of a folder, which would fill the memory.
+        times: float `[T]`, their seconds in the file.
+        fps: frames a second they were sampled at.
+    """
+
+    video: str
+    predicted: str
+    probabilities: dict[str, float]
+    frames: np.ndarray | None
+    times: np.ndarray
+    fps: float
+    action: dict[str, float] | None = None
+    context: dict[str, float] | None = None
+    combined: dict[str, float] | None = None
+    reliable: dict[str, float] | None = None
+    context_trust: float | None = None
+    action_attention: np.ndarray | None = None
+    context_attention: np.ndarray | None = None
+    action_logits: np.ndarray | None = None
+    class_activation: np.ndarray | None = None
+    action_evidence: float | None = None
+
+    def __repr__(self) -> str:
+        probability = self.probabilities[self.predicted]
+        return f"Prediction({self.video!r}: {self.predicted} {probability:.2f})"
+
+
+class Predictor:
+    """A served model, for scripts and notebooks; `load` makes one.
+
+    Attributes:
+        labels: class names; the place in the list is the id.
+        description: the content of model.json.
+        frames, size: T, and (height, width) of the network's input.
+        short_side: pixels to which the shorter side of larger frames is scaled down.
+    """
+
+    def __init__(self, directory: Path):
+        assets = directory / "assets"
+        self.labels = load_labels(assets / LABELS_FILE)
+        try:
+            self.description = json.loads((assets / MODEL_FILE).read_text(encoding="utf-8"))
+            self._saved = tf.saved_model.load(str(directory))
+            self._serve = self._saved.signatures["serve_tensor"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise UserError(
+                f"Expected a model exported by this project in {directory}, received one that "
+                f"cannot be loaded ({type(error).__name__})."
+            ) from error
+        self.frames: int = self.description["frames"]
+        self.size: tuple[int, int] = (self.description["height"], self.description["width"])
+        # Larger frames are scaled down: twice what the network needs is enough to look at.
+        self.short_side = max(256, 2 * max(self.size))
+
+    def predict(
+        self, path: str | Path, start: float = 0.0, end: float | None = None
+    ) -> Prediction | list[Prediction]:
+        """Classifies a clip as the evaluation does: T frames from its centre, the whole frame.
+
+        Args:
+            path: a video, or a folder: then all videos in it, in the order of their names; those
+                that cannot be read are left out with a line that says why.
+            start, end: seconds of the file; end None: to the end of it.
+
+        Raises:
+            UsageError: there is no such file, or no video in the folder.
+            UserError: the video, or every one in the folder, cannot be read.
+        """
+        if Path(path).is_dir():
+            return self._predict_folder(Path(path), start, end)
+        return self._predict_video(path, start, end)
+
+    def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
+        """Holds the clip at the centre alone in memory, however long the video is.
+
+        Where the centre is only decoding tells, since headers lie: the whole span is decoded, but
+        kept are the times of its frames.
+        """
+        times, fps, nominal = self._timeline(path, start, end)
+        # As `read` and `sample`: the very frames that the evaluation would take.
+        even = video.sample_index(times, fps, fps)
+        wanted = times[even[self.sample(len(even), fps)]]
+        # One frame more on both sides, for what a search in the file may be off; a span takes
+        # frames by the middle of their time.
+        first, last = wanted[0] - 1 / fps, wanted[-1] + 1 / fps + 0.5 / nominal
+        clip = video.read_span(str(path), max(start, first), last, self.short_side)
+        nearest = np.abs(clip.times[:, None] - wanted).argmin(axis=0)
+        return self._predict_frames(Video(clip.frames[nearest], fps, wanted), str(path))
+
+    def _timeline(
+        self, path: str | Path, start: float, end: float | None
+    ) -> tuple[np.ndarray, float, float]:
+        """Of a span: its frames' seconds, frames/s as `read_span` finds them, the header's."""
+        _check_file(path)
+        times = []
+        rate = video.DEFAULT_RATE
+        for time, rate, _ in video.decode(str(path), start):
+            middle = time + 0.5 / rate
+            if end is not None and middle >= end:
+                break
+            if middle >= start:
+                times.append(time)
+        if not times:
+            until = "" if end is None else f"{end:g}"
+            raise UnreadableError(str(path), f"no frame lies in the span [{start:g}, {until}) s")
+        return np.array(times), video.measure_rate(np.array(times), rate), rate
+
+    def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
+        """Decodes a span, all of it into memory.
+
+        Raises:
+            UsageError: there is no such file.
+            UnreadableError: it cannot be read, or its frames take more than
+                `tfrecords.video.MAX_CLIP_BYTES`.
+        """
+        _check_file(path)
+        return video.read_frames(str(path), start, end, self.short_side)
+
+    def step(self, fps: float) -> float:
+        """Frames of a video at `fps` from one sampled frame to the next."""
+        wanted = self.description["fps"]
+        return fps / wanted if wanted else 1.0
+
+    def sample(self, length: int, fps: float) -> np.ndarray:
+        """Which frames of a clip go in, int `[T]`, by the reader's own rule for tests."""
+        step = tf.constant(self.step(fps), tf.float32)
+        return frame_indices(tf.constant(length), self.frames, step, None).numpy()
+
+    def predict_clip(self, clip: Video, name: str = "") -> Prediction:
+        """As `predict`, of a clip that is decoded already."""
+        indices = self.sample(len(clip.frames), clip.fps)
+        sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
+        return self._predict_frames(sampled, name)
+
+    def _predict_frames(self, clip: Video, name: str) -> Prediction:
+        """Of the T frames that go in; `fps` is that of the video they were sampled from."""
+        frames = clip.frames
+        outputs = {key: value.numpy()[0] for key, value in self._serve(frames=frames[None]).items()}
+        probabilities = self._by_class(outputs["probabilities"])
+        maps = ("action_attention", "context_attention", "action_logits", "class_activation")
+        evidence = outputs.get("action_evidence")
+        return Prediction(
+            video=name,
+            predicted=self.labels[int(outputs["probabilities"].argmax())],
+            probabilities=probabilities,
+            frames=frames,
+            times=clip.times,
+            fps=clip.fps / self.step(clip.fps),
+            action_evidence=None if evidence is None else float(evidence),
+            **{
+                score: self._by_class(outputs[f"{score}_probabilities"])
+                for score in SCORES
+                if f"{score}_probabilities" in outputs
+            },
+            **{name: outputs[name] for name in maps if name in outputs},
+        )
+
+    def _by_class(self, values: np.ndarray) -> dict[str, float]:
+        return {label: float(value) for label, value in zip(self.labels, values)}
+
+    def _predict_folder(self, folder: Path, start: float, end: float | None) -> list[Prediction]:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+        if not paths:
+            raise UsageError(f"Expected videos in the folder {str(folder)!r}, received none.")
+        predictions = []
+        for path in paths:
+            try:
+                prediction = self._predict_video(path, start, end)
+            except UnreadableError as error:
+                print(f"left out: {error}")
+                continue
+            prediction.frames = None
+            predictions.append(prediction)
+        if not predictions:
+            raise UserError(f"None of the {len(paths)} videos in {str(folder)!r} can be read.")
+        self._add_reliability(predictions)
+        return predictions
+
+    def _add_reliability(self, predictions: list[Prediction]) -> None:
+        if len(predictions) < MIN_CLIPS_FOR_RELIABILITY or predictions[0].context is None:
+            return
+        if self.description["multi_label"] or not self.description["context_learns"]:
+            return
+        action, context = (
+            np.array([list(getattr(prediction, score).values()) for prediction in predictions])
+            for score in ("action", "context")
+        )
+        scores, trust = context_reliability(action, context)
+        for prediction, row in zip(predictions, scores):
+            prediction.reliable, prediction.context_trust = self._by_class(row), trust
+
+
+def _check_file(path: str | Path) -> None:
+    if not Path(path).is_file():
+        raise UsageError(f"Expected a video file, received {str(path)!r}: there is none.")
+
+
+def load(path: str | Path) -> Predictor:
+    """Loads an exported model.
+
+    Args:
+        path: a directory of versions, such as `runs/mine/export/aacf` (the highest is taken), or a
+            version itself.
+
+    Raises:
+        UsageError: there is no exported model.
+        UserError: it cannot be loaded.
+
+    Example:
+    >>> load("runs/mine/export/aacf").predict("some.mp4").predicted
+    'wave'
+    """
+    directory = Path(path)
+    exported = versions(directory)
+    if not (directory / "saved_model.pb").is_file() and exported:
+        directory = directory / str(max(exported))
+    if not (directory / "saved_model.pb").is_file():
+        raise UsageError(
+            f"Expected an exported model such as WORKDIR/export/aacf, received {str(path)!r}, "
+            "which holds none."
+        )
+    return Predictor(directory)
