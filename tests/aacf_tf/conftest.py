@@ -1,10 +1,13 @@
-"""A recipe small enough to train in seconds on `squares_data`."""
+"""A recipe small enough to train in seconds on `squares_data`, and a small exported model."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Callable
 
+import numpy as np
 import pytest
+from absl import logging
 
 from aacf_tf import recipes
 
@@ -30,3 +33,68 @@ def tiny_recipe() -> recipes.Recipe:
         hidden=8,
         precision="float32",
     )
+
+
+@pytest.fixture(scope="session")
+def served_recipe() -> recipes.Recipe:
+    """The recipe of `exported`: eight frames of 48 x 48 pixels, every frame of a video."""
+    recipe = recipes.load_recipe("demo")
+    data = dataclasses.replace(
+        recipe.data, frames=8, height=48, width=48, fps=0.0, resize="stretch"
+    )
+    return dataclasses.replace(recipe, backbone_options={"width": 12}, score="action", data=data)
+
+
+@pytest.fixture(scope="session")
+def labels() -> list[str]:
+    """The classes of `exported`."""
+    return ["jump", "spin", "wave"]
+
+
+@pytest.fixture(scope="session")
+def random_model(served_recipe, labels) -> Callable:
+    """Makes models of weights far from their start: maps and scores differ between places."""
+    import tensorflow as tf
+    from tensorflow import keras
+
+    from aacf_tf import build_model
+
+    def make(recipe=served_recipe, **options):
+        keras.utils.set_random_seed(0)  # Keras draws initial weights from Python's generator
+        model = build_model(recipe, len(labels), **options)
+        for variable in model.head.trainable_variables:
+            variable.assign(tf.random.normal(variable.shape, stddev=0.5))
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def frames() -> Callable:
+    """Makes clips of noise, uint8 [batch, count, height, width, 3]."""
+
+    def make(count=8, height=60, width=80, seed=0, batch=2):
+        return np.random.default_rng(seed).integers(
+            0, 256, [batch, count, height, width, 3], dtype=np.uint8
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def exported(random_model, served_recipe, labels, tmp_path_factory):
+    """(model, directory of versions, the version); each module's own, since tests add versions."""
+    from aacf_tf import serving
+
+    logging.set_verbosity(logging.ERROR)
+    directory = tmp_path_factory.mktemp("export") / "aacf"
+    model = random_model()
+    return model, directory, serving.export(model, served_recipe, labels, directory, digest="abc")
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    """Those of `exported`, by name."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(exported[2])).signatures

@@ -10,61 +10,16 @@ import subprocess
 import sys
 import textwrap
 import types
-from fractions import Fraction
 
-import av
 import numpy as np
-import pytest
 import tensorflow as tf
-from absl import logging
-from tensorflow import keras
 
-from aacf_tf import build_model, load, load_recipe, losses, metrics, serving
-from tfrecords import ClipPair, schema, video
-from tfrecords.errors import UsageError, UserError
+from aacf_tf import losses, serving
+from tfrecords import ClipPair, schema
 from tfrecords.preprocess import preprocess
-from tfrecords.video import UnreadableError
-
-LABELS = ["jump", "spin", "wave"]
-RECIPE = load_recipe("demo")
-RECIPE = dataclasses.replace(
-    RECIPE,
-    backbone_options={"width": 12},
-    score="action",
-    data=dataclasses.replace(RECIPE.data, frames=8, height=48, width=48, fps=0.0, resize="stretch"),
-)
 
 
-def random_model(recipe=RECIPE, **options):
-    """Weights far from their start, so that maps and scores differ from place to place."""
-    keras.utils.set_random_seed(0)  # Keras draws initial weights from Python's generator
-    model = build_model(recipe, len(LABELS), **options)
-    for variable in model.head.trainable_variables:
-        variable.assign(tf.random.normal(variable.shape, stddev=0.5))
-    return model
-
-
-def frames(count=8, height=60, width=80, seed=0, batch=2):
-    return np.random.default_rng(seed).integers(
-        0, 256, [batch, count, height, width, 3], dtype=np.uint8
-    )
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """(model, directory of versions, the version)."""
-    logging.set_verbosity(logging.ERROR)
-    directory = tmp_path_factory.mktemp("export") / "aacf"
-    model = random_model()
-    return model, directory, serving.export(model, RECIPE, LABELS, directory, digest="abc")
-
-
-@pytest.fixture(scope="module")
-def signatures(exported):
-    return tf.saved_model.load(str(exported[2])).signatures
-
-
-def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures):
+def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures, frames):
     clips = frames()
     served = signatures["serve_tensor"](frames=clips)
     direct = exported[0](preprocess(clips, (48, 48)), training=False)
@@ -83,7 +38,7 @@ def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures):
     }
 
 
-def test_encoded_frames_and_records_give_the_same(signatures):
+def test_encoded_frames_and_records_give_the_same(signatures, frames):
     clips = frames()
     wanted = signatures["serve_tensor"](frames=clips)
     png = [[tf.io.encode_png(frame).numpy() for frame in clip] for clip in clips]
@@ -99,7 +54,7 @@ def test_encoded_frames_and_records_give_the_same(signatures):
             np.testing.assert_allclose(served[name], value, atol=1e-5)
 
 
-def test_records_are_sampled_at_their_centre(signatures):
+def test_records_are_sampled_at_their_centre(signatures, frames):
     long = frames(count=20, batch=1)
     record = schema.encode(ClipPair("x", long[0], None, ()), {}, image_format="PNG")
     served = signatures["serve_examples"](examples=tf.constant([record]))
@@ -107,7 +62,7 @@ def test_records_are_sampled_at_their_centre(signatures):
     np.testing.assert_allclose(served["probabilities"], wanted["probabilities"], atol=1e-5)
 
 
-def test_frames_of_different_sizes_share_a_batch(signatures):
+def test_frames_of_different_sizes_share_a_batch(signatures, frames):
     clips = [frames(height=height, batch=1)[0] for height in (40, 48)]
     encoded = [[tf.io.encode_png(frame).numpy() for frame in clip] for clip in clips]
     together = signatures["serving_default"](frames=tf.constant(encoded))
@@ -115,7 +70,7 @@ def test_frames_of_different_sizes_share_a_batch(signatures):
     np.testing.assert_allclose(together["probabilities"][1:], alone["probabilities"], atol=1e-5)
 
 
-def test_features_are_those_of_the_backbone(exported, signatures):
+def test_features_are_those_of_the_backbone(exported, signatures, frames):
     clips = frames(height=48, width=48)
     served = signatures["features"](frames=clips)
     wanted = exported[0].backbone(clips, training=False)
@@ -138,7 +93,7 @@ def test_only_core_operations_are_in_the_graph(exported):
     assert not used & hosted
 
 
-def test_loads_where_none_of_our_code_can_be_imported(exported, signatures, tmp_path):
+def test_loads_where_none_of_our_code_can_be_imported(exported, signatures, frames, tmp_path):
     clips = frames()
     np.save(tmp_path / "frames.npy", clips)
     code = """
@@ -167,17 +122,19 @@ def test_the_assets_say_what_a_client_needs(exported):
     assert about["strides"] == [2, 6, 6] and about["versions"]["tensorflow"] == tf.__version__
 
 
-def test_versions_count_up_and_nothing_half_stays(exported):
+def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, labels):
     model, directory, first = exported
     assert first.name == "1"
     (directory / "2.tmp").mkdir()  # what a killed export leaves
-    assert serving.export(model, RECIPE, LABELS, directory).name == "2"
+    assert serving.export(model, served_recipe, labels, directory).name == "2"
     assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
 
 
-def test_a_head_without_factors_leaves_out_what_it_lacks(tmp_path):
-    recipe = dataclasses.replace(RECIPE, head="average")
-    version = serving.export(random_model(recipe), recipe, LABELS, tmp_path / "aacf")
+def test_a_head_without_factors_leaves_out_what_it_lacks(
+    random_model, served_recipe, labels, frames, tmp_path
+):
+    recipe = dataclasses.replace(served_recipe, head="average")
+    version = serving.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
     served = tf.saved_model.load(str(version)).signatures["serve_tensor"](frames=frames())
     assert set(served) == {"probabilities", "combined_probabilities", "class_activation"}
     np.testing.assert_array_equal(served["probabilities"], served["combined_probabilities"])
@@ -205,7 +162,7 @@ class Namespace(types.SimpleNamespace):
 
 
 def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
-    signatures, tmp_path, monkeypatch
+    signatures, served_recipe, tmp_path, monkeypatch
 ):
     def request():
         inputs = collections.defaultdict(tf.make_tensor_proto(0).__class__)
@@ -216,7 +173,7 @@ def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
     apis.prediction_log_pb2 = Namespace(PredictLog=Namespace, PredictionLog=Namespace)
     monkeypatch.setitem(sys.modules, "tensorflow_serving", types.ModuleType("tensorflow_serving"))
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", apis)
-    serving._write_warmup(tmp_path / "assets.extra", RECIPE)
+    serving._write_warmup(tmp_path / "assets.extra", served_recipe)
     file = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     answered = {}
     for record in tf.data.TFRecordDataset(str(file)):
@@ -229,155 +186,3 @@ def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
     assert len(probabilities) == 3
     for value in probabilities:  # JPEG, pixels and record hold the same gray
         np.testing.assert_allclose(value, probabilities[0], atol=1e-3)
-
-
-# ---- the client ---------------------------------------------------------------------------------
-
-
-def write_clip(path, clip, fps=25):
-    """A lossless video of the frames."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("ffv1", rate=fps)
-        stream.height, stream.width = clip.shape[1:3]
-        stream.pix_fmt = "bgr0"
-        for image in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-def test_predict_takes_the_centre_of_the_video(exported, signatures, tmp_path):
-    clip = frames(count=21, batch=1)[0]
-    write_clip(tmp_path / "clip.mkv", clip)
-    prediction = load(exported[1]).predict(tmp_path / "clip.mkv")
-    np.testing.assert_array_equal(prediction.frames, clip[6:14])
-    np.testing.assert_allclose(prediction.times, np.arange(6, 14) / 25, atol=1e-3)
-    wanted = signatures["serve_tensor"](frames=clip[None, 6:14])
-    np.testing.assert_allclose(
-        list(prediction.context.values()), wanted["context_probabilities"][0], atol=1e-5
-    )
-    assert list(prediction.action) == LABELS and prediction.fps == 25
-    assert prediction.predicted == max(prediction.action, key=prediction.action.get)
-    assert prediction.action_attention.shape == prediction.action_logits.shape == (4, 8, 8)
-
-
-def test_a_short_video_repeats_its_last_frame(exported, tmp_path):
-    clip = frames(count=3, batch=1)[0]
-    write_clip(tmp_path / "clip.mkv", clip)
-    prediction = load(exported[1]).predict(tmp_path / "clip.mkv")
-    np.testing.assert_array_equal(prediction.frames, clip[[0, 1, 2, 2, 2, 2, 2, 2]])
-
-
-def write_compressed(path, clip, fps=25):
-    """H.264 with B frames, a key frame every 20: a search in the file lands before its aim."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = clip.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"g": "20", "bf": "2"}
-        for image in clip:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-
-
-@pytest.mark.parametrize(
-    "count, rate, wanted, start, end",
-    [
-        (150, 25, 0.0, 0.0, None),
-        (150, 25, 12.5, 0.3, 5.2),
-        (40, 30, 8.0, 1.0, None),
-        (151, Fraction(30000, 1001), 25.0, 0.0, 4.0),
-    ],
-)
-def test_predict_takes_the_frames_that_reading_the_whole_span_would(
-    exported, tmp_path, monkeypatch, count, rate, wanted, start, end
-):
-    predictor = load(exported[1])
-    predictor.description["fps"] = wanted
-    path = tmp_path / "clip.mp4"
-    write_compressed(path, frames(count=count, batch=1)[0], rate)
-    whole = predictor.read(path, start, end)
-    indices = predictor.sample(len(whole.frames), whole.fps)
-    # Not a third of the video, and yet enough.
-    monkeypatch.setattr(video, "MAX_CLIP_BYTES", 46 * whole.frames[0].nbytes)
-    if count > 100:
-        with pytest.raises(UnreadableError, match="the clip passes"):
-            predictor.read(path, start, end)
-    prediction = predictor.predict(path, start, end)
-    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
-    np.testing.assert_allclose(prediction.times, whole.times[indices], atol=1e-6)
-    beside = predictor.predict_clip(whole)
-    assert prediction.combined == pytest.approx(beside.combined, abs=1e-6)
-    assert prediction.fps == pytest.approx(beside.fps)
-
-
-def test_a_span_without_a_frame_is_named(exported, tmp_path):
-    write_clip(tmp_path / "clip.mkv", frames(batch=1)[0])
-    with pytest.raises(UnreadableError, match=r"no frame lies in the span \[5, 6\) s"):
-        load(exported[1]).predict(tmp_path / "clip.mkv", 5.0, 6.0)
-
-
-def test_predict_reads_a_real_video(exported, shared_data):
-    predictor = load(exported[1])
-    path = shared_data / "clips" / "kth" / "person01_boxing_d1_uncomp.avi"
-    whole = predictor.read(path, 0.5, 6)
-    indices = predictor.sample(len(whole.frames), whole.fps)
-    prediction = predictor.predict(path, 0.5, 6)
-    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
-
-
-def test_videos_are_sampled_at_the_recipe_s_rate(exported):
-    predictor = load(exported[1])
-    predictor.description["fps"] = 12.5
-    # 8 frames, every second one: 15 of 25 are spanned, five stay on each side.
-    np.testing.assert_array_equal(predictor.sample(25, fps=25.0), np.arange(5, 20, 2))
-
-
-def test_a_folder_leaves_out_what_cannot_be_read(exported, tmp_path, capsys):
-    for number in range(20):
-        write_clip(tmp_path / f"{number:02d}.mkv", frames(height=48, seed=number, batch=1)[0])
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    predictions = load(exported[1]).predict(tmp_path)
-    assert len(predictions) == 20 and "broken.mp4 cannot be read" in capsys.readouterr().out
-    # Twenty clips of one source are enough to say how far the context can be trusted.
-    assert 0 <= predictions[0].context_trust <= 1
-    assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
-
-
-def test_reliability_where_clips_with_no_action_are_one_class_more(tmp_path):
-    """Nine parts in ten of the probability go to no action: the rest is what is compared."""
-    model = random_model(negatives=True)
-    for classifier in (model.head.action_classifier, model.head.context_classifier):
-        classifier.bias.assign([0, 0, 0, 6.0])
-    serving.export(model, RECIPE, LABELS, tmp_path / "aacf")
-    (tmp_path / "videos").mkdir()
-    for number in range(20):
-        clip = frames(height=48, width=48, seed=number, batch=1)[0]
-        write_clip(tmp_path / "videos" / f"{number:02d}.mkv", clip // (1 + number % 4))
-    predictions = load(tmp_path / "aacf").predict(tmp_path / "videos")
-    action, context = (
-        np.array([list(getattr(one, score).values()) for one in predictions])
-        for score in ("action", "context")
-    )
-    assert action.shape == (20, 3) and action.sum(-1).mean() < 0.7
-    action, context = (rows / rows.sum(-1, keepdims=True) for rows in (action, context))
-    wanted, trust = metrics.context_reliability(action, context)
-    assert predictions[0].context_trust == pytest.approx(trust, abs=1e-6)
-    reliable = [list(one.reliable.values()) for one in predictions]
-    np.testing.assert_allclose(reliable, wanted, atol=1e-6)
-
-
-def test_wrong_paths_are_named(exported, tmp_path):
-    predictor = load(exported[2])
-    with pytest.raises(UsageError, match=r"nowhere\.mp4"):
-        predictor.predict(tmp_path / "nowhere.mp4")
-    with pytest.raises(UsageError, match="Expected videos in the folder"):
-        predictor.predict(tmp_path)
-    with pytest.raises(UsageError, match="Expected an exported model"):
-        load(tmp_path)
-    broken = tmp_path / "1"
-    broken.mkdir()
-    (broken / "saved_model.pb").write_bytes(b"no model")
-    (broken / "assets").mkdir()
-    (broken / "assets" / "labels.txt").write_text("a\n")
-    with pytest.raises(UserError, match="cannot be loaded"):
-        load(tmp_path)

@@ -1,0 +1,165 @@
+"""Predictions of an exported model: the right frames, the served numbers, faults that are named."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from aacf_tf import load, metrics, serving
+from tfrecords import video
+from tfrecords.errors import UsageError, UserError
+from tfrecords.video import UnreadableError
+
+
+def write_clip(path, clip, fps=25):
+    """A lossless video of the frames."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=fps)
+        stream.height, stream.width = clip.shape[1:3]
+        stream.pix_fmt = "bgr0"
+        for image in clip:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def test_predict_takes_the_centre_of_the_video(exported, signatures, labels, frames, tmp_path):
+    clip = frames(count=21, batch=1)[0]
+    write_clip(tmp_path / "clip.mkv", clip)
+    prediction = load(exported[1]).predict(tmp_path / "clip.mkv")
+    np.testing.assert_array_equal(prediction.frames, clip[6:14])
+    np.testing.assert_allclose(prediction.times, np.arange(6, 14) / 25, atol=1e-3)
+    wanted = signatures["serve_tensor"](frames=clip[None, 6:14])
+    np.testing.assert_allclose(
+        list(prediction.context.values()), wanted["context_probabilities"][0], atol=1e-5
+    )
+    assert list(prediction.action) == labels and prediction.fps == 25
+    assert prediction.predicted == max(prediction.action, key=prediction.action.get)
+    assert prediction.action_attention.shape == prediction.action_logits.shape == (4, 8, 8)
+
+
+def test_a_short_video_repeats_its_last_frame(exported, frames, tmp_path):
+    clip = frames(count=3, batch=1)[0]
+    write_clip(tmp_path / "clip.mkv", clip)
+    prediction = load(exported[1]).predict(tmp_path / "clip.mkv")
+    np.testing.assert_array_equal(prediction.frames, clip[[0, 1, 2, 2, 2, 2, 2, 2]])
+
+
+def write_compressed(path, clip, fps=25):
+    """H.264 with B frames, a key frame every 20: a search in the file lands before its aim."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps)
+        stream.height, stream.width = clip.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"g": "20", "bf": "2"}
+        for image in clip:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(
+    "count, rate, wanted, start, end",
+    [
+        (150, 25, 0.0, 0.0, None),
+        (150, 25, 12.5, 0.3, 5.2),
+        (40, 30, 8.0, 1.0, None),
+        (151, Fraction(30000, 1001), 25.0, 0.0, 4.0),
+    ],
+)
+def test_predict_takes_the_frames_that_reading_the_whole_span_would(
+    exported, frames, tmp_path, monkeypatch, count, rate, wanted, start, end
+):
+    predictor = load(exported[1])
+    predictor.description["fps"] = wanted
+    path = tmp_path / "clip.mp4"
+    write_compressed(path, frames(count=count, batch=1)[0], rate)
+    whole = predictor.read(path, start, end)
+    indices = predictor.sample(len(whole.frames), whole.fps)
+    # Not a third of the video, and yet enough.
+    monkeypatch.setattr(video, "MAX_CLIP_BYTES", 46 * whole.frames[0].nbytes)
+    if count > 100:
+        with pytest.raises(UnreadableError, match="the clip passes"):
+            predictor.read(path, start, end)
+    prediction = predictor.predict(path, start, end)
+    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
+    np.testing.assert_allclose(prediction.times, whole.times[indices], atol=1e-6)
+    beside = predictor.predict_clip(whole)
+    assert prediction.combined == pytest.approx(beside.combined, abs=1e-6)
+    assert prediction.fps == pytest.approx(beside.fps)
+
+
+def test_a_span_without_a_frame_is_named(exported, frames, tmp_path):
+    write_clip(tmp_path / "clip.mkv", frames(batch=1)[0])
+    with pytest.raises(UnreadableError, match=r"no frame lies in the span \[5, 6\) s"):
+        load(exported[1]).predict(tmp_path / "clip.mkv", 5.0, 6.0)
+
+
+def test_predict_reads_a_real_video(exported, shared_data):
+    predictor = load(exported[1])
+    path = shared_data / "clips" / "kth" / "person01_boxing_d1_uncomp.avi"
+    whole = predictor.read(path, 0.5, 6)
+    indices = predictor.sample(len(whole.frames), whole.fps)
+    prediction = predictor.predict(path, 0.5, 6)
+    np.testing.assert_array_equal(prediction.frames, whole.frames[indices])
+
+
+def test_videos_are_sampled_at_the_recipe_s_rate(exported):
+    predictor = load(exported[1])
+    predictor.description["fps"] = 12.5
+    # 8 frames, every second one: 15 of 25 are spanned, five stay on each side.
+    np.testing.assert_array_equal(predictor.sample(25, fps=25.0), np.arange(5, 20, 2))
+
+
+def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, capsys):
+    for number in range(20):
+        write_clip(tmp_path / f"{number:02d}.mkv", frames(height=48, seed=number, batch=1)[0])
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    predictions = load(exported[1]).predict(tmp_path)
+    assert len(predictions) == 20 and "broken.mp4 cannot be read" in capsys.readouterr().out
+    # Twenty clips of one source are enough to say how far the context can be trusted.
+    assert 0 <= predictions[0].context_trust <= 1
+    assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_reliability_where_clips_with_no_action_are_one_class_more(
+    random_model, served_recipe, labels, frames, tmp_path
+):
+    """Nine parts in ten of the probability go to no action: the rest is what is compared."""
+    model = random_model(negatives=True)
+    for classifier in (model.head.action_classifier, model.head.context_classifier):
+        classifier.bias.assign([0, 0, 0, 6.0])
+    serving.export(model, served_recipe, labels, tmp_path / "aacf")
+    (tmp_path / "videos").mkdir()
+    for number in range(20):
+        clip = frames(height=48, width=48, seed=number, batch=1)[0]
+        write_clip(tmp_path / "videos" / f"{number:02d}.mkv", clip // (1 + number % 4))
+    predictions = load(tmp_path / "aacf").predict(tmp_path / "videos")
+    action, context = (
+        np.array([list(getattr(one, score).values()) for one in predictions])
+        for score in ("action", "context")
+    )
+    assert action.shape == (20, 3) and action.sum(-1).mean() < 0.7
+    action, context = (rows / rows.sum(-1, keepdims=True) for rows in (action, context))
+    wanted, trust = metrics.context_reliability(action, context)
+    assert predictions[0].context_trust == pytest.approx(trust, abs=1e-6)
+    reliable = [list(one.reliable.values()) for one in predictions]
+    np.testing.assert_allclose(reliable, wanted, atol=1e-6)
+
+
+def test_wrong_paths_are_named(exported, tmp_path):
+    predictor = load(exported[2])
+    with pytest.raises(UsageError, match=r"nowhere\.mp4"):
+        predictor.predict(tmp_path / "nowhere.mp4")
+    with pytest.raises(UsageError, match="Expected videos in the folder"):
+        predictor.predict(tmp_path)
+    with pytest.raises(UsageError, match="Expected an exported model"):
+        load(tmp_path)
+    broken = tmp_path / "1"
+    broken.mkdir()
+    (broken / "saved_model.pb").write_bytes(b"no model")
+    (broken / "assets").mkdir()
+    (broken / "assets" / "labels.txt").write_text("a\n")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load(tmp_path)
