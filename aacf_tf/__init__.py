@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from tfrecords.commandline import quiet_tensorflow
+
 _HOME = {
     "build_model": "model",
     "load_recipe": "recipes",
@@ -21,6 +23,8 @@ __all__ = sorted(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'aacf_tf' has no attribute {name!r}")
+    # A script of three lines shows its own output; a TF_CPP_MIN_LOG_LEVEL that is set stands.
+    quiet_tensorflow()
     return getattr(importlib.import_module(f"aacf_tf.{_HOME[name]}"), name)
 
 
