@@ -19,8 +19,7 @@ from aacf_tf import evaluation, metrics, recipes, report, serving, training
 from aacf_tf.recipes import Recipe
 from aacf_tf.training import Run
 from tfrecords import build
-from tfrecords.build import PLAN_FILE
-from tfrecords.dataset import INFO_FILE
+from tfrecords.dataset import INFO_FILE, PLAN_FILE
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
 
