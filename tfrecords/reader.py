@@ -10,12 +10,15 @@
     complete  what is missing: a conjugate, a mask
     augment crop and flip
     batch
+    swap    in training, if asked for: the actor of a clip pasted into the scene of its neighbour in
+            the batch (`tfrecords.swap`)
 
 With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
 What is drawn for a record is a stateless function of (seed, epoch, id of the record), whatever
 stands beside it in the data set; the order is one of (seed, epoch). A run that resumes at epoch N
-reads what the undisturbed run would have read, without decoding what it skips.
+reads what the undisturbed run would have read, without decoding what it skips. So are the partners
+of a swap: they follow from the order.
 
 A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width.
 """
@@ -30,8 +33,9 @@ import tensorflow as tf
 
 from tfrecords import schema
 from tfrecords.dataset import INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
-from tfrecords.errors import UserError
+from tfrecords.errors import UsageError, UserError
 from tfrecords.preprocess import Window, crop_size, preprocess
+from tfrecords.swap import swap_actors
 
 Tensors = Dict[str, tf.Tensor]
 
@@ -44,6 +48,7 @@ class Draws(NamedTuple):
     x: tf.Tensor
     flip: tf.Tensor  # bool
     freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
+    swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, where that can be
 
 
 def read_dataset(
@@ -60,6 +65,7 @@ def read_dataset(
     crop: float = 1.0,
     flip: bool = True,
     frozen_conjugates: float = 0.0,
+    swap: float = 0.0,
     masks: bool = False,
     negative_weight: float = 0.01,
     first_epoch: int = 0,
@@ -85,6 +91,9 @@ def read_dataset(
         flip: in training, half the pairs are mirrored.
         frozen_conjugates: in training, the share of conjugates replaced by the clip's first frame
             repeated: the scene and the person stay, the motion goes.
+        swap: in training, the share of clips whose actor is pasted on the conjugate of the
+            neighbour in the batch, which becomes their conjugate too (see `tfrecords.swap`); needs
+            masks. Less often where the neighbour's conjugate is missing or a frozen frame.
         masks: adds "mask" and "has_mask" to the inputs.
         negative_weight: sample weight of a clip without a label (single-label data).
         first_epoch: number of the first epoch.
@@ -98,20 +107,21 @@ def read_dataset(
     Returns:
         A finite data set. inputs: clip, conjugate uint8 [B, T, h, w, 3]; has_conjugate bool [B] (a
         missing conjugate is a copy of the clip); id string [B]; with `masks`: mask uint8
-        [B, T, h, w] of 0 and 1, has_mask bool [B]. targets: int32 [B], K = the number of classes
-        for a clip without a label; multi-label data: float32 [B, K] of 0 and 1. sample_weights:
-        float32 [B].
+        [B, T, h, w] of 0 and 1, has_mask bool [B]; with `swap` in training: swapped bool [B] and
+        context_target, as targets: the class that the scene belongs to. targets: int32 [B], K = the
+        number of classes for a clip without a label; multi-label data: float32 [B, K] of 0 and 1.
+        sample_weights: float32 [B].
 
     Raises:
-        UserError: no such data set or split; while iterating, inside `translate_errors`: a record
-            is corrupt.
+        UserError: no such data set or split; `swap` where no record has a mask; while iterating,
+            inside `translate_errors`: a record is corrupt.
         ValueError: a number is out of its range.
     """
     least = min(frames, batch_size, 1 if epochs is None else epochs)
-    if least < 1 or not 0 <= frozen_conjugates <= 1:
+    if least < 1 or not 0 <= frozen_conjugates <= 1 or not 0 <= swap <= 1:
         raise ValueError(
-            "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates in 0..1. "
-            f"Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}."
+            "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates and swap in "
+            f"0..1. Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}, {swap}."
         )
     info = load_info(directory)
     paths = shard_paths(directory, info, split)
@@ -119,20 +129,26 @@ def read_dataset(
     steps = count_steps(info, split, batch_size, training)
     batch_size = min(batch_size, clips)
     window = crop_size(size, crop if training else 1.0)
+    swaps = training and swap > 0
+    if swaps:
+        _require_masks(directory, split, paths)
+    read_masks = masks or swaps
 
     def load(serialized: tf.Tensor) -> Tensors:
-        return fit(decode(parse(serialized, masks)), size, resize)
+        return fit(decode(parse(serialized, read_masks)), size, resize)
 
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
-        record = item if cache else parse(item, masks)
-        draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates)
+        record = item if cache else parse(item, read_masks)
+        draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates, swap)
         record = sample(record, frames, fps, draws)
         if not cache:
             record = fit(decode(record), size, resize)
         inputs = augment(complete(record, frames, draws), size, window, draws)
+        if swaps:
+            inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
         return inputs, *targets(record["labels"], info, negative_weight)
 
     if cache:
@@ -153,6 +169,11 @@ def read_dataset(
     else:
         dataset = (cached if cache else list_records(paths)).apply(_assert(clips))
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    if swaps:
+        dataset = dataset.map(
+            lambda *batch: swap_actors(*batch, keep_masks=masks),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
     if not training:
         dataset = dataset.repeat(epochs or 1)
     dataset = dataset.apply(_assert(steps * (epochs or 1)))  # what a progress bar counts to
@@ -169,6 +190,17 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
 
 
 _assert = tf.data.experimental.assert_cardinality
+
+
+def _require_masks(directory: StrPath, split: str, paths: List[str]) -> None:
+    """UsageError where no record of a split has a mask; reads up to the first that has one."""
+    found = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(schema.parse(record)["mask"]))
+    with translate_errors(directory):
+        if not any(size > 0 for size in found.as_numpy_iterator()):
+            raise UsageError(
+                f"Expected masks of the actor in split {split!r} of {directory} to swap actors by, "
+                "received no record with one; set data.swap to 0."
+            )
 
 
 # ---- the phases, each on one record -------------------------------------------------------------
@@ -194,15 +226,21 @@ def parse(serialized: tf.Tensor, masks: bool) -> Tensors:
     return record
 
 
-def draw(key: tf.Tensor, identity: tf.Tensor, flip: bool, frozen_conjugates: float) -> Draws:
+def draw(
+    key: tf.Tensor, identity: tf.Tensor, flip: bool, frozen_conjugates: float, swap: float
+) -> Draws:
     """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar.
 
     By the id, not the place in a file: a row that is skipped, or one more, must not change what is
     drawn for the others.
     """
     own = tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
-    time, y, x, mirror, freeze = tf.unstack(tf.random.stateless_uniform([5], key + own))
-    return Draws(time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates)
+    # A longer draw begins as a shorter one: a new kind of chance leaves the others as they were.
+    values = tf.random.stateless_uniform([6], key + own)
+    time, y, x, mirror, freeze, partner = tf.unstack(values)
+    return Draws(
+        time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates, partner < swap
+    )
 
 
 def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[Draws]) -> Tensors:
@@ -223,6 +261,7 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
     if draws is not None:
         wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
     sampled["conjugate"] = pick("conjugate", wanted)
+    sampled["own_conjugate"] = wanted
     if "mask" in record:
         sampled["mask"] = pick("mask", record["has_mask"])
     return sampled
