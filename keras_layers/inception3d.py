@@ -178,6 +178,12 @@ class InceptionModule3D(keras.layers.Layer):
             3, 1, "same", dtype=self.dtype_policy, name="MaxPool3d_0a_3x3"
         )
 
+    @property
+    def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """The four branches, each the layers that its input passes."""
+        b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
+        return (b0,), (b1a, b1b), (b2a, b2b), (self.pool, b3)
+
     def build(self, input_shape: Any) -> None:
         _, f1, _, f3, _, _ = self.filters
         channels = (input_shape[-1], input_shape[-1], f1, input_shape[-1], f3, input_shape[-1])
@@ -187,12 +193,12 @@ class InceptionModule3D(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
+        (b0,), (b1a, b1b), (b2a, b2b), (pool, b3) = self.branches
         branches = [
             b0(inputs, training=training),
             b1b(b1a(inputs, training=training), training=training),
             b2b(b2a(inputs, training=training), training=training),
-            b3(self.pool(inputs), training=training),
+            b3(pool(inputs), training=training),
         ]
         return tf.concat(branches, axis=-1)
 
