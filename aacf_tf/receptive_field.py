@@ -1,0 +1,147 @@
+"""Where the cells of a feature map look: receptive fields, read off the layers of a backbone.
+
+With SAME padding a stride-2 layer pads more behind than in front, and on even sizes otherwise than
+on odd ones. So a cell's centre is not that of its stride box: I3D's first cell at 224 pixels is
+centred at pixel 23, its box at 15.5.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones.small import PixelsToPatches
+from keras_layers import ConvUnit3D, InceptionModule3D
+
+_layers = keras.layers
+_POINTWISE = (
+    _layers.Activation,
+    _layers.BatchNormalization,
+    _layers.Dropout,
+    _layers.ReLU,
+    _layers.Rescaling,
+)
+_MERGING = (_layers.Add, _layers.Concatenate)
+
+
+class Axis(NamedTuple):
+    """One axis of a feature map. Places are indices of frames or pixels, centred at integers.
+
+    Attributes:
+        first, last: the first and the last place that cell 0 sees, padding included.
+        stride: places from one cell to the next.
+        size: number of cells.
+    """
+
+    first: int
+    last: int
+    stride: int
+    size: int
+
+    @property
+    def start(self) -> float:
+        """The centre of cell 0; that of cell i lies at `start + i * stride`."""
+        return (self.first + self.last) / 2
+
+    @property
+    def centres(self) -> np.ndarray:
+        """`[size]`, the centres of the cells."""
+        return self.start + self.stride * np.arange(self.size)
+
+
+Axes = tuple[Axis, ...]  # time, height, width
+
+
+def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
+    """The geometry of a backbone's feature map for one size of input, which padding depends on.
+
+    Args:
+        backbone: a functional model of one input `[B, T, H, W, C]` and one output
+            `[B, t, h, w, D]`.
+        size: (T, H, W).
+
+    Returns:
+        the axes (time, height, width).
+
+    Raises:
+        ValueError: the backbone has a layer that is not known here.
+
+    Example:
+    >>> receptive_field(i3d(), (64, 224, 224))[2]
+    Axis(first=-166, last=212, stride=32, size=7)
+    """
+    return _through_model(backbone, tuple(Axis(0, 0, 1, length) for length in size))
+
+
+def _through_model(model: keras.Model, axes: Axes) -> Axes:
+    found = {id(model.input): axes}
+    for layer in model.layers:  # in the order of the computation
+        if not isinstance(layer, _layers.InputLayer):
+            inputs = [found[id(tensor)] for tensor in tf.nest.flatten(layer.get_input_at(0))]
+            found[id(layer.get_output_at(0))] = _through_layer(layer, _merge(inputs))
+    return found[id(model.output)]
+
+
+def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
+    if isinstance(layer, (*_POINTWISE, *_MERGING)):
+        return axes
+    if isinstance(layer, keras.Model):
+        return _through_model(layer, axes)
+    if isinstance(layer, InceptionModule3D):
+        return _merge([_through_chain(branch, axes) for branch in layer.branches])
+    if isinstance(layer, PixelsToPatches):
+        return _patches(layer, axes)
+    if isinstance(layer, ConvUnit3D):
+        layer = layer.conv_3d
+    if isinstance(layer, _layers.Conv3D) and not isinstance(layer, _layers.Conv3DTranspose):
+        reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
+    elif isinstance(layer, (_layers.MaxPooling3D, _layers.AveragePooling3D)):
+        reach = layer.pool_size
+    else:
+        raise ValueError(
+            "Expected a backbone of convolutions, pooling, and layers that act on each position. "
+            f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
+        )
+    same = layer.padding == "same"
+    return tuple(_window(axis, *sides, same) for axis, *sides in zip(axes, reach, layer.strides))
+
+
+def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
+    for layer in layers:
+        axes = _through_layer(layer, axes)
+    return axes
+
+
+def _merge(branches: Sequence[Axes]) -> Axes:
+    """Of branches with the same cells: a cell sees what it sees by any of them."""
+    return tuple(
+        Axis(min(a.first for a in same), max(a.last for a in same), same[0].stride, same[0].size)
+        for same in zip(*branches)
+    )
+
+
+def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
+    """A window of `reach` cells, moved by `stride`, padded as TensorFlow does."""
+    if same:
+        size = -(-axis.size // stride)
+        before = max((size - 1) * stride + reach - axis.size, 0) // 2
+    else:
+        size, before = (axis.size - reach) // stride + 1, 0
+    return _extend(axis, before, reach - 1 - before, stride, size)
+
+
+def _patches(layer: PixelsToPatches, axes: Axes) -> Axes:
+    """Padded behind only; a difference also sees the frame before."""
+    time, *space = axes
+    p = layer.patch
+    time = _extend(time, int(layer.differences), 0, 1, time.size)
+    return (time, *(_extend(axis, 0, p - 1, p, -(-axis.size // p)) for axis in space))
+
+
+def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:
+    """Each of the new `size` cells sees so many of the old cells before and after its first one."""
+    first, last = axis.first - before * axis.stride, axis.last + after * axis.stride
+    return Axis(first, last, axis.stride * stride, size)

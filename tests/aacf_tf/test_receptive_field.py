@@ -1,0 +1,131 @@
+"""What the geometry says against what the cells see, and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.small import small
+from aacf_tf.receptive_field import receptive_field
+
+
+def seen(backbone, axis, length):
+    """Whether a cell of an axis sees a place, found by changing it: bool `[length, cells]`.
+
+    The scene is what the backbone scales to 0 and all kernels are positive, so that every map is 0
+    but where the change has come. Both signs are tried: to a difference between two frames, what
+    is brighter now is darker next.
+    """
+    size = [4, 12, 12]
+    size[axis] = length
+    zero = 115.4 if backbone.name == "small" else 127.5
+    clips = np.full([length, *size, 3], zero, np.float32)
+    places = np.arange(length)
+    found = False
+    for change in (40.0, -40.0):
+        changed = np.moveaxis(clips.copy(), axis + 1, 1)
+        changed[places, places] += change
+        features = backbone(np.moveaxis(changed, 1, axis + 1), training=False).numpy()
+        found |= np.moveaxis(features, axis + 1, 1).any(axis=(2, 3, 4))
+    return found
+
+
+def positive(backbone):
+    for variable in backbone.variables:
+        if "kernel" in variable.name:
+            variable.assign(tf.abs(variable))
+    return backbone
+
+
+BACKBONES = {
+    "plain": lambda: small(12),
+    "residual": lambda: small(12, residual=True),
+    "i3d": lambda: i3d("Mixed_3b"),
+}
+
+
+@pytest.mark.parametrize(
+    "name, axis, lengths",
+    [
+        ("plain", 0, (12, 13)),
+        ("plain", 1, (48, 45)),
+        ("plain", 2, (47, 46)),
+        ("residual", 0, (16, 15)),
+        ("residual", 1, (72, 70)),
+        ("residual", 2, (96, 93)),
+        ("i3d", 0, (24, 23)),
+        ("i3d", 1, (64, 61)),
+    ],
+)
+def test_a_cell_sees_what_the_geometry_says(name, axis, lengths):
+    backbone = positive(BACKBONES[name]())
+    for length in lengths:
+        size = [4, 12, 12]
+        size[axis] = length
+        geometry = receptive_field(backbone, size)[axis]
+        truth = seen(backbone, axis, length)
+        assert truth.shape == (length, geometry.size)
+        offset = np.arange(length)[:, None] - geometry.stride * np.arange(geometry.size)
+        expected = (geometry.first <= offset) & (offset <= geometry.last)
+        np.testing.assert_array_equal(truth, expected)
+
+
+def test_the_demo_s_cells_by_hand():
+    """Stride 2 pads behind only on 12 frames and 16 patches, on 15 patches on both sides."""
+    time, height, width = receptive_field(small(12), (12, 48, 45))
+    assert (time.first, time.last, time.stride, time.size) == (-3, 5, 2, 6)
+    assert (height.first, height.last, height.stride, height.size) == (-6, 14, 6, 8)
+    assert (width.first, width.last, width.stride, width.size) == (-9, 11, 6, 8)
+    np.testing.assert_allclose(height.centres, 4 + 6 * np.arange(8))
+    assert (time.start, width.start) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "end_point, reach",
+    # Carreira and Zisserman (CVPR 2017), figure 3: 11,27,27 before and 23,75,75 after these.
+    [("MaxPool3d_3a_3x3", (11, 27, 27)), ("MaxPool3d_4a_3x3", (23, 75, 75))],
+)
+def test_i3d_s_receptive_fields_are_those_of_the_paper(end_point, reach):
+    axes = receptive_field(i3d(end_point), (64, 224, 224))
+    assert tuple(axis.last - axis.first + 1 for axis in axes) == reach
+
+
+def test_i3d_s_cells_by_hand():
+    """At even sizes each layer of stride 2 pads one place more behind than in front."""
+    time, height, width = receptive_field(i3d(), (64, 224, 224))
+    assert (time.stride, height.stride) == (8, 32) and (time.size, height.size) == (8, 7)
+    # Window 7 is centred at pixel 1 (2 are before it, 4 behind); then window 3 at stride 2, 4 and
+    # 8 adds one step each, window 2 at stride 16 half a step; in time there is one window 3.
+    assert height.start == 1 + 2 + 4 + 8 + 8 and time.start == 1 + 2 + 2
+    assert width == height and height.last - height.first + 1 == 379
+
+
+def test_windows_without_padding_and_with_holes():
+    pixels = keras.Input((None, None, None, 3))
+    x = keras.layers.Conv3D(1, 3, padding="valid")(pixels)
+    x = keras.layers.AveragePooling3D(2)(x)
+    x = keras.layers.Conv3D(1, 3, dilation_rate=2, padding="same")(x)
+    axes = receptive_field(keras.Model(pixels, x), (8, 9, 12))
+    # Valid: cell 0 sees [0, 2], pooled [0, 3]; the holes reach two cells of stride 2 either way.
+    assert [tuple(axis) for axis in axes] == [(-4, 7, 2, 3), (-4, 7, 2, 3), (-4, 7, 2, 5)]
+
+
+def test_a_model_within_a_model_counts():
+    inner = small(12)
+    pixels = keras.Input((None, None, None, 3))
+    outer = keras.Model(pixels, keras.layers.ReLU()(inner(pixels)))
+    assert receptive_field(outer, (8, 30, 31)) == receptive_field(inner, (8, 30, 31))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [keras.layers.UpSampling3D(name="strange"), keras.layers.Conv3DTranspose(1, 3, name="strange")],
+    ids=["UpSampling3D", "Conv3DTranspose"],
+)
+def test_an_unknown_layer_is_named(layer):
+    pixels = keras.Input((None, None, None, 3))
+    with pytest.raises(ValueError, match="'strange'"):
+        receptive_field(keras.Model(pixels, layer(pixels)), (8, 32, 32))
