@@ -13,6 +13,20 @@ import tensorflow as tf
 
 Outputs = Mapping[str, tf.Tensor]
 
+# The terms of the factorization, and all that need a conjugate. (`presence` does with the clip
+# alone, and takes the conjugate where there is one.)
+FACTOR_TERMS = (
+    "combined",
+    "difference",
+    "context",
+    "agreement",
+    "disagreement",
+    "presence",
+    "time_spread",
+)
+SWAP_TERMS = ("swap_action", "swap_uniform")  # only for actors pasted on another clip's context
+PAIR_TERMS = ("difference", "context", "agreement", "disagreement", "background", "uniform")
+
 
 def classification(
     scores: tf.Tensor, targets: tf.Tensor, multi_label: bool, label_smoothing: float = 0.0
@@ -34,7 +48,18 @@ def classification(
     return tf.nn.softmax_cross_entropy_with_logits(wanted, scores)
 
 
-def factorization_terms(
+def uniform_target(scores: tf.Tensor, multi_label: bool) -> tf.Tensor:
+    """Cross entropy of logits `[B, K]` with no class preferred, a value per clip `[B]`.
+
+    The target is 1 / K for each class, in multi-label data 0.5.
+    """
+    scores = tf.cast(scores, tf.float32)
+    if multi_label:
+        return classification(scores, tf.fill(tf.shape(scores), 0.5), True)
+    return -tf.reduce_mean(tf.nn.log_softmax(scores), axis=-1)
+
+
+def baseline_terms(
     clip: Outputs,
     conjugate: Outputs | None,
     targets: tf.Tensor,
@@ -42,53 +67,107 @@ def factorization_terms(
     has_conjugate: tf.Tensor | None,
     has_action: tf.Tensor,
     multi_label: bool = False,
+    label_smoothing: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """The terms of the heads without factors; arguments as for `factorization_terms`.
+
+    Returns:
+        name -> float32 `[B]`: classification; background: the conjugate's class is the last one (in
+        multi-label data: none); uniform: the conjugate's target is the uniform distribution.
+    """
+    terms = {
+        "classification": classification(
+            clip["combined_scores"], targets, multi_label, label_smoothing
+        )
+    }
+    if conjugate is None:
+        nothing = tf.zeros_like(terms["classification"])
+        return {**terms, "background": nothing, "uniform": nothing}
+    paired = tf.cast(has_conjugate & has_action, tf.float32)
+    scores = conjugate["combined_scores"]
+    if multi_label:
+        empty = tf.zeros_like(scores)
+    else:
+        empty = tf.fill(tf.shape(targets), scores.shape[-1] - 1)
+    background = classification(scores, empty, multi_label, label_smoothing)
+    terms["background"] = paired * background
+    terms["uniform"] = paired * uniform_target(scores, multi_label)
+    return terms
+
+
+def factorization_terms(
+    clip: Outputs,
+    conjugate: Outputs | None,
+    targets: tf.Tensor,
+    *,
+    has_conjugate: tf.Tensor | None,
+    has_action: tf.Tensor,
+    swapped: tf.Tensor | None = None,
+    context_targets: tf.Tensor | None = None,
+    multi_label: bool = False,
     context_learns: bool = True,
     time_spread_floor: float = 0.8,
     label_smoothing: float = 0.0,
 ) -> dict[str, tf.Tensor]:
-    """The seven terms of the factorization's loss.
+    """The terms of the factorization's loss.
 
     Args:
-        clip: outputs of the AACF head for the clips: `action_scores`, `context_scores` `[B, K]`,
-            `action`, `context` `[B, D]`, `action_logits`, `action_attention` `[B, T, H, W]`.
+        clip: outputs of the head for the clips: `action_scores`, `context_scores` `[B, K]`,
+            `action`, `context` `[B, D]`, and of a head with attention `action_logits`,
+            `action_attention` `[B, T, H, W]`.
         conjugate: the same for the conjugates, or None where the batch brings none.
         targets: as for `classification`.
         has_conjugate: bool `[B]`; a clip without one drops every term that holds a prime.
         has_action: bool `[B]`; a clip with no action asks for absence and drops the pair terms.
+        swapped: bool `[B]`: the actor was pasted on the conjugate of another clip, which is then
+            the conjugate here; None: no clip was.
+        context_targets: the class of the context, as `targets`; None: the same.
+        multi_label: see `classification`.
         context_learns: False where the data set has no pair at all: then zc, which gets no
             gradient, stays out of `combined`.
         time_spread_floor: of the entropy over time, as a share of log T.
 
     Returns:
-        name -> float32 `[B]`: combined, difference, context, agreement, disagreement, presence,
-        time_spread.
+        name -> float32 `[B]`: FACTOR_TERMS, without presence and time_spread for a head without
+        attention; with `swapped` SWAP_TERMS.
     """
     smoothing = label_smoothing
     za, zc = clip["action_scores"], clip["context_scores"]
     explained = tf.stop_gradient(zc) if context_learns else tf.zeros_like(zc)
-    presence = presence_score(clip["action_logits"])
-    terms = {
-        # The action expert learns what the context cannot explain.
-        "combined": classification(za + explained, targets, multi_label, smoothing),
-        "presence": tf.where(has_action, tf.nn.softplus(-presence), tf.nn.softplus(presence)),
-        "time_spread": time_spread(clip["action_attention"], time_spread_floor),
-    }
+    if swapped is not None:
+        # There the context is another class's: both experts learn to leave it to the action.
+        explained = tf.where(swapped[:, None], zc, explained)
+    # The action expert learns what the context cannot explain.
+    terms = {"combined": classification(za + explained, targets, multi_label, smoothing)}
+    if "action_logits" in clip:
+        presence = presence_score(clip["action_logits"])
+        terms["presence"] = tf.where(
+            has_action, tf.nn.softplus(-presence), tf.nn.softplus(presence)
+        )
+        terms["time_spread"] = time_spread(clip["action_attention"], time_spread_floor)
     if conjugate is None:
-        nothing = tf.zeros_like(presence)
+        nothing = tf.zeros_like(terms["combined"])
         names = ("difference", "context", "agreement", "disagreement")
         return {**terms, **dict.fromkeys(names, nothing)}
     paired = tf.cast(has_conjugate & has_action, tf.float32)
     za_conjugate, zc_conjugate = conjugate["action_scores"], conjugate["context_scores"]
+    scene = targets if context_targets is None else context_targets
     pair_terms = {
         # What is common to clip and conjugate cancels; the gradient flows through both.
         "difference": classification(za - za_conjugate, targets, multi_label, smoothing),
         # The context expert's only class gradient: the conjugate with the clip's label.
-        "context": classification(zc_conjugate, targets, multi_label, smoothing),
+        "context": classification(zc_conjugate, scene, multi_label, smoothing),
         "agreement": 1 - cosine(clip["context"], conjugate["context"]),
         "disagreement": tf.nn.relu(cosine(clip["action"], conjugate["action"])),
     }
-    absence = tf.nn.softplus(presence_score(conjugate["action_logits"]))
-    terms["presence"] += paired * absence
+    if swapped is not None:
+        chosen = tf.cast(swapped, tf.float32)
+        action = classification(za, targets, multi_label, smoothing)
+        terms["swap_action"] = chosen * tf.cast(has_action, tf.float32) * action
+        pair_terms["swap_uniform"] = chosen * uniform_target(za_conjugate, multi_label)
+    if "presence" in terms:
+        absence = tf.nn.softplus(presence_score(conjugate["action_logits"]))
+        terms["presence"] += paired * absence
     return {**terms, **{name: paired * term for name, term in pair_terms.items()}}
 
 

@@ -1,4 +1,4 @@
-"""Backbone -> head -> losses, for AACF and for the baseline beside it."""
+"""Backbone -> head -> losses, for AACF and for every baseline."""
 
 from __future__ import annotations
 
@@ -9,103 +9,9 @@ from tensorflow import keras
 
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
+from aacf_tf.heads import make_head
 from aacf_tf.optimizers import coupled_decay, is_kernel
-from aacf_tf.recipes import HEADS, Recipe, Stage
-from keras_layers import ActionContextFactorization, StatelessDropout
-
-
-@keras.utils.register_keras_serializable(package="aacf")
-class FactorizationHead(keras.layers.Layer):
-    """AACF: two factors, a linear classifier on each; logits in float32.
-
-    Args:
-        classes: K.
-        hidden: width of the attention's hidden layer.
-        dropout: on both factors, in training.
-        seed: of the dropout.
-        context_learns: False where the data have no pair: the context classifier, which gets no
-            gradient then, stays out of the combined scores.
-
-    Call arguments:
-        features: `[B, T, H, W, D]`.
-
-    Output shape:
-        the dict of `ActionContextFactorization`, and `action_scores`, `context_scores`,
-        `combined_scores` (their sum) `[B, K]`.
-    """
-
-    def __init__(
-        self,
-        classes: int,
-        hidden: int = 256,
-        dropout: float = 0.0,
-        seed: int = 0,
-        context_learns: bool = True,
-        **kwargs: Any,
-    ):
-        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.classes, self.hidden, self.context_learns = classes, hidden, context_learns
-        self.factorization = ActionContextFactorization(hidden, name="factorization")
-        self.dropout = StatelessDropout(dropout, seed, dtype="float32")
-        self.action_classifier = _classifier(classes, "action_classifier")
-        self.context_classifier = _classifier(classes, "context_classifier")
-
-    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        outputs = self.factorization(features)
-        action = self.action_classifier(self.dropout(outputs["action"], training=training))
-        context = self.context_classifier(self.dropout(outputs["context"], training=training))
-        scores = {
-            "action_scores": action,
-            "context_scores": context,
-            "combined_scores": action + context if self.context_learns else action,
-        }
-        return {**outputs, **scores}
-
-    def get_config(self) -> dict[str, Any]:
-        config = {
-            "classes": self.classes,
-            "hidden": self.hidden,
-            "dropout": self.dropout.rate,
-            "seed": self.dropout.seed,
-            "context_learns": self.context_learns,
-        }
-        return {**super().get_config(), **config}
-
-
-@keras.utils.register_keras_serializable(package="aacf")
-class AverageHead(keras.layers.Layer):
-    """Global average pooling and a linear classifier: the baseline.
-
-    Call arguments:
-        features: `[B, T, H, W, D]`.
-
-    Output shape:
-        `combined_scores` `[B, K]`, and `class_activation` `[B, T, H, W]`: the evidence of each
-        position for the predicted class (its class activation map), by which a head without
-        attention is judged. All float32.
-    """
-
-    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
-        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.classes = classes
-        self.dropout = StatelessDropout(dropout, seed, dtype="float32")
-        self.classifier = _classifier(classes, "classifier")
-
-    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = tf.cast(features, tf.float32)
-        pooled = self.dropout(tf.reduce_mean(features, axis=[1, 2, 3]), training=training)
-        scores = self.classifier(pooled)
-        weights = tf.gather(self.classifier.kernel, tf.argmax(scores, -1), axis=1)  # (D, B)
-        activation = tf.einsum("bthwd,db->bthw", features, weights)
-        return {"combined_scores": scores, "class_activation": activation}
-
-    def get_config(self) -> dict[str, Any]:
-        config = {"classes": self.classes, "dropout": self.dropout.rate, "seed": self.dropout.seed}
-        return {**super().get_config(), **config}
-
-
-def _classifier(classes: int, name: str) -> keras.layers.Dense:
-    return keras.layers.Dense(classes, dtype="float32", name=name)
+from aacf_tf.recipes import Recipe, Stage
 
 
 class ActionModel(keras.Model):
@@ -113,7 +19,8 @@ class ActionModel(keras.Model):
 
     Call arguments:
         inputs: a dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
-            same shape and `has_conjugate` bool `[B]`; or the clips alone.
+            same shape and `has_conjugate` bool `[B]`, for swapped pairs `swapped` bool `[B]` and
+            `context_target` as the targets; or the clips alone.
 
     Returns:
         the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
@@ -124,9 +31,10 @@ class ActionModel(keras.Model):
 
     Args:
         backbone: pixels to features.
-        head: `FactorizationHead` or `AverageHead`.
-        loss_weights: name of a term -> weight; 0 leaves the term out. `AverageHead` has the one
-            term `classification`, weight 1.
+        head: of `aacf_tf.heads`.
+        loss_weights: name of a term -> weight; a term of the head that is not named has the
+            weight 1, and 0 leaves a term out.
+        swap: whether data bring swapped pairs, which have terms of their own.
         pairs_first_steps: so many steps from the start of a stage, only `difference` and
             `presence` act. From scratch one phase does not start.
         weight_decay: coupled L2.
@@ -140,6 +48,7 @@ class ActionModel(keras.Model):
         head: keras.layers.Layer,
         *,
         loss_weights: Mapping[str, float] | None = None,
+        swap: bool = False,
         pairs_first_steps: int = 0,
         weight_decay: float = 0.0,
         actions: int | None = None,
@@ -149,16 +58,16 @@ class ActionModel(keras.Model):
     ):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
-        self.factorizes = isinstance(head, FactorizationHead)
         self.actions = actions or head.classes
-        self.loss_weights = dict(loss_weights or {}) if self.factorizes else {"classification": 1.0}
+        terms = (*head.terms, *(losses.SWAP_TERMS if swap and head.factors else ()))
+        self.loss_weights = {term: (loss_weights or {}).get(term, 1.0) for term in terms}
         self.pairs_first_steps = pairs_first_steps
         self.weight_decay = weight_decay
         self.multi_label = multi_label
         self.time_spread_floor = time_spread_floor
         self.label_smoothing = label_smoothing
         names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
-        names += ["action_accuracy"] if self.factorizes and not multi_label else []
+        names += ["action_accuracy"] if head.factors and not multi_label else []
         names += [] if multi_label else ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
 
@@ -168,8 +77,8 @@ class ActionModel(keras.Model):
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         clips = inputs["clip"] if isinstance(inputs, Mapping) else inputs
-        pairs = self.factorizes and isinstance(inputs, Mapping) and "conjugate" in inputs
-        if not pairs:
+        pairs = isinstance(inputs, Mapping) and "conjugate" in inputs
+        if not (pairs and self.head.pairs):
             return self.head(self.backbone(clips, training=training), training=training)
         # ONE batch, so that batch norm sees clips and conjugates together.
         both = tf.concat([clips, inputs["conjugate"]], axis=0)
@@ -187,24 +96,28 @@ class ActionModel(keras.Model):
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Name -> float32 `[B]`: the unweighted terms of the head's loss."""
-        if not self.factorizes:
-            scores = outputs["combined_scores"]
-            term = losses.classification(scores, y, self.multi_label, self.label_smoothing)
-            return {"classification": term}
         if self.multi_label:
             has_action = tf.reduce_any(y > 0, axis=-1)
         else:
             has_action = y < self.actions
+        common = {
+            "has_conjugate": x.get("has_conjugate") if isinstance(x, Mapping) else None,
+            "has_action": has_action,
+            "multi_label": self.multi_label,
+            "label_smoothing": self.label_smoothing,
+        }
+        conjugate = outputs.get("conjugate")
+        if not self.head.factors:
+            return losses.baseline_terms(outputs, conjugate, y, **common)
         return losses.factorization_terms(
             outputs,
-            outputs.get("conjugate"),
+            conjugate,
             y,
-            has_conjugate=x.get("has_conjugate"),
-            has_action=has_action,
-            multi_label=self.multi_label,
+            swapped=x.get("swapped"),
+            context_targets=x.get("context_target"),
             context_learns=self.head.context_learns,
             time_spread_floor=self.time_spread_floor,
-            label_smoothing=self.label_smoothing,
+            **common,
         )
 
     def compute_loss(
@@ -273,30 +186,32 @@ def build_model(
         recipe: see `aacf_tf.recipes`.
         classes: number of real classes.
         stage: whose head and regularisation to take; None: the recipe's own head, its last stage.
-        backbone: to go on with; None: a new one of the recipe's kind.
+        backbone: to go on with, such as one with trained weights; None: a new one of the recipe's
+            kind.
         steps: of the stage, of which `pairs_first` is a share.
         negatives: whether the data have clips with no action: they are one more class.
         multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
-    kind = recipe.head if stage.head == "recipe" else stage.head
     backbone = backbone or build_backbone(recipe.backbone, **recipe.backbone_options)
     backbone.trainable = stage.backbone_rate > 0
-    outputs = classes + (1 if negatives and not multi_label else 0)
-    if kind == "aacf":
-        hidden = recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3))
-        head = FactorizationHead(
-            outputs, hidden, stage.dropout, recipe.seed, context_learns, name="head"
-        )
-    elif kind == "average":
-        head = AverageHead(outputs, stage.dropout, recipe.seed, name="head")
-    else:
-        raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
+    head = make_head(
+        recipe.head if stage.head == "recipe" else stage.head,
+        classes,
+        hidden=recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3)),
+        dropout=stage.dropout,
+        seed=recipe.seed,
+        negatives=negatives,
+        multi_label=multi_label,
+        context_learns=context_learns,
+    )
     model = ActionModel(
         backbone,
         head,
         loss_weights=recipe.loss.weights(),
-        pairs_first_steps=int(stage.pairs_first * steps),
+        swap=recipe.data.swap > 0,
+        # Other heads would learn nothing in that time.
+        pairs_first_steps=int(stage.pairs_first * steps) if head.factors else 0,
         weight_decay=coupled_decay(stage),
         actions=classes,
         multi_label=multi_label,
@@ -304,5 +219,5 @@ def build_model(
         label_smoothing=stage.label_smoothing,
     )
     # The head's variables come with its first call; 32 pixels are enough for every backbone.
-    model(tf.zeros([1, 8, 32, 32, 3]))
+    model(tf.zeros([side or least for side, least in zip(backbone.input_shape, (1, 8, 32, 32, 3))]))
     return model

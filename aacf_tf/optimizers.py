@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow import keras
@@ -30,6 +30,30 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
 
 
+@keras.utils.register_keras_serializable(package="aacf")
+class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from 0 to `peak` in `warmup` steps; from step s on `peak` times a factor.
+
+    Args:
+        peak: the highest rate.
+        milestones: pairs of (step, factor), ascending.
+        warmup: steps.
+    """
+
+    def __init__(self, peak: float, milestones: Sequence[tuple[int, float]], warmup: int):
+        self.peak, self.milestones, self.warmup = peak, list(milestones), warmup
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        step = tf.cast(step, tf.float32)
+        factor = tf.minimum(step / max(1, self.warmup), 1.0)
+        for start, value in self.milestones:
+            factor = tf.where(step >= start, value, factor)
+        return self.peak * factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "milestones": self.milestones, "warmup": self.warmup}
+
+
 class _GroupRates:
     """Mix-in: scales each update of some variables, which scales their learning rate.
 
@@ -38,13 +62,16 @@ class _GroupRates:
     """
 
     rates: Mapping[str, float] = {}
+    start = 0  # step before which variables with a rate of their own stand still
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
         # Under a strategy a replica's copy of a variable has a suffix to its name.
-        factor = self.rates.get(re.sub(r"/replica_\d+", "", variable.name), 1.0)
-        if factor == 1.0:
+        factor = self.rates.get(re.sub(r"/replica_\d+", "", variable.name))
+        if factor is None:
             super().update_step(gradient, variable, *args)
             return
+        if self.start:
+            factor *= tf.cast(self.iterations >= self.start, variable.dtype)
         before = tf.identity(variable)
         super().update_step(gradient, variable, *args)
         variable.assign(before + factor * (variable - before))
@@ -76,12 +103,17 @@ def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimi
     """The optimiser of a stage, built for the model's variables (so that a checkpoint restores).
 
     Args:
-        stage: its optimizer, learning_rate, warmup, weight_decay and backbone_rate.
+        stage: its optimizer, rates and weight decay.
         model: an `ActionModel`, built.
         steps: of the whole stage.
     """
     warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
-    rate = WarmupCosine(stage.learning_rate, steps, min(int(warmup), steps))
+    warmup = min(int(warmup), steps)
+    if stage.milestones:
+        milestones = [(int(share * steps), factor) for share, factor in stage.milestones]
+        rate = WarmupMilestones(stage.learning_rate, milestones, warmup)
+    else:
+        rate = WarmupCosine(stage.learning_rate, steps, warmup)
     if stage.optimizer == "adam":
         optimizer = Adam(rate)
     elif stage.optimizer == "sgd":
@@ -94,8 +126,9 @@ def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimi
         raise ValueError(
             f"Expected an optimizer of adam, adamw, sgd. Received {stage.optimizer!r}."
         )
-    if stage.backbone_rate != 1.0:
+    if stage.backbone_rate != 1.0 or stage.backbone_start:
         names = [variable.name for variable in model.backbone.trainable_variables]
         optimizer.rates = dict.fromkeys(names, stage.backbone_rate)
+        optimizer.start = int(stage.backbone_start * steps)
     optimizer.build(model.trainable_variables)
     return optimizer

@@ -197,7 +197,9 @@ def _claim(current: Run, resume: bool, new: bool) -> None:
             )
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            # Fields that came after the run was made have their defaults in it.
+            found["recipe"] = recipes.to_dict(recipes.from_dict(found["recipe"]))
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"Expected the settings of a run in {path}: {error}.") from error
         for name in ("recipe", "data"):
             changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
@@ -243,9 +245,8 @@ def _baseline_alone(recipe: Recipe) -> bool:
 
 
 def _baseline_recipe(recipe: Recipe) -> Recipe:
-    """The same stages with average pooling, which has no pair losses to begin with."""
-    stages = tuple(dataclasses.replace(stage, pairs_first=0.0) for stage in recipe.stages)
-    return dataclasses.replace(recipe, head="average", baseline="none", stages=stages)
+    """The same stages with average pooling."""
+    return dataclasses.replace(recipe, head="average", baseline="none")
 
 
 def _baseline_run(current: Run) -> Run:

@@ -17,7 +17,18 @@ from typing import Any, Mapping
 from aacf_tf.backbones import BACKBONES
 from tfrecords.errors import UsageError
 
-HEADS = ("aacf", "average")
+# See `aacf_tf.heads`.
+HEADS = (
+    "aacf",
+    "average",
+    "average_background",
+    "average_uniform",
+    "attention",
+    "nonlocal",
+    "linear_factors",
+)
+FACTOR_HEADS = ("aacf", "linear_factors")  # with action and context scores
+PAIR_HEADS = (*FACTOR_HEADS, "average_background", "average_uniform")  # trained on conjugates
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "one_device", "mirrored")
@@ -37,6 +48,9 @@ class DataOptions:
         flip: mirror half of the training pairs.
         frozen_conjugates: share of training pairs whose conjugate is replaced by the clip's first
             frame repeated: the person stays, the motion goes.
+        swap: share of training pairs whose actor is pasted on the conjugate of another clip, which
+            becomes the conjugate: the scene then says nothing of the action. Needs masks in
+            `train`, and a head with factors.
         cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
     """
 
@@ -48,16 +62,19 @@ class DataOptions:
     crop: float = 1.0
     flip: bool = True
     frozen_conjugates: float = 0.0
+    swap: float = 0.0
     cache: bool = False
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Weight of each term of the factorization's loss (`aacf_tf.losses`); 0 leaves it out.
+    """Weight of each term of the loss (`aacf_tf.losses`); 0 leaves it out.
 
-    `time_spread_floor` is the entropy over time, as a share of log T, below which `time_spread`
-    acts; lower it for events shorter than their clips. `negative` is the sample weight of a clip
-    with no action.
+    `combined` to `time_spread` are the factorization's, `swap_action` and `swap_uniform` what it
+    has in addition for swapped pairs (`data.swap`), `background` and `uniform` the conjugates'
+    terms of the baselines of that name. `time_spread_floor` is the entropy over time, as a share
+    of log T, below which `time_spread` acts; lower it for events shorter than their clips.
+    `negative` is the sample weight of a clip with no action.
     """
 
     combined: float = 1.0
@@ -67,6 +84,10 @@ class LossOptions:
     disagreement: float = 0.5
     presence: float = 0.25
     time_spread: float = 1.0
+    swap_action: float = 0.5
+    swap_uniform: float = 1.0
+    background: float = 1.0
+    uniform: float = 1.0
     time_spread_floor: float = 0.8
     negative: float = 0.01
 
@@ -82,18 +103,22 @@ class Stage:
 
     Attributes:
         name: of its folder under `checkpoints/` and `logs/`.
-        head: `average`, or `recipe` for the recipe's own head.
+        head: one of HEADS, or `recipe` for the recipe's own.
         epochs, batch_size: the batch is the global one, in pairs.
         optimizer: `adam`, `adamw` (decoupled decay) or `sgd` (momentum 0.9); with the first and the
             last, `weight_decay` is the coupled L2 of the optimisers of the paper's time.
-        learning_rate: its peak: linear warm-up, then cosine to zero.
+        learning_rate: its peak: linear warm-up, then cosine to zero, or `milestones`.
         warmup: steps, or below 1 a share of all steps.
+        milestones: pairs of (share of the steps, factor): from there on the rate is that factor of
+            its peak; none: cosine.
         backbone_rate: the backbone's learning rate as a factor of the head's; 0 freezes it, batch
             norm in inference mode. The decay of `adamw` keeps the head's rate.
+        backbone_start: share of the steps before which the backbone's weights stand still; its
+            batch norm does not.
         weight_decay: on kernels only.
         label_smoothing, dropout: the usual; dropout before the classifiers.
         pairs_first: share of the steps, from the start, in which only `difference` and `presence`
-            act. From scratch one phase does not start.
+            act, for a head that has them. From scratch one phase does not start.
     """
 
     name: str
@@ -103,7 +128,9 @@ class Stage:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     warmup: float = 0.1
+    milestones: tuple[tuple[float, float], ...] = ()
     backbone_rate: float = 1.0
+    backbone_start: float = 0.0
     weight_decay: float = 1e-4
     label_smoothing: float = 0.0
     dropout: float = 0.0
@@ -118,7 +145,7 @@ class Recipe:
         name: of the recipe.
         data, loss, stages: see there.
         backbone: `small` or `i3d`; backbone_options: keyword arguments of its function.
-        head: `aacf` or `average`.
+        head: one of HEADS.
         hidden: width of the attention's hidden layer; 0: a third of the feature map's depth, within
             32..256 (32 for D = 64, 64 for 192, 256 for 1024).
         score: which of `action` and `combined` the served model's `probabilities` are.
@@ -285,6 +312,7 @@ def check(recipe: Recipe) -> None:
         "data.fps": (data.fps, 0, None),
         "data.crop": (data.crop, 0.01, 1),
         "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
+        "data.swap": (data.swap, 0, 1),
         "hidden": (recipe.hidden, 0, None),
         "mask_threshold": (recipe.mask_threshold, 0, 1),
         "seed": (recipe.seed, 0, 2**31 - 1),
@@ -300,8 +328,12 @@ def check(recipe: Recipe) -> None:
         numbers.update(
             {f"{prefix}.{n}": (getattr(stage, n), low, None) for n, low in limits.items()}
         )
-        for name in ("backbone_rate", "label_smoothing", "dropout", "pairs_first"):
+        shares = ("backbone_rate", "backbone_start", "label_smoothing", "dropout", "pairs_first")
+        for name in shares:
             numbers[f"{prefix}.{name}"] = (getattr(stage, name), 0, 1)
+        for number, (share, factor) in enumerate(stage.milestones):
+            numbers[f"{prefix}.milestones.{number}.0"] = (share, 0, 1)
+            numbers[f"{prefix}.milestones.{number}.1"] = (factor, 0, None)
     for name, (value, allowed) in words.items():
         if value not in allowed:
             raise UsageError(f"{name}: expected one of {', '.join(allowed)}, received {value!r}.")
@@ -356,6 +388,15 @@ def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
 def _convert(old: Any, value: Any, path: str) -> Any:
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if isinstance(old, tuple) and isinstance(value, (list, tuple)):  # only the milestones
+        numbers = [pair for pair in value if isinstance(pair, (list, tuple)) and len(pair) == 2]
+        if len(numbers) < len(value) or not all(
+            type(number) in (int, float) for pair in numbers for number in pair
+        ):
+            raise UsageError(
+                f"--set {path}: expected pairs such as [[0.5, 0.1]], received {value!r}."
+            )
+        return tuple((float(share), float(factor)) for share, factor in numbers)
     if type(value) is not type(old):
         raise UsageError(
             f"--set {path}: expected a value of type {type(old).__name__}, received {value!r}."
@@ -375,6 +416,11 @@ def from_dict(content: Mapping[str, Any]) -> Recipe:
             **content,
             "data": DataOptions(**content["data"]),
             "loss": LossOptions(**content["loss"]),
-            "stages": tuple(Stage(**stage) for stage in content["stages"]),
+            "stages": tuple(_stage(stage) for stage in content["stages"]),
         }
     )
+
+
+def _stage(content: Mapping[str, Any]) -> Stage:
+    pairs = tuple(tuple(pair) for pair in content.get("milestones", ()))
+    return Stage(**{**content, "milestones": pairs})

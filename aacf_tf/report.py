@@ -285,7 +285,7 @@ def _clips(
         return ""
     report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()))
     rows_shown = "action map (orange) and context map (blue)"
-    if not model.factorizes:
+    if not model.head.factors:
         rows_shown = "class activation map of the predicted class (orange)"
     return _section(
         f"What the model sees: {escape(split)}",

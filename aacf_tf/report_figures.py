@@ -98,7 +98,7 @@ def draw(
 ) -> list[list[np.ndarray]]:
     """The pictures of a clip: a row of frames, and one under each map; uint8 `[H, W, 3]` each."""
     outputs = {key: value.numpy()[0] for key, value in model(clip[None], training=False).items()}
-    if model.factorizes:
+    if model.head.factors:
         heats = [
             (overlays.display(outputs["action_logits"]), overlays.ACTION_COLORS),
             (overlays.display_attention(outputs["context_attention"]), overlays.CONTEXT_COLORS),

@@ -184,11 +184,11 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
         "scaling": "inside: pixels 0..255 go in",
         "backbone": recipe.backbone,
         "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
-        "head": "aacf" if model.factorizes else recipe.head,
-        "score": recipe.score if model.factorizes else "combined",
+        "head": recipe.head,
+        "score": recipe.score if model.head.factors else "combined",
         "multi_label": multi_label,
         # False: no pair to learn from, the context scores mean nothing
-        "context_learns": model.factorizes and model.head.context_learns,
+        "context_learns": model.head.factors and model.head.context_learns,
         "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
         "digest": digest,
     }

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from aacf_tf.devices import make_strategy, resolve_precision
 from aacf_tf.model import ActionModel, build_model
 from aacf_tf.optimizers import make_optimizer
-from aacf_tf.recipes import Recipe, Stage
+from aacf_tf.recipes import FACTOR_HEADS, PAIR_HEADS, Recipe, Stage
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
@@ -75,8 +75,9 @@ class Run:
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
         """Batches of a split as this recipe samples and sizes them."""
         data = self.recipe.data
-        # Average pooling does not look at conjugates: a repeated frame need not be decoded.
-        frozen = data.frozen_conjugates if self.head_of(stage) == "aacf" else 1.0
+        head = self.head_of(stage)
+        # Where nothing looks at conjugates a repeated frame need not be decoded.
+        frozen = data.frozen_conjugates if head in PAIR_HEADS else 1.0
         return read_dataset(
             self.data,
             split,
@@ -90,20 +91,25 @@ class Run:
             crop=data.crop,
             flip=data.flip,
             frozen_conjugates=frozen,
+            swap=data.swap if head in FACTOR_HEADS else 0.0,
             negative_weight=self.recipe.loss.negative,
             **options,
         )
 
 
-def train(run: Run) -> None:
+def train(run: Run, backbone: keras.Model | None = None) -> None:
     """Trains all stages of the run's recipe, or what is left of them.
+
+    Args:
+        run: what to train on.
+        backbone: with weights to begin with; None: a new one.
 
     Raises:
         UserError: a corrupt record, or a loss that is not finite.
     """
     recipe = run.recipe
     run.info.require_split("train")
-    if recipe.head == "aacf" and not run.context_learns:
+    if recipe.head in FACTOR_HEADS and not run.context_learns:
         print(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and the "
             "combined score is the action's alone."
@@ -111,7 +117,6 @@ def train(run: Run) -> None:
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     strategy = make_strategy(recipe.strategy)
-    backbone = None
     for number, stage in enumerate(recipe.stages, start=1):
         title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
         with strategy.scope():

@@ -17,6 +17,7 @@ _HOME = {
     "BatchNormalization3D": "normalization",
     "ConvUnit3D": "inception3d",
     "InceptionModule3D": "inception3d",
+    "NonLocalBlock3D": "nonlocal_block",
 }
 __all__ = sorted(_HOME)
 

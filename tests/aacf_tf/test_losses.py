@@ -155,3 +155,72 @@ def test_cosine_of_a_zero_vector_has_no_nan():
         value = losses.cosine(a, b)
     np.testing.assert_allclose(value, [0.0, 1.0], atol=1e-6)
     assert np.isfinite(tape.gradient(value, a)).all()
+
+
+def test_swapped_pairs(pair):
+    """Two classes meet in one clip: no stop-gradient, the scene's own class, two more terms."""
+    clip, other, y = pair
+    scenes = np.array([2, 3], np.int32)
+    terms = terms_of(
+        clip, other, y, swapped=tf.constant([True, False]), context_targets=tf.constant(scenes)
+    )
+    plain = terms_of(clip, other, y)
+    for name in ("combined", "difference", "agreement", "presence"):
+        np.testing.assert_allclose(terms[name], plain[name], rtol=1e-6)
+    for i in range(2):
+        expected = cross_entropy(other["context_scores"][i], scenes[i])
+        np.testing.assert_allclose(terms["context"][i], expected, rtol=1e-5)
+    za, za2 = clip["action_scores"][0], other["action_scores"][0]
+    np.testing.assert_allclose(terms["swap_action"], [cross_entropy(za, y[0]), 0], rtol=1e-5)
+    uniform = np.mean([cross_entropy(za2, k) for k in range(4)])
+    np.testing.assert_allclose(terms["swap_uniform"], [uniform, 0], rtol=1e-5)
+
+
+def test_the_context_gets_a_gradient_from_swapped_clips_only(pair):
+    clip, other, y = pair
+    zc = tf.Variable(clip["context_scores"])
+    with tf.GradientTape() as tape:
+        terms = losses.factorization_terms(
+            {**clip, "context_scores": zc},
+            other,
+            tf.constant(y),
+            has_conjugate=tf.constant([True, True]),
+            has_action=tf.constant([True, True]),
+            swapped=tf.constant([True, False]),
+            context_targets=tf.constant(y),
+        )
+        loss = tf.reduce_sum(terms["combined"])
+    gradient = tape.gradient(loss, zc).numpy()
+    assert np.abs(gradient[0]).max() > 0.01
+    assert np.abs(gradient[1]).max() == 0
+
+
+def test_baseline_terms(pair):
+    clip, other, y = pair
+    sides = [{"combined_scores": tf.constant(side["action_scores"])} for side in (clip, other)]
+    terms = losses.baseline_terms(
+        *sides,
+        tf.constant(y),
+        has_conjugate=tf.constant([True, False]),
+        has_action=tf.constant([True, True]),
+    )
+    z, z2 = clip["action_scores"], other["action_scores"]
+    expected = [cross_entropy(z[i], y[i]) for i in range(2)]
+    np.testing.assert_allclose(terms["classification"], expected, rtol=1e-5)
+    np.testing.assert_allclose(terms["background"], [cross_entropy(z2[0], 3), 0], rtol=1e-5)
+    uniform = np.mean([cross_entropy(z2[0], k) for k in range(4)])
+    np.testing.assert_allclose(terms["uniform"], [uniform, 0], rtol=1e-5)
+
+
+def test_baseline_terms_of_multi_label_data(pair):
+    clip, other, _ = pair
+    y = tf.constant([[1.0, 0, 1, 0], [0, 0, 0, 1]])
+    sides = [{"combined_scores": tf.constant(side["action_scores"])} for side in (clip, other)]
+    flags = tf.constant([True, True])
+    terms = losses.baseline_terms(
+        *sides, y, has_conjugate=flags, has_action=flags, multi_label=True
+    )
+    z = other["action_scores"]
+    np.testing.assert_allclose(terms["background"], softplus(z).sum(-1), rtol=1e-5)
+    uniform = (softplus(z) - 0.5 * z).sum(-1)
+    np.testing.assert_allclose(terms["uniform"], uniform, rtol=1e-5)

@@ -1,0 +1,300 @@
+"""The heads: a feature map in, class scores and maps out. Every attention framework side by side.
+
+    aacf                two attention maps, two factors, a classifier on each
+    average             global average pooling; the conjugates are not looked at
+    average_background  the same, the conjugates one more class: nothing happens
+    average_uniform     the same, the conjugates pushed to the uniform distribution
+    attention           one softmax map over space and time; no conjugates
+    nonlocal            a non-local block (self-attention), then average pooling; no conjugates
+    linear_factors      two linear projections of the average with the pair losses, no attention
+
+What a head returns, all float32: `combined_scores` `[B, K]` always; with factors `action_scores`,
+`context_scores` `[B, K]` and `action`, `context` `[B, D]`; with attention `action_attention` and
+`action_logits` `[B, T, H, W]`, and aacf also `context_attention`; without, `class_activation`
+`[B, T, H, W]`: the evidence of each position for the predicted class, by which such a head is
+judged. `terms` names the loss terms (`aacf_tf.losses`) that train it, `pairs` says whether they
+need conjugates, `factors` whether it has action and context scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.losses import FACTOR_TERMS, PAIR_TERMS
+from aacf_tf.recipes import HEADS
+from keras_layers import (
+    ActionContextFactorization,
+    AttentionPooling,
+    NonLocalBlock3D,
+    StatelessDropout,
+)
+
+
+class _Head(keras.layers.Layer):
+    """What the heads share: float32, the number of classes, dropout before the classifiers."""
+
+    terms: tuple[str, ...] = ("classification",)
+    factors = False
+
+    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.classes = classes
+        self.dropout = StatelessDropout(dropout, seed, dtype="float32")
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a term needs the conjugates."""
+        return any(term in PAIR_TERMS for term in self.terms)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"classes": self.classes, "dropout": self.dropout.rate, "seed": self.dropout.seed}
+        return {**super().get_config(), **config}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class FactorizationHead(_Head):
+    """AACF: two factors, a linear classifier on each.
+
+    Args:
+        classes: K.
+        hidden: width of the attention's hidden layer.
+        dropout: on both factors, in training; seed: of the dropout.
+        context_learns: False where the data have no pair: the context classifier, which gets no
+            gradient then, stays out of the combined scores.
+
+    Call arguments:
+        features: `[B, T, H, W, D]`.
+    """
+
+    terms = FACTOR_TERMS
+    factors = True
+
+    def __init__(
+        self,
+        classes: int,
+        hidden: int = 256,
+        dropout: float = 0.0,
+        seed: int = 0,
+        context_learns: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(classes, dropout, seed, **kwargs)
+        self.hidden, self.context_learns = hidden, context_learns
+        self.factorization = ActionContextFactorization(hidden, name="factorization")
+        self.action_classifier = _classifier(classes, "action_classifier")
+        self.context_classifier = _classifier(classes, "context_classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        outputs = self.factorization(features)
+        return {**outputs, **_factor_scores(self, outputs, training)}
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"hidden": self.hidden, "context_learns": self.context_learns}
+        return {**super().get_config(), **config}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class LinearFactorsHead(_Head):
+    """Two linear projections of the average features, D -> D, with the pair losses: no attention.
+
+    The predecessor of AACF as the paper's authors describe it (Wang and Hoai, CVPR 2018: action
+    and context as linear projections of one descriptor); the losses are AACF's but for those that
+    concern maps. Arguments as for `FactorizationHead`; the class activation is the action's.
+    """
+
+    terms = tuple(term for term in FACTOR_TERMS if term not in ("presence", "time_spread"))
+    factors = True
+
+    def __init__(
+        self,
+        classes: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+        context_learns: bool = True,
+        **kwargs: Any,
+    ):
+        super().__init__(classes, dropout, seed, **kwargs)
+        self.context_learns = context_learns
+        self.action_classifier = _classifier(classes, "action_classifier")
+        self.context_classifier = _classifier(classes, "context_classifier")
+
+    def build(self, input_shape: Any) -> None:
+        depth = input_shape[-1]
+        self.action_projection, self.context_projection = (
+            keras.layers.Dense(depth, use_bias=False, dtype="float32", name=f"{name}_projection")
+            for name in ("action", "context")
+        )
+        super().build(input_shape)
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        pooled = _average(features)
+        factors = {
+            "action": self.action_projection(pooled),
+            "context": self.context_projection(pooled),
+        }
+        scores = _factor_scores(self, factors, training)
+        kernel = tf.matmul(self.action_projection.kernel, self.action_classifier.kernel)
+        activation = _class_activation(features, kernel, scores["action_scores"])
+        return {**factors, **scores, "class_activation": activation}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "context_learns": self.context_learns}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AverageHead(_Head):
+    """Global average pooling and a linear classifier: the baseline.
+
+    Args:
+        classes: K; with `background` one more than the real classes, unless data are multi-label.
+        conjugates: `ignored`, `background` (the class of a conjugate is the last one) or `uniform`
+            (the target of a conjugate is the uniform distribution).
+        dropout: before the classifier, in training; seed: of the dropout.
+
+    Call arguments:
+        features: `[B, T, H, W, D]`.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        conjugates: str = "ignored",
+        dropout: float = 0.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ):
+        super().__init__(classes, dropout, seed, **kwargs)
+        self.conjugates = conjugates
+        if conjugates != "ignored":
+            self.terms = ("classification", conjugates)
+        self.classifier = _classifier(classes, "classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        scores = self.classifier(self.dropout(_average(features), training=training))
+        activation = _class_activation(features, self.classifier.kernel, scores)
+        return {"combined_scores": scores, "class_activation": activation}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "conjugates": self.conjugates}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AttentionHead(_Head):
+    """One attention map, of the same form as each of AACF's, and a linear classifier.
+
+    Arguments as for `FactorizationHead`. Trained by the clips alone.
+    """
+
+    def __init__(
+        self, classes: int, hidden: int = 256, dropout: float = 0.0, seed: int = 0, **kwargs: Any
+    ):
+        super().__init__(classes, dropout, seed, **kwargs)
+        self.hidden = hidden
+        self.project = keras.layers.Dense(hidden, "relu", dtype="float32", name="project")
+        small = keras.initializers.RandomNormal(stddev=0.01)
+        self.score = keras.layers.Dense(1, kernel_initializer=small, dtype="float32", name="score")
+        self.pooling = AttentionPooling(name="pooling")
+        self.classifier = _classifier(classes, "classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = tf.cast(features, tf.float32)
+        logits = self.score(self.project(features))  # (B, T, H, W, 1)
+        pooled, weights = self.pooling((logits, features))
+        return {
+            "combined_scores": self.classifier(self.dropout(pooled[:, 0], training=training)),
+            "action_attention": weights[..., 0],
+            "action_logits": logits[..., 0],
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class NonLocalHead(_Head):
+    """A non-local block over all positions, then average pooling and a linear classifier.
+
+    Arguments as for `AverageHead`. Trained by the clips alone.
+    """
+
+    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
+        super().__init__(classes, dropout, seed, **kwargs)
+        self.block = NonLocalBlock3D(dtype="float32", name="block")
+        self.classifier = _classifier(classes, "classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = self.block(tf.cast(features, tf.float32))
+        scores = self.classifier(self.dropout(_average(features), training=training))
+        activation = _class_activation(features, self.classifier.kernel, scores)
+        return {"combined_scores": scores, "class_activation": activation}
+
+
+def make_head(
+    kind: str,
+    classes: int,
+    *,
+    hidden: int = 256,
+    dropout: float = 0.0,
+    seed: int = 0,
+    negatives: bool = False,
+    multi_label: bool = False,
+    context_learns: bool = True,
+) -> keras.layers.Layer:
+    """The head of a name.
+
+    Args:
+        kind: one of `aacf_tf.recipes.HEADS`.
+        classes: number of real classes.
+        hidden: of the attention, for heads that have one.
+        negatives: whether data have clips with no action; where data are not multi-label they are
+            one more class, and so are the conjugates of `average_background`.
+        dropout, seed, context_learns: see the heads.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if (negatives or kind == "average_background") and not multi_label:
+        classes += 1
+    common = {"dropout": dropout, "seed": seed, "name": "head"}
+    if kind == "aacf":
+        return FactorizationHead(classes, hidden, context_learns=context_learns, **common)
+    if kind == "linear_factors":
+        return LinearFactorsHead(classes, context_learns=context_learns, **common)
+    if kind == "attention":
+        return AttentionHead(classes, hidden, **common)
+    if kind == "nonlocal":
+        return NonLocalHead(classes, **common)
+    conjugates = {"average": "ignored", "average_background": "background"}
+    conjugates["average_uniform"] = "uniform"
+    if kind in conjugates:
+        return AverageHead(classes, conjugates[kind], **common)
+    raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
+
+
+def _classifier(classes: int, name: str) -> keras.layers.Dense:
+    return keras.layers.Dense(classes, dtype="float32", name=name)
+
+
+def _average(features: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2, 3])
+
+
+def _factor_scores(
+    head: FactorizationHead | LinearFactorsHead, factors: dict[str, tf.Tensor], training: bool
+) -> dict[str, tf.Tensor]:
+    action = head.action_classifier(head.dropout(factors["action"], training=training))
+    context = head.context_classifier(head.dropout(factors["context"], training=training))
+    return {
+        "action_scores": action,
+        "context_scores": context,
+        "combined_scores": action + context if head.context_learns else action,
+    }
+
+
+def _class_activation(features: tf.Tensor, kernel: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """What each position adds to the score of the predicted class; kernel (D, K)."""
+    weights = tf.gather(kernel, tf.argmax(scores, -1), axis=1)  # (D, B)
+    return tf.einsum("bthwd,db->bthw", tf.cast(features, tf.float32), weights)

@@ -1,0 +1,117 @@
+"""Every head: what it returns, what trains it, and its class activation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf import build_model, heads, losses, recipes
+
+MAPS = {
+    "aacf": {"action_attention", "context_attention", "action_logits"},
+    "attention": {"action_attention", "action_logits"},
+}
+
+
+@pytest.fixture
+def features(rng):
+    return tf.constant(rng.gamma(1.0, size=(2, 3, 4, 5, 8)), tf.float32)
+
+
+def make(kind, features, rng, classes=3, **options):
+    head = heads.make_head(kind, classes, hidden=6, **options)
+    head(features)
+    for variable in head.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    return head
+
+
+@pytest.mark.parametrize("kind", recipes.HEADS)
+def test_outputs(kind, features, rng):
+    head = make(kind, features, rng)
+    outputs = head(features)
+    factors = {"action", "context", "action_scores", "context_scores"}
+    expected = {"combined_scores"} | MAPS.get(kind, {"class_activation"})
+    assert set(outputs) == expected | (factors if head.factors else set())
+    classes = 4 if kind == "average_background" else 3
+    assert outputs["combined_scores"].shape == (2, classes)
+    for name in outputs:
+        assert outputs[name].dtype == tf.float32
+        if name in MAPS["aacf"] or name == "class_activation":
+            assert outputs[name].shape == (2, 3, 4, 5)
+    for name in ("action_attention", "context_attention"):
+        if name in outputs:
+            np.testing.assert_allclose(tf.reduce_sum(outputs[name], [1, 2, 3]), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", recipes.HEADS)
+def test_what_the_recipes_say_of_a_head_is_so(kind, features, rng):
+    head = make(kind, features, rng)
+    assert head.pairs == (kind in recipes.PAIR_HEADS)
+    assert head.factors == (kind in recipes.FACTOR_HEADS)
+    terms = losses.factorization_terms if head.factors else losses.baseline_terms
+    outputs, flags = head(features), tf.constant([True, True])
+    values = terms(outputs, outputs, tf.constant([0, 1]), has_conjugate=flags, has_action=flags)
+    assert set(head.terms) <= set(values)
+
+
+@pytest.mark.parametrize("kind", ["average", "average_uniform", "nonlocal", "linear_factors"])
+def test_class_activation_adds_up_to_the_score(kind, features, rng):
+    head = make(kind, features, rng)
+    outputs = head(features)
+    classifier = head.action_classifier if head.factors else head.classifier
+    scores = outputs["action_scores" if head.factors else "combined_scores"]
+    best = tf.argmax(scores, -1)
+    expected = tf.reduce_max(scores, -1) - tf.gather(classifier.bias, best)
+    means = tf.reduce_mean(outputs["class_activation"], [1, 2, 3])
+    np.testing.assert_allclose(means, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_weighs_the_features(features, rng):
+    head = make("attention", features, rng)
+    outputs = head(features)
+    pooled = np.einsum("bthw,bthwd->bd", outputs["action_attention"], features)
+    expected = pooled @ head.classifier.kernel.numpy() + head.classifier.bias.numpy()
+    np.testing.assert_allclose(outputs["combined_scores"], expected, rtol=1e-4)
+
+
+def test_classes_of_no_action(features):
+    for kind, negatives, multi_label, classes in (
+        ("aacf", True, False, 4),
+        ("aacf", True, True, 3),
+        ("average_background", False, False, 4),
+        ("average_background", True, False, 4),
+        ("average_background", False, True, 3),
+    ):
+        head = heads.make_head(kind, 3, negatives=negatives, multi_label=multi_label)
+        assert head(features)["combined_scores"].shape[-1] == classes
+
+
+def test_an_unknown_head():
+    with pytest.raises(ValueError, match="Received 'transformer'"):
+        heads.make_head("transformer", 3)
+
+
+@pytest.mark.parametrize("kind", recipes.HEADS)
+def test_a_head_rebuilds_from_its_config(kind, features, rng):
+    head = make(kind, features, rng, dropout=0.1, seed=3)
+    config = keras.layers.serialize(head)
+    again = keras.layers.deserialize(config)
+    again(features)
+    again.set_weights(head.get_weights())
+    for name, value in head(features).items():
+        np.testing.assert_allclose(again(features)[name], value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", recipes.HEADS)
+def test_a_step_of_training_lowers_the_loss(kind, tiny_recipe, rng):
+    recipe = recipes.override(tiny_recipe, "head", kind)
+    model = build_model(recipe, 2)
+    clips = rng.integers(0, 255, (2, 4, 6, 24, 24, 3)).astype(np.uint8)
+    inputs = {"clip": clips[0], "conjugate": clips[1], "has_conjugate": np.ones(4, bool)}
+    batches = tf.data.Dataset.from_tensors((inputs, np.array([0, 1, 1, 0]))).repeat(20)
+    model.compile(optimizer=keras.optimizers.Adam(3e-3))
+    history = model.fit(batches, epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]
