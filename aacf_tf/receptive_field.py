@@ -31,20 +31,21 @@ class Axis(NamedTuple):
     """One axis of a feature map. Places are indices of frames or pixels, centred at integers.
 
     Attributes:
-        first, last: the first and the last place that cell 0 sees, padding included.
+        start: the centre of cell 0; that of cell i lies at `start + i * stride`. It is the middle
+            of what the cell sees; where branches meet, the mean of their centres (ours: a shortcut
+            of stride 2 lies before the convolutions beside it, and both count; maps of trained
+            residual networks, compared with those of flipped clips, lie there and not in the
+            middle of all that is seen).
         stride: places from one cell to the next.
         size: number of cells.
+        first, last: the first and the last place that cell 0 sees, padding included.
     """
 
-    first: int
-    last: int
+    start: float
     stride: int
     size: int
-
-    @property
-    def start(self) -> float:
-        """The centre of cell 0; that of cell i lies at `start + i * stride`."""
-        return (self.first + self.last) / 2
+    first: int
+    last: int
 
     @property
     def centres(self) -> np.ndarray:
@@ -71,9 +72,9 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
 
     Example:
     >>> receptive_field(i3d(), (64, 224, 224))[2]
-    Axis(first=-166, last=212, stride=32, size=7)
+    Axis(start=23.0, stride=32, size=7, first=-166, last=212)
     """
-    return _through_model(backbone, tuple(Axis(0, 0, 1, length) for length in size))
+    return _through_model(backbone, tuple(Axis(0.0, 1, length, 0, 0) for length in size))
 
 
 def _through_model(model: keras.Model, axes: Axes) -> Axes:
@@ -117,10 +118,12 @@ def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
 
 def _merge(branches: Sequence[Axes]) -> Axes:
     """Of branches with the same cells: a cell sees what it sees by any of them."""
-    return tuple(
-        Axis(min(a.first for a in same), max(a.last for a in same), same[0].stride, same[0].size)
-        for same in zip(*branches)
-    )
+    merged = []
+    for axes in zip(*branches):
+        starts, strides, sizes, firsts, lasts = zip(*axes)
+        start = sum(starts) / len(starts)
+        merged.append(Axis(start, strides[0], sizes[0], min(firsts), max(lasts)))
+    return tuple(merged)
 
 
 def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
@@ -143,5 +146,10 @@ def _patches(layer: PixelsToPatches, axes: Axes) -> Axes:
 
 def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:
     """Each of the new `size` cells sees so many of the old cells before and after its first one."""
-    first, last = axis.first - before * axis.stride, axis.last + after * axis.stride
-    return Axis(first, last, axis.stride * stride, size)
+    return Axis(
+        start=axis.start + (after - before) / 2 * axis.stride,
+        stride=axis.stride * stride,
+        size=size,
+        first=axis.first - before * axis.stride,
+        last=axis.last + after * axis.stride,
+    )

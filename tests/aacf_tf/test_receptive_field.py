@@ -9,7 +9,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.small import small
-from aacf_tf.receptive_field import receptive_field
+from aacf_tf.receptive_field import Axis, receptive_field
 
 
 def seen(backbone, axis, length):
@@ -75,12 +75,17 @@ def test_a_cell_sees_what_the_geometry_says(name, axis, lengths):
 
 def test_the_demo_s_cells_by_hand():
     """Stride 2 pads behind only on 12 frames and 16 patches, on 15 patches on both sides."""
-    time, height, width = receptive_field(small(12), (12, 48, 45))
-    assert (time.first, time.last, time.stride, time.size) == (-3, 5, 2, 6)
-    assert (height.first, height.last, height.stride, height.size) == (-6, 14, 6, 8)
-    assert (width.first, width.last, width.stride, width.size) == (-9, 11, 6, 8)
-    np.testing.assert_allclose(height.centres, 4 + 6 * np.arange(8))
-    assert (time.start, width.start) == (1.0, 1.0)
+    axes = receptive_field(small(12), (12, 48, 45))
+    assert axes == (Axis(1, 2, 6, -3, 5), Axis(4, 6, 8, -6, 14), Axis(1, 6, 8, -9, 11))
+    np.testing.assert_array_equal(axes[1].centres, [4, 10, 16, 22, 28, 34, 40, 46])
+
+
+def test_a_shortcut_counts_half():
+    """Stride 2 on an even number: the 3x3x3 window sees [0, 2], the shortcut 0 alone."""
+    axes = receptive_field(small(12, residual=True), (16, 72, 76))
+    # 72 pixels are 18 patches, 76 are 19: there both are centred at the first of the two.
+    assert [axis.start for axis in axes] == [-0.5 + 0.5, 1.5 + 2.0, 1.5]
+    assert [axis.size for axis in axes] == [8, 9, 10]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +115,8 @@ def test_windows_without_padding_and_with_holes():
     x = keras.layers.Conv3D(1, 3, dilation_rate=2, padding="same")(x)
     axes = receptive_field(keras.Model(pixels, x), (8, 9, 12))
     # Valid: cell 0 sees [0, 2], pooled [0, 3]; the holes reach two cells of stride 2 either way.
-    assert [tuple(axis) for axis in axes] == [(-4, 7, 2, 3), (-4, 7, 2, 3), (-4, 7, 2, 5)]
+    wanted = {"start": 1.5, "stride": 2, "first": -4, "last": 7}
+    assert [axis._asdict() for axis in axes] == [{**wanted, "size": size} for size in (3, 3, 5)]
 
 
 def test_a_model_within_a_model_counts():
