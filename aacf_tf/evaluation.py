@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from aacf_tf import metrics
+from aacf_tf import localization, metrics
+from aacf_tf.losses import presence_score
 from aacf_tf.model import ActionModel
 from aacf_tf.training import Run
 from tfrecords.dataset import DatasetInfo
@@ -93,11 +94,13 @@ def predict_split(
     `forward` is the model's call for clips, compiled once for all splits.
 
     Returns:
-        id list of str; targets bool `[N, K]`; action, context, combined: probabilities `[N, K]`
-        (what the head has); evidence, context_attention: maps `[N, t, h, w]` (action evidence:
-        attention, or the class activation of the predicted class); masked bool `[N]`, coverage
-        `[N, t, h, w]`: the share of each cell that the mask covers; difference `[N, t, h, w]`: the
-        mean absolute frame difference of each cell.
+        id `[N]` of str; targets bool `[N, K]`; action, context, combined: probabilities `[N, K]`;
+        presence `[N]`: how far an action is there at all (see `losses.presence_score`); evidence,
+        context_attention: maps `[N, t, h, w]`, weights summing to 1 a clip (evidence: the action
+        attention, or the class activation of the predicted class); masked bool `[N]`: the actor is
+        known and in the picture; coverage `[N, t, h, w]`: the share of each cell that the mask
+        covers; difference `[N, t, h, w]`: the mean absolute frame difference of each cell, as
+        weights. Scores, presence and context_attention only where the head has them.
     """
     stage = run.recipe.stages[-1]
     classes = len(run.info.labels)
@@ -121,18 +124,24 @@ def predict_split(
                 if f"{score}_scores" in outputs:
                     scores = outputs[f"{score}_scores"]
                     if run.info.multi_label:
-                        keep(score, 1 / (1 + np.exp(-scores.astype(np.float64))))
+                        chances = 1 / (1 + np.exp(-scores.astype(np.float64)))
                     else:
-                        keep(score, metrics.softmax(scores)[:, :classes])
+                        chances = metrics.softmax(scores)
+                    keep(score, chances[:, :classes])
+            if "action_logits" in outputs:
+                keep("presence", presence_score(outputs["action_logits"]).numpy())
+            if "context_attention" in outputs:
+                keep("context_attention", outputs["context_attention"])
             if "action_attention" in outputs:
                 keep("evidence", outputs["action_attention"])
-                keep("context_attention", outputs["context_attention"])
             else:
-                keep("evidence", metrics.normalize_map(outputs["class_activation"]))
+                evidence = localization.normalize_map(outputs["class_activation"])
+                keep("evidence", evidence.numpy())
             grid = collected["evidence"][0].shape[1:]
-            keep("masked", inputs["has_mask"].numpy())
-            keep("coverage", metrics.cell_coverage(inputs["mask"].numpy(), grid, strides))
-            keep("difference", _frame_difference(inputs["clip"].numpy(), grid, strides))
+            coverage = localization.cell_coverage(inputs["mask"], grid, strides).numpy()
+            keep("coverage", coverage)
+            keep("masked", inputs["has_mask"].numpy() & (coverage > 0).any((1, 2, 3)))
+            keep("difference", _frame_difference(inputs["clip"], grid, strides).numpy())
     return {name: np.concatenate(parts) for name, parts in collected.items()}
 
 
@@ -162,41 +171,53 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
     """Where the maps of the clips with a mask lie, beside what one gets without learning."""
     threshold = run.recipe.mask_threshold
     masked = outputs["masked"]
-    coverage, evidence = outputs["coverage"][masked], outputs["evidence"][masked]
-    cells = metrics.actor_cells(coverage, threshold)
-    rivals = {"frame_difference": outputs["difference"][masked]}
-    if prior is not None:
-        rivals["mean_mask"] = np.repeat(prior[None], len(cells), axis=0)
-
-    def judge(chosen: np.ndarray) -> dict[str, Any]:
-        entry = {}
-        for prefix, weights in {"action": evidence, **rivals}.items():
-            values = metrics.pointing_mass_auc(weights[chosen], cells[chosen])
-            entry.update({f"{prefix}_{name}": value for name, value in values.items()})
-        return entry
-
-    entry = judge(np.ones(len(cells), bool))
-    entry["action_time_share"] = metrics.time_share(evidence, cells)
+    coverage = outputs["coverage"][masked]
+    cells = localization.actor_cells(coverage, threshold)
+    maps = {"action": outputs["evidence"][masked]}
     if "context_attention" in outputs:
-        context = metrics.pointing_mass_auc(outputs["context_attention"][masked], cells)
-        entry.update(context_mass=context["mass"], context_auc=context["auc"])
+        maps["context"] = outputs["context_attention"][masked]
+    maps["frame_difference"] = outputs["difference"][masked]
+    if prior is not None:
+        maps["mean_mask"] = np.repeat(prior[None], len(coverage), axis=0)
+    values = {
+        f"{name}_{measure.__name__}": measure(weights, cells).numpy()
+        for name, weights in maps.items()
+        for measure in _MEASURES.get(name, _USUAL)
+    }
     # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
-    entry["off_centre_third"] = judge(metrics.off_centre(coverage))
-    entry.update(
-        clips_with_mask=len(cells), mask_area=float(cells.mean()), mask_threshold=threshold
-    )
-    return entry
+    far = localization.off_centre(coverage)
+    return {
+        **{name: _mean(value) for name, value in values.items()},
+        "off_centre_third": {name: _mean(value[far]) for name, value in values.items()},
+        "clips_with_mask": len(coverage),
+        "mask_area": float(cells.numpy().mean()),
+        "mask_threshold": threshold,
+    }
+
+
+_USUAL = (localization.pointing, localization.mass, localization.auc)
+_MEASURES = {
+    "action": (*_USUAL, localization.time_share),
+    # Nobody asks for the peak of the context.
+    "context": (localization.mass, localization.auc),
+}
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Of what is known; None where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
 
 
 def _frame_difference(
-    clips: np.ndarray, grid: tuple[int, int, int], strides: tuple[int, int, int]
-) -> np.ndarray:
+    clips: tf.Tensor, grid: tuple[int, int, int], strides: tuple[int, int, int]
+) -> tf.Tensor:
     """Mean absolute difference of neighbouring frames in each cell, as weights summing to 1."""
-    change = np.abs(np.diff(clips.astype(np.float32), axis=1)).mean(-1)
-    change = np.concatenate([change[:, :1], change], axis=1) if clips.shape[1] > 1 else None
-    if change is None:
-        change = np.ones(clips.shape[:4], np.float32)
-    return metrics.normalize_map(metrics.cell_coverage(change, grid, strides))
+    clips = tf.cast(clips, tf.float32)
+    change = tf.reduce_mean(tf.abs(clips[:, 1:] - clips[:, :-1]), axis=-1)
+    # The first frame's is that of the second; a single frame has none, so its map is uniform.
+    change = tf.concat([change[:, :1], change], axis=1)
+    return localization.normalize_map(localization.cell_coverage(change, grid, strides))
 
 
 def _mean_training_mask(
@@ -211,6 +232,6 @@ def _mean_training_mask(
         for inputs, _, _ in run.batches("train", stage, training=False, masks=True):
             known = inputs["has_mask"].numpy()
             masks = inputs["mask"].numpy()[known]
-            total += metrics.cell_coverage(masks, grid, strides).sum(0)
+            total += localization.cell_coverage(masks, grid, strides).numpy().sum(0)
             clips += len(masks)
-    return metrics.normalize_map(total[None] / clips)[0] if clips else None
+    return localization.normalize_map(total[None]).numpy()[0] if clips else None

@@ -1,0 +1,272 @@
+"""Where maps lie, against the actor's masks or boxes: in evaluation and in `model.fit`.
+
+    model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
+    model.fit(clips, {"scores": ids, "action_attention": masks}, sample_weight=...)
+
+A map is `[B, t, h, w]` on the grid of the features, a mask `[B, T, H, W]` on that of the frames.
+They meet on the grid of the features, where a cell is the actor's or not. A measure is a value a
+clip.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+Triple = Sequence[int]  # time, height, width
+
+
+def masks_from_boxes(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """Share of each pixel that boxes cover.
+
+    Args:
+        boxes: `[B, n, 4]` of still images or `[B, T, n, 4]` of videos: ymin, xmin, ymax, xmax as
+            shares of height and width, 0..1; a row of zeros is no box.
+        size: (H, W) in pixels.
+
+    Returns:
+        float32 `[B, T, H, W]`, 0..1, T = 1 for still images; a border is placed to 1/1024 pixel,
+        and of several boxes in a pixel the one that covers most of it counts.
+    """
+    boxes = tf.cast(boxes, tf.float32)
+    if boxes.shape.rank == 3:
+        boxes = boxes[:, None]
+
+    def overlap(low: tf.Tensor, high: tf.Tensor, length: int) -> tf.Tensor:
+        # Rounded, or a border that is meant to lie between two pixels touches both.
+        low, high = (tf.round(edge[..., None] * length * 1024) / 1024 for edge in (low, high))
+        start = tf.range(length, dtype=tf.float32)
+        return tf.nn.relu(tf.minimum(high, start + 1) - tf.maximum(low, start))
+
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, num=4, axis=-1)
+    rows, columns = overlap(ymin, ymax, size[0]), overlap(xmin, xmax, size[1])
+    covered = rows[..., :, None] * columns[..., None, :]  # (B, T, n, H, W)
+    return tf.nn.relu(tf.reduce_max(covered, axis=2))  # no box at all has the maximum -inf
+
+
+def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None) -> tf.Tensor:
+    """Share of each cell's stride box that the mask covers.
+
+    Args:
+        masks: `[B, T, H, W]`, 0..1, any type.
+        grid: (t, h, w) of the feature map.
+        strides: of the backbone in (time, height, width): cell i of an axis is the box from
+            i * stride to (i + 1) * stride, the last one cut where the input ends. None: size / grid
+            rounded up, which is right where the strides divide the size.
+
+    Returns:
+        float32 `[B, t, h, w]`, 0..1; 0 for a box beyond the input.
+    """
+    covered, volume = tf.cast(masks, tf.float32), tf.ones([])
+    lengths = tf.unstack(tf.shape(covered))[1:]
+    for axis, length in enumerate(lengths):
+        stride = strides[axis] if strides else -(-length // grid[axis])
+        inside = tf.one_hot(tf.range(length) // stride, grid[axis])  # (length, cells)
+        # The axis in front goes to the end: after three turns they stand in order again.
+        covered = tf.tensordot(covered, inside, [[1], [0]])
+        volume = volume[..., None] * tf.reduce_sum(inside, axis=0)
+    # Divided last: sums of 0 and 1 stay exact, even where a GPU rounds products to TF32.
+    return tf.math.divide_no_nan(covered, volume)
+
+
+def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
+    """The actor's cells, bool `[B, t, h, w]`: covered by more than `threshold`.
+
+    A clip without such a cell has its fullest one.
+    """
+    amounts = _flat(coverage)
+    cells = amounts > threshold
+    fullest = tf.one_hot(tf.argmax(amounts, -1), tf.shape(amounts)[-1], True, False)
+    found = tf.reduce_any(cells, axis=-1, keepdims=True)
+    return tf.reshape(tf.where(found, cells, fullest), tf.shape(coverage))
+
+
+def normalize_map(values: tf.Tensor) -> tf.Tensor:
+    """Any evidence `[B, t, h, w]` to weights: its positive part, summing to 1 a clip; float32.
+
+    Uniform where nothing is positive.
+    """
+    positive = tf.nn.relu(tf.cast(values, tf.float32))
+    total = tf.reduce_sum(positive, axis=[1, 2, 3], keepdims=True)
+    uniform = tf.ones_like(positive) / tf.cast(tf.reduce_prod(tf.shape(values)[1:]), tf.float32)
+    return tf.where(total > 0, tf.math.divide_no_nan(positive, total), uniform)
+
+
+def pointing(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Whether the map's peak is on the actor, 0 or 1 `[B]`.
+
+    Args:
+        weights: `[B, t, h, w]`, each clip's summing to 1; so for all measures.
+        cells: bool `[B, t, h, w]`, the actor's; so for all measures.
+    """
+    weights = _flat(weights)
+    return tf.gather(_flat(tf.cast(cells, tf.float32)), tf.argmax(weights, -1), batch_dims=1)
+
+
+def mass(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Share of the weight on the actor, 0..1 `[B]`; of a uniform map the actor's share of cells."""
+    return tf.reduce_sum(weights * tf.cast(cells, weights.dtype), axis=[1, 2, 3])
+
+
+def auc(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Area under the ROC curve of the weight as a score of the actor's cells, 0..1 `[B]`.
+
+    NaN where all cells are the actor's, or none. From the ranks, those of ties averaged
+    (Mann-Whitney), as scikit-learn's `roc_auc_score`.
+    """
+    scores, truth = _flat(weights), _flat(tf.cast(cells, tf.float32))
+    ordered = tf.sort(scores, axis=-1)
+    below = tf.searchsorted(ordered, scores, side="left")
+    up_to = tf.searchsorted(ordered, scores, side="right")
+    ranks = tf.cast(below + up_to + 1, tf.float32) / 2
+    on, off = tf.reduce_sum(truth, axis=-1), tf.reduce_sum(1 - truth, axis=-1)
+    wins = tf.reduce_sum(ranks * truth, axis=-1) - on * (on + 1) / 2
+    return tf.where(on * off > 0, tf.math.divide_no_nan(wins, on * off), np.nan)
+
+
+def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
+    """Share of the time steps whose peak is on the actor and above the weight 1 / N, 0..1 `[B]`."""
+    shape = tf.shape(weights)
+    steps = [shape[0], shape[1], shape[2] * shape[3]]
+    weights = tf.reshape(weights, steps)
+    truth = tf.reshape(cells, steps)
+    on_actor = tf.gather(truth, tf.argmax(weights, -1), batch_dims=2)
+    positions = tf.cast(tf.reduce_prod(shape[1:]), weights.dtype)
+    marked = on_actor & (tf.reduce_max(weights, axis=-1) > 1 / positions)
+    return tf.reduce_mean(tf.cast(marked, tf.float32), axis=-1)
+
+
+def off_centre(coverage: np.ndarray) -> np.ndarray:
+    """The third of the clips (at least one) whose actor is farthest from the picture's centre.
+
+    Args:
+        coverage: `[N, t, h, w]`, share of each cell that is the actor's.
+
+    Returns:
+        bool `[N]`; distances are of the centre of gravity, in picture heights and widths.
+    """
+    height, width = coverage.shape[2:]
+    amount = coverage.sum(axis=1) + 1e-12
+    total = amount.sum(axis=(1, 2))
+    rows = (np.arange(height) + 0.5) / height - 0.5
+    columns = (np.arange(width) + 0.5) / width - 0.5
+    y = (amount.sum(2) @ rows) / total
+    x = (amount.sum(1) @ columns) / total
+    chosen = np.zeros(len(coverage), bool)
+    chosen[np.argsort(-np.hypot(y, x), kind="stable")[: max(1, len(coverage) // 3)]] = True
+    return chosen
+
+
+class Localization(keras.metrics.Mean):
+    """The mean of one measure over the clips with an actor; see its subclasses.
+
+    Args:
+        strides: of the backbone, see `cell_coverage`.
+        threshold: share of a cell that a mask must exceed for the cell to be the actor's.
+        frame_size: (H, W) in pixels where the targets are boxes; None: they are masks.
+
+    Call arguments:
+        y_true: masks `[B, T, H, W]`, 0..1, or boxes `[B, n, 4]` or `[B, T, n, 4]`, see
+            `masks_from_boxes`; an empty mask, or no box, is a clip that does not count.
+        y_pred: `[B, t, h, w]`, an attention map or a class activation map, of which the positive
+            part counts; no logits.
+        sample_weight: `[B]`, such as `has_mask`: 0 for a clip whose actor is not known.
+
+    Keras logs it under the name of the layer that the output comes from.
+
+    Example:
+    >>> model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
+    """
+
+    measure: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+    def __init__(
+        self,
+        strides: Triple | None = None,
+        threshold: float = 0.25,
+        frame_size: tuple[int, int] | None = None,
+        name: str | None = None,
+        dtype: Any = None,
+    ):
+        super().__init__(name or self.measure.__name__, dtype)
+        self.strides = None if strides is None else tuple(strides)
+        self.threshold = threshold
+        self.frame_size = None if frame_size is None else tuple(frame_size)
+
+    def update_state(
+        self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
+    ) -> None:
+        masks = masks_from_boxes(y_true, self.frame_size) if self.frame_size else y_true
+        weights = normalize_map(y_pred)
+        coverage = cell_coverage(masks, tf.unstack(tf.shape(weights))[1:], self.strides)
+        values = self.measure(weights, actor_cells(coverage, self.threshold))
+        known = tf.reduce_any(coverage > 0, axis=[1, 2, 3]) & ~tf.math.is_nan(values)
+        counts = tf.cast(known, tf.float32)
+        if sample_weight is not None:
+            counts *= tf.reshape(tf.cast(sample_weight, tf.float32), tf.shape(counts))
+        return super().update_state(tf.where(known, values, 0), counts)
+
+    def get_config(self) -> dict[str, Any]:
+        config = {
+            "strides": self.strides,
+            "threshold": self.threshold,
+            "frame_size": self.frame_size,
+        }
+        return {**super().get_config(), **config}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class Pointing(Localization):
+    """Share of the clips whose map has its peak on the actor. Arguments: `Localization`."""
+
+    measure = staticmethod(pointing)
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class Mass(Localization):
+    """Share of the map on the actor. Arguments: `Localization`."""
+
+    measure = staticmethod(mass)
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AreaUnderCurve(Localization):
+    """The map as a score of the actor's cells, averaged over clips. Arguments: `Localization`."""
+
+    measure = staticmethod(auc)
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class TimeShare(Localization):
+    """Share of the time steps whose peak is on the actor. Arguments: `Localization`."""
+
+    measure = staticmethod(time_share)
+
+
+def validation_metrics(strides: Triple, threshold: float) -> list[tuple[str, Localization]]:
+    """Pairs of the name of a head's map and a metric of it, `action_pointing` and so on.
+
+    A model that has the inputs `mask` and `has_mask` updates those whose map it puts out:
+
+    >>> for output, metric in validation_metrics(strides, threshold):
+    ...     if output in y_pred:
+    ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
+    """
+    names = {
+        "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),
+        "context_attention": ("context", (Mass, AreaUnderCurve)),
+    }
+    return [
+        (output, kind(strides, threshold, name=f"{prefix}_{kind.measure.__name__}"))
+        for output, (prefix, kinds) in names.items()
+        for kind in kinds
+    ]
+
+
+def _flat(values: tf.Tensor) -> tf.Tensor:
+    """`[B, t, h, w]` to `[B, N]`; B may be 0."""
+    shape = tf.shape(values)
+    return tf.reshape(values, [shape[0], tf.reduce_prod(shape[1:])])
