@@ -10,6 +10,7 @@ from tensorflow import keras
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
 from aacf_tf.heads import make_head
+from aacf_tf.localization import validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
 from aacf_tf.recipes import Recipe, Stage
 
@@ -40,6 +41,8 @@ class ActionModel(keras.Model):
         weight_decay: coupled L2.
         actions: number of real classes; an id beyond them is a clip with no action.
         multi_label, time_spread_floor, label_smoothing: see `losses`.
+        mask_threshold: see `localization`; inputs with `mask` and `has_mask` are judged by it in
+            validation.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class ActionModel(keras.Model):
         multi_label: bool = False,
         time_spread_floor: float = 0.8,
         label_smoothing: float = 0.0,
+        mask_threshold: float = 0.25,
     ):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
@@ -70,10 +74,11 @@ class ActionModel(keras.Model):
         names += ["action_accuracy"] if head.factors and not multi_label else []
         names += [] if multi_label else ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
+        self.places = validation_metrics(self.strides(), mask_threshold)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self.trackers.values())
+        return [*self.trackers.values(), *(metric for _, metric in self.places)]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         clips = inputs["clip"] if isinstance(inputs, Mapping) else inputs
@@ -90,8 +95,9 @@ class ActionModel(keras.Model):
     def strides(self) -> tuple[int, int, int]:
         """Pixels and frames from one cell of the feature map to the next: time, height, width."""
         # Divisible by the strides of every backbone, and shapes cost nothing.
-        size = (64, 960, 960)
-        grid = self.backbone.compute_output_shape((1, *size, 3))[1:4]
+        *sides, channels = self.backbone.input_shape[1:]
+        size = [side or free for side, free in zip(sides, (64, 960, 960))]
+        grid = self.backbone.compute_output_shape((1, *size, channels))[1:4]
         return tuple(side // cells for side, cells in zip(size, grid))
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -149,7 +155,12 @@ class ActionModel(keras.Model):
             if name in self.trackers:
                 right = tf.argmax(y_pred[scores], -1, output_type=y.dtype) == y
                 self.trackers[name].update_state(tf.cast(right, tf.float32))
-        return {metric.name: metric.result() for metric in self.metrics}
+        updated = [*self.trackers.values()]
+        for name, metric in self.places:
+            if "mask" in x and name in y_pred:
+                metric.update_state(x["mask"], y_pred[name], x["has_mask"])
+                updated.append(metric)
+        return {metric.name: metric.result() for metric in updated}
 
     def _current_weights(self) -> dict[str, Any]:
         weights = {name: weight for name, weight in self.loss_weights.items() if weight}
@@ -217,6 +228,7 @@ def build_model(
         multi_label=multi_label,
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,
+        mask_threshold=recipe.mask_threshold,
     )
     # The head's variables come with its first call; 32 pixels are enough for every backbone.
     model(tf.zeros([side or least for side, least in zip(backbone.input_shape, (1, 8, 32, 32, 3))]))

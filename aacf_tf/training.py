@@ -177,7 +177,9 @@ def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: st
     )
     validation = None
     if run.info.splits.get("validation", {}).get("clips"):
-        validation = run.batches("validation", stage, training=False).map(_without_id)
+        cache = run.recipe.data.cache
+        validation = run.batches("validation", stage, training=False, masks=True, cache=cache)
+        validation = validation.map(_without_id)
     logs = keras.callbacks.TensorBoard(
         str(run.log_folder(stage)), write_graph=False, update_freq="epoch"
     )

@@ -1,0 +1,375 @@
+"""Every head side by side on 'actions in context': who cheats, and where does it look.
+
+    python benchmarks/method.py              all heads, 3 seeds: frozen, fine-tuned, from scratch
+    python benchmarks/method.py --quick      1 seed, and the slow settings for two heads only
+    python benchmarks/method.py --ablate     AACF with one loss term removed at a time, 5 seeds
+
+    frozen      heads on the cached maps of a backbone that has learned from other clips
+    finetuned   the same backbone goes on learning, at a tenth of the head's rate
+    scratch     backbone and head from the biased pairs alone, as the recipe `demo`
+
+The pretrained backbone stands in for one trained on Kinetics (`pretraining.py`); it may know what
+the generator knows, the heads are trained by class labels alone. One run is one folder, WORKDIR/
+SETTING/NAME/seed-N, with a metrics.json as `train_main.py` writes it; what is there is not done
+again. Out come tables on the terminal and in WORKDIR: method.md, method.json and a plot, method.png
+(with --ablate ablation.*).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import sys
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Iterable, Sequence
+
+import numpy as np
+from absl import flags
+from tqdm import tqdm
+
+from aacf_tf import recipes
+from aacf_tf.recipes import HEADS, PAIR_HEADS, Recipe, Stage
+from tfrecords import commandline
+from tfrecords.errors import UsageError
+from tfrecords.files import replacing, write_json, write_text
+
+SETTINGS = ("frozen", "finetuned", "scratch")
+# Of these a benchmark in a quarter of an hour has all settings.
+QUICK_HEADS = ("average", "aacf")
+ABLATED = (  # the terms of `aacf_tf.losses.FACTOR_TERMS`, which would need TensorFlow here
+    "combined",
+    "difference",
+    "context",
+    "agreement",
+    "disagreement",
+    "presence",
+    "time_spread",
+)
+MILESTONES = ((0.5, 0.3), (0.75, 0.1), (0.92, 0.03))
+SPLITS = ("test", "test_uniform", "test_anti")
+PLACES = (
+    "action_pointing",
+    "action_mass",
+    "action_auc",
+    "action_time_share",
+    "context_mass",
+    "context_auc",
+)
+
+flags.DEFINE_string("data", "data/demo", "Data set directory; the demo's is built where missing.")
+flags.DEFINE_string("workdir", "runs/method", "Where runs, tables and the plot go.")
+flags.DEFINE_integer("seeds", None, "Number of seeds: 3, with --quick 1, with --ablate 5.", 1)
+flags.DEFINE_list("settings", None, f"Of {', '.join(SETTINGS)}; default all.")
+flags.DEFINE_list("heads", None, f"Of {', '.join(HEADS)}; default all.")
+flags.DEFINE_bool("quick", False, "One seed; fine-tuned and from scratch average and aacf alone.")
+flags.DEFINE_bool("ablate", False, "AACF without one term at a time, frozen and from scratch.")
+flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time, one core each.", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One training: a setting, a head or an ablation of AACF (`no_TERM`), a seed."""
+
+    setting: str
+    name: str
+    seed: int
+
+    @property
+    def head(self) -> str:
+        return "aacf" if self.name.startswith("no_") else self.name
+
+    def folder(self, workdir: Path) -> Path:
+        return workdir / self.setting / self.name / f"seed-{self.seed}"
+
+    def recipe(self) -> Recipe:
+        """The recipe `demo` with this setting's schedule (method.md's three, our choice)."""
+        base = recipes.load_recipe("demo")
+        stage = base.stages[0]
+        if self.setting != "scratch":
+            stage = dataclasses.replace(
+                stage,
+                learning_rate=5e-3,
+                warmup=30,
+                milestones=MILESTONES,
+                pairs_first=0.0,
+                **(
+                    {"epochs": 8, "batch_size": 32, "backbone_rate": 0.0}
+                    if self.setting == "frozen"
+                    else {"epochs": 3, "backbone_rate": 0.1, "backbone_start": 1 / 3}
+                ),
+            )
+        recipe = dataclasses.replace(
+            base, head=self.head, baseline="none", seed=self.seed, stages=(stage,)
+        )
+        if self.name.startswith("no_"):
+            recipe = recipes.override(recipe, f"loss.{self.name[3:]}", 0.0)
+        return recipe
+
+    def cost(self) -> float:
+        """Relative, for the progress bar."""
+        clips = 2 if self.head in PAIR_HEADS else 1
+        return 8.0 + {"frozen": 2, "finetuned": 5 * clips, "scratch": 40 * clips}[self.setting]
+
+
+def main(arguments: Sequence[str]) -> None:
+    del arguments
+    options = flags.FLAGS
+    seeds = options.seeds or (1 if options.quick else 5 if options.ablate else 3)
+    cells = plan(
+        seeds,
+        _chosen("settings", options.settings, SETTINGS),
+        _chosen("heads", options.heads, HEADS),
+        quick=options.quick,
+        ablate=options.ablate,
+    )
+    workdir = Path(options.workdir)
+    data = _data(Path(options.data))
+    left = [cell for cell in cells if not (cell.folder(workdir) / "metrics.json").is_file()]
+    print(f"{len(cells)} runs, {len(cells) - len(left)} of them done already", flush=True)
+    _run_all(left, data, workdir, options.jobs)
+    results = collect(cells, workdir)
+    tables = "\n\n".join(table(results, setting) for setting in SETTINGS if setting in results)
+    name = "ablation" if options.ablate else "method"
+    write_json(workdir / f"{name}.json", results)
+    write_text(workdir / f"{name}.md", tables + "\n")
+    plot(results, workdir / f"{name}.png")
+    print(f"\n{tables}\n\nresults  {workdir / name}.json, .md, .png")
+
+
+def plan(
+    seeds: int, settings: Iterable[str], heads: Sequence[str], *, quick: bool, ablate: bool
+) -> list[Cell]:
+    """The runs, those of one seed together: they share a backbone and its maps."""
+    cells = []
+    for seed in range(seeds):
+        for setting in settings:
+            names = heads
+            if ablate:
+                if setting == "finetuned":
+                    continue
+                names = ["aacf", *(f"no_{term}" for term in ABLATED)]
+            elif quick and setting != "frozen":
+                names = [head for head in heads if head in QUICK_HEADS]
+            cells += [Cell(setting, name, seed) for name in names]
+    return cells
+
+
+def collect(cells: Sequence[Cell], workdir: Path) -> dict[str, Any]:
+    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
+
+    Measures: `SPLIT/SCORE` (top-1 of action, combined, reliability), `PLACE` on test_uniform.
+    """
+    results: dict[str, Any] = {}
+    for cell in cells:
+        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
+        splits = json.loads(text)["splits"]
+        measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
+        for split in SPLITS:
+            for score in ("action", "combined", "reliability"):
+                if score in splits.get(split, {}):
+                    measures[f"{split}/{score}"].append(splits[split][score]["top1"])
+        places = splits.get("test_uniform", {}).get("localization", {})
+        for place in PLACES:
+            if places.get(place) is not None:
+                measures[place].append(places[place])
+    return results
+
+
+def table(results: dict[str, Any], setting: str) -> str:
+    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
+    head = ["", *SPLITS, "reliability on test"]
+    head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
+    seeds = max(len(v) for m in results[setting].values() for v in m.values())
+    lines = [
+        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    for name, measures in results[setting].items():
+        row = [name.replace("no_", "without ").replace("_", " ")]
+        for split in SPLITS:
+            scores = [measures.get(f"{split}/{score}") for score in ("action", "combined")]
+            row.append(" / ".join(_spread(values) for values in scores if values))
+        row.append(_spread(measures.get("test/reliability")))
+        row += [_spread(measures.get(place)) for place in PLACES]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(results), figsize=(5.0 * len(results), 3.6), sharey=True, squeeze=False
+    )
+    for axis, (setting, rows) in zip(axes[0], results.items()):
+        for place, split in enumerate(SPLITS):
+            values = [m.get(f"{split}/action") or m[f"{split}/combined"] for m in rows.values()]
+            axis.bar(
+                np.arange(len(rows)) + 0.27 * (place - 1),
+                [np.mean(v) for v in values],
+                0.25,
+                yerr=[np.std(v) for v in values],
+                color=("#b0b0b0", "#e69f00", "#0072b2")[place],
+                label=split,
+            )
+        names = [name.replace("no_", "without ").replace("_", "\n") for name in rows]
+        axis.set_xticks(np.arange(len(rows)), names, rotation=60, ha="right", fontsize=8)
+        axis.set_title(setting)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("top-1 (action score where there is one)")
+    axes[0][-1].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    pyplot.close(figure)
+
+
+def _spread(values: Sequence[float] | None) -> str:
+    if not values:
+        return ""
+    deviation = f" ±{np.std(values):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{deviation}"
+
+
+def _chosen(flag: str, given: Sequence[str] | None, allowed: Sequence[str]) -> list[str]:
+    for name in given or ():
+        if name not in allowed:
+            raise UsageError(f"--{flag}: expected some of {', '.join(allowed)}, received {name!r}.")
+    return [name for name in allowed if not given or name in given]
+
+
+def _data(directory: Path) -> Path:
+    if directory == Path("data/demo"):
+        from aacf_tf.pipeline import demo_data
+
+        return demo_data(directory)
+    return directory
+
+
+# ---- the runs, in processes of one core each ----------------------------------------------------
+
+
+def _run_all(cells: Sequence[Cell], data: Path, workdir: Path, jobs: int) -> None:
+    """Two processes of one core each do more than one of two: small layers do not share well."""
+    if not cells:
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    seeds = sorted({cell.seed for cell in cells if cell.setting != "scratch"})
+    total = sum(cell.cost() for cell in cells)
+    bar = tqdm(
+        total=round(total), desc="all runs", bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
+    )
+    pool = ProcessPoolExecutor(
+        min(jobs, len(cells)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(workdir,),
+    )
+    with bar, pool:
+        list(pool.map(_pretrain, seeds, [workdir] * len(seeds)))
+        started = {pool.submit(_run, cell, data, workdir): cell for cell in cells}
+        for finished in as_completed(started):
+            finished.result()
+            bar.update(started[finished].cost())
+
+
+def _start_worker(workdir: Path) -> None:
+    """One core; the runs' own progress goes to a file, where it can be looked at."""
+    commandline.quiet_tensorflow()
+    log = os.open(workdir / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _pretrain(seed: int, workdir: Path) -> None:
+    from benchmarks.pretraining import pretrain
+
+    pretrain(seed, workdir / "pretrained" / f"seed-{seed}")
+
+
+def _run(cell: Cell, data: Path, workdir: Path) -> None:
+    from tensorflow import keras
+
+    from aacf_tf import evaluation, training
+    from aacf_tf.training import Run
+
+    keras.backend.clear_session()
+    folder = cell.folder(workdir)
+    run = Run.open(cell.recipe(), data, folder)
+    stage = run.recipe.stages[0]
+    if cell.setting == "scratch":
+        training.train(run)
+        model = training.restore(run, stage)
+    else:
+        from benchmarks.pretraining import pretrain
+
+        backbone = pretrain(cell.seed, workdir / "pretrained" / f"seed-{cell.seed}")
+        if cell.setting == "finetuned":
+            training.train(run, backbone)
+            model = training.restore(run, stage)
+        else:
+            model = _train_on_features(run, stage, backbone)
+    evaluation.evaluate(run, model, cell.head, folder)
+
+
+_features: dict[int, Any] = {}  # those of the last seed: seed -> (inputs, targets)
+
+
+def _train_on_features(run: Any, stage: Stage, backbone: Any) -> Any:
+    """A head on the maps of a frozen backbone, which are computed once a seed and process."""
+    import tensorflow as tf
+    from tensorflow import keras
+
+    from aacf_tf.optimizers import make_optimizer
+
+    keras.utils.set_random_seed(run.recipe.seed)
+    keras.mixed_precision.set_global_policy("float32")
+    if run.recipe.seed not in _features:
+        _features.clear()
+        forward = tf.function(lambda clips: backbone(clips, training=False))
+        parts = defaultdict(list)
+        for inputs, targets, _ in run.batches("train", stage, training=False):
+            for name in ("clip", "conjugate"):
+                parts[name].append(forward(inputs[name]))
+            parts["has_conjugate"].append(inputs["has_conjugate"])
+            parts["targets"].append(targets)
+        whole = {name: tf.concat(values, axis=0) for name, values in parts.items()}
+        _features[run.recipe.seed] = (whole, whole.pop("targets"))
+    inputs, targets = _features[run.recipe.seed]
+    steps = len(targets) // stage.batch_size
+    maps = keras.Input(backbone.compute_output_shape((None, *inputs_shape(run)))[1:])
+    identity = keras.Model(maps, keras.layers.Activation("linear")(maps))
+    on_maps = run.build(stage, backbone=identity, steps=steps * stage.epochs)
+    optimizer = make_optimizer(stage, on_maps, steps * stage.epochs)
+    on_maps.compile(optimizer=optimizer, weighted_metrics=[])
+    batches = tf.data.Dataset.from_tensor_slices((inputs, targets))
+    batches = batches.shuffle(len(targets), seed=run.recipe.seed).batch(stage.batch_size, True)
+    on_maps.fit(batches, epochs=stage.epochs, verbose=0)
+    model = run.build(stage, backbone=backbone)
+    model.head.set_weights(on_maps.head.get_weights())
+    return model
+
+
+def inputs_shape(run: Any) -> tuple[int, int, int, int]:
+    """(frames, height, width, channels) of what the backbone sees."""
+    data = run.recipe.data
+    return data.frames, data.height, data.width, 3
+
+
+if __name__ == "__main__":
+    # Run as a file it finds its neighbours all the same; the workers inherit the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    commandline.run(main, __doc__)
