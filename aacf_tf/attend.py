@@ -177,20 +177,23 @@ def display_maps(
 
     def join(maps: list[np.ndarray]) -> np.ndarray:
         joined = np.empty((len(video.frames), *maps[0].shape[1:]))
-        stride = predictor.description["strides"][0]
         step = predictor.step(video.fps)
         # From the last to the first: where two windows overlap, the earlier one is shown.
         for window, values in reversed(list(zip(windows, maps))):
             positions = (np.arange(window.begin, window.end) - window.first) / step
-            joined[window.begin : window.end] = overlays.at_times(values, positions, stride)
+            values = overlays.at_times(values, positions, predictor.centres[0])
+            joined[window.begin : window.end] = values
         return overlays.display(joined)
 
     predictions = [window.prediction for window in windows]
     if predictions[0].action_logits is None:
         return [("class activation", join([p.class_activation for p in predictions]))]
-    # The logarithm of an attention map is its logits, but for a constant of each window.
-    context = [np.log(np.maximum(p.context_attention, 1e-30)) for p in predictions]
-    return [("action", join([p.action_logits for p in predictions])), ("context", join(context))]
+    shown = [("action", join([p.action_logits for p in predictions]))]
+    if predictions[0].context_attention is not None:
+        # The logarithm of an attention map is its logits, but for a constant of each window.
+        context = [np.log(np.maximum(p.context_attention, 1e-30)) for p in predictions]
+        shown.append(("context", join(context)))
+    return shown
 
 
 def find_boxes(
@@ -226,8 +229,8 @@ def find_boxes(
 def _in_space(cells: np.ndarray, predictor: Predictor, frame: tuple[int, int]) -> np.ndarray:
     from aacf_tf import overlays
 
-    about = predictor.description
-    return overlays.in_space(cells, frame, predictor.size, about["strides"][1:], about["resize"])
+    resize = predictor.description["resize"]
+    return overlays.in_space(cells, frame, predictor.size, predictor.centres[1:], resize)
 
 
 def _draw(

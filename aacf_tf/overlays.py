@@ -1,8 +1,8 @@
 """Draws attention maps over frames: the one place for it, in numpy and OpenCV.
 
-Maps live on the grid of the feature map. Cell i of an axis stands for the stride box from
-`i * stride` to `(i + 1) * stride` of what the network saw; between the boxes' centres a map is
-interpolated linearly, before the first and after the last centre it stays as it is.
+Maps live on the grid of the feature map. A cell lies at the centre of its receptive field
+(`aacf_tf.receptive_field`); between the centres a map is interpolated linearly, before the first
+and after the last one it stays as it is.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ def display_attention(attention: np.ndarray) -> np.ndarray:
     return display(np.log(np.maximum(attention, 1e-30)))
 
 
-def at_times(maps: np.ndarray, positions: np.ndarray, stride: float) -> np.ndarray:
+def at_times(maps: np.ndarray, positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Maps at moments between those of their cells.
 
     Args:
         maps: `[t, h, w]`.
         positions: `[M]`, in sampled frames from the first one; may lie outside.
-        stride: sampled frames a cell.
+        centres: `[t]`, of the cells, in sampled frames from the first one.
 
     Returns:
         `[M, h, w]`.
     """
-    cells = np.clip((np.asarray(positions) + 0.5) / stride - 0.5, 0, len(maps) - 1)
+    cells = np.interp(positions, centres, np.arange(len(maps)))
     before = np.floor(cells).astype(int)
     share = (cells - before)[:, None, None]
     after = np.minimum(before + 1, len(maps) - 1)
@@ -61,7 +61,7 @@ def in_space(
     cells: np.ndarray,
     frame: tuple[int, int],
     size: tuple[int, int],
-    strides: tuple[int, int],
+    centres: Sequence[np.ndarray],
     resize: str = "stretch",
 ) -> np.ndarray:
     """One map `[h, w]` enlarged to the frame it belongs to.
@@ -70,17 +70,19 @@ def in_space(
         cells: a map of one moment.
         frame: (height, width) of the frame, pixels.
         size: (height, width) of what the network saw of it.
-        strides: of the network, (height, width).
+        centres: of its rows `[h]` and its columns `[w]`, pixels of what the network saw.
         resize: how the frame came to that size, see `tfrecords.preprocess`.
 
     Returns:
         float32 `[height, width]`; 0 where the network did not look ("short_side" cuts the rim off).
     """
     top, left, height, width = seen_area(frame, size, resize)
-    scale_y, scale_x = size[0] / height, size[1] / width
-    y = ((np.arange(height) + 0.5) * scale_y / strides[0] - 0.5).astype(np.float32)
-    x = ((np.arange(width) + 0.5) * scale_x / strides[1] - 0.5).astype(np.float32)
-    x, y = np.meshgrid(x, y)
+    y, x = (
+        # Pixels are centred at integers in the frame and in what the network saw.
+        np.interp((np.arange(full) + 0.5) * side / full - 0.5, places, np.arange(len(places)))
+        for full, side, places in zip((height, width), size, centres)
+    )
+    x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     source = np.asarray(cells, np.float32)
     result = np.zeros(frame, np.float32)
     result[top : top + height, left : left + width] = cv2.remap(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +38,7 @@ class Prediction:
             far as it can be trusted, `context_trust` in 0..1 (see
             `aacf_tf.metrics.context_reliability`); from a folder of 20 or more videos.
         action_attention, context_attention, action_logits: `[t, h, w]`, or None.
-        class_activation: `[t, h, w]` of a head without factors, else None.
+        class_activation: `[t, h, w]` of a head without attention, else None.
         action_evidence: above 0 where an action is likely there; None: the head lacks it.
         frames: uint8 `[T, H, W, 3]`, those that went in (large ones scaled down); None in the
             predictions of a folder, which would fill the memory.
@@ -74,6 +75,8 @@ class Predictor:
         labels: class names; the place in the list is the id.
         description: the content of model.json.
         frames, size: T, and (height, width) of the network's input.
+        centres: where the cells of a map lie, `[t]`, `[h]` and `[w]`: frames and pixels of the
+            network's input, counted from the centre of the first one.
         short_side: pixels to which the shorter side of larger frames is scaled down.
     """
 
@@ -91,6 +94,7 @@ class Predictor:
             ) from error
         self.frames: int = self.description["frames"]
         self.size: tuple[int, int] = (self.description["height"], self.description["width"])
+        self.centres = _centres(self.description)
         # Larger frames are scaled down: twice what the network needs is enough to look at.
         self.short_side = max(256, 2 * max(self.size))
 
@@ -230,6 +234,17 @@ class Predictor:
         scores, trust = context_reliability(action, context)
         for prediction, row in zip(predictions, scores):
             prediction.reliable, prediction.context_trust = self._by_class(row), trust
+
+
+def _centres(description: dict[str, Any]) -> list[np.ndarray]:
+    """Of the cells along time, height and width."""
+    if "map_centres" in description:
+        axes = [tuple(axis.values()) for axis in description["map_centres"].values()]
+    else:  # exported before maps were placed by receptive fields: the middles of the stride boxes
+        sizes = (description[name] for name in ("frames", "height", "width"))
+        strides = description["strides"]
+        axes = [((s - 1) / 2, s, -(-size // s)) for size, s in zip(sizes, strides)]
+    return [start + stride * np.arange(size) for start, stride, size in axes]
 
 
 def _check_file(path: str | Path) -> None:

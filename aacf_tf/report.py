@@ -54,7 +54,8 @@ def write_report(
             "evaluate the run first."
         )
     theirs = _read_json(workdir / "baselines" / "average" / "metrics.json")
-    title = f"{recipe.name}: {'action and context' if ours['head'] == 'aacf' else ours['head']}"
+    kind = "action and context" if ours["head"] == "aacf" else _name(ours["head"])
+    title = f"{recipe.name}: {kind}"
     sections = [
         f"<h1>{escape(title)}</h1>",
         _summary(recipe, ours, labels),
@@ -100,7 +101,7 @@ def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -
         rows.append(("average pooling", theirs["splits"], "combined"))
     for score in (*SCORES, "reliability"):
         if any(score in entry for entry in splits.values()):
-            rows.append((f"{ours['head'].upper()} {score}", splits, score))
+            rows.append((f"{_name(ours['head'])} {score}", splits, score))
     best = {
         (split, key): max(
             (source.get(split, {}).get(score, {}).get(key) or 0 for _, source, score in rows),
@@ -152,8 +153,7 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     """Rows: whose map on which split; columns: the measures."""
     body = []
     threshold = 0.0
-    factors = ours["head"] == "aacf"
-    maps = _MAPS if factors else {**_MAPS, "action": "class activation map"}
+    maps = {**_MAPS, "action": _ACTION_MAPS.get(ours["head"], _OTHER_MAP)}
     for split, entry in ours["splits"].items():
         place = entry.get("localization")
         if not place:
@@ -184,7 +184,8 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     touched = (
         "the mask touches" if threshold == 0 else f"the mask covers more than {threshold:.0%} of"
     )
-    wanted = "The action map should lie on the actor, the context map off it. " if factors else ""
+    wanted = f"The {maps['action']} should lie on the actor"
+    wanted += ", the context map off it. " if ours["head"] == "aacf" else ". "
     return _section(
         "Where the maps lie",
         f'<table><thead><tr><th class="left">split</th><th class="left">map</th>{head}'
@@ -198,8 +199,13 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     )
 
 
+def _name(head: str) -> str:
+    return {"aacf": "AACF", "nonlocal": "non-local"}.get(head, head.replace("_", " "))
+
+
+_ACTION_MAPS = {"aacf": "action map", "attention": "attention map"}  # of the heads with attention
+_OTHER_MAP = "class activation map"
 _MAPS = {
-    "action": "action map",
     "context": "context map",
     "frame_difference": "frame difference (nothing learned)",
     "mean_mask": "mean training mask (nothing learned)",
@@ -215,7 +221,7 @@ def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) ->
         if theirs and "combined" in theirs["splits"].get(split, {}):
             columns.append(("average pooling", theirs["splits"][split]["combined"]))
         columns += [
-            (f"{ours['head'].upper()} {name}", entry[name]) for name in SCORES if name in entry
+            (f"{_name(ours['head'])} {name}", entry[name]) for name in SCORES if name in entry
         ]
         head = "".join(f"<th>{escape(name)}</th>" for name, _ in columns)
         rows = []
@@ -270,7 +276,7 @@ def _clips(
         if row.id not in clips:
             continue
         clip, mask = clips[row.id]
-        rows_of_frames = report_figures.draw(clip, mask, model, recipe)
+        rows_of_frames = report_figures.draw(clip, mask, model)
         sheet.setdefault(row.labels.split("|")[0], (row, rows_of_frames))
         image = report_figures.data_uri(report_figures.join(rows_of_frames))
         verdict = "right" if row.right else "wrong"
@@ -284,9 +290,11 @@ def _clips(
     if not figures:
         return ""
     report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()))
-    rows_shown = "action map (orange) and context map (blue)"
-    if not model.head.factors:
-        rows_shown = "class activation map of the predicted class (orange)"
+    rows_shown = f"{_ACTION_MAPS.get(recipe.head, _OTHER_MAP)} (orange)"
+    rows_shown += " and context map (blue)" if recipe.head == "aacf" else ""
+    values = "attention logits"
+    if recipe.head not in _ACTION_MAPS:
+        values = "evidence for the predicted class"
     return _section(
         f"What the model sees: {escape(split)}",
         f'<div class="clips">{"".join(figures)}</div>',
@@ -294,7 +302,7 @@ def _clips(
         f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
         f"{rows_shown} over them; the actor’s outline where the data have a mask. Above: the true "
         "class, and the predicted one with its probability. Shown is "
-        "clip((x − median) / (max − median), 0, 1) of the attention logits. <b>The rule of "
+        f"clip((x − median) / (max − median), 0, 1) of the {values}. <b>The rule of "
         "choice</b>: classes in order, six evenly spread over the list where there are more; of "
         "each the first clip of the split that the model gets right, then the first that it gets "
         "wrong, in turn; where one kind runs out, the other goes on.",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from aacf_tf import overlays
 from aacf_tf.model import ActionModel
+from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords.files import replacing
 from tfrecords.reader import read_dataset, translate_errors
@@ -93,27 +94,23 @@ def load_clips(
     return found
 
 
-def draw(
-    clip: np.ndarray, mask: np.ndarray | None, model: ActionModel, recipe: Recipe
-) -> list[list[np.ndarray]]:
+def draw(clip: np.ndarray, mask: np.ndarray | None, model: ActionModel) -> list[list[np.ndarray]]:
     """The pictures of a clip: a row of frames, and one under each map; uint8 `[H, W, 3]` each."""
     outputs = {key: value.numpy()[0] for key, value in model(clip[None], training=False).items()}
-    if model.head.factors:
-        heats = [
-            (overlays.display(outputs["action_logits"]), overlays.ACTION_COLORS),
-            (overlays.display_attention(outputs["context_attention"]), overlays.CONTEXT_COLORS),
-        ]
-    else:
-        heats = [(overlays.display(outputs["class_activation"]), overlays.ACTION_COLORS)]
-    stride_time, *strides = model.strides()
+    evidence = "action_logits" if "action_logits" in outputs else "class_activation"
+    heats = [(overlays.display(outputs[evidence]), overlays.ACTION_COLORS)]
+    if "context_attention" in outputs:
+        context = overlays.display_attention(outputs["context_attention"])
+        heats.append((context, overlays.CONTEXT_COLORS))
+    times, *places = (axis.centres for axis in receptive_field(model.backbone, clip.shape[:3]))
     shown = _evenly(len(clip), FRAMES)
     size = clip.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
     frames = [overlays.enlarge(clip[place], height) for place in shown]
     rows = [frames]
     for heat, colors in heats:
-        cells = overlays.at_times(heat, shown, stride_time)
-        spread = (overlays.in_space(one, size, size, strides) for one in cells)
+        cells = overlays.at_times(heat, shown, times)
+        spread = (overlays.in_space(one, size, size, places) for one in cells)
         rows.append(
             [
                 overlays.tint(frame, overlays.enlarge(heat, height), colors)

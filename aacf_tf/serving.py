@@ -14,8 +14,8 @@
 The scores and maps: `probabilities` (of the score the recipe names), `action_probabilities`,
 `context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
 `context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, how much more
-than nothing speaks for an action (logsumexp of the logits - log N). A head without factors has
-`probabilities` and `combined_probabilities`, and `class_activation` `[batch, t, h, w]`.
+than nothing speaks for an action (logsumexp of the logits - log N). A head leaves out what it lacks
+(`aacf_tf.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
 
 T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
 that training uses; only operations of core TensorFlow are there, and no code of ours is needed.
@@ -36,6 +36,7 @@ import tensorflow as tf
 from aacf_tf.losses import presence_score
 from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel
+from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords import schema
 from tfrecords.dataset import LABELS_FILE
@@ -174,6 +175,7 @@ def _outputs(outputs: Tensors, score: str, classes: int, multi_label: bool) -> T
 def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str) -> dict[str, Any]:
     """The content of model.json."""
     data = recipe.data
+    axes = receptive_field(model.backbone, (data.frames, data.height, data.width))
     return {
         "recipe": recipe.name,
         "frames": data.frames,
@@ -184,6 +186,10 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
         "scaling": "inside: pixels 0..255 go in",
         "backbone": recipe.backbone,
         "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
+        "map_centres": {  # cell i lies at frame or pixel start + i * stride, counted from 0
+            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
+            for name, axis in zip(("time", "height", "width"), axes)
+        },
         "head": recipe.head,
         "score": recipe.score if model.head.factors else "combined",
         "multi_label": multi_label,

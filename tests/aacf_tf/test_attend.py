@@ -18,7 +18,7 @@ from tfrecords.errors import UsageError
 from tfrecords.video import Video
 
 LABELS = ["down", "right"]
-FRAMES, SIZE, STRIDE = 6, 24, 6
+FRAMES, SIZE = 6, 24
 
 
 @pytest.fixture(scope="module")
@@ -95,16 +95,29 @@ def test_maps_follow_the_video_s_time(predictor):
     assert action.shape == context.shape == (12, 4, 4)
     moments = action[:, 1, 2]
     np.testing.assert_allclose(moments[:6], 0)
-    np.testing.assert_allclose(moments[6:], [1, 0.75, 0.25, 0, 0, 0])
+    # The cells of a window lie at its frames 1, 3 and 5.
+    np.testing.assert_allclose(moments[6:], [1, 1, 0.5, 0, 0, 0])
+
+
+def test_a_head_without_a_context_map_shows_its_own(predictor):
+    clip = video(6)
+    windows = attend.look(predictor, clip)
+    windows[0].prediction.context_attention = None
+    assert [title for title, _ in attend.display_maps(predictor, clip, windows)] == ["action"]
+    windows[0].prediction.action_logits = None
+    windows[0].prediction.class_activation = np.zeros([3, 4, 4])
+    (title, _), *others = attend.display_maps(predictor, clip, windows)
+    assert title == "class activation" and not others
 
 
 def test_boxes_go_round_what_is_hot(predictor):
     heat = np.zeros([2, 4, 4])
-    heat[0, 1, 1:3] = 1.0  # rows 6 to 11, columns 6 to 17 of 24
+    # Cells lie at pixels 4, 10, 16 and 22 of 24; halfway to the next one they are half as hot.
+    heat[0, 1, 1:3] = 1.0
     heat[0, 3, 0] = 1.0  # and the corner at the lower left
     (wide, corner), nothing = attend.find_boxes(heat, predictor, (240, 240))
-    np.testing.assert_allclose(wide, (60, 60, 180, 120), atol=1)
-    np.testing.assert_allclose(corner, (0, 180, 60, 240), atol=1)
+    np.testing.assert_allclose(wide, (75, 75, 195, 135), atol=1)
+    np.testing.assert_allclose(corner, (0, 195, 75, 240), atol=1)
     assert nothing == []
 
 

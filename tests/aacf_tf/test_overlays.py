@@ -25,37 +25,45 @@ def test_an_attention_map_is_displayed_as_the_logits_behind_it(rng):
     )
 
 
-def test_maps_move_linearly_between_the_middles_of_their_steps():
+def test_maps_move_linearly_between_the_centres_of_their_steps():
     maps = np.array([0.0, 1.0]).reshape(2, 1, 1)
-    # Stride 2: the first cell stands for frames 0 and 1, its middle lies between them.
-    values = overlays.at_times(maps, np.array([-3, 0, 0.5, 1, 1.5, 2, 2.5, 9]), 2)[:, 0, 0]
+    positions = np.array([-3, 0, 0.5, 1, 1.5, 2, 2.5, 9])
+    values = overlays.at_times(maps, positions, np.array([0.5, 2.5]))[:, 0, 0]
     np.testing.assert_allclose(values, [0, 0, 0, 0.25, 0.5, 0.75, 1, 1])
 
 
-@pytest.mark.parametrize("frame", [(48, 64), (96, 128), (30, 200)])
-def test_a_cell_lights_up_its_own_stride_box(frame):
+@pytest.mark.parametrize("scale", [1, 2, 3])
+@pytest.mark.parametrize("starts", [(4, 7), (3.5, 1.5)])
+def test_the_peak_of_a_cell_lies_at_its_centre(scale, starts):
     size, strides = (48, 64), (8, 16)
-    for row, column in ((0, 0), (2, 1), (5, 3)):
-        cells = np.zeros([6, 4])
+    centres = [start + stride * np.arange(n) for start, stride, n in zip(starts, strides, (5, 4))]
+    frame = size[0] * scale, size[1] * scale
+    for row, column in ((1, 1), (2, 2), (3, 1)):
+        cells = np.zeros([5, 4])
         cells[row, column] = 1
-        spread = overlays.in_space(cells, frame, size, strides)
+        spread = overlays.in_space(cells, frame, size, centres)
         ys, xs = np.nonzero(spread == spread.max())
-        scale = frame[0] / size[0], frame[1] / size[1]
-        assert row * 8 * scale[0] <= ys.mean() + 0.5 <= (row + 1) * 8 * scale[0]
-        assert column * 16 * scale[1] <= xs.mean() + 0.5 <= (column + 1) * 16 * scale[1]
+        # A pixel reaches from its centre - 0.5 to its centre + 0.5, in the frame as in the input.
+        assert (ys.mean() + 0.5) / scale - 0.5 == centres[0][row]
+        assert (xs.mean() + 0.5) / scale - 0.5 == centres[1][column]
+
+
+def test_before_the_first_and_after_the_last_centre_a_map_stays():
+    cells = np.array([[1.0, 0.0, 0.5]])
+    row = overlays.in_space(cells, (5, 30), (5, 30), ([2], [4, 12, 20]))
+    assert (row[:, :5] == 1).all() and (row[:, 20:] == 0.5).all() and row[0, 12] == 0
+    np.testing.assert_allclose(row[3, [6, 10, 16]], [0.75, 0.25, 0.25])
 
 
 def test_a_grid_that_reaches_past_the_frame_is_cut_not_squeezed():
-    """28 pixels at stride 16 are two cells: the second one's middle is at 24, not at 21."""
-    cells = np.array([[0.0, 1.0]])
-    row = overlays.in_space(cells, (16, 28), (16, 28), (16, 16))[0]
-    assert row[23] < 1 <= row[24]
-    np.testing.assert_allclose(row[15:17], [0.469, 0.531], atol=1e-3)
+    row = overlays.in_space(np.array([[0.0, 1.0]]), (16, 28), (16, 28), ([8], [15, 31]))[0]
+    np.testing.assert_allclose(row[[15, 19, 27]], [0, 0.25, 0.75])
 
 
 def test_what_short_side_cuts_off_stays_dark():
     assert overlays.seen_area((100, 300), (50, 50), "short_side") == (0, 100, 100, 100)
-    spread = overlays.in_space(np.ones([2, 2]), (100, 300), (50, 50), (25, 25), "short_side")
+    centres = ([12, 37], [12, 37])
+    spread = overlays.in_space(np.ones([2, 2]), (100, 300), (50, 50), centres, "short_side")
     assert spread[:, 100:200].all() and not spread[:, :100].any() and not spread[:, 200:].any()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from fractions import Fraction
 
 import av
@@ -146,6 +148,25 @@ def test_reliability_where_clips_with_no_action_are_one_class_more(
     assert predictions[0].context_trust == pytest.approx(trust, abs=1e-6)
     reliable = [list(one.reliable.values()) for one in predictions]
     np.testing.assert_allclose(reliable, wanted, atol=1e-6)
+
+
+def test_centres_of_the_cells_are_the_exported_ones(random_model, served_recipe, labels, tmp_path):
+    data = dataclasses.replace(served_recipe.data, frames=6, height=45, width=48)
+    recipe = dataclasses.replace(served_recipe, data=data)
+    version = serving.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
+    times, ys, xs = load(version).centres
+    np.testing.assert_array_equal(times, [1, 3, 5])
+    np.testing.assert_array_equal(ys, np.arange(1, 45, 6))
+    np.testing.assert_array_equal(xs, np.arange(4, 48, 6))
+    # Before there were centres: the middles of the stride boxes.
+    file = version / "assets" / "model.json"
+    about = json.loads(file.read_text())
+    del about["map_centres"]
+    file.write_text(json.dumps(about))
+    times, ys, xs = load(version).centres
+    np.testing.assert_array_equal(times, [0.5, 2.5, 4.5])
+    np.testing.assert_array_equal(ys, np.arange(2.5, 45, 6))
+    np.testing.assert_array_equal(xs, np.arange(2.5, 48, 6))
 
 
 def test_wrong_paths_are_named(exported, tmp_path):

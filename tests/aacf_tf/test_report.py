@@ -154,18 +154,25 @@ def test_the_page_says_whose_clips_it_shows(run, squares_data):
     assert "Clips of the split <b>test_more</b>" in text and "test_more-0" in text
 
 
-def test_a_head_without_attention_shows_its_class_activation(squares_data, tiny_recipe, tmp_path):
-    recipe = dataclasses.replace(tiny_recipe, head="average")
+@pytest.mark.parametrize(
+    "head, named, shown",
+    [
+        ("linear_factors", "linear factors action", "class activation map (orange) over"),
+        ("attention", "attention combined", "attention map (orange) over"),
+    ],
+)
+def test_a_head_shows_the_one_map_it_has(squares_data, tiny_recipe, tmp_path, head, named, shown):
+    recipe = dataclasses.replace(tiny_recipe, head=head)
     model = build_model(recipe, len(LABELS))
-    evaluation.evaluate(Run.open(recipe, squares_data, tmp_path), model, "average", tmp_path)
+    evaluation.evaluate(Run.open(recipe, squares_data, tmp_path), model, head, tmp_path)
     _, text = write((tmp_path, recipe, model), squares_data)
-    assert "class activation map" in text and "context map" not in text
+    assert named in text and shown in text and "context map" not in text
 
 
 def test_names_cannot_break_the_page():
     entry = {"clips": 1, "action": {"top1": 1.0, "mean_ap": 1.0}}
     text = report._scores({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2)
-    assert "&lt;I&gt;H action" in text and "<I>" not in text  # heads stand in capitals
+    assert "&lt;i&gt;h action" in text and "<i>h" not in text
     assert "&lt;b&gt;x" in text and "<b>x" not in text
 
 

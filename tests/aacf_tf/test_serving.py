@@ -12,6 +12,7 @@ import textwrap
 import types
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from aacf_tf import losses, serving
@@ -119,6 +120,11 @@ def test_the_assets_say_what_a_client_needs(exported):
     wanted = {"frames": 8, "height": 48, "width": 48, "fps": 0.0, "resize": "stretch"}
     wanted |= {"backbone": "small", "score": "action", "head": "aacf", "digest": "abc"}
     assert about.items() >= wanted.items()
+    assert about["map_centres"] == {
+        "time": {"start": 1.0, "stride": 2, "size": 4},
+        "height": {"start": 4.0, "stride": 6, "size": 8},
+        "width": {"start": 4.0, "stride": 6, "size": 8},
+    }
     assert about["strides"] == [2, 6, 6] and about["versions"]["tensorflow"] == tf.__version__
 
 
@@ -130,14 +136,29 @@ def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, label
     assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
 
 
-def test_a_head_without_factors_leaves_out_what_it_lacks(
-    random_model, served_recipe, labels, frames, tmp_path
+@pytest.mark.parametrize(
+    "head, score, names",
+    [
+        ("average_background", "combined", {"class_activation"}),
+        ("attention", "combined", {"action_attention", "action_logits", "action_evidence"}),
+        (
+            "linear_factors",
+            "action",
+            {"action_probabilities", "context_probabilities", "class_activation"},
+        ),
+    ],
+)
+def test_a_head_leaves_out_what_it_lacks(
+    random_model, served_recipe, labels, frames, tmp_path, head, score, names
 ):
-    recipe = dataclasses.replace(served_recipe, head="average")
+    recipe = dataclasses.replace(served_recipe, head=head)
     version = serving.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
     served = tf.saved_model.load(str(version)).signatures["serve_tensor"](frames=frames())
-    assert set(served) == {"probabilities", "combined_probabilities", "class_activation"}
-    np.testing.assert_array_equal(served["probabilities"], served["combined_probabilities"])
+    assert set(served) == {"probabilities", "combined_probabilities"} | names
+    assert served["probabilities"].shape == (2, len(labels))
+    np.testing.assert_array_equal(served["probabilities"], served[f"{score}_probabilities"])
+    about = json.loads((version / "assets" / "model.json").read_text())
+    assert (about["head"], about["score"]) == (head, score)
 
 
 def test_multi_label_probabilities_stand_by_themselves():
