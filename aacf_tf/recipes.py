@@ -206,7 +206,7 @@ def jhmdb() -> Recipe:
 
     Source: our choice; real videos without pretrained weights. The conjugates are removed persons,
     half of them replaced by a frozen frame; `difference` wants cleaner conjugates and is off.
-    Cost: the stages took 17 and 9 minutes on 2 busy cores. Reached on split 1 (standard error .027;
+    Cost: 25 minutes on 2 busy cores. Reached on split 1 (standard error .027;
     the second stage's settings were chosen on these test clips): top-1 of average pooling .24, of
     AACF's combined score .27; pointing .61, mass .48, AUC .80 of the action map.
     Command: `python train_main.py --recipe=jhmdb --data=data/jhmdb`
