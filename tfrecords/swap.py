@@ -23,7 +23,8 @@ def swap_actors(
     its own, no frozen frame, which would show its actor. Alone in a batch a clip stays what it is.
 
     Args:
-        inputs: of a batch, with mask, swap (asked for) and own_conjugate bool [B].
+        inputs: of a batch, with mask uint8 [B, T, h, w], swap (asked for) and own_conjugate
+            bool [B].
         keep_masks: whether mask and has_mask stay.
     """
     inputs = dict(inputs)
@@ -36,7 +37,7 @@ def swap_actors(
     scenes = tf.where(swapped, neighbours, rows)
     conjugate = tf.gather(inputs["conjugate"], scenes)
     # Where nothing is swapped the clip covers all: 1 * clip + 0 is exactly the clip.
-    alpha = tf.where(swapped[:, None, None, None], _soften(mask), 1.0)[..., None]
+    alpha = tf.where(swapped[:, None, None, None], soften(mask), 1.0)[..., None]
     clip, scene = tf.cast(inputs["clip"], tf.float32), tf.cast(conjugate, tf.float32)
     pasted = tf.cast(tf.round(alpha * clip + (1 - alpha) * scene), tf.uint8)
     inputs.update(
@@ -51,7 +52,7 @@ def swap_actors(
     return inputs, targets, weights
 
 
-def _soften(mask: tf.Tensor) -> tf.Tensor:
+def soften(mask: tf.Tensor) -> tf.Tensor:
     """Mask [B, T, h, w] of 0 and 1 -> float32, 1 on the actor, falling to 0 beside it.
 
     The border is drawn by hand and jumps by a pixel from frame to frame: a hard edge flickers, and

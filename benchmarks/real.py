@@ -1,0 +1,389 @@
+"""Real videos: J-HMDB split 1 from scratch, every head on one backbone, and who goes by the scene.
+
+    python -m tfrecords.build --source=jhmdb --input=... --output=data/jhmdb
+    python benchmarks/real.py --data=data/jhmdb --workdir=runs/real      the claim: three variants
+    python benchmarks/real.py ... --variants=all                         every head and option
+
+Top-1 and maps on four test sets (`composites.py`; 268 clips each):
+
+    X  the clips of `test`            C  the actor removed and filled
+    S  the actor in the scene of another class; follow: how often that class is predicted
+    P  the actor kept, as much background removed and filled
+
+and, for heads with a presence score, its AUC of telling X from P (to be .5), P from C, X from C.
+`average` is the first stage of the recipe `jhmdb`; the others are trained on its backbone by the
+second. Each has a folder of its own in WORKDIR, and one that has been measured is not trained
+again. Out come tables on the terminal and in WORKDIR: results.md, results.json and a plot.
+
+The three variants take about 40 minutes on 2 cores, of which average pooling and `swap`: half an
+hour; every further one about 10. (The test sets, 4 minutes, are built once.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+from absl import flags
+
+from aacf_tf import recipes
+from aacf_tf.recipes import HEADS, Recipe
+from tfrecords import commandline
+from tfrecords.errors import UsageError
+from tfrecords.files import replacing, write_json, write_text
+
+# Said in full, whatever the recipe's own defaults are: a variant is what is written here.
+PLAIN = {"head": "aacf", "data.frozen_conjugates": 0.5, "data.swap": 0.0, "loss.difference": 0.0}
+SWAP = {**PLAIN, "data.frozen_conjugates": 0.0, "data.swap": 0.67}
+AVERAGE = "average"  # the first stage alone
+VARIANTS: dict[str, dict[str, Any]] = {
+    AVERAGE: {**PLAIN, "head": "average"},
+    "aacf": PLAIN,
+    "swap": SWAP,
+    "swap_difference": {**SWAP, "loss.difference": 1.0},
+    "removed_only": {**PLAIN, "data.frozen_conjugates": 0.0},
+    # As long on the clips as the others: the same two stages.
+    "average_tuned": {**PLAIN, "head": "average"},
+    **{head: {**PLAIN, "head": head} for head in HEADS if head not in ("aacf", "average")},
+}
+DEFAULT = (AVERAGE, "aacf", "swap")
+SETS = {"x": "test", "c": "test_c", "s": "test_s", "p": "test_p"}
+PRESENCE = (("x", "p"), ("p", "c"), ("x", "c"))  # the first is to have the higher score
+RIVALS = {"mean_mask": "mean training mask", "frame_difference": "frame difference"}
+RESULT_FILE, CONFIG_FILE = "result.json", "config.json"
+
+flags.DEFINE_string("data", "data/jhmdb", "Data set directory, with masks and removed actors.")
+flags.DEFINE_string("workdir", "runs/real", "Where runs, test sets, tables and the plot go.")
+flags.DEFINE_list(
+    "variants", list(DEFAULT), f"all, or some of {', '.join(VARIANTS)}; in the order given."
+)
+flags.DEFINE_multi_string("set", [], "A field of the recipe in every variant: --set seed=1.")
+
+
+def main(arguments: Sequence[str]) -> None:
+    if arguments:
+        raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    options = flags.FLAGS
+    names = list(VARIANTS) if options.variants == ["all"] else options.variants
+    settings = [text.partition("=")[::2] for text in options.set]
+    chosen = {name: make_recipe(name, settings) for name in names}
+    data, workdir = Path(options.data), Path(options.workdir)
+
+    from benchmarks.composites import build_composites
+
+    sets = build_composites(data, workdir / "data")
+    for number, (name, recipe) in enumerate(chosen.items(), start=1):
+        print(f"variant {number} of {len(chosen)}: {name}", flush=True)
+        run_variant(name, recipe, make_recipe(AVERAGE, settings), data, sets, workdir)
+    results = collect(workdir)
+    tables = render(results)
+    write_json(workdir / "results.json", results)
+    write_text(workdir / "results.md", tables + "\n")
+    plot(results, workdir / "results.png")
+    print(f"\n{tables}\n\nresults  {workdir / 'results'}.json, .md, .png")
+
+
+def make_recipe(name: str, settings: Sequence[tuple[str, str]] = ()) -> Recipe:
+    """The recipe `jhmdb` as a variant has it; settings: (field, value) for every variant.
+
+    Raises:
+        UsageError: no such variant, field or value.
+    """
+    if name not in VARIANTS:
+        raise UsageError(
+            f"--variants: expected all or some of {', '.join(VARIANTS)}, received {name!r}."
+        )
+    recipe = recipes.load_recipe("jhmdb")
+    for path, value in (*VARIANTS[name].items(), *settings, ("baseline", "none")):
+        recipe = recipes.override(recipe, path, value)
+    if name == AVERAGE:
+        recipe = dataclasses.replace(recipe, stages=recipe.stages[:1])
+    recipes.check(recipe)
+    return recipe
+
+
+def run_variant(
+    name: str, recipe: Recipe, average: Recipe, data: Path, sets: Path, workdir: Path
+) -> None:
+    """Trains and measures a variant, or what is left to do of it, into its folder's result.json.
+
+    Args:
+        average: recipe of the first stage, on whose backbone the others go on.
+        sets: of `build_composites`.
+    """
+    from aacf_tf import training
+    from aacf_tf.training import Run
+
+    run = Run.open(recipe, data, _folder(workdir, name))
+    _claim(run)
+    if (run.workdir / RESULT_FILE).is_file():
+        print(f"{name}: measured already")
+        return
+    first = Run.open(average, data, _folder(workdir, AVERAGE))
+    _claim(first)
+    training.train(first)
+    if name != AVERAGE:
+        stage = average.stages[0]
+        _copy(first.checkpoint_folder(stage), run.checkpoint_folder(stage))
+        _copy(first.log_folder(stage), run.log_folder(stage))
+        training.train(run)
+    write_json(run.workdir / RESULT_FILE, measure(run, sets))
+
+
+def measure(run: Any, sets: Path) -> dict[str, Any]:
+    """What a trained variant reaches: see the module's docstring.
+
+    Returns:
+        head; accuracy: set -> score -> {"share", "error" (standard error), "clips"}; follow: score
+        -> the same; presence: pair of sets, such as "x_p" -> AUC; localization: of X, as in
+        `metrics.json`.
+    """
+    import tensorflow as tf
+    from sklearn.metrics import roc_auc_score
+
+    from aacf_tf import evaluation, metrics, training
+    from benchmarks.composites import load_scenes
+    from tfrecords.dataset import load_info
+
+    stage, options = run.recipe.stages[-1], run.recipe.data
+    model = training.restore(run, stage)
+    head = run.head_of(stage)
+    whole = evaluation.evaluate(run, model, head, run.workdir)
+    clips = tf.TensorSpec([None, options.frames, options.height, options.width, 3], tf.uint8)
+    forward = tf.function(lambda batch: model(batch, training=False), input_signature=[clips])
+    composites = dataclasses.replace(run, data=sets, info=load_info(sets))
+    outputs = {
+        name: evaluation.predict_split(run if name == "x" else composites, model, split, forward)
+        for name, split in SETS.items()
+    }
+    labels, scenes = run.info.labels, load_scenes(sets)
+    behind = np.array([labels.index(scenes[name]) for name in outputs["s"]["id"]])
+    scores = [name for name in metrics.SCORES if name in outputs["x"]]
+    best = {
+        name: {score: found[score].argmax(-1) for score in scores}
+        for name, found in outputs.items()
+    }
+    result = {
+        "head": head,
+        "accuracy": {
+            name: {
+                score: _share(best[name][score] == found["targets"].argmax(-1)) for score in scores
+            }
+            for name, found in outputs.items()
+        },
+        "follow": {score: _share(best["s"][score] == behind) for score in scores},
+        "localization": whole["splits"][SETS["x"]]["localization"],
+    }
+    if "presence" in outputs["x"]:
+        result["presence"] = {}
+        for one, other in PRESENCE:
+            values = outputs[one]["presence"], outputs[other]["presence"]
+            truth = np.repeat([1, 0], [len(value) for value in values])
+            auc = roc_auc_score(truth, np.concatenate(values))
+            result["presence"][f"{one}_{other}"] = float(auc)
+    return result
+
+
+def collect(workdir: Path) -> dict[str, Any]:
+    """Variant -> its result, for all that have been measured."""
+    paths = {name: _folder(workdir, name) / RESULT_FILE for name in VARIANTS}
+    return {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if path.is_file()
+    }
+
+
+# ---- tables and plot ----------------------------------------------------------------------------
+
+
+def render(results: Mapping[str, Any]) -> str:
+    """Markdown: accuracies, maps, presence, and the claims with what came of them."""
+    accuracy = [
+        [name]
+        + [_shares(result["accuracy"][key]) for key in ("x", "c", "s")]
+        + [_shares(result["follow"]), _shares(result["accuracy"]["p"])]
+        for name, result in results.items()
+    ]
+    maps = [[name, *_places(result["localization"], "action")] for name, result in results.items()]
+    some = next(iter(results.values()))["localization"]
+    maps += [[f"(no learning: {title})", *_places(some, rival)] for rival, title in RIVALS.items()]
+    presence = [
+        [name, *(_number(result["presence"][f"{a}_{b}"]) for a, b in PRESENCE)]
+        for name, result in results.items()
+        if "presence" in result
+    ]
+    measures = ("pointing", "mass", "AUC")
+    parts = [
+        "Top-1, action / combined, with standard error",
+        _table(["", "X", "C", "S", "follow", "P"], accuracy),
+        f"Maps on X (the actor has {some['mask_area']:.3f} of the cells); third: off-centre actors",
+        _table(
+            ["", *measures, *(f"{m}, third" for m in measures), "context mass", "context AUC"],
+            maps,
+        ),
+    ]
+    if presence:
+        parts += ["AUC of the presence score", _table(["", "X-P", "P-C", "X-C"], presence)]
+    if AVERAGE in results and "swap" in results:
+        rows = [
+            [text, _number(value), "yes" if low <= value <= high else "no"]
+            for text, value, low, high in claims(results)
+        ]
+        parts += ["What `swap` is to hold", _table(["", "measured", "holds"], rows)]
+    return "\n\n".join(parts)
+
+
+def claims(results: Mapping[str, Any]) -> list[tuple[str, float, float, float]]:
+    """(claim, measured value, least, most) of `swap` beside average pooling."""
+    ours, theirs = results["swap"], results[AVERAGE]
+
+    def share(result: Mapping[str, Any], key: str, score: str) -> float:
+        scores = result["follow"] if key == "follow" else result["accuracy"][key]
+        return scores[score]["share"]
+
+    def ratio(one: float, other: float) -> float:
+        return one / max(other, 1e-9)
+
+    place = ours["localization"]
+    gain = share(ours, "s", "action") - share(theirs, "s", "combined")
+    follow = ratio(share(ours, "follow", "action"), share(theirs, "follow", "combined"))
+    holes = ratio(share(ours, "c", "action"), share(ours, "x", "action"))
+    whole = share(ours, "x", "combined") - share(theirs, "x", "combined")
+    most = float("inf")
+    return [
+        ("S, action: above average pooling by .05 or more", gain, 0.05, most),
+        ("follow, action: at most .75 of average pooling's", follow, 0.0, 0.75),
+        ("C, action: at most .7 of its own X", holes, 0.0, 0.7),
+        ("X, combined: not below average pooling", whole, 0.0, most),
+        ("pointing at least .55", place["action_pointing"], 0.55, 1.0),
+        ("AUC at least .70", place["action_auc"], 0.70, 1.0),
+        ("AUC of the off-centre third at least .68", _third(place, "action_auc"), 0.68, 1.0),
+        ("context AUC at most .30", place["context_auc"], 0.0, 0.30),
+        ("presence X-P within .42 and .58", ours["presence"]["x_p"], 0.42, 0.58),
+        ("presence P-C at least .60", ours["presence"]["p_c"], 0.60, 1.0),
+    ]
+
+
+def plot(results: Mapping[str, Any], path: Path) -> None:
+    """Accuracies and localisation of all variants, with chance and what no learning gives."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(5 + len(results), 4))
+    places = np.arange(len(results))
+    bars = {"X": "#0072b2", "C": "#b0b0b0", "S": "#009e73", "follow": "#e69f00"}
+    for number, (key, color) in enumerate(bars.items()):
+        found = [
+            _first(r["follow"] if key == "follow" else r["accuracy"][key.lower()])
+            for r in results.values()
+        ]
+        axes[0].bar(
+            places + 0.2 * (number - 1.5),
+            [value["share"] for value in found],
+            0.18,
+            yerr=[value["error"] for value in found],
+            color=color,
+            label=key,
+        )
+    axes[0].set_ylabel("top-1 (action score where there is one)")
+    measures = {"pointing": "#0072b2", "mass": "#b0b0b0", "auc": "#009e73"}
+    some = next(iter(results.values()))["localization"]
+    for number, (key, color) in enumerate(measures.items()):
+        values = [r["localization"][f"action_{key}"] for r in results.values()]
+        axes[1].bar(places + 0.25 * (number - 1), values, 0.23, color=color, label=key)
+        axes[1].axhline(some[f"frame_difference_{key}"], color=color, linewidth=0.8, linestyle=":")
+    axes[1].set_ylabel("action map on X (dotted: frame difference)")
+    for axis in axes:
+        names = [name.replace("_", "\n") for name in results]
+        axis.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    pyplot.close(figure)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _first(scores: Mapping[str, Any]) -> Mapping[str, float]:
+    return scores.get("action") or scores["combined"]
+
+
+def _shares(scores: Mapping[str, Any]) -> str:
+    found = [scores[score] for score in ("action", "combined") if score in scores]
+    return " / ".join(f"{value['share']:.3f} ±{value['error']:.3f}" for value in found)
+
+
+def _places(localization: Mapping[str, Any], prefix: str) -> list[str]:
+    names = [f"{prefix}_{measure}" for measure in ("pointing", "mass", "auc")]
+    values = [localization.get(name) for name in names]
+    values += [_third(localization, name) for name in names]
+    if prefix == "action":
+        values += [localization.get("context_mass"), localization.get("context_auc")]
+    else:
+        values += [None, None]
+    return [_number(value) for value in values]
+
+
+def _third(localization: Mapping[str, Any], name: str) -> float | None:
+    return localization["off_centre_third"].get(name)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+# ---- folders ------------------------------------------------------------------------------------
+
+
+def _folder(workdir: Path, name: str) -> Path:
+    return workdir / "variants" / name
+
+
+def _claim(run: Any) -> None:
+    """Notes what a folder holds; UsageError where it is something else."""
+    path = run.workdir / CONFIG_FILE
+    data = dataclasses.asdict(run.info)
+    if path.is_file():
+        same = recipes.load_recipe(str(path)) == run.recipe
+        if not same or json.loads(path.read_text(encoding="utf-8"))["data"] != data:
+            raise UsageError(
+                f"--workdir: expected a run with these settings and data in {run.workdir}, "
+                "received another one; remove that folder or give another --workdir."
+            )
+    write_json(path, {"recipe": recipes.to_dict(run.recipe), "data": data})
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copies a folder whole or not at all; one that is there stays."""
+    if target.is_dir():
+        return
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary)
+    os.replace(temporary, target)
+
+
+def _share(hits: np.ndarray) -> dict[str, float]:
+    share = float(hits.mean())
+    error = float(np.sqrt(share * (1 - share) / len(hits)))
+    return {"share": share, "error": error, "clips": len(hits)}
+
+
+if __name__ == "__main__":
+    # Run as a file it finds its neighbours all the same; the workers inherit the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    commandline.run(main, __doc__)
