@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from aacf_tf import localization, metrics
+from aacf_tf import localization, metrics, overlays
 from aacf_tf.losses import presence_score
 from aacf_tf.model import ActionModel
 from aacf_tf.training import Run
 from tfrecords.dataset import DatasetInfo
 from tfrecords.errors import UsageError
 from tfrecords.files import write_json, write_text
-from tfrecords.reader import count_steps, translate_errors
+from tfrecords.reader import count_steps, has_masks, translate_errors
 
 
 def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
@@ -184,6 +184,8 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
         for name, weights in maps.items()
         for measure in _MEASURES.get(name, _USUAL)
     }
+    if "presence" in outputs:  # the head has attention, and what is displayed is its logits
+        values["action_iou"] = _outline_iou(maps["action"], cells.numpy())
     # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
     far = localization.off_centre(coverage)
     return {
@@ -201,6 +203,13 @@ _MEASURES = {
     # Nobody asks for the peak of the context.
     "context": (localization.mass, localization.auc),
 }
+
+
+def _outline_iou(weights: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Intersection over union of the map as displayed, above .5, with the actor's cells: `[N]`."""
+    shown = np.stack([overlays.display_attention(clip) for clip in weights]) > 0.5
+    both, either = (kind(shown, cells).sum((1, 2, 3)) for kind in (np.logical_and, np.logical_or))
+    return both / either  # an actor has a cell, so there is one
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -224,14 +233,14 @@ def _mean_training_mask(
     run: Run, grid: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> np.ndarray | None:
     """The mean mask of the training clips as weights `[t, h, w]`; None where they carry none."""
-    if "train" not in run.info.splits:
+    clips = run.info.splits.get("train", {}).get("clips")
+    if not clips or not has_masks(run.data, "train"):
         return None
     stage = run.recipe.stages[-1]
-    total, clips = np.zeros(grid), 0
+    total = np.zeros(grid)
     with translate_errors(run.data):
         for inputs, _, _ in run.batches("train", stage, training=False, masks=True):
             known = inputs["has_mask"].numpy()
             masks = inputs["mask"].numpy()[known]
             total += localization.cell_coverage(masks, grid, strides).numpy().sum(0)
-            clips += len(masks)
-    return localization.normalize_map(total[None]).numpy()[0] if clips else None
+    return localization.normalize_map(total[None]).numpy()[0]

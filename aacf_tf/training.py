@@ -141,8 +141,14 @@ def restore(run: Run, stage: Stage) -> ActionModel:
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
     model = run.build(stage)
-    _read(tf.train.Checkpoint(model=model), tf.train.latest_checkpoint(str(folder / BEST)) or last)
+    best = tf.train.latest_checkpoint(str(folder / BEST))
+    _read(tf.train.Checkpoint(**_parts(model)), best or last)
     return model
+
+
+def _parts(model: ActionModel) -> dict[str, Any]:
+    """What a checkpoint holds of a model: its weights, and no sums of its metrics."""
+    return {"backbone": model.backbone, "head": model.head}
 
 
 def _read(checkpoint: tf.train.Checkpoint, path: str) -> None:
@@ -215,9 +221,11 @@ class _Progress(keras.callbacks.Callback):
 
     def restore(self, model: ActionModel) -> int:
         """Restores the last checkpoint, if any; returns the number of epochs done."""
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=model.optimizer, epoch=self.epoch)
+        checkpoint = tf.train.Checkpoint(
+            optimizer=model.optimizer, epoch=self.epoch, **_parts(model)
+        )
         self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
-        best = tf.train.Checkpoint(model=model)
+        best = tf.train.Checkpoint(**_parts(model))
         self.best = tf.train.CheckpointManager(best, str(self.folder / BEST), max_to_keep=1)
         if self.manager.latest_checkpoint:
             _read(checkpoint, self.manager.latest_checkpoint)

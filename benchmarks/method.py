@@ -56,6 +56,7 @@ PLACES = (
     "action_mass",
     "action_auc",
     "action_time_share",
+    "action_iou",
     "context_mass",
     "context_auc",
 )

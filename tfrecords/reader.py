@@ -130,8 +130,11 @@ def read_dataset(
     batch_size = min(batch_size, clips)
     window = crop_size(size, crop if training else 1.0)
     swaps = training and swap > 0
-    if swaps:
-        _require_masks(directory, split, paths)
+    if swaps and not has_masks(directory, split):
+        raise UsageError(
+            f"Expected masks of the actor in split {split!r} of {directory} to swap actors by, "
+            "received no record with one; set data.swap to 0."
+        )
     read_masks = masks or swaps
 
     def load(serialized: tf.Tensor) -> Tensors:
@@ -192,15 +195,12 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
 _assert = tf.data.experimental.assert_cardinality
 
 
-def _require_masks(directory: StrPath, split: str, paths: List[str]) -> None:
-    """UsageError where no record of a split has a mask; reads up to the first that has one."""
-    found = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(schema.parse(record)["mask"]))
+def has_masks(directory: StrPath, split: str) -> bool:
+    """Whether a record of a split has a mask; reads up to the first that has one."""
+    paths = shard_paths(directory, load_info(directory), split)
+    sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(schema.parse(record)["mask"]))
     with translate_errors(directory):
-        if not any(size > 0 for size in found.as_numpy_iterator()):
-            raise UsageError(
-                f"Expected masks of the actor in split {split!r} of {directory} to swap actors by, "
-                "received no record with one; set data.swap to 0."
-            )
+        return any(size > 0 for size in sizes.as_numpy_iterator())
 
 
 # ---- the phases, each on one record -------------------------------------------------------------

@@ -49,6 +49,7 @@ def test_a_head_is_judged_by_what_it_has(
     place = entry["localization"]
     for values in (place, place["off_centre_third"]):
         assert {"action_pointing", "action_mass", "action_auc", "action_time_share"} <= set(values)
+        assert ("action_iou" in values) == presence
         assert {"frame_difference_mass", "frame_difference_auc"} <= set(values)
         assert CONTEXT & set(values) == (CONTEXT if context_map else set())
         assert "mean_mask_mass" not in values  # the training clips have no masks
@@ -78,3 +79,24 @@ def test_a_clip_whose_mask_is_empty_is_not_judged(tiny_recipe, tmp_path):
     assert place["clips_with_mask"] == 1
     assert place["action_pointing"] == 1.0 and place["action_mass"] == pytest.approx(1)
     assert place["action_auc"] is None and place["mean_mask_auc"] is None
+
+
+def test_validation_in_fit_judges_as_the_evaluation_does(tiny_recipe, squares_data, tmp_path):
+    content, _, run, model = judged(tiny_recipe, squares_data, tmp_path, "aacf")
+    place = content["splits"]["test"]["localization"]
+    batches = run.batches("test", run.recipe.stages[-1], training=False, masks=True)
+    model.compile(optimizer="adam")
+    logs = model.evaluate(batches, verbose=0, return_dict=True)
+    names = {f"action_{name}" for name in ("pointing", "mass", "auc", "time_share")} | CONTEXT
+    assert names <= set(logs)
+    for name in names:
+        assert logs[name] == pytest.approx(place[name], abs=1e-6), name
+
+
+def test_the_outline_of_a_displayed_map():
+    """Logits 0 0 0 0 3 4, median 0: above half of the peak are the last two cells."""
+    weights = np.exp([[0.0, 0, 0, 0, 3, 4]]).reshape(1, 1, 1, 6)
+    for actor, expected in (([4, 5], 1.0), ([5], 1 / 2), ([3, 4], 1 / 3), ([0, 1], 0.0)):
+        cells = np.zeros((1, 1, 1, 6), bool)
+        cells[..., actor] = True
+        assert evaluation._outline_iou(weights / weights.sum(), cells) == pytest.approx(expected)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf import build_model, devices, recipes, training
-from aacf_tf.optimizers import WarmupCosine, make_optimizer
+from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, make_optimizer
 from aacf_tf.training import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.errors import UsageError, UserError
@@ -267,3 +267,36 @@ def test_a_data_set_without_train(tiny_recipe, tmp_path):
     run = Run.open(tiny_recipe, tmp_path / "data", tmp_path / "run")
     with pytest.raises(UsageError, match=r"splits \(test\), received 'train'"):
         training.train(run)
+
+
+def test_milestones():
+    rate = WarmupMilestones(2.0, [(10, 0.5), (20, 0.1)], warmup=4)
+    steps = {0: 0, 2: 1, 4: 2, 9: 2, 10: 1, 19: 1, 20: 0.2, 99: 0.2}
+    for step, expected in steps.items():
+        assert float(rate(step)) == pytest.approx(expected), step
+
+
+def test_milestones_of_a_stage_are_shares_of_its_steps(tiny_recipe):
+    stage = dataclasses.replace(tiny_recipe.stages[0], milestones=((0.5, 0.1),), warmup=0)
+    optimizer = make_optimizer(stage, build_model(tiny_recipe, 2), steps=8)
+    rates = [float(optimizer.learning_rate.numpy())]
+    for step in (3, 4):
+        optimizer.iterations.assign(step)
+        rates.append(float(optimizer.learning_rate.numpy()))
+    assert rates == pytest.approx([4e-3, 4e-3, 4e-4])
+
+
+def test_the_backbone_starts_late(tiny_recipe):
+    stage = dataclasses.replace(tiny_recipe.stages[0], backbone_start=0.5, warmup=0)
+    model = build_model(tiny_recipe, 2, stage=stage)
+    optimizer = make_optimizer(stage, model, steps=4)
+    backbone, head = (part.trainable_variables[0] for part in (model.backbone, model.head))
+    moved = []
+    for _ in range(4):
+        before = backbone.numpy(), head.numpy()
+        gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        moved.append(
+            tuple(bool(np.any(old != new.numpy())) for old, new in zip(before, (backbone, head)))
+        )
+    assert moved == [(False, True), (False, True), (True, True), (True, True)]
