@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow import keras
 from tqdm import tqdm
 
+from aacf_tf.backbones import build_backbone
 from aacf_tf.devices import make_strategy, resolve_precision
 from aacf_tf.model import ActionModel, build_model
 from aacf_tf.optimizers import make_optimizer
@@ -102,7 +103,7 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
 
     Args:
         run: what to train on.
-        backbone: with weights to begin with; None: a new one.
+        backbone: one of the recipe's kind, with whose weights to begin; None: new weights.
 
     Raises:
         UserError: a corrupt record, or a loss that is not finite.
@@ -117,6 +118,11 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     strategy = make_strategy(recipe.strategy)
+    if backbone is not None:
+        weights = backbone.get_weights()
+        with strategy.scope():  # variables made outside of it cannot be trained in it
+            backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
+        backbone.set_weights(weights)
     for number, stage in enumerate(recipe.stages, start=1):
         title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
         with strategy.scope():

@@ -322,52 +322,70 @@ def _run(cell: Cell, data: Path, workdir: Path) -> None:
             training.train(run, backbone)
             model = training.restore(run, stage)
         else:
-            model = _train_on_features(run, stage, backbone)
+            model = _train_on_maps(run, stage, backbone)
     evaluation.evaluate(run, model, cell.head, folder)
 
 
-_features: dict[int, Any] = {}  # those of the last seed: seed -> (inputs, targets)
+_maps: dict[int, Any] = {}  # of the last seed -> (inputs, targets); see `_cached_maps`
 
 
-def _train_on_features(run: Any, stage: Stage, backbone: Any) -> Any:
-    """A head on the maps of a frozen backbone, which are computed once a seed and process."""
+def _cached_maps(run: Any, stage: Stage, backbone: Any) -> tuple[dict[str, Any], Any]:
+    """The frozen backbone's maps of the training pairs, computed once a seed and process.
+
+    Returns:
+        inputs: clip, conjugate `[N, 2, t, h, w, D]`, as they are and mirrored, has_conjugate `[N]`;
+        and the targets.
+    """
+    import tensorflow as tf
+
+    if run.recipe.seed not in _maps:
+        _maps.clear()
+        forward = tf.function(lambda clips: backbone(clips, training=False))
+        parts = defaultdict(list)
+        for inputs, targets, _ in run.batches("train", stage, training=False):
+            for name in ("clip", "conjugate"):
+                frames = inputs[name]
+                views = forward(frames), forward(tf.reverse(frames, [3]))
+                parts[name].append(tf.stack(views, axis=1))
+            parts["has_conjugate"].append(inputs["has_conjugate"])
+            parts["targets"].append(targets)
+        whole = {name: tf.concat(values, axis=0) for name, values in parts.items()}
+        _maps[run.recipe.seed] = (whole, whole.pop("targets"))
+    return _maps[run.recipe.seed]
+
+
+def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
+    """A head on the maps of a frozen backbone, half of the pairs mirrored; the whole model."""
     import tensorflow as tf
     from tensorflow import keras
 
     from aacf_tf.optimizers import make_optimizer
 
-    keras.utils.set_random_seed(run.recipe.seed)
+    seed = run.recipe.seed
+    keras.utils.set_random_seed(seed)
     keras.mixed_precision.set_global_policy("float32")
-    if run.recipe.seed not in _features:
-        _features.clear()
-        forward = tf.function(lambda clips: backbone(clips, training=False))
-        parts = defaultdict(list)
-        for inputs, targets, _ in run.batches("train", stage, training=False):
-            for name in ("clip", "conjugate"):
-                parts[name].append(forward(inputs[name]))
-            parts["has_conjugate"].append(inputs["has_conjugate"])
-            parts["targets"].append(targets)
-        whole = {name: tf.concat(values, axis=0) for name, values in parts.items()}
-        _features[run.recipe.seed] = (whole, whole.pop("targets"))
-    inputs, targets = _features[run.recipe.seed]
-    steps = len(targets) // stage.batch_size
-    maps = keras.Input(backbone.compute_output_shape((None, *inputs_shape(run)))[1:])
+    inputs, targets = _cached_maps(run, stage, backbone)
+    batch_size = min(stage.batch_size, len(targets))
+    steps = len(targets) // batch_size
+    maps = keras.Input(inputs["clip"].shape[2:])
     identity = keras.Model(maps, keras.layers.Activation("linear")(maps))
     on_maps = run.build(stage, backbone=identity, steps=steps * stage.epochs)
     optimizer = make_optimizer(stage, on_maps, steps * stage.epochs)
     on_maps.compile(optimizer=optimizer, weighted_metrics=[])
-    batches = tf.data.Dataset.from_tensor_slices((inputs, targets))
-    batches = batches.shuffle(len(targets), seed=run.recipe.seed).batch(stage.batch_size, True)
-    on_maps.fit(batches, epochs=stage.epochs, verbose=0)
+
+    def take(rows: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        places = tf.stack([rows, view], axis=-1)  # one view for clip and conjugate
+        batch = {name: tf.gather_nd(inputs[name], places) for name in ("clip", "conjugate")}
+        known = tf.gather(inputs["has_conjugate"], rows)
+        return {**batch, "has_conjugate": known}, tf.gather(targets, rows)
+
+    rows = tf.data.Dataset.range(len(targets)).shuffle(len(targets), seed=seed)
+    views = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).map(lambda n: n % 2)
+    pairs = tf.data.Dataset.zip((rows, views)).batch(batch_size, drop_remainder=True)
+    on_maps.fit(pairs.map(take).prefetch(2), epochs=stage.epochs, verbose=0)
     model = run.build(stage, backbone=backbone)
     model.head.set_weights(on_maps.head.get_weights())
     return model
-
-
-def inputs_shape(run: Any) -> tuple[int, int, int, int]:
-    """(frames, height, width, channels) of what the backbone sees."""
-    data = run.recipe.data
-    return data.frames, data.height, data.width, 3
 
 
 if __name__ == "__main__":
