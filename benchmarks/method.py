@@ -3,6 +3,8 @@
     python benchmarks/method.py              all heads, 3 seeds: frozen, fine-tuned, from scratch
     python benchmarks/method.py --quick      1 seed, and the slow settings for two heads only
     python benchmarks/method.py --ablate     AACF with one loss term removed at a time, 5 seeds
+    python benchmarks/method.py --world=twelve    12 motions and 12 scenes; or short: the actors act
+                                             in a third of the frames
 
     frozen      heads on the cached maps of a backbone that has learned from other clips
     finetuned   the same backbone goes on learning, at a tenth of the head's rate
@@ -50,6 +52,13 @@ ABLATED = (  # the terms of `aacf_tf.losses.FACTOR_TERMS`, which would need Tens
     "time_spread",
 )
 MILESTONES = ((0.5, 0.3), (0.75, 0.1), (0.92, 0.03))
+# Arguments of `worlds.write`; the demo's is the recipe's own data.
+WORLDS = {
+    "demo": {"classes": 6, "scenes": 6},
+    "twelve": {"classes": 12, "scenes": 12},
+    "short": {"classes": 6, "scenes": 6, "acting": 1 / 3},
+}
+CONFIG_FILE = "config.json"
 SPLITS = ("test", "test_uniform", "test_anti")
 PLACES = (
     "action_pointing",
@@ -61,23 +70,31 @@ PLACES = (
     "context_auc",
 )
 
-flags.DEFINE_string("data", "data/demo", "Data set directory; the demo's is built where missing.")
-flags.DEFINE_string("workdir", "runs/method", "Where runs, tables and the plot go.")
+flags.DEFINE_enum("world", "demo", list(WORLDS), "Which actions in which contexts.")
+flags.DEFINE_string("data", None, "Data set directory; default data/WORLD, built where missing.")
+flags.DEFINE_string(
+    "workdir", None, "Of runs, tables and plot; default runs/method-WORLD."
+)
 flags.DEFINE_integer("seeds", None, "Number of seeds: 3, with --quick 1, with --ablate 5.", 1)
 flags.DEFINE_list("settings", None, f"Of {', '.join(SETTINGS)}; default all.")
 flags.DEFINE_list("heads", None, f"Of {', '.join(HEADS)}; default all.")
 flags.DEFINE_bool("quick", False, "One seed; fine-tuned and from scratch average and aacf alone.")
 flags.DEFINE_bool("ablate", False, "AACF without one term at a time, frozen and from scratch.")
+flags.DEFINE_multi_string("set", [], "A field of the recipe: --set loss.time_spread_floor=0.4.")
 flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time, one core each.", 1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One training: a setting, a head or an ablation of AACF (`no_TERM`), a seed."""
+    """One training: a setting, a head or an ablation of AACF (`no_TERM`), a seed.
+
+    `overrides` are assignments to fields of the recipe, as `--set` takes them.
+    """
 
     setting: str
     name: str
     seed: int
+    overrides: tuple[str, ...] = ()
 
     @property
     def head(self) -> str:
@@ -108,6 +125,12 @@ class Cell:
         )
         if self.name.startswith("no_"):
             recipe = recipes.override(recipe, f"loss.{self.name[3:]}", 0.0)
+        for assignment in self.overrides:
+            field, equals, value = assignment.partition("=")
+            if not equals:
+                raise UsageError(f"--set: expected field=value, received {assignment!r}.")
+            recipe = recipes.override(recipe, field, value)
+        recipes.check(recipe)
         return recipe
 
     def cost(self) -> float:
@@ -127,11 +150,14 @@ def main(arguments: Sequence[str]) -> None:
         quick=options.quick,
         ablate=options.ablate,
     )
-    workdir = Path(options.workdir)
-    data = _data(Path(options.data))
+    cells = [dataclasses.replace(cell, overrides=tuple(options.set)) for cell in cells]
+    cells[0].recipe()  # a wrong assignment is an error before anything is started
+    workdir = Path(options.workdir or f"runs/method-{options.world}")
+    data = Path(options.data) if options.data else _build(options.world)
+    _claim(workdir, {"world": options.world, "data": options.data, "set": options.set})
     left = [cell for cell in cells if not (cell.folder(workdir) / "metrics.json").is_file()]
     print(f"{len(cells)} runs, {len(cells) - len(left)} of them done already", flush=True)
-    _run_all(left, data, workdir, options.jobs)
+    _run_all(left, options.world, data, workdir, options.jobs)
     results = collect(cells, workdir)
     tables = "\n\n".join(table(results, setting) for setting in SETTINGS if setting in results)
     name = "ablation" if options.ablate else "method"
@@ -248,18 +274,33 @@ def _chosen(flag: str, given: Sequence[str] | None, allowed: Sequence[str]) -> l
     return [name for name in allowed if not given or name in given]
 
 
-def _data(directory: Path) -> Path:
-    if directory == Path("data/demo"):
+def _build(world: str) -> Path:
+    """The data set of a world, built where it is not."""
+    directory = Path("data") / world
+    if world == "demo":
         from aacf_tf.pipeline import demo_data
 
         return demo_data(directory)
-    return directory
+    from benchmarks import worlds
+
+    return worlds.write(directory, **WORLDS[world])
+
+
+def _claim(workdir: Path, settings: dict[str, Any]) -> None:
+    """Notes what a directory holds; UsageError where it is something else."""
+    path = workdir / CONFIG_FILE
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+        raise UsageError(
+            f"--workdir: expected runs with these --world, --data and --set in {workdir}, received "
+            "others; give another --workdir."
+        )
+    write_json(path, settings)
 
 
 # ---- the runs, in processes of one core each ----------------------------------------------------
 
 
-def _run_all(cells: Sequence[Cell], data: Path, workdir: Path, jobs: int) -> None:
+def _run_all(cells: Sequence[Cell], world: str, data: Path, workdir: Path, jobs: int) -> None:
     """Two processes of one core each do more than one of two: small layers do not share well."""
     if not cells:
         return
@@ -276,8 +317,9 @@ def _run_all(cells: Sequence[Cell], data: Path, workdir: Path, jobs: int) -> Non
         initargs=(workdir,),
     )
     with bar, pool:
-        list(pool.map(_pretrain, seeds, [workdir] * len(seeds)))
-        started = {pool.submit(_run, cell, data, workdir): cell for cell in cells}
+        for pretrained in [pool.submit(_pretrained, seed, world, workdir) for seed in seeds]:
+            pretrained.result()
+        started = {pool.submit(_run, cell, world, data, workdir): cell for cell in cells}
         for finished in as_completed(started):
             finished.result()
             bar.update(started[finished].cost())
@@ -295,16 +337,20 @@ def _start_worker(workdir: Path) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def _pretrain(seed: int, workdir: Path) -> None:
-    from benchmarks.pretraining import pretrain
+def _pretrained(seed: int, world: str, workdir: Path) -> Path:
+    """Weights of the pretrained backbone of a seed, which are made where they are not."""
+    from benchmarks.pretraining import WEIGHTS_FILE, pretrain
 
-    pretrain(seed, workdir / "pretrained" / f"seed-{seed}")
+    directory = workdir / "pretrained" / f"seed-{seed}"
+    pretrain(seed, directory, WORLDS[world]["classes"], WORLDS[world]["scenes"])
+    return directory / WEIGHTS_FILE
 
 
-def _run(cell: Cell, data: Path, workdir: Path) -> None:
+def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
     from tensorflow import keras
 
     from aacf_tf import evaluation, training
+    from aacf_tf.backbones import build_backbone
     from aacf_tf.training import Run
 
     keras.backend.clear_session()
@@ -315,9 +361,8 @@ def _run(cell: Cell, data: Path, workdir: Path) -> None:
         training.train(run)
         model = training.restore(run, stage)
     else:
-        from benchmarks.pretraining import pretrain
-
-        backbone = pretrain(cell.seed, workdir / "pretrained" / f"seed-{cell.seed}")
+        backbone = build_backbone(run.recipe.backbone, **run.recipe.backbone_options)
+        backbone.load_weights(_pretrained(cell.seed, world, workdir))
         if cell.setting == "finetuned":
             training.train(run, backbone)
             model = training.restore(run, stage)

@@ -10,6 +10,7 @@ from aacf_tf.losses import FACTOR_TERMS
 from aacf_tf.recipes import HEADS
 from benchmarks import method, pretraining
 from benchmarks.method import Cell
+from tfrecords.errors import UsageError
 
 
 def test_plan():
@@ -51,12 +52,14 @@ def test_a_run_ends_in_metrics(setting, squares_data, tmp_path, monkeypatch):
         monkeypatch.setattr(pretraining, "BATCH_SIZE", 6)
         whole = pretraining.pretrain
         monkeypatch.setattr(
-            pretraining, "pretrain", lambda seed, folder: whole(seed, folder, clips=12, epochs=1)
+            pretraining,
+            "pretrain",
+            lambda *arguments: whole(*arguments, clips=12, epochs=1),
         )
     cells = [Cell(setting, "aacf", 0)]
     cells += [Cell(setting, "average_uniform", 0)] if setting == "frozen" else []
     for cell in cells:
-        method._run(cell, squares_data, tmp_path)
+        method._run(cell, "demo", squares_data, tmp_path)
     results = method.collect(cells, tmp_path)
     measures = results[setting]["aacf"]
     assert len(measures["test/action"]) == 1 and 0 <= measures["test/action"][0] <= 1
@@ -89,3 +92,19 @@ def test_table_has_mean_and_deviation(tmp_path):
     assert ours.split("|")[2].strip() == "0.800 ±0.000 / 0.250 ±0.050"
     assert "0.700 ±0.000" in ours
     assert "2 seeds" in lines[0]
+
+
+def test_assignments():
+    recipe = Cell("scratch", "aacf", 0, ("loss.time_spread_floor=0.4",)).recipe()
+    assert recipe.loss.time_spread_floor == 0.4
+    for wrong in ("loss.time_spread_floor", "loss.nothing=1", "loss.context=-1"):
+        with pytest.raises(UsageError, match=r"loss\."):
+            Cell("scratch", "aacf", 0, (wrong,)).recipe()
+
+
+def test_a_directory_of_other_runs_is_refused(tmp_path):
+    settings = {"world": "demo", "data": None, "set": []}
+    method._claim(tmp_path, settings)
+    method._claim(tmp_path, settings)
+    with pytest.raises(UsageError, match="give another --workdir"):
+        method._claim(tmp_path, {**settings, "set": ["loss.context=0"]})
