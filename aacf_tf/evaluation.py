@@ -100,7 +100,8 @@ def predict_split(
         attention, or the class activation of the predicted class); masked bool `[N]`: the actor is
         known and in the picture; coverage `[N, t, h, w]`: the share of each cell that the mask
         covers; difference `[N, t, h, w]`: the mean absolute frame difference of each cell, as
-        weights. Scores, presence and context_attention only where the head has them.
+        weights; shown bool `[N, t, h, w]`: where the action map as displayed is above .5. Scores,
+        presence, context_attention and shown only where the head has them.
     """
     stage = run.recipe.stages[-1]
     classes = len(run.info.labels)
@@ -128,12 +129,14 @@ def predict_split(
                     else:
                         chances = metrics.softmax(scores)
                     keep(score, chances[:, :classes])
-            if "action_logits" in outputs:
+            if "presence" in model.head.terms:
                 keep("presence", presence_score(outputs["action_logits"]).numpy())
             if "context_attention" in outputs:
                 keep("context_attention", outputs["context_attention"])
             if "action_attention" in outputs:
                 keep("evidence", outputs["action_attention"])
+                heat = [overlays.display_attention(m) for m in outputs["action_attention"]]
+                keep("shown", np.stack(heat) > 0.5)
             else:
                 evidence = localization.normalize_map(outputs["class_activation"])
                 keep("evidence", evidence.numpy())
@@ -184,8 +187,8 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
         for name, weights in maps.items()
         for measure in _MEASURES.get(name, _USUAL)
     }
-    if "presence" in outputs:  # the head has attention, and what is displayed is its logits
-        values["action_iou"] = _outline_iou(maps["action"], cells.numpy())
+    if "shown" in outputs:
+        values["action_iou"] = _overlap(outputs["shown"][masked], cells.numpy())
     # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
     far = localization.off_centre(coverage)
     return {
@@ -205,9 +208,8 @@ _MEASURES = {
 }
 
 
-def _outline_iou(weights: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Intersection over union of the map as displayed, above .5, with the actor's cells: `[N]`."""
-    shown = np.stack([overlays.display_attention(clip) for clip in weights]) > 0.5
+def _overlap(shown: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Intersection over union of two sets of cells, a clip at a time: `[N]`."""
     both, either = (kind(shown, cells).sum((1, 2, 3)) for kind in (np.logical_and, np.logical_or))
     return both / either  # an actor has a cell, so there is one
 

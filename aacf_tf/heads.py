@@ -12,8 +12,10 @@ What a head returns, all float32: `combined_scores` `[B, K]` always; with factor
 `context_scores` `[B, K]` and `action`, `context` `[B, D]`; with attention `action_attention` and
 `action_logits` `[B, T, H, W]`, and aacf also `context_attention`; without, `class_activation`
 `[B, T, H, W]`: the evidence of each position for the predicted class, by which such a head is
-judged. `terms` names the loss terms (`aacf_tf.losses`) that train it, `pairs` says whether they
-need conjugates, `factors` whether it has action and context scores.
+judged. A class for what is no action is the last one, and is never the predicted one here.
+
+`terms` names the loss terms (`aacf_tf.losses`) that train a head, `pairs` says whether they need
+conjugates, `factors` whether it has action and context scores.
 """
 
 from __future__ import annotations
@@ -34,14 +36,24 @@ from keras_layers import (
 
 
 class _Head(keras.layers.Layer):
-    """What the heads share: float32, the number of classes, dropout before the classifiers."""
+    """What the heads share: float32, dropout before the classifiers, the number of classes.
+
+    `actions` of the `classes` are real ones, the first; None: all.
+    """
 
     terms: tuple[str, ...] = ("classification",)
     factors = False
 
-    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        classes: int,
+        dropout: float = 0.0,
+        seed: int = 0,
+        actions: int | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.classes = classes
+        self.classes, self.actions = classes, actions or classes
         self.dropout = StatelessDropout(dropout, seed, dtype="float32")
 
     @property
@@ -50,8 +62,21 @@ class _Head(keras.layers.Layer):
         return any(term in PAIR_TERMS for term in self.terms)
 
     def get_config(self) -> dict[str, Any]:
-        config = {"classes": self.classes, "dropout": self.dropout.rate, "seed": self.dropout.seed}
+        config = {
+            "classes": self.classes,
+            "dropout": self.dropout.rate,
+            "seed": self.dropout.seed,
+            "actions": self.actions,
+        }
         return {**super().get_config(), **config}
+
+    def _class_activation(
+        self, features: tf.Tensor, kernel: tf.Tensor, scores: tf.Tensor
+    ) -> tf.Tensor:
+        """What each position adds to the score of the predicted real class; kernel (D, K)."""
+        best = tf.argmax(scores[:, : self.actions], -1)
+        weights = tf.gather(kernel, best, axis=1)  # (D, B)
+        return tf.einsum("bthwd,db->bthw", tf.cast(features, tf.float32), weights)
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -137,7 +162,7 @@ class LinearFactorsHead(_Head):
         }
         scores = _factor_scores(self, factors, training)
         kernel = tf.matmul(self.action_projection.kernel, self.action_classifier.kernel)
-        activation = _class_activation(features, kernel, scores["action_scores"])
+        activation = self._class_activation(features, kernel, scores["action_scores"])
         return {**factors, **scores, "class_activation": activation}
 
     def get_config(self) -> dict[str, Any]:
@@ -174,7 +199,7 @@ class AverageHead(_Head):
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         scores = self.classifier(self.dropout(_average(features), training=training))
-        activation = _class_activation(features, self.classifier.kernel, scores)
+        activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
 
     def get_config(self) -> dict[str, Any]:
@@ -228,7 +253,7 @@ class NonLocalHead(_Head):
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         features = self.block(tf.cast(features, tf.float32))
         scores = self.classifier(self.dropout(_average(features), training=training))
-        activation = _class_activation(features, self.classifier.kernel, scores)
+        activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
 
 
@@ -256,9 +281,9 @@ def make_head(
     Raises:
         ValueError: there is none of that name.
     """
+    common = {"dropout": dropout, "seed": seed, "actions": classes, "name": "head"}
     if (negatives or kind == "average_background") and not multi_label:
         classes += 1
-    common = {"dropout": dropout, "seed": seed, "name": "head"}
     if kind == "aacf":
         return FactorizationHead(classes, hidden, context_learns=context_learns, **common)
     if kind == "linear_factors":
@@ -292,9 +317,3 @@ def _factor_scores(
         "context_scores": context,
         "combined_scores": action + context if head.context_learns else action,
     }
-
-
-def _class_activation(features: tf.Tensor, kernel: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
-    """What each position adds to the score of the predicted class; kernel (D, K)."""
-    weights = tf.gather(kernel, tf.argmax(scores, -1), axis=1)  # (D, B)
-    return tf.einsum("bthwd,db->bthw", tf.cast(features, tf.float32), weights)

@@ -129,7 +129,7 @@ def factorization_terms(
 
     Returns:
         name -> float32 `[B]`: FACTOR_TERMS, without presence and time_spread for a head without
-        attention; with `swapped` SWAP_TERMS.
+        attention; and SWAP_TERMS.
     """
     smoothing = label_smoothing
     za, zc = clip["action_scores"], clip["context_scores"]
@@ -147,7 +147,7 @@ def factorization_terms(
         terms["time_spread"] = time_spread(clip["action_attention"], time_spread_floor)
     if conjugate is None:
         nothing = tf.zeros_like(terms["combined"])
-        names = ("difference", "context", "agreement", "disagreement")
+        names = ("difference", "context", "agreement", "disagreement", *SWAP_TERMS)
         return {**terms, **dict.fromkeys(names, nothing)}
     paired = tf.cast(has_conjugate & has_action, tf.float32)
     za_conjugate, zc_conjugate = conjugate["action_scores"], conjugate["context_scores"]
@@ -160,6 +160,7 @@ def factorization_terms(
         "agreement": 1 - cosine(clip["context"], conjugate["context"]),
         "disagreement": tf.nn.relu(cosine(clip["action"], conjugate["action"])),
     }
+    terms.update(dict.fromkeys(SWAP_TERMS, tf.zeros_like(terms["combined"])))
     if swapped is not None:
         chosen = tf.cast(swapped, tf.float32)
         action = classification(za, targets, multi_label, smoothing)

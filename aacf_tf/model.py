@@ -26,6 +26,9 @@ class ActionModel(keras.Model):
     Returns:
         the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
 
+    Metrics: `accuracy` of the combined score, `action_accuracy`, and `difference_accuracy`, of the
+    action's scores less those of the conjugate: what the scene gives away cancels there.
+
     The loss is `sum_terms weight * sum_i w_i term_i / sum_i w_i`, the sums over the GLOBAL batch of
     all replicas, w the sample weights, plus the coupled weight decay
     `decay / 2 * |kernels|^2` (kernels only, no biases, no batch norm).
@@ -39,7 +42,6 @@ class ActionModel(keras.Model):
         pairs_first_steps: so many steps from the start of a stage, only `difference` and
             `presence` act. From scratch one phase does not start.
         weight_decay: coupled L2.
-        actions: number of real classes; an id beyond them is a clip with no action.
         multi_label, time_spread_floor, label_smoothing: see `losses`.
         mask_threshold: see `localization`; inputs with `mask` and `has_mask` are judged by it in
             validation.
@@ -54,7 +56,6 @@ class ActionModel(keras.Model):
         swap: bool = False,
         pairs_first_steps: int = 0,
         weight_decay: float = 0.0,
-        actions: int | None = None,
         multi_label: bool = False,
         time_spread_floor: float = 0.8,
         label_smoothing: float = 0.0,
@@ -62,7 +63,6 @@ class ActionModel(keras.Model):
     ):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
-        self.actions = actions or head.classes
         terms = (*head.terms, *(losses.SWAP_TERMS if swap and head.factors else ()))
         self.loss_weights = {term: (loss_weights or {}).get(term, 1.0) for term in terms}
         self.pairs_first_steps = pairs_first_steps
@@ -71,8 +71,9 @@ class ActionModel(keras.Model):
         self.time_spread_floor = time_spread_floor
         self.label_smoothing = label_smoothing
         names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
-        names += ["action_accuracy"] if head.factors and not multi_label else []
-        names += [] if multi_label else ["accuracy"]
+        if not multi_label:
+            names += ["action_accuracy", "difference_accuracy"] if head.factors else []
+            names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.places = validation_metrics(self.strides(), mask_threshold)
 
@@ -105,9 +106,9 @@ class ActionModel(keras.Model):
         if self.multi_label:
             has_action = tf.reduce_any(y > 0, axis=-1)
         else:
-            has_action = y < self.actions
+            has_action = y < self.head.actions
         common = {
-            "has_conjugate": x.get("has_conjugate") if isinstance(x, Mapping) else None,
+            "has_conjugate": x.get("has_conjugate"),
             "has_action": has_action,
             "multi_label": self.multi_label,
             "label_smoothing": self.label_smoothing,
@@ -134,7 +135,7 @@ class ActionModel(keras.Model):
         sample_weight: Any = None,
         **kwargs: Any,
     ) -> tf.Tensor:
-        terms = self.loss_terms(x, y, y_pred)
+        terms = self.loss_terms(x if isinstance(x, Mapping) else {}, y, y_pred)
         clips = tf.shape(y)[0]
         weights = tf.ones([clips]) if sample_weight is None else tf.cast(sample_weight, tf.float32)
         context = tf.distribute.get_replica_context()
@@ -151,10 +152,21 @@ class ActionModel(keras.Model):
         return loss + self._decay() / replicas
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
-        for name, scores in (("action_accuracy", "action_scores"), ("accuracy", "combined_scores")):
+        x = x if isinstance(x, Mapping) else {}
+        scores = {"accuracy": y_pred["combined_scores"]}
+        if self.head.factors:
+            scores["action_accuracy"] = y_pred["action_scores"]
+        if self.head.factors and "conjugate" in y_pred:
+            difference = y_pred["action_scores"] - y_pred["conjugate"]["action_scores"]
+            scores["difference_accuracy"] = difference
+        for name, values in scores.items():
             if name in self.trackers:
-                right = tf.argmax(y_pred[scores], -1, output_type=y.dtype) == y
-                self.trackers[name].update_state(tf.cast(right, tf.float32))
+                # As the evaluation: which real class, of the clips that have one.
+                best = tf.argmax(values[:, : self.head.actions], -1, output_type=y.dtype)
+                counts = y < self.head.actions
+                if name == "difference_accuracy":
+                    counts &= x["has_conjugate"]
+                self.trackers[name].update_state(tf.cast(best == y, tf.float32), counts)
         updated = [*self.trackers.values()]
         for name, metric in self.places:
             if "mask" in x and name in y_pred:
@@ -224,7 +236,6 @@ def build_model(
         # Other heads would learn nothing in that time.
         pairs_first_steps=int(stage.pairs_first * steps) if head.factors else 0,
         weight_decay=coupled_decay(stage),
-        actions=classes,
         multi_label=multi_label,
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,

@@ -45,7 +45,7 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step: Any) -> tf.Tensor:
         step = tf.cast(step, tf.float32)
-        factor = tf.minimum(step / max(1, self.warmup), 1.0)
+        factor = tf.where(step < self.warmup, step / max(1, self.warmup), 1.0)
         for start, value in self.milestones:
             factor = tf.where(step >= start, value, factor)
         return self.peak * factor

@@ -8,7 +8,6 @@ WORKDIR/baselines/average/   average pooling beside it, its own run directory
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from aacf_tf import evaluation, metrics, recipes, report, serving, training
 from aacf_tf.recipes import Recipe
 from aacf_tf.training import Run
 from tfrecords import build
-from tfrecords.dataset import INFO_FILE, PLAN_FILE
+from tfrecords.dataset import INFO_FILE, digest
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
 
@@ -81,7 +80,7 @@ def run(
             labels,
             workdir / "export" / "aacf",
             multi_label=current.info.multi_label,
-            digest=_digest(data),
+            digest=digest(data),
         )
         print(f"model    {version}")
     if mode in ("all", "report") and judged:
@@ -132,10 +131,14 @@ def table(workdir: Path) -> str:
     for score in (*metrics.SCORES, "reliability"):
         if any(score in entry for entry in ours["splits"].values()):
             columns.append((title + score, ours, score))
-    lines = ["", f"{'top-1 / mean AP':<16}{'clips':>6}" + "".join(f"{c[0]:>18}" for c in columns)]
+    width = max(18, *(len(column[0]) + 2 for column in columns))
+    titles = "".join(f"{column[0]:>{width}}" for column in columns)
+    lines = ["", f"{'top-1 / mean AP':<16}{'clips':>6}" + titles]
     for split, entry in ours["splits"].items():
         cells = [_pair(source["splits"].get(split, {}).get(key)) for _, source, key in columns]
-        lines.append(f"{split:<16}{entry['clips']:>6}" + "".join(f"{cell:>18}" for cell in cells))
+        lines.append(
+            f"{split:<16}{entry['clips']:>6}" + "".join(f"{cell:>{width}}" for cell in cells)
+        )
     lines += _localization_lines(ours, theirs)
     return "\n".join(lines) + "\n"
 
@@ -187,7 +190,7 @@ def _claim(current: Run, resume: bool, new: bool) -> None:
     path = current.workdir / CONFIG_FILE
     config = {
         "recipe": recipes.to_dict(current.recipe),
-        "data": {"directory": str(current.data), "digest": _digest(current.data)},
+        "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
     if path.is_file():
         if not resume:
@@ -228,16 +231,6 @@ def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = ""
         if found:
             return found
     return ""
-
-
-def _digest(data: Path) -> str:
-    """Of labels and counts, of the build's plan where there is one, and of the shards' sizes."""
-    parts = [
-        path.read_bytes() for name in (INFO_FILE, PLAN_FILE) if (path := data / name).is_file()
-    ]
-    shards = sorted(data.glob("*.tfrecord"))
-    parts += [f"{path.name} {path.stat().st_size}".encode() for path in shards]
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
 
 
 def _baseline_alone(recipe: Recipe) -> bool:

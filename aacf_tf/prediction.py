@@ -239,7 +239,8 @@ class Predictor:
 def _centres(description: dict[str, Any]) -> list[np.ndarray]:
     """Of the cells along time, height and width."""
     if "map_centres" in description:
-        axes = [tuple(axis.values()) for axis in description["map_centres"].values()]
+        places = (description["map_centres"][name] for name in ("time", "height", "width"))
+        axes = [(axis["start"], axis["stride"], axis["size"]) for axis in places]
     else:  # exported before maps were placed by receptive fields: the middles of the stride boxes
         sizes = (description[name] for name in ("frames", "height", "width"))
         strides = description["strides"]

@@ -50,7 +50,7 @@ class DataOptions:
             frame repeated: the person stays, the motion goes.
         swap: share of training pairs whose actor is pasted on the conjugate of another clip, which
             becomes the conjugate: the scene then says nothing of the action. Needs masks in
-            `train`, and a head with factors.
+            `train`; acts in stages that train the recipe's own head.
         cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
     """
 

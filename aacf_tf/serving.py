@@ -107,7 +107,7 @@ def _signatures(
 
     def serve(clips: tf.Tensor) -> Tensors:
         outputs = model(clips, training=False)
-        return _outputs(outputs, recipe.score, classes, multi_label)
+        return _outputs(outputs, recipe.score, classes, multi_label, "presence" in model.head.terms)
 
     def decode_frame(encoded: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(encoded, 3, expand_animations=False)
@@ -154,8 +154,10 @@ def _signatures(
     return dict(zip(names, functions))
 
 
-def _outputs(outputs: Tensors, score: str, classes: int, multi_label: bool) -> Tensors:
-    """A model's outputs -> what the signatures return."""
+def _outputs(
+    outputs: Tensors, score: str, classes: int, multi_label: bool, presence: bool
+) -> Tensors:
+    """A model's outputs -> what the signatures return; presence: whether the head learns it."""
     activate = tf.sigmoid if multi_label else tf.nn.softmax
     served = {}
     for name in SCORES:
@@ -167,7 +169,7 @@ def _outputs(outputs: Tensors, score: str, classes: int, multi_label: bool) -> T
     for name in ("action_attention", "context_attention", "action_logits", "class_activation"):
         if name in outputs:
             served[name] = outputs[name]
-    if "action_logits" in outputs:
+    if presence:
         served["action_evidence"] = presence_score(outputs["action_logits"])
     return served
 

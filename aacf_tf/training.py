@@ -22,11 +22,11 @@ from aacf_tf.backbones import build_backbone
 from aacf_tf.devices import make_strategy, resolve_precision
 from aacf_tf.model import ActionModel, build_model
 from aacf_tf.optimizers import make_optimizer
-from aacf_tf.recipes import FACTOR_HEADS, PAIR_HEADS, Recipe, Stage
+from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
-from tfrecords.reader import count_steps, read_dataset, translate_errors
+from tfrecords.reader import count_steps, has_masks, read_dataset, translate_errors
 
 BEST = "best"  # folder of the best checkpoint, below that of the last ones
 
@@ -77,8 +77,9 @@ class Run:
         """Batches of a split as this recipe samples and sizes them."""
         data = self.recipe.data
         head = self.head_of(stage)
+        swap = data.swap if stage.head == "recipe" else 0.0
         # Where nothing looks at conjugates a repeated frame need not be decoded.
-        frozen = data.frozen_conjugates if head in PAIR_HEADS else 1.0
+        frozen = data.frozen_conjugates if head in PAIR_HEADS or swap else 1.0
         return read_dataset(
             self.data,
             split,
@@ -92,7 +93,7 @@ class Run:
             crop=data.crop,
             flip=data.flip,
             frozen_conjugates=frozen,
-            swap=data.swap if head in FACTOR_HEADS else 0.0,
+            swap=swap,
             negative_weight=self.recipe.loss.negative,
             **options,
         )
@@ -110,10 +111,15 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     """
     recipe = run.recipe
     run.info.require_split("train")
-    if recipe.head in FACTOR_HEADS and not run.context_learns:
+    if recipe.data.swap and not has_masks(run.data, "train"):  # not after an hour of stage 1
+        raise UsageError(
+            f"Expected masks of the actor in split 'train' of {run.data} to swap actors by, "
+            "received no record with one; add --set data.swap=0 --set data.frozen_conjugates=0.5."
+        )
+    if recipe.head in PAIR_HEADS and not run.context_learns:
         print(
-            "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and the "
-            "combined score is the action's alone."
+            "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "
+            f"{recipe.head} is trained on the clips alone."
         )
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
@@ -129,8 +135,10 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
             backbone = _train_stage(run, stage, backbone, f"{title} ({stage.name})").backbone
 
 
-def restore(run: Run, stage: Stage) -> ActionModel:
-    """The model of a stage in float32, from its best checkpoint, or where none is the last.
+def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
+    """The model of a stage in float32.
+
+    From its best checkpoint; from the last one where there is no best or it is not wanted.
 
     Raises:
         UsageError: the stage has no checkpoint.
@@ -147,8 +155,8 @@ def restore(run: Run, stage: Stage) -> ActionModel:
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
     model = run.build(stage)
-    best = tf.train.latest_checkpoint(str(folder / BEST))
-    _read(tf.train.Checkpoint(**_parts(model)), best or last)
+    path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
+    _read(tf.train.Checkpoint(**_parts(model)), path)
     return model
 
 
@@ -164,7 +172,8 @@ def _read(checkpoint: tf.train.Checkpoint, path: str) -> None:
     except Exception as error:  # a damaged file raises anything, IndexError for one
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"Expected the checkpoint {path} to fit the model, received: {reason}"
+            f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
+            f"version), received: {reason}"
         ) from error
 
 
@@ -220,6 +229,10 @@ class _Progress(keras.callbacks.Callback):
         super().__init__()
         self.stage, self.steps, self.title = stage, steps, title
         self.score = run.recipe.score
+        self.judge_pairs = run.info.splits.get("validation", {}).get("pairs", 0) > 0
+        self.first_whole = math.ceil(
+            stage.pairs_first * stage.epochs
+        )  # epochs before all terms act
         self.history_file = run.log_folder(stage) / "history.json"
         self.folder = run.checkpoint_folder(stage)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
@@ -279,13 +292,20 @@ class _Progress(keras.callbacks.Callback):
     def _is_best(self) -> bool:
         """Whether the last epoch is the best on `validation`; of equals the later one.
 
-        Judged by the accuracy of the score that the recipe serves, or by the loss where there is
-        no accuracy; never True without a split `validation`.
+        A recipe that serves the action score is judged by the accuracy of za - za': validation has
+        the scenes of training, and by za alone an early epoch that goes by the scene would win.
+        Otherwise, or without conjugates, it is the served score's accuracy; the loss where there
+        is none; never True without a split `validation`, nor while only the pair terms act.
         """
+        entries = self.history[self.first_whole :]
+        if not entries:
+            return False
         served = f"val_{self.score}_accuracy"
+        if self.score == "action" and self.judge_pairs:
+            served = "val_difference_accuracy"
         for name, sign in ((served, 1), ("val_accuracy", 1), ("val_loss", -1)):
-            if name in self.history[-1]:
-                values = [sign * entry[name] for entry in self.history]
+            if name in entries[-1]:
+                values = [sign * entry[name] for entry in entries]
                 return values[-1] >= max(values)
         return False
 

@@ -11,10 +11,13 @@
     scratch     backbone and head from the biased pairs alone, as the recipe `demo`
 
 The pretrained backbone stands in for one trained on Kinetics (`pretraining.py`); it may know what
-the generator knows, the heads are trained by class labels alone. One run is one folder, WORKDIR/
-SETTING/NAME/seed-N, with a metrics.json as `train_main.py` writes it; what is there is not done
-again. Out come tables on the terminal and in WORKDIR: method.md, method.json and a plot, method.png
-(with --ablate ablation.*).
+the generator knows, the heads are trained by class labels alone. In all settings the last epoch is
+judged: the rates have fallen to almost nothing by then, and the split `validation` plays in the
+scenes of training.
+
+One run is one folder, WORKDIR/SETTING/NAME/seed-N, with a metrics.json as `train_main.py` writes it;
+what is there is not done again. Out come tables on the terminal and in WORKDIR: method.md,
+method.json and a plot, method.png (with --ablate ablation.*).
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from tqdm import tqdm
 from aacf_tf import recipes
 from aacf_tf.recipes import HEADS, PAIR_HEADS, Recipe, Stage
 from tfrecords import commandline
+from tfrecords.dataset import digest
 from tfrecords.errors import UsageError
 from tfrecords.files import replacing, write_json, write_text
 
@@ -59,6 +63,8 @@ WORLDS = {
     "short": {"classes": 6, "scenes": 6, "acting": 1 / 3},
 }
 CONFIG_FILE = "config.json"
+# Not what makes a row or a setting: its head, its seed, what the frozen backbone sees.
+SETTABLE = ("loss.", "hidden", "stages.0.epochs", "stages.0.learning_rate", "stages.0.weight_decay")
 SPLITS = ("test", "test_uniform", "test_anti")
 PLACES = (
     "action_pointing",
@@ -72,9 +78,7 @@ PLACES = (
 
 flags.DEFINE_enum("world", "demo", list(WORLDS), "Which actions in which contexts.")
 flags.DEFINE_string("data", None, "Data set directory; default data/WORLD, built where missing.")
-flags.DEFINE_string(
-    "workdir", None, "Of runs, tables and plot; default runs/method-WORLD."
-)
+flags.DEFINE_string("workdir", None, "Of runs, tables and plot; default runs/method-WORLD.")
 flags.DEFINE_integer("seeds", None, "Number of seeds: 3, with --quick 1, with --ablate 5.", 1)
 flags.DEFINE_list("settings", None, f"Of {', '.join(SETTINGS)}; default all.")
 flags.DEFINE_list("heads", None, f"Of {', '.join(HEADS)}; default all.")
@@ -121,14 +125,22 @@ class Cell:
                 ),
             )
         recipe = dataclasses.replace(
-            base, head=self.head, baseline="none", seed=self.seed, stages=(stage,)
+            base,
+            head=self.head,
+            baseline="none",
+            seed=self.seed,
+            stages=(stage,),
+            precision="float32",  # for all settings alike, on all machines
         )
         if self.name.startswith("no_"):
             recipe = recipes.override(recipe, f"loss.{self.name[3:]}", 0.0)
         for assignment in self.overrides:
             field, equals, value = assignment.partition("=")
-            if not equals:
-                raise UsageError(f"--set: expected field=value, received {assignment!r}.")
+            if not equals or not field.startswith(SETTABLE):
+                raise UsageError(
+                    f"--set: expected field=value with a field {', '.join(SETTABLE)}..., "
+                    f"received {assignment!r}."
+                )
             recipe = recipes.override(recipe, field, value)
         recipes.check(recipe)
         return recipe
@@ -150,12 +162,13 @@ def main(arguments: Sequence[str]) -> None:
         quick=options.quick,
         ablate=options.ablate,
     )
+    if not cells:
+        raise UsageError("--settings, --heads: expected some runs of this kind, received none.")
     cells = [dataclasses.replace(cell, overrides=tuple(options.set)) for cell in cells]
     cells[0].recipe()  # a wrong assignment is an error before anything is started
     workdir = Path(options.workdir or f"runs/method-{options.world}")
     data = Path(options.data) if options.data else _build(options.world)
-    _claim(workdir, {"world": options.world, "data": options.data, "set": options.set})
-    left = [cell for cell in cells if not (cell.folder(workdir) / "metrics.json").is_file()]
+    left = [cell for cell in cells if not _done(cell, options.world, data, workdir)]
     print(f"{len(cells)} runs, {len(cells) - len(left)} of them done already", flush=True)
     _run_all(left, options.world, data, workdir, options.jobs)
     results = collect(cells, workdir)
@@ -244,7 +257,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
                 np.arange(len(rows)) + 0.27 * (place - 1),
                 [np.mean(v) for v in values],
                 0.25,
-                yerr=[np.std(v) for v in values],
+                yerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
                 color=("#b0b0b0", "#e69f00", "#0072b2")[place],
                 label=split,
             )
@@ -263,7 +276,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
 def _spread(values: Sequence[float] | None) -> str:
     if not values:
         return ""
-    deviation = f" ±{np.std(values):.3f}" if len(values) > 1 else ""
+    deviation = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
     return f"{np.mean(values):.3f}{deviation}"
 
 
@@ -286,15 +299,23 @@ def _build(world: str) -> Path:
     return worlds.write(directory, **WORLDS[world])
 
 
-def _claim(workdir: Path, settings: dict[str, Any]) -> None:
-    """Notes what a directory holds; UsageError where it is something else."""
-    path = workdir / CONFIG_FILE
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != settings:
+def _done(cell: Cell, world: str, data: Path, workdir: Path) -> bool:
+    """Whether a run is finished; notes what it is where it is not begun.
+
+    Raises:
+        UsageError: its folder holds a run with other settings or data.
+    """
+    folder = cell.folder(workdir)
+    path = folder / CONFIG_FILE
+    config = {"world": world, "data": digest(data), "recipe": recipes.to_dict(cell.recipe())}
+    if not folder.is_dir():
+        write_json(path, config)
+    elif not path.is_file() or json.loads(path.read_text(encoding="utf-8")) != config:
         raise UsageError(
-            f"--workdir: expected runs with these --world, --data and --set in {workdir}, received "
-            "others; give another --workdir."
+            f"--workdir: expected a run with these settings and data in {folder}, received another "
+            "one; remove that folder or give another --workdir."
         )
-    write_json(path, settings)
+    return (folder / "metrics.json").is_file()
 
 
 # ---- the runs, in processes of one core each ----------------------------------------------------
@@ -320,9 +341,13 @@ def _run_all(cells: Sequence[Cell], world: str, data: Path, workdir: Path, jobs:
         for pretrained in [pool.submit(_pretrained, seed, world, workdir) for seed in seeds]:
             pretrained.result()
         started = {pool.submit(_run, cell, world, data, workdir): cell for cell in cells}
-        for finished in as_completed(started):
-            finished.result()
-            bar.update(started[finished].cost())
+        try:
+            for finished in as_completed(started):
+                finished.result()
+                bar.update(started[finished].cost())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # not after hours of the others
+            raise
 
 
 def _start_worker(workdir: Path) -> None:
@@ -359,13 +384,13 @@ def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
     stage = run.recipe.stages[0]
     if cell.setting == "scratch":
         training.train(run)
-        model = training.restore(run, stage)
+        model = training.restore(run, stage, best=False)
     else:
         backbone = build_backbone(run.recipe.backbone, **run.recipe.backbone_options)
         backbone.load_weights(_pretrained(cell.seed, world, workdir))
         if cell.setting == "finetuned":
             training.train(run, backbone)
-            model = training.restore(run, stage)
+            model = training.restore(run, stage, best=False)
         else:
             model = _train_on_maps(run, stage, backbone)
     evaluation.evaluate(run, model, cell.head, folder)

@@ -12,6 +12,7 @@ command can answer a wrong path at once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
@@ -155,3 +156,13 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     if missing:
         raise UserError(f"Expected the shard {missing[0]}, received no such file.")
     return [str(path) for path in paths]
+
+
+def digest(directory: StrPath) -> str:
+    """Of labels and counts, of the build's plan where there is one, and of the shards' sizes."""
+    data = Path(directory)
+    names = (INFO_FILE, PLAN_FILE)
+    parts = [path.read_bytes() for name in names if (path := data / name).is_file()]
+    shards = sorted(data.glob("*.tfrecord"))
+    parts += [f"{path.name} {path.stat().st_size}".encode() for path in shards]
+    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]

@@ -69,6 +69,17 @@ def test_class_activation_adds_up_to_the_score(kind, features, rng):
     np.testing.assert_allclose(means, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_class_activation_is_that_of_a_real_class(features, rng):
+    """However sure the head is that nothing happens."""
+    head = make("average_background", features, rng)
+    head.classifier.bias.assign([0, 0, 0, 1e3])
+    outputs = head(features)
+    best = tf.argmax(outputs["combined_scores"][:, :3], -1)
+    weights = tf.gather(head.classifier.kernel, best, axis=1)
+    expected = tf.einsum("bthwd,db->bthw", features, weights)
+    np.testing.assert_allclose(outputs["class_activation"], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_attention_weighs_the_features(features, rng):
     head = make("attention", features, rng)
     outputs = head(features)

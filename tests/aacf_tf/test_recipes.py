@@ -28,6 +28,10 @@ def test_the_methods_numbers():
         "disagreement": 0.5,
         "presence": 0.25,
         "time_spread": 1.0,
+        "swap_action": 0.5,
+        "swap_uniform": 1.0,
+        "background": 1.0,
+        "uniform": 1.0,
     }
     assert (loss.time_spread_floor, loss.negative) == (0.8, 0.01)
     stage = recipes.load_recipe("demo").stages[0]

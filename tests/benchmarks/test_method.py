@@ -88,8 +88,8 @@ def test_table_has_mean_and_deviation(tmp_path):
         (folder / "metrics.json").write_text(json.dumps(content))
     lines = method.table(method.collect(cells, tmp_path), "frozen").splitlines()
     average, ours = (line for line in lines if line.startswith(("| average", "| aacf")))
-    assert average.split("|")[2].strip() == "0.250 ±0.050"
-    assert ours.split("|")[2].strip() == "0.800 ±0.000 / 0.250 ±0.050"
+    assert average.split("|")[2].strip() == "0.250 ±0.071"
+    assert ours.split("|")[2].strip() == "0.800 ±0.000 / 0.250 ±0.071"
     assert "0.700 ±0.000" in ours
     assert "2 seeds" in lines[0]
 
@@ -97,14 +97,17 @@ def test_table_has_mean_and_deviation(tmp_path):
 def test_assignments():
     recipe = Cell("scratch", "aacf", 0, ("loss.time_spread_floor=0.4",)).recipe()
     assert recipe.loss.time_spread_floor == 0.4
-    for wrong in ("loss.time_spread_floor", "loss.nothing=1", "loss.context=-1"):
-        with pytest.raises(UsageError, match=r"loss\."):
+    for wrong in ("loss.time_spread_floor", "loss.nothing=1", "loss.context=-1", "seed=3"):
+        with pytest.raises(UsageError, match="expected"):
             Cell("scratch", "aacf", 0, (wrong,)).recipe()
 
 
-def test_a_directory_of_other_runs_is_refused(tmp_path):
-    settings = {"world": "demo", "data": None, "set": []}
-    method._claim(tmp_path, settings)
-    method._claim(tmp_path, settings)
-    with pytest.raises(UsageError, match="give another --workdir"):
-        method._claim(tmp_path, {**settings, "set": ["loss.context=0"]})
+def test_a_folder_of_another_run_is_refused(squares_data, tmp_path):
+    cell = Cell("frozen", "aacf", 0)
+    for _ in range(2):
+        assert not method._done(cell, "demo", squares_data, tmp_path)
+    (cell.folder(tmp_path) / "metrics.json").touch()
+    assert method._done(cell, "demo", squares_data, tmp_path)
+    other = Cell("frozen", "aacf", 0, ("loss.context=0",))
+    with pytest.raises(UsageError, match="received another one"):
+        method._done(other, "demo", squares_data, tmp_path)
