@@ -15,7 +15,7 @@ the generator knows, the heads are trained by class labels alone. In all setting
 judged: the rates have fallen to almost nothing by then, and the split `validation` plays in the
 scenes of training.
 
-One run is one folder, WORKDIR/SETTING/NAME/seed-N, with a metrics.json as `train_main.py` writes it;
+One run is one folder, WORKDIR/SETTING/NAME/seed-N, with a metrics.json as `train_main.py` writes;
 what is there is not done again. Out come tables on the terminal and in WORKDIR: method.md,
 method.json and a plot, method.png (with --ablate ablation.*).
 """
