@@ -27,13 +27,14 @@ from tqdm import tqdm
 
 from tfrecords import ClipPair, schema, write_dataset
 from tfrecords.conjugates.remove_person import DILATION, remove_person
-from tfrecords.dataset import INFO_FILE, load_info, shard_paths
+from tfrecords.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.errors import UsageError
 from tfrecords.files import StrPath, write_json
 from tfrecords.reader import translate_errors
 from tfrecords.swap import soften
 
 SCENES_FILE = "scenes.json"
+SOURCE_FILE = "source.json"  # digest of the data set they were made of
 SEED = 0
 # A region of P shows at least this share of the actor's area, or the clip is left out of P.
 LEAST_REGION = 0.1
@@ -57,6 +58,11 @@ def build_composites(data: StrPath, directory: StrPath, split: str = "test") -> 
     """
     directory = Path(directory)
     if (directory / INFO_FILE).is_file():
+        if json.loads((directory / SOURCE_FILE).read_text(encoding="utf-8")) != digest(data):
+            raise UsageError(
+                f"Expected test sets made of {data} in {directory}, received those of other data; "
+                "remove that folder."
+            )
         return directory
     info = load_info(data)
     with translate_errors(data):
@@ -78,6 +84,7 @@ def build_composites(data: StrPath, directory: StrPath, split: str = "test") -> 
     }
     write_dataset(temporary, splits, info.labels, num_shards=1, source="composites")
     ids = [schema.decode(record).id for record in records]
+    write_json(temporary / SOURCE_FILE, digest(data))
     write_json(temporary / SCENES_FILE, {n: labels[j] for n, j in zip(ids, scenes)})
     os.replace(temporary, directory)
     return directory

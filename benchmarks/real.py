@@ -12,7 +12,8 @@ Top-1 and maps on four test sets (`composites.py`; 268 clips each):
 
 and, for heads with a presence score, its AUC of telling X from P (to be .5), P from C, X from C.
 `average` is the first stage of the recipe `jhmdb`; the others are trained on its backbone by the
-second. Each has a folder of its own in WORKDIR, and one that has been measured is not trained
+second: `average_tuned` is average pooling trained as long as they are, `average_swap` has seen actors
+in other scenes, with the soft edge that S has, as `swap` has. Each has a folder of its own in WORKDIR, and one that has been measured is not trained
 again. Out come tables on the terminal and in WORKDIR: results.md, results.json and a plot.
 
 The three variants take about 40 minutes on 2 cores, of which average pooling and `swap`: half an
@@ -35,6 +36,7 @@ from absl import flags
 from aacf_tf import recipes
 from aacf_tf.recipes import HEADS, Recipe
 from tfrecords import commandline
+from tfrecords.dataset import digest
 from tfrecords.errors import UsageError
 from tfrecords.files import replacing, write_json, write_text
 
@@ -48,11 +50,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "swap": SWAP,
     "swap_difference": {**SWAP, "loss.difference": 1.0},
     "removed_only": {**PLAIN, "data.frozen_conjugates": 0.0},
-    # As long on the clips as the others: the same two stages.
+    # As long on the clips as the others, and on swapped clips as well: the same two stages.
     "average_tuned": {**PLAIN, "head": "average"},
+    "average_swap": {**SWAP, "head": "average"},
     **{head: {**PLAIN, "head": head} for head in HEADS if head not in ("aacf", "average")},
 }
-DEFAULT = (AVERAGE, "aacf", "swap")
+DEFAULT = (AVERAGE, "swap", "average_swap")
 SETS = {"x": "test", "c": "test_c", "s": "test_s", "p": "test_p"}
 PRESENCE = (("x", "p"), ("p", "c"), ("x", "c"))  # the first is to have the higher score
 RIVALS = {"mean_mask": "mean training mask", "frame_difference": "frame difference"}
@@ -356,7 +359,7 @@ def _folder(workdir: Path, name: str) -> Path:
 def _claim(run: Any) -> None:
     """Notes what a folder holds; UsageError where it is something else."""
     path = run.workdir / CONFIG_FILE
-    data = dataclasses.asdict(run.info)
+    data = digest(run.data)
     if path.is_file():
         same = recipes.load_recipe(str(path)) == run.recipe
         if not same or json.loads(path.read_text(encoding="utf-8"))["data"] != data:

@@ -114,6 +114,9 @@ def test_composites_of_a_data_set(pairs, tmp_path):
     before = (directory / "dataset.json").stat().st_mtime_ns
     composites.build_composites(tmp_path / "data", directory)
     assert (directory / "dataset.json").stat().st_mtime_ns == before
+    write_dataset(tmp_path / "other", {"test": pairs[:2]}, ["go", "stay"], num_shards=1)
+    with pytest.raises(UsageError, match="received those of other data"):
+        composites.build_composites(tmp_path / "other", directory)
 
 
 def test_clips_without_a_mask_are_refused(pairs, tmp_path):
