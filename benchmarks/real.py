@@ -12,9 +12,10 @@ Top-1 and maps on four test sets (`composites.py`; 268 clips each):
 
 and, for heads with a presence score, its AUC of telling X from P (to be .5), P from C, X from C.
 `average` is the first stage of the recipe `jhmdb`; the others are trained on its backbone by the
-second: `average_tuned` is average pooling trained as long as they are, `average_swap` has seen actors
-in other scenes, with the soft edge that S has, as `swap` has. Each has a folder of its own in WORKDIR, and one that has been measured is not trained
-again. Out come tables on the terminal and in WORKDIR: results.md, results.json and a plot.
+second. `average_tuned` is average pooling trained as long as they are; `average_swap` has seen
+actors in other scenes, with the soft edge that S has, as `swap` has. Each has a folder of its own
+in WORKDIR, and one that has been measured is not trained again. Out come tables on the terminal and
+in WORKDIR: results.md, results.json and a plot.
 
 The three variants take about 40 minutes on 2 cores, of which average pooling and `swap`: half an
 hour; every further one about 10. (The test sets, 4 minutes, are built once.)
