@@ -128,7 +128,10 @@ def auc(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
 
 
 def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Share of the time steps whose peak is on the actor and above the weight 1 / N, 0..1 `[B]`."""
+    """Of the time steps with an actor, those whose peak is on it and above the weight 1 / N.
+
+    0..1 `[B]`; NaN where no step has an actor.
+    """
     shape = tf.shape(weights)
     steps = [shape[0], shape[1], shape[2] * shape[3]]
     weights = tf.reshape(weights, steps)
@@ -136,7 +139,9 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     on_actor = tf.gather(truth, tf.argmax(weights, -1), batch_dims=2)
     positions = tf.cast(tf.reduce_prod(shape[1:]), weights.dtype)
     marked = on_actor & (tf.reduce_max(weights, axis=-1) > 1 / positions)
-    return tf.reduce_mean(tf.cast(marked, tf.float32), axis=-1)
+    acting = tf.reduce_sum(tf.cast(tf.reduce_any(truth, axis=-1), tf.float32), axis=-1)
+    found = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
+    return tf.where(acting > 0, tf.math.divide_no_nan(found, acting), np.nan)
 
 
 def off_centre(coverage: np.ndarray) -> np.ndarray:

@@ -112,7 +112,7 @@ def write(
         classes: how many of MOTIONS.
         scenes: how many of SCENES, as many as classes or more.
         acting: share of the frames in which the actor acts, one stretch at a random time; before
-            and after it holds its pose. The mask is where the actor is, acting or not.
+            and after it holds its pose. The mask is where the actor is while it acts.
         pairs_per_class: clips of `train`; the other splits have the demo's number a class.
         seed: another seed is another world of the same kind.
 

@@ -103,6 +103,13 @@ def test_a_peak_on_the_actor_below_the_mean_weight_marks_no_step():
     np.testing.assert_array_equal(localization.time_share(weights, cells), 0.5)
 
 
+def test_steps_without_an_actor_do_not_count():
+    weights = np.array([[[[0.4, 0.1]], [[0.3, 0.2]]]], np.float32)
+    cells = np.array([[[[True, False]], [[False, False]]]])
+    np.testing.assert_array_equal(localization.time_share(weights, cells), 1)
+    np.testing.assert_array_equal(localization.time_share(weights, ~cells & False), np.nan)
+
+
 @pytest.mark.parametrize("levels", [3, 10**6], ids=["ties", "no_ties"])
 def test_auc_is_scikit_learns(call, levels):
     rng = np.random.default_rng(0)

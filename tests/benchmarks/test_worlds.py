@@ -53,6 +53,12 @@ def test_twelve_of_each(tmp_path, few_clips):
     assert {pair.labels[0] for pair in train.values()} == set(worlds.MOTIONS)
 
 
+def test_in_short_events_the_mask_is_the_acting_actor(tmp_path, few_clips):
+    directory = worlds.write(tmp_path / "world", 2, 2, acting=1 / 3, pairs_per_class=1)
+    for pair in records(directory, "test").values():
+        assert pair.mask.any((1, 2)).sum() == 4  # of 12 frames
+
+
 def test_a_finished_world_is_left_as_it_is(tmp_path, few_clips, monkeypatch):
     directory = worlds.write(tmp_path / "world", classes=2, scenes=2, pairs_per_class=1)
     before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}

@@ -113,8 +113,9 @@ def make_pair(
         conjugate=drawing.conjugate,
         labels=(name,),
         fps=FPS,
-        # Training must not see where the actor is, so its records do not say.
-        mask=None if split == "train" else drawing.mask,
+        # The action is where the actor is while it acts. Training must not see that, so its records
+        # do not say.
+        mask=None if split == "train" else drawing.mask & drawing.acts[:, None, None],
     )
 
 
