@@ -26,9 +26,6 @@ class ActionModel(keras.Model):
     Returns:
         the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
 
-    Metrics: `accuracy` of the combined score, `action_accuracy`, and `difference_accuracy`, of the
-    action's scores less those of the conjugate: what the scene gives away cancels there.
-
     The loss is `sum_terms weight * sum_i w_i term_i / sum_i w_i`, the sums over the GLOBAL batch of
     all replicas, w the sample weights, plus the coupled weight decay
     `decay / 2 * |kernels|^2` (kernels only, no biases, no batch norm).
@@ -72,7 +69,7 @@ class ActionModel(keras.Model):
         self.label_smoothing = label_smoothing
         names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
         if not multi_label:
-            names += ["action_accuracy", "difference_accuracy"] if head.factors else []
+            names += ["action_accuracy"] if head.factors else []
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.places = validation_metrics(self.strides(), mask_threshold)
@@ -156,17 +153,12 @@ class ActionModel(keras.Model):
         scores = {"accuracy": y_pred["combined_scores"]}
         if self.head.factors:
             scores["action_accuracy"] = y_pred["action_scores"]
-        if self.head.factors and "conjugate" in y_pred:
-            difference = y_pred["action_scores"] - y_pred["conjugate"]["action_scores"]
-            scores["difference_accuracy"] = difference
         for name, values in scores.items():
             if name in self.trackers:
                 # As the evaluation: which real class, of the clips that have one.
                 best = tf.argmax(values[:, : self.head.actions], -1, output_type=y.dtype)
-                counts = y < self.head.actions
-                if name == "difference_accuracy":
-                    counts &= x["has_conjugate"]
-                self.trackers[name].update_state(tf.cast(best == y, tf.float32), counts)
+                right = tf.cast(best == y, tf.float32)
+                self.trackers[name].update_state(right, y < self.head.actions)
         updated = [*self.trackers.values()]
         for name, metric in self.places:
             if "mask" in x and name in y_pred:

@@ -228,11 +228,8 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, run: Run, stage: Stage, steps: int, title: str):
         super().__init__()
         self.stage, self.steps, self.title = stage, steps, title
-        self.score = run.recipe.score
-        self.judge_pairs = run.info.splits.get("validation", {}).get("pairs", 0) > 0
-        self.first_whole = math.ceil(
-            stage.pairs_first * stage.epochs
-        )  # epochs before all terms act
+        # Epochs before all terms act.
+        self.first_whole = math.ceil(stage.pairs_first * stage.epochs)
         self.history_file = run.log_folder(stage) / "history.json"
         self.folder = run.checkpoint_folder(stage)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
@@ -292,19 +289,14 @@ class _Progress(keras.callbacks.Callback):
     def _is_best(self) -> bool:
         """Whether the last epoch is the best on `validation`; of equals the later one.
 
-        A recipe that serves the action score is judged by the accuracy of za - za': validation has
-        the scenes of training, and by za alone an early epoch that goes by the scene would win.
-        Otherwise, or without conjugates, it is the served score's accuracy; the loss where there
-        is none; never True without a split `validation`, nor while only the pair terms act.
+        Judged by the accuracy of the combined score, whatever score is served: validation plays in
+        the scenes of training, where by the action score alone an early epoch that goes by the
+        scene would win. By the loss where there is no accuracy; never True without a split
+        `validation`, nor while only the pair terms act.
         """
         entries = self.history[self.first_whole :]
-        if not entries:
-            return False
-        served = f"val_{self.score}_accuracy"
-        if self.score == "action" and self.judge_pairs:
-            served = "val_difference_accuracy"
-        for name, sign in ((served, 1), ("val_accuracy", 1), ("val_loss", -1)):
-            if name in entries[-1]:
+        for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
+            if entries and name in entries[-1]:
                 values = [sign * entry[name] for entry in entries]
                 return values[-1] >= max(values)
         return False
