@@ -76,16 +76,22 @@ PLACES = (
     "context_auc",
 )
 
-flags.DEFINE_enum("world", "demo", list(WORLDS), "Which actions in which contexts.")
-flags.DEFINE_string("data", None, "Data set directory; default data/WORLD, built where missing.")
-flags.DEFINE_string("workdir", None, "Of runs, tables and plot; default runs/method-WORLD.")
-flags.DEFINE_integer("seeds", None, "Number of seeds: 3, with --quick 1, with --ablate 5.", 1)
-flags.DEFINE_list("settings", None, f"Of {', '.join(SETTINGS)}; default all.")
-flags.DEFINE_list("heads", None, f"Of {', '.join(HEADS)}; default all.")
-flags.DEFINE_bool("quick", False, "One seed; fine-tuned and from scratch average and aacf alone.")
-flags.DEFINE_bool("ablate", False, "AACF without one term at a time, frozen and from scratch.")
-flags.DEFINE_multi_string("set", [], "A field of the recipe: --set loss.time_spread_floor=0.4.")
-flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time, one core each.", 1)
+
+def define_flags() -> None:
+    """In a function, since every command has its own `--data`."""
+    text, words = flags.DEFINE_string, flags.DEFINE_list
+    flags.DEFINE_enum("world", "demo", list(WORLDS), "Which actions in which contexts.")
+    text("data", None, "Data set directory; default data/WORLD, built where missing.")
+    text("workdir", None, "Of runs, tables and plot; default runs/method-WORLD.")
+    seeds = "Number of seeds: 3, with --quick 1, with --ablate 5."
+    flags.DEFINE_integer("seeds", None, seeds, 1)
+    words("settings", None, f"Of {', '.join(SETTINGS)}; default all.")
+    words("heads", None, f"Of {', '.join(HEADS)}; default all.")
+    flags.DEFINE_bool("quick", False, "One seed; fine-tuned and from scratch two heads alone.")
+    flags.DEFINE_bool("ablate", False, "AACF without one term at a time, frozen and from scratch.")
+    setting = "A field of the recipe: --set loss.time_spread_floor=0.4."
+    flags.DEFINE_multi_string("set", [], setting)
+    flags.DEFINE_integer("jobs", os.cpu_count() or 1, "Runs at a time, one core each.", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -461,4 +467,5 @@ def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
 if __name__ == "__main__":
     # Run as a file it finds its neighbours all the same; the workers inherit the path.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    define_flags()
     commandline.run(main, __doc__)

@@ -62,12 +62,14 @@ PRESENCE = (("x", "p"), ("p", "c"), ("x", "c"))  # the first is to have the high
 RIVALS = {"mean_mask": "mean training mask", "frame_difference": "frame difference"}
 RESULT_FILE, CONFIG_FILE = "result.json", "config.json"
 
-flags.DEFINE_string("data", "data/jhmdb", "Data set directory, with masks and removed actors.")
-flags.DEFINE_string("workdir", "runs/real", "Where runs, test sets, tables and the plot go.")
-flags.DEFINE_list(
-    "variants", list(DEFAULT), f"all, or some of {', '.join(VARIANTS)}; in the order given."
-)
-flags.DEFINE_multi_string("set", [], "A field of the recipe in every variant: --set seed=1.")
+
+def define_flags() -> None:
+    """In a function, since every command has its own `--data`."""
+    flags.DEFINE_string("data", "data/jhmdb", "Data set directory, with masks and removed actors.")
+    flags.DEFINE_string("workdir", "runs/real", "Where runs, test sets, tables and the plot go.")
+    names = f"all, or some of {', '.join(VARIANTS)}; in the order given."
+    flags.DEFINE_list("variants", list(DEFAULT), names)
+    flags.DEFINE_multi_string("set", [], "A field of the recipe in every variant: --set seed=1.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -390,4 +392,5 @@ def _share(hits: np.ndarray) -> dict[str, float]:
 if __name__ == "__main__":
     # Run as a file it finds its neighbours all the same; the workers inherit the path.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    define_flags()
     commandline.run(main, __doc__)
