@@ -272,7 +272,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.set_title(setting)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("top-1 (action score where there is one)")
-    axes[0][-1].legend(frameon=False, fontsize=8)
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=8, ncol=len(SPLITS), loc="upper right")
     figure.tight_layout()
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
