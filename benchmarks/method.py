@@ -254,7 +254,12 @@ def plot(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(
-        1, len(results), figsize=(5.0 * len(results), 3.6), sharey=True, squeeze=False
+        1,
+        len(results),
+        figsize=(5.0 * len(results), 3.8),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
     )
     for axis, (setting, rows) in zip(axes[0], results.items()):
         for place, split in enumerate(SPLITS):
@@ -273,8 +278,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_ylabel("top-1 (action score where there is one)")
     handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=8, ncol=len(SPLITS), loc="upper right")
-    figure.tight_layout()
+    figure.legend(handles, names, frameon=False, fontsize=8, ncol=3, loc="outside upper center")
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
     pyplot.close(figure)
