@@ -140,7 +140,7 @@ def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, label
     "head, score, names",
     [
         ("average_background", "combined", {"class_activation"}),
-        ("attention", "combined", {"action_attention", "action_logits", "action_evidence"}),
+        ("attention", "combined", {"action_attention", "action_logits"}),
         (
             "linear_factors",
             "action",
@@ -163,13 +163,13 @@ def test_a_head_leaves_out_what_it_lacks(
 
 def test_multi_label_probabilities_stand_by_themselves():
     outputs = {"combined_scores": tf.constant([[0.0, 100.0, 100.0]])}
-    served = serving._outputs(outputs, "action", 3, multi_label=True)
+    served = serving._outputs(outputs, "action", 3, multi_label=True, presence=False)
     np.testing.assert_allclose(served["probabilities"], [[0.5, 1, 1]])
 
 
 def test_the_class_of_no_action_takes_its_share_and_is_left_out():
     outputs = {"combined_scores": tf.math.log([[1.0, 2.0, 1.0, 4.0]])}
-    served = serving._outputs(outputs, "combined", 3, multi_label=False)
+    served = serving._outputs(outputs, "combined", 3, multi_label=False, presence=False)
     np.testing.assert_allclose(served["probabilities"], [[1 / 8, 2 / 8, 1 / 8]], rtol=1e-6)
 
 
