@@ -25,8 +25,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.losses import FACTOR_TERMS, PAIR_TERMS
-from aacf_tf.recipes import HEADS
+from aacf_tf.losses import PAIR_TERMS
+from aacf_tf.recipes import FACTOR_TERMS, HEADS
 from keras_layers import (
     ActionContextFactorization,
     AttentionPooling,

@@ -13,18 +13,9 @@ import tensorflow as tf
 
 Outputs = Mapping[str, tf.Tensor]
 
-# The terms of the factorization, and all that need a conjugate. (`presence` does with the clip
-# alone, and takes the conjugate where there is one.)
-FACTOR_TERMS = (
-    "combined",
-    "difference",
-    "context",
-    "agreement",
-    "disagreement",
-    "presence",
-    "time_spread",
-)
-SWAP_TERMS = ("swap_action", "swap_uniform")  # only for actors pasted on another clip's context
+# Only for actors pasted on another clip's context.
+SWAP_TERMS = ("swap_action", "swap_uniform")
+# Terms that need a conjugate. (`presence` does with the clip alone, and takes one where it is.)
 PAIR_TERMS = ("difference", "context", "agreement", "disagreement", "background", "uniform")
 
 
@@ -128,8 +119,8 @@ def factorization_terms(
         time_spread_floor: of the entropy over time, as a share of log T.
 
     Returns:
-        name -> float32 `[B]`: FACTOR_TERMS, without presence and time_spread for a head without
-        attention; and SWAP_TERMS.
+        name -> float32 `[B]`: `recipes.FACTOR_TERMS`, without presence and time_spread for a head
+        without attention; and SWAP_TERMS.
     """
     smoothing = label_smoothing
     za, zc = clip["action_scores"], clip["context_scores"]

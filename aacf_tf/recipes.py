@@ -29,6 +29,16 @@ HEADS = (
 )
 FACTOR_HEADS = ("aacf", "linear_factors")  # with action and context scores
 PAIR_HEADS = (*FACTOR_HEADS, "average_background", "average_uniform")  # trained on conjugates
+# The terms of the factorization's loss, see `aacf_tf.losses`.
+FACTOR_TERMS = (
+    "combined",
+    "difference",
+    "context",
+    "agreement",
+    "disagreement",
+    "presence",
+    "time_spread",
+)
 OPTIMIZERS = ("adam", "adamw", "sgd")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "one_device", "mirrored")

@@ -32,29 +32,19 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, Iterable, Sequence
 
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from aacf_tf import recipes
-from aacf_tf.recipes import HEADS, PAIR_HEADS, Recipe, Stage
+from aacf_tf.recipes import FACTOR_TERMS, HEADS, PAIR_HEADS, Recipe, Stage
 from tfrecords import commandline
 from tfrecords.dataset import digest
 from tfrecords.errors import UsageError
-from tfrecords.files import replacing, write_json, write_text
+from tfrecords.files import write_json, write_text
 
 SETTINGS = ("frozen", "finetuned", "scratch")
 # Of these a benchmark in a quarter of an hour has all settings.
 QUICK_HEADS = ("average", "aacf")
-ABLATED = (  # the terms of `aacf_tf.losses.FACTOR_TERMS`, which would need TensorFlow here
-    "combined",
-    "difference",
-    "context",
-    "agreement",
-    "disagreement",
-    "presence",
-    "time_spread",
-)
 MILESTONES = ((0.5, 0.3), (0.75, 0.1), (0.92, 0.03))
 # Arguments of `worlds.write`; the demo's is the recipe's own data.
 WORLDS = {
@@ -65,16 +55,6 @@ WORLDS = {
 CONFIG_FILE = "config.json"
 # Not what makes a row or a setting: its head, its seed, what the frozen backbone sees.
 SETTABLE = ("loss.", "hidden", "stages.0.epochs", "stages.0.learning_rate", "stages.0.weight_decay")
-SPLITS = ("test", "test_uniform", "test_anti")
-PLACES = (
-    "action_pointing",
-    "action_mass",
-    "action_auc",
-    "action_time_share",
-    "action_iou",
-    "context_mass",
-    "context_auc",
-)
 
 
 def define_flags() -> None:
@@ -158,7 +138,10 @@ class Cell:
 
 
 def main(arguments: Sequence[str]) -> None:
-    del arguments
+    if arguments:
+        raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    from benchmarks import tables
+
     options = flags.FLAGS
     seeds = options.seeds or (1 if options.quick else 5 if options.ablate else 3)
     cells = plan(
@@ -177,13 +160,13 @@ def main(arguments: Sequence[str]) -> None:
     left = [cell for cell in cells if not _done(cell, options.world, data, workdir)]
     print(f"{len(cells)} runs, {len(cells) - len(left)} of them done already", flush=True)
     _run_all(left, options.world, data, workdir, options.jobs)
-    results = collect(cells, workdir)
-    tables = "\n\n".join(table(results, setting) for setting in SETTINGS if setting in results)
+    results = tables.collect(cells, workdir)
+    text = "\n\n".join(tables.table(results, setting) for setting in results)
     name = "ablation" if options.ablate else "method"
     write_json(workdir / f"{name}.json", results)
-    write_text(workdir / f"{name}.md", tables + "\n")
-    plot(results, workdir / f"{name}.png")
-    print(f"\n{tables}\n\nresults  {workdir / name}.json, .md, .png")
+    write_text(workdir / f"{name}.md", text + "\n")
+    tables.plot(results, workdir / f"{name}.png")
+    print(f"\n{text}\n\nresults  {workdir / name}.json, .md, .png")
 
 
 def plan(
@@ -197,98 +180,11 @@ def plan(
             if ablate:
                 if setting == "finetuned":
                     continue
-                names = ["aacf", *(f"no_{term}" for term in ABLATED)]
+                names = ["aacf", *(f"no_{term}" for term in FACTOR_TERMS)]
             elif quick and setting != "frozen":
                 names = [head for head in heads if head in QUICK_HEADS]
             cells += [Cell(setting, name, seed) for name in names]
     return cells
-
-
-def collect(cells: Sequence[Cell], workdir: Path) -> dict[str, Any]:
-    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
-
-    Measures: `SPLIT/SCORE` (top-1 of action, combined, reliability), `PLACE` on test_uniform.
-    """
-    results: dict[str, Any] = {}
-    for cell in cells:
-        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
-        splits = json.loads(text)["splits"]
-        measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
-        for split in SPLITS:
-            for score in ("action", "combined", "reliability"):
-                if score in splits.get(split, {}):
-                    measures[f"{split}/{score}"].append(splits[split][score]["top1"])
-        places = splits.get("test_uniform", {}).get("localization", {})
-        for place in PLACES:
-            if places.get(place) is not None:
-                measures[place].append(places[place])
-    return results
-
-
-def table(results: dict[str, Any], setting: str) -> str:
-    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
-    head = ["", *SPLITS, "reliability on test"]
-    head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
-    seeds = max(len(v) for m in results[setting].values() for v in m.values())
-    lines = [
-        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
-        "| " + " | ".join(head) + " |",
-        "|" + "---|" * len(head),
-    ]
-    for name, measures in results[setting].items():
-        row = [name.replace("no_", "without ").replace("_", " ")]
-        for split in SPLITS:
-            scores = [measures.get(f"{split}/{score}") for score in ("action", "combined")]
-            row.append(" / ".join(_spread(values) for values in scores if values))
-        row.append(_spread(measures.get("test/reliability")))
-        row += [_spread(measures.get(place)) for place in PLACES]
-        lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)
-
-
-def plot(results: dict[str, Any], path: Path) -> None:
-    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(
-        1,
-        len(results),
-        figsize=(5.0 * len(results), 3.8),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
-    for axis, (setting, rows) in zip(axes[0], results.items()):
-        for place, split in enumerate(SPLITS):
-            values = [m.get(f"{split}/action") or m[f"{split}/combined"] for m in rows.values()]
-            axis.bar(
-                np.arange(len(rows)) + 0.27 * (place - 1),
-                [np.mean(v) for v in values],
-                0.25,
-                yerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
-                color=("#b0b0b0", "#e69f00", "#0072b2")[place],
-                label=split,
-            )
-        names = [name.replace("no_", "without ").replace("_", "\n") for name in rows]
-        axis.set_xticks(np.arange(len(rows)), names, rotation=60, ha="right", fontsize=8)
-        axis.set_title(setting)
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("top-1 (action score where there is one)")
-    handles, names = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=8, ncol=3, loc="outside upper center")
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
-    pyplot.close(figure)
-
-
-def _spread(values: Sequence[float] | None) -> str:
-    if not values:
-        return ""
-    deviation = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{deviation}"
 
 
 def _chosen(flag: str, given: Sequence[str] | None, allowed: Sequence[str]) -> list[str]:

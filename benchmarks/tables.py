@@ -1,0 +1,111 @@
+"""Tables and the plot of `method.py`, from the metrics.json that its runs have written."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Sequence
+
+import numpy as np
+
+from tfrecords.files import replacing
+
+SPLITS = ("test", "test_uniform", "test_anti")
+PLACES = (
+    "action_pointing",
+    "action_mass",
+    "action_auc",
+    "action_time_share",
+    "action_iou",
+    "context_mass",
+    "context_auc",
+)
+
+
+def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
+    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
+
+    `cells` are the runs, see `method.Cell`. Measures: `SPLIT/SCORE` (top-1 of action, combined,
+    reliability), `PLACE` on test_uniform.
+    """
+    results: dict[str, Any] = {}
+    for cell in cells:
+        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
+        splits = json.loads(text)["splits"]
+        measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
+        for split in SPLITS:
+            for score in ("action", "combined", "reliability"):
+                if score in splits.get(split, {}):
+                    measures[f"{split}/{score}"].append(splits[split][score]["top1"])
+        places = splits.get("test_uniform", {}).get("localization", {})
+        for place in PLACES:
+            if places.get(place) is not None:
+                measures[place].append(places[place])
+    return results
+
+
+def table(results: dict[str, Any], setting: str) -> str:
+    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
+    head = ["", *SPLITS, "reliability on test"]
+    head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
+    seeds = max(len(v) for m in results[setting].values() for v in m.values())
+    lines = [
+        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    for name, measures in results[setting].items():
+        row = [name.replace("no_", "without ").replace("_", " ")]
+        for split in SPLITS:
+            scores = [measures.get(f"{split}/{score}") for score in ("action", "combined")]
+            row.append(" / ".join(_spread(values) for values in scores if values))
+        row.append(_spread(measures.get("test/reliability")))
+        row += [_spread(measures.get(place)) for place in PLACES]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1,
+        len(results),
+        figsize=(5.0 * len(results), 3.8),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis, (setting, rows) in zip(axes[0], results.items()):
+        for place, split in enumerate(SPLITS):
+            values = [m.get(f"{split}/action") or m[f"{split}/combined"] for m in rows.values()]
+            axis.bar(
+                np.arange(len(rows)) + 0.27 * (place - 1),
+                [np.mean(v) for v in values],
+                0.25,
+                yerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
+                color=("#b0b0b0", "#e69f00", "#0072b2")[place],
+                label=split,
+            )
+        names = [name.replace("no_", "without ").replace("_", "\n") for name in rows]
+        axis.set_xticks(np.arange(len(rows)), names, rotation=60, ha="right", fontsize=8)
+        axis.set_title(setting)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0][0].set_ylabel("top-1 (action score where there is one)")
+    handles, names = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, names, frameon=False, fontsize=8, ncol=3, loc="outside upper center")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    pyplot.close(figure)
+
+
+def _spread(values: Sequence[float] | None) -> str:
+    if not values:
+        return ""
+    deviation = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{deviation}"
