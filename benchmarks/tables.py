@@ -83,7 +83,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
     )
     for axis, (setting, rows) in zip(axes[0], results.items()):
         for place, split in enumerate(SPLITS):
-            values = [m.get(f"{split}/action") or m[f"{split}/combined"] for m in rows.values()]
+            keys = [f"{split}/action", f"{split}/combined"]
+            values = [m.get(keys[0]) or m.get(keys[1]) or [0.0] for m in rows.values()]
             axis.bar(
                 np.arange(len(rows)) + 0.27 * (place - 1),
                 [np.mean(v) for v in values],
