@@ -217,8 +217,8 @@ def jhmdb() -> Recipe:
 
     Source: our choice; real videos without pretrained weights. Two pairs in three show an actor
     pasted into the scene of another clip (`data.swap`), the others a clip beside itself with the
-    person removed. `difference` wants cleaner conjugates and is off. Without masks in `train` set
-    `data.swap` to 0 and `data.frozen_conjugates` to 0.5.
+    person removed. `difference` gains on the clips and loses in other scenes: off. Without masks in
+    `train` set `data.swap` to 0 and `data.frozen_conjugates` to 0.5.
     Cost: 25 minutes on 2 busy cores. Reached on split 1 (standard error .027): top-1 of average
     pooling .24, of AACF's combined score .32; pointing .70, mass .45, AUC .74 of the action map.
     Command: `python train_main.py --recipe=jhmdb --data=data/jhmdb`

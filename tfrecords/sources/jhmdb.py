@@ -1,4 +1,4 @@
-"""J-HMDB in its original layout: every clip has the actor's mask for every frame.
+"""J-HMDB with its own files and an index: every clip has the actor's mask for every frame.
 
     DIR/index.csv    video,mask,label,split (columns of the source csv; others are ignored)
     DIR/videos/      AVI
