@@ -151,8 +151,8 @@ def _localization_lines(ours: dict[str, Any], theirs: dict[str, Any] | None) -> 
             continue
         beside = (theirs or {"splits": {}})["splits"].get(split, {}).get("localization")
         for name, values, prefix in (
-            (f"{ours['head']} action", place, "action"),
-            (f"{ours['head']} context", place, "context"),
+            (ours["head"] + (" action" if "context_mass" in place else ""), place, "action"),
+            (ours["head"] + " context", place, "context"),
             ("average pooling", beside, "action"),
             ("frame difference", place, "frame_difference"),
             ("mean mask", place, "mean_mask"),
