@@ -27,8 +27,8 @@ HEADS = (
     "nonlocal",
     "linear_factors",
 )
-FACTOR_HEADS = ("aacf", "linear_factors")  # with action and context scores
-PAIR_HEADS = (*FACTOR_HEADS, "average_background", "average_uniform")  # trained on conjugates
+# Trained on conjugates.
+PAIR_HEADS = ("aacf", "linear_factors", "average_background", "average_uniform")
 # The terms of the factorization's loss, see `aacf_tf.losses`.
 FACTOR_TERMS = (
     "combined",

@@ -17,8 +17,9 @@ actors in other scenes, with the soft edge that S has, as `swap` has. Each has a
 in WORKDIR, and one that has been measured is not trained again. Out come tables on the terminal and
 in WORKDIR: results.md, results.json and a plot.
 
-The three variants take about 40 minutes on 2 cores, of which average pooling and `swap`: half an
-hour; every further one about 10. (The test sets, 4 minutes, are built once.)
+By its parts (not timed as a whole) the three variants take about 40 minutes on 2 cores, of which
+average pooling and `swap`: half an hour; every further one about 10. (The test sets, 4 minutes, are
+built once.)
 """
 
 from __future__ import annotations

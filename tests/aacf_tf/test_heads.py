@@ -50,7 +50,7 @@ def test_outputs(kind, features, rng):
 def test_what_the_recipes_say_of_a_head_is_so(kind, features, rng):
     head = make(kind, features, rng)
     assert head.pairs == (kind in recipes.PAIR_HEADS)
-    assert head.factors == (kind in recipes.FACTOR_HEADS)
+    assert head.factors == (kind in ("aacf", "linear_factors"))
     terms = losses.factorization_terms if head.factors else losses.baseline_terms
     outputs, flags = head(features), tf.constant([True, True])
     values = terms(outputs, outputs, tf.constant([0, 1]), has_conjugate=flags, has_action=flags)
