@@ -1,0 +1,297 @@
+"""Reads PyTorch files (.pt, .pth, .pth.tar) without PyTorch and without running what is in them.
+
+Both containers that `torch.save` has written:
+
+```
+zip (since torch 1.6)      NAME/data.pkl     the pickled object
+                           NAME/data/KEY     one raw storage each, not compressed
+                           NAME/byteorder    "little" or "big"; absent in older files
+legacy                     four pickles (magic number, protocol, system, the object), a fifth one
+                           with the keys of the storages, then for each int64 length and raw data
+```
+
+A pickle is a program. This one may name `OrderedDict`, `torch.Size`, storage types and the
+functions that rebuild tensors and parameters; every other name becomes an inert placeholder that
+is never imported, and an error if it stands where a weight is wanted. Nothing is allocated by a
+number from the file before it is known that the file holds as much.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from tfrecords.errors import UsageError
+
+# The magic number, pickled, behind the two bytes that name the pickle's protocol.
+_LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[2:]
+# Where a checkpoint keeps its state dict, if it is not one itself.
+_STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+_BFLOAT16 = "bfloat16"  # numpy has none
+_DTYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": _BFLOAT16,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+
+class TorchFile(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        tensors: name -> array in PyTorch's layout, in the file's order; bfloat16 as float32.
+            `module.`, which DataParallel puts before every name, is taken off.
+        arch: what the checkpoint calls its network, if it does.
+    """
+
+    tensors: dict[str, np.ndarray]
+    arch: Optional[str]
+
+
+class _Storage(NamedTuple):
+    dtype: str
+    key: str
+    start: int  # in elements; a legacy file may store views of storages
+
+
+class _Tensor(NamedTuple):
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]  # in elements, as the offset
+
+
+def is_torch_file(head: bytes) -> bool:
+    """Whether a file whose first 64 bytes these are may be one of PyTorch's."""
+    return head[:4] == b"PK\x03\x04" or head[2:].startswith(_LEGACY_HEAD)
+
+
+def read_torch_file(path: str | Path) -> TorchFile:
+    """Reads the tensors of a state dict, or of a checkpoint that holds one.
+
+    Args:
+        path: a file that `torch.save` has written.
+
+    Raises:
+        UsageError: the file is damaged, no PyTorch file, or holds no state dict.
+    """
+    try:
+        data = Path(path).read_bytes()
+        if data[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                content, read_storage = _open_zip(archive, len(data))
+                return _collect(content, read_storage)
+        return _collect(*_open_legacy(data))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except Exception as error:  # a damaged pickle or archive raises anything
+        reason = str(error) or type(error).__name__
+        raise UsageError(
+            f"{path}: expected a whole PyTorch file, received one truncated or corrupt ({reason})."
+        ) from error
+
+
+def _open_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable]:
+    infos = {info.filename: info for info in archive.infolist()}
+    names = [name for name in infos if name.rpartition("/")[2] == "data.pkl"]
+    if len(names) != 1:
+        raise UsageError(
+            "expected a PyTorch file, received a zip archive of "
+            f"{', '.join(sorted(infos)[:5]) or 'nothing'}."
+        )
+    prefix = names[0][: -len("data.pkl")]
+    if f"{prefix}constants.pkl" in infos:
+        raise UsageError("expected a state_dict, received a TorchScript archive.")
+    # torch.save never compresses: what is larger unpacked than packed is meant to fill the memory.
+    if sum(info.file_size for info in infos.values()) > size:
+        raise UsageError("expected members that are not compressed, received compressed ones.")
+    order = "<"
+    if f"{prefix}byteorder" in infos and archive.read(f"{prefix}byteorder") == b"big":
+        order = ">"
+
+    def read_storage(storage: _Storage) -> np.ndarray:
+        return _decode(archive.read(f"{prefix}data/{storage.key}"), storage.dtype, order)
+
+    return _Unpickler.load_from(io.BytesIO(archive.read(names[0])))[0], read_storage
+
+
+def _open_legacy(data: bytes) -> tuple[Any, Callable]:
+    if not is_torch_file(data[:64]):
+        raise UsageError(f"expected a PyTorch file, received one that begins {data[:16]!r}.")
+    file = io.BytesIO(data)
+    _, protocol, system = (_Unpickler.load_from(file)[0] for _ in range(3))
+    if protocol != 1001:
+        raise UsageError(f"expected version 1001 of the legacy format, received {protocol!r}.")
+    order = "<" if system.get("little_endian", True) else ">"
+    content, storages = _Unpickler.load_from(file)
+    places, keys = {}, _Unpickler.load_from(file)[0]
+    place = file.tell()
+    for key in keys:
+        (length,) = struct.unpack_from(f"{order}q", data, place)
+        begin, place = place + 8, place + 8 + length * _item_size(storages[key])
+        if not begin <= place <= len(data):
+            raise ValueError(f"storage {key} ends at byte {place} of {len(data)}")
+        places[key] = slice(begin, place)
+
+    def read_storage(storage: _Storage) -> np.ndarray:
+        return _decode(memoryview(data)[places[storage.key]], storage.dtype, order)
+
+    return content, read_storage
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names that tensors need, and resolves no other."""
+
+    @classmethod
+    def load_from(cls, file: io.BytesIO) -> tuple[Any, dict[str, str]]:
+        """The next object of a file, and the types of the storages that it names."""
+        start = file.tell()
+        # Lengths beyond the end raise here, before anything is allocated for them; so does a place
+        # in the memo far behind the last one, for which the unpickler would make room.
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+            if "PUT" in opcode.name and argument > count:
+                raise ValueError(f"memo place {argument} after {count} operations")
+        file.seek(start)
+        unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
+        unpickler.storages = {}
+        return unpickler.load(), unpickler.storages
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch", "Size"):
+            return tuple
+        if module in ("torch", "torch.cuda") and name in _DTYPES:
+            return _DTYPES[name]
+        if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
+            return self._rebuild_tensor
+        if module == "torch._utils" and name.startswith("_rebuild_parameter"):
+            return self._rebuild_parameter
+        return type("Unknown", (_Unknown,), {"source": f"{module}.{name}"})
+
+    # Bound methods: unlike of functions, a pickle can set nothing of theirs.
+    def _rebuild_tensor(self, storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any):
+        return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+    def _rebuild_parameter(self, data: _Tensor, *_: Any) -> _Tensor:
+        return data
+
+    def persistent_load(self, pid: tuple) -> Any:
+        if pid[0] == "module":  # a class and its source, in legacy files of whole models
+            return pid[1]
+        _, dtype, key, _, _, *view = pid
+        if dtype not in _DTYPES.values():
+            raise UsageError(f"expected storages of numbers, received {_describe(dtype)}.")
+        self.storages[key] = dtype
+        return _Storage(dtype, key, view[0][1] if view and view[0] else 0)
+
+
+class _Unknown:
+    """Stands for an object of a class that is not imported; takes and forgets all it is given."""
+
+    source = ""
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        return object.__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def append(self, item: Any) -> None:
+        pass
+
+    def extend(self, items: Any) -> None:
+        pass
+
+
+def _collect(content: Any, read_storage: Callable) -> TorchFile:
+    found = content if isinstance(content, Mapping) else {}
+    choices = [found[key] for key in _STATE_DICT_KEYS if key in found]
+    for state in (*choices, found):
+        if isinstance(state, Mapping) and any(isinstance(v, _Tensor) for v in state.values()):
+            break
+    else:
+        wrong = next((x for x in (*choices, content) if _is_unknown(x)), None)
+        if wrong is not None:
+            raise UsageError(
+                f"expected a state_dict, received an object of {wrong.source}, which is not "
+                "imported; save model.state_dict() instead of the model."
+            )
+        raise UsageError(
+            "expected a state_dict of tensors, received "
+            f"{_describe(content)} with the keys {', '.join(map(str, list(found)[:8])) or 'none'}."
+        )
+    storages: dict[str, np.ndarray] = {}
+    tensors = {}
+    for name, value in state.items():
+        if _is_unknown(value):
+            raise UsageError(
+                f"expected a tensor at {name!r}, received {_describe(value)}, which stays unread."
+            )
+        if isinstance(value, _Tensor):
+            if value.storage.key not in storages:
+                storages[value.storage.key] = read_storage(value.storage)
+            tensors[str(name)] = _view(value, storages[value.storage.key], name)
+    while all(name.startswith("module.") for name in tensors):
+        tensors = {name[len("module.") :]: value for name, value in tensors.items()}
+    arch = found.get("arch")
+    return TorchFile(tensors, arch if isinstance(arch, str) else None)
+
+
+def _view(tensor: _Tensor, storage: np.ndarray, name: str) -> np.ndarray:
+    """The tensor as a view of its storage, which it must not leave or unfold beyond its size."""
+    offset = tensor.offset + tensor.storage.start
+    shape, strides = tensor.shape, tensor.strides
+    fits = len(shape) == len(strides) and min((offset, *shape, *strides)) >= 0
+    size = math.prod(shape)
+    last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides))
+    if not fits or size > storage.size or (size and last >= storage.size):
+        raise ValueError(f"{name} of shape {list(shape)} lies outside of its storage")
+    if not size:
+        return np.zeros(shape, storage.dtype)
+    steps = [stride * storage.itemsize for stride in strides]
+    return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
+
+
+def _decode(data: bytes | memoryview, dtype: str, order: str) -> np.ndarray:
+    if not len(data):
+        return np.zeros(0, "f4" if dtype == _BFLOAT16 else dtype)
+    if dtype == _BFLOAT16:  # the upper half of a float32
+        halves = np.frombuffer(data, f"{order}u2").astype(np.uint32)
+        return (halves << 16).view(np.float32)
+    return np.frombuffer(data, np.dtype(dtype).newbyteorder(order))
+
+
+def _item_size(dtype: str) -> int:
+    return 2 if dtype == _BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def _is_unknown(value: Any) -> bool:
+    return isinstance(value, _Unknown) or (isinstance(value, type) and issubclass(value, _Unknown))
+
+
+def _describe(value: Any) -> str:
+    return value.source if _is_unknown(value) else type(value).__name__
