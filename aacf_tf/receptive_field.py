@@ -2,19 +2,21 @@
 
 With SAME padding a stride-2 layer pads more behind than in front, and on even sizes otherwise than
 on odd ones. So a cell's centre is not that of its stride box: I3D's first cell at 224 pixels is
-centred at pixel 23, its box at 15.5.
+centred at pixel 23, its box at 15.5. Networks from PyTorch pad alike on both sides: 3D-ResNet-34's
+first cell is centred at pixel 0, DenseNet-161's, whose average pools have no padding, at 14.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.resnet3d import ShortcutA
 from aacf_tf.backbones.small import PixelsToPatches
-from keras_layers import ConvUnit3D, InceptionModule3D
+from keras_layers import ConvUnit3D, FramesToImages, ImagesToFrames, InceptionModule3D
 
 _layers = keras.layers
 _POINTWISE = (
@@ -25,6 +27,15 @@ _POINTWISE = (
     _layers.Rescaling,
 )
 _MERGING = (_layers.Add, _layers.Concatenate)
+_FOLDING = (FramesToImages, ImagesToFrames)  # of images the axes of their clips are followed
+_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D)
+_TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
+_POOLS = (
+    _layers.AveragePooling2D,
+    _layers.AveragePooling3D,
+    _layers.MaxPooling2D,
+    _layers.MaxPooling3D,
+)
 
 
 class Axis(NamedTuple):
@@ -74,40 +85,74 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
     >>> receptive_field(i3d(), (64, 224, 224))[2]
     Axis(start=23.0, stride=32, size=7, first=-166, last=212)
     """
-    return _through_model(backbone, tuple(Axis(0.0, 1, length, 0, 0) for length in size))
+    return _through_model(backbone, _pixels(size))[id(backbone.output)]
 
 
-def _through_model(model: keras.Model, axes: Axes) -> Axes:
+def end_points(backbone: keras.Model, size: Sequence[int]) -> dict[str, Axes]:
+    """The geometry of all end points.
+
+    Args:
+        backbone: one built with `all_end_points=True`, without a top.
+        size: (T, H, W).
+
+    Returns:
+        name of the end point -> the axes (time, height, width).
+
+    Raises:
+        ValueError: the backbone has a layer that is not known here.
+
+    Example:
+    >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
+    Axis(start=1.0, stride=2, size=112, first=-2, last=4)
+    """
+    found = _through_model(backbone, _pixels(size))
+    return {name: found[id(tensor)] for name, tensor in backbone.output.items()}
+
+
+def _pixels(size: Sequence[int]) -> Axes:
+    return tuple(Axis(0.0, 1, length, 0, 0) for length in size)
+
+
+def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
+    """The axes of every tensor, by its `id`."""
     found = {id(model.input): axes}
     for layer in model.layers:  # in the order of the computation
-        if not isinstance(layer, _layers.InputLayer):
-            inputs = [found[id(tensor)] for tensor in tf.nest.flatten(layer.get_input_at(0))]
-            found[id(layer.get_output_at(0))] = _through_layer(layer, _merge(inputs))
-    return found[id(model.output)]
+        for node in range(len(layer.inbound_nodes)):  # a layer may stand in several models
+            inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
+            if isinstance(layer, ImagesToFrames):
+                inputs = inputs[:1]  # of the clips it reads the number alone
+            if not isinstance(layer, _layers.InputLayer) and found.keys() >= set(inputs):
+                merged = _merge([found[tensor] for tensor in inputs])
+                found[id(layer.get_output_at(node))] = _through_layer(layer, merged)
+    return found
 
 
 def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
-    if isinstance(layer, (*_POINTWISE, *_MERGING)):
+    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
         return axes
     if isinstance(layer, keras.Model):
-        return _through_model(layer, axes)
+        return _through_model(layer, axes)[id(layer.output)]
     if isinstance(layer, InceptionModule3D):
         return _merge([_through_chain(branch, axes) for branch in layer.branches])
     if isinstance(layer, PixelsToPatches):
         return _patches(layer, axes)
+    if isinstance(layer, ShortcutA):
+        return tuple(_window(axis, 1, layer.stride, same=False) for axis in axes)
+    if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
+        return _of_last(axes, _pad, layer.padding)
     if isinstance(layer, ConvUnit3D):
         layer = layer.conv_3d
-    if isinstance(layer, _layers.Conv3D) and not isinstance(layer, _layers.Conv3DTranspose):
+    if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
         reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
-    elif isinstance(layer, (_layers.MaxPooling3D, _layers.AveragePooling3D)):
+    elif isinstance(layer, _POOLS):
         reach = layer.pool_size
     else:
         raise ValueError(
             "Expected a backbone of convolutions, pooling, and layers that act on each position. "
             f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
         )
-    same = layer.padding == "same"
-    return tuple(_window(axis, *sides, same) for axis, *sides in zip(axes, reach, layer.strides))
+    same = [layer.padding == "same"] * len(reach)
+    return _of_last(axes, _window, reach, layer.strides, same)
 
 
 def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
@@ -124,6 +169,25 @@ def _merge(branches: Sequence[Axes]) -> Axes:
         start = sum(starts) / len(starts)
         merged.append(Axis(start, strides[0], sizes[0], min(firsts), max(lasts)))
     return tuple(merged)
+
+
+def _of_last(axes: Axes, change: Callable[..., Axis], *arguments: Sequence) -> Axes:
+    """Changes each axis by its arguments; where these are two, of images, time stays as it is."""
+    changed = [change(*values) for values in zip(axes[-len(arguments[0]) :], *arguments)]
+    return (*axes[: -len(changed)], *changed)
+
+
+def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
+    """More cells before and after; they see places outside of the clip."""
+    before, after = padding
+    places = before * axis.stride
+    return Axis(
+        axis.start - places,
+        axis.stride,
+        before + axis.size + after,
+        axis.first - places,
+        axis.last - places,
+    )
 
 
 def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:

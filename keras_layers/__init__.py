@@ -16,6 +16,8 @@ _HOME = {
     "attention_pooling": "pooling",
     "BatchNormalization3D": "normalization",
     "ConvUnit3D": "inception3d",
+    "FramesToImages": "frames",
+    "ImagesToFrames": "frames",
     "InceptionModule3D": "inception3d",
     "NonLocalBlock3D": "nonlocal_block",
 }

@@ -1,10 +1,12 @@
 """Backbones: pixels 0..255 `[B, T, H, W, 3]` in, a feature map `[B, t, h, w, D]` out.
 
 Each scales its input by itself, takes any frame count and size, and is an ordinary Keras model.
+They are imported when they are built, so that a list of their names does not start TensorFlow.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,8 @@ from tfrecords.errors import UsageError
 if TYPE_CHECKING:
     from tensorflow import keras
 
-BACKBONES = ("small", "i3d")
+_HOME = {"small": "small", "i3d": "i3d", "resnet3d34": "resnet3d", "densenet161": "densenet"}
+BACKBONES = tuple(_HOME)
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:
@@ -24,15 +27,12 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
         **options: keyword arguments of that backbone's function.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a value that the backbone refuses.
         UsageError: an option that the backbone does not have.
     """
-    if name == "small":
-        from aacf_tf.backbones.small import small as build
-    elif name == "i3d":
-        from aacf_tf.backbones.i3d import i3d as build
-    else:
+    if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")
+    build = getattr(importlib.import_module(f"aacf_tf.backbones.{_HOME[name]}"), name)
     known = list(inspect.signature(build).parameters)
     for option in options:
         if option not in known:

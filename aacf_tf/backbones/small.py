@@ -62,7 +62,9 @@ class PixelsToPatches(keras.layers.Layer):
         return {**super().get_config(), **config}
 
 
-def small(width: int = 64, residual: bool = False, channels: int = 3) -> keras.Model:
+def small(
+    width: int = 64, residual: bool = False, channels: int = 3, all_end_points: bool = False
+) -> keras.Model:
     """A small motion-capable 3-D CNN (our choice; the paper has none).
 
     ```
@@ -78,27 +80,31 @@ def small(width: int = 64, residual: bool = False, channels: int = 3) -> keras.M
         width: depth D of the feature map; a multiple of 12.
         residual: the larger one of the two.
         channels: of the input, 3 for RGB.
+        all_end_points: return the map of every unit or block on the way, by name.
 
     Returns:
-        A model from pixels 0..255 `[B, T, H, W, channels]` to `[B, ~T/2, h, w, width]`.
+        A model from pixels 0..255 `[B, T, H, W, channels]` to `[B, ~T/2, h, w, width]`, or with
+        `all_end_points` to a dict of maps in order.
     """
     pixels = keras.Input((None, None, None, channels), name="pixels")
+    maps = {}
     if residual:
-        x = PixelsToPatches(4, differences=True, name="patches")(pixels)
-        x = _unit(x, width // 4, (1, 3, 3), name="stem_space")
-        x = _unit(x, width // 3, (3, 1, 1), name="stem_time")
+        maps["patches"] = x = PixelsToPatches(4, differences=True, name="patches")(pixels)
+        maps["stem_space"] = x = _unit(x, width // 4, (1, 3, 3), name="stem_space")
+        maps["stem_time"] = x = _unit(x, width // 3, (3, 1, 1), name="stem_time")
         for index, (depth, stride) in enumerate(
             [(2 * width // 3, 2), (2 * width // 3, 1), (width, 1), (width, 1)]
         ):
-            x = _residual_block(x, depth, stride, name=f"block{index + 1}")
+            name = f"block{index + 1}"
+            maps[name] = x = _residual_block(x, depth, stride, name=name)
     else:
-        x = PixelsToPatches(3, name="patches")(pixels)
-        x = _unit(x, width // 4, (3, 1, 1), name="time1")
-        x = _unit(x, width // 2, (1, 3, 3), (1, 2, 2), name="space1")
-        x = _unit(x, 3 * width // 4, (3, 1, 1), (2, 1, 1), name="time2")
-        x = _unit(x, width, (1, 3, 3), name="space2")
-        x = _unit(x, width, (3, 1, 1), name="time3")
-    return keras.Model(pixels, x, name="small")
+        maps["patches"] = x = PixelsToPatches(3, name="patches")(pixels)
+        maps["time1"] = x = _unit(x, width // 4, (3, 1, 1), name="time1")
+        maps["space1"] = x = _unit(x, width // 2, (1, 3, 3), (1, 2, 2), name="space1")
+        maps["time2"] = x = _unit(x, 3 * width // 4, (3, 1, 1), (2, 1, 1), name="time2")
+        maps["space2"] = x = _unit(x, width, (1, 3, 3), name="space2")
+        maps["time3"] = x = _unit(x, width, (3, 1, 1), name="time3")
+    return keras.Model(pixels, maps if all_end_points else x, name="small")
 
 
 def _unit(

@@ -7,9 +7,13 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.densenet import densenet161
 from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.resnet3d import resnet3d34
 from aacf_tf.backbones.small import small
-from aacf_tf.receptive_field import Axis, receptive_field
+from aacf_tf.receptive_field import Axis, end_points, receptive_field
+
+SCALED_TO_ZERO = {"small": 115.4, "inception_i3d": 127.5, "part": 0.0}
 
 
 def seen(backbone, axis, length):
@@ -21,8 +25,8 @@ def seen(backbone, axis, length):
     """
     size = [4, 12, 12]
     size[axis] = length
-    zero = 115.4 if backbone.name == "small" else 127.5
-    clips = np.full([length, *size, 3], zero, np.float32)
+    zero, channels = SCALED_TO_ZERO[backbone.name], backbone.input_shape[-1]
+    clips = np.full([length, *size, channels], zero, np.float32)
     places = np.arange(length)
     found = False
     for change in (40.0, -40.0):
@@ -40,10 +44,24 @@ def positive(backbone):
     return backbone
 
 
+def part(backbone, first, last):
+    """What lies between the outputs of two layers, such as all behind the scaling of pixels."""
+    ends = (backbone.get_layer(name).output for name in (first, last))
+    return keras.Model(*ends, name="part")
+
+
 BACKBONES = {
     "plain": lambda: small(12),
     "residual": lambda: small(12, residual=True),
     "i3d": lambda: i3d("Mixed_3b"),
+    "resnet": lambda: part(resnet3d34("layer1"), "scale", "layer1.2.relu"),
+    "resnet_block_a": lambda: part(
+        resnet3d34("layer2", shortcut="A"), "layer1.2.relu", "layer2.0.relu"
+    ),
+    "resnet_block_b": lambda: part(resnet3d34("layer2"), "layer1.2.relu", "layer2.0.relu"),
+    "densenet": lambda: part(
+        densenet161("features.transition1"), "scale", "features.transition1.frames"
+    ),
 }
 
 
@@ -58,6 +76,13 @@ BACKBONES = {
         ("residual", 2, (96, 93)),
         ("i3d", 0, (24, 23)),
         ("i3d", 1, (64, 61)),
+        ("resnet", 0, (40, 37)),
+        ("resnet", 1, (72, 69)),
+        ("resnet_block_a", 0, (8, 7)),
+        ("resnet_block_a", 1, (12, 11)),
+        ("resnet_block_b", 2, (12, 11)),
+        ("densenet", 0, (3,)),
+        ("densenet", 1, (72, 69)),
     ],
 )
 def test_a_cell_sees_what_the_geometry_says(name, axis, lengths):
@@ -106,6 +131,51 @@ def test_i3d_s_cells_by_hand():
     # 8 adds one step each, window 2 at stride 16 half a step; in time there is one window 3.
     assert height.start == 1 + 2 + 4 + 8 + 8 and time.start == 1 + 2 + 2
     assert width == height and height.last - height.first + 1 == 379
+
+
+def test_cells_of_the_networks_from_pytorch_by_hand():
+    """Padding on both sides keeps cell 0 at pixel 0; the pools of DenseNet move it by half a cell.
+
+    Of the reach: the 7-wide window, the pool, then two cells a convolution at its stride.
+    """
+    time, height, width = receptive_field(resnet3d34(), (16, 112, 112))
+    assert width == height and (time.start, height.start) == (0, 0)
+    assert (time.stride, time.size, height.stride, height.size) == (16, 1, 32, 4)
+    wanted = 7 + 2 * (1 * 2 + 6 * 4 + 1 * 4 + 7 * 8 + 1 * 8 + 11 * 16 + 1 * 16 + 5 * 32)
+    assert height.last - height.first + 1 == wanted == 899
+    # In time the first convolution has stride 1, so all behind it counts half.
+    assert time.last - time.first + 1 == 7 + (wanted - 7) // 2
+    time, height, width = receptive_field(densenet161(), (5, 224, 256))
+    assert time == Axis(0, 1, 5, 0, 0) and (height.size, width.size) == (7, 8)
+    assert height.start == (4 + 8 + 16) / 2 and height.stride == 32
+    wanted = 7 + 2 * (1 * 2 + 6 * 4 + 12 * 8 + 36 * 16 + 24 * 32) + 4 + 8 + 16
+    assert height.last - height.first + 1 == wanted == 2967
+
+
+@pytest.mark.parametrize(
+    "build, last, size",
+    [
+        (i3d, "Mixed_3c", (9, 45, 64)),
+        (resnet3d34, "layer2", (9, 33, 48)),
+        (densenet161, "features.transition1", (2, 65, 96)),
+    ],
+)
+def test_every_end_point_in_one_table(build, last, size):
+    model = build(last, input_shape=(*size, 3), all_end_points=True)
+    table = end_points(model, size)
+    assert list(table) == list(model.output)
+    for name, axes in table.items():
+        assert tuple(axis.size for axis in axes) == tuple(model.output[name].shape[1:4])
+    for name in list(table)[::2]:
+        assert table[name] == receptive_field(build(name), size)
+
+
+def test_layers_that_stand_in_several_models_count_once():
+    backbone = small(12)
+    whole = receptive_field(backbone, (8, 30, 31))
+    maps = part(backbone, "patches", "space1_relu")
+    assert receptive_field(backbone, (8, 30, 31)) == whole
+    assert [axis.stride for axis in receptive_field(maps, (8, 10, 10))] == [1, 2, 2]
 
 
 def test_windows_without_padding_and_with_holes():

@@ -1,0 +1,103 @@
+"""What the backbones of the PyTorch families share: scaled pixels, end points by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Optional
+
+import tensorflow as tf
+from tensorflow import keras
+
+# Mean and deviation of each colour (RGB), in pixels 0..255.
+SCALINGS = {
+    # The one that torchvision's weights for ImageNet were trained with.
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    # Hara's `mean_dataset=kinetics`, his files of 2020.
+    "kinetics": ((110.7975, 103.3005, 96.2625), (70.584, 69.1815, 69.7935)),
+    # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: the mean alone.
+    "activitynet": ((114.7748, 107.7354, 99.4750), (1.0, 1.0, 1.0)),
+}
+
+
+def scaled_pixels(
+    scaling: str, channels: int, input_shape: Optional[Sequence[Optional[int]]]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The input of a backbone and the same, scaled, in float32.
+
+    Args:
+        scaling: one of SCALINGS.
+        channels: 3, or 2 for optical flow, scaled as the first two colours.
+        input_shape: (frames, height, width, channels), None where free; None: all but the last.
+
+    Raises:
+        ValueError: the scaling is unknown or the shape does not fit the channels.
+    """
+    if scaling not in SCALINGS:
+        raise ValueError(
+            f"Expected scaling to be one of {', '.join(SCALINGS)}. Received {scaling!r}."
+        )
+    input_shape = tuple(input_shape or (None, None, None, channels))
+    if len(input_shape) != 4 or input_shape[-1] != channels:
+        raise ValueError(
+            f"Expected input_shape (frames, height, width, {channels}). Received {input_shape}."
+        )
+    means, deviations = (values[:channels] for values in SCALINGS[scaling])
+    pixels = keras.Input(input_shape, name="pixels")
+    # In float32: in bfloat16 the factors alone would be wrong by 0.4 %.
+    scale = keras.layers.Rescaling(
+        [1 / deviation for deviation in deviations],
+        offset=[-mean / deviation for mean, deviation in zip(means, deviations)],
+        dtype="float32",
+        name="scale",
+    )
+    return pixels, scale(pixels)
+
+
+def chosen_end_point(end_point: Optional[str], end_points: Sequence[str], include_top: bool) -> str:
+    """The end point where a backbone stops.
+
+    Args:
+        end_point: the user's; None: the last feature map, or the top if it is asked for.
+        end_points: in order, the top being the last.
+        include_top: whether the user asks for the top.
+
+    Raises:
+        ValueError: it is none of them, or lies below the top that is asked for.
+    """
+    if end_point is None:
+        return end_points[-1 if include_top else -2]
+    if end_point not in end_points:
+        raise ValueError(
+            f"Expected end_point to be one of {tuple(end_points)}. Received {end_point!r}."
+        )
+    if include_top and end_point != end_points[-1]:
+        raise ValueError(
+            "Expected no end_point below the top where include_top is True. "
+            f"Received end_point={end_point!r}."
+        )
+    return end_point
+
+
+def model_up_to(
+    end_point: str,
+    pixels: tf.Tensor,
+    layers: Iterable[tuple[str, tf.Tensor]],
+    all_end_points: bool,
+    name: str,
+) -> keras.Model:
+    """The model from the pixels to an end point.
+
+    Args:
+        end_point: where to stop.
+        pixels: the input.
+        layers: names and tensors of the end points as they are built; what lies behind the last
+            one taken never is.
+        all_end_points: whether all on the way are returned, by name.
+        name: of the model.
+    """
+    outputs = {}
+    for reached, x in layers:
+        outputs[reached] = x
+        if reached == end_point:
+            break
+    return keras.Model(pixels, outputs if all_end_points else x, name=name)

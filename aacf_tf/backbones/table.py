@@ -1,0 +1,86 @@
+"""Prints receptive field, stride and centre of every end point as a Markdown table.
+
+python -m aacf_tf.backbones.table                              # every backbone, as in docs/
+python -m aacf_tf.backbones.table --backbone=i3d --size=16,112,112
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from aacf_tf.backbones import BACKBONES, build_backbone
+from tfrecords import commandline
+from tfrecords.errors import UsageError
+
+# Frames, height, width that each is shown for: what its weights were trained with; the demo's.
+SIZES = {
+    "small": (12, 48, 48),
+    "i3d": (64, 224, 224),
+    "resnet3d34": (16, 112, 112),
+    "densenet161": (1, 224, 224),
+}
+
+
+def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
+    """Defines the command's flags."""
+    flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone; else all.", flag_values=values)
+    flags.DEFINE_list(
+        "size",
+        None,
+        "Frames, height and width of the input; else those of the documentation.",
+        flag_values=values,
+    )
+    return values
+
+
+def table(backbone: str, size: Sequence[int]) -> str:
+    """The end points of a backbone for one size of input, as a Markdown table.
+
+    Args:
+        backbone: one of BACKBONES, built with its default options.
+        size: (frames, height, width).
+    """
+    from aacf_tf.receptive_field import end_points
+
+    model = build_backbone(backbone, all_end_points=True)
+    lines = [
+        f"| {backbone} at {_by(size)} | map | stride | receptive field | first centre |",
+        "|---|---|---|---|---|",
+    ]
+    for name, axes in end_points(model, size).items():
+        cells = (
+            f"`{name}`",
+            _by([*(axis.size for axis in axes), model.output[name].shape[-1]]),
+            _by([axis.stride for axis in axes]),
+            _by([axis.last - axis.first + 1 for axis in axes]),
+            ", ".join(f"{axis.start:g}" for axis in axes),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _by(numbers: Sequence[int]) -> str:
+    return " x ".join(map(str, numbers))
+
+
+def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
+    """The command; see the module's docstring."""
+    if arguments:
+        raise UsageError(f"Expected flags alone, received {arguments[0]!r}.")
+    backbones = [values.backbone] if values.backbone else BACKBONES
+    size = None
+    if values.size is not None:
+        if len(values.size) != 3 or not all(side.isdecimal() and int(side) for side in values.size):
+            raise UsageError(
+                "--size: expected frames,height,width such as 16,112,112, "
+                f"received {','.join(values.size)!r}."
+            )
+        size = [int(side) for side in values.size]
+    print("\n\n".join(table(backbone, size or SIZES[backbone]) for backbone in backbones))
+
+
+if __name__ == "__main__":
+    define_flags()
+    commandline.run(main, __doc__)
