@@ -12,8 +12,8 @@ containers that `torch.save` knows (`.zip.pt` and the older `.legacy.pt`), laid 
 files are, and clips with the values of every end point (`.npz`), at even and at odd sizes.
 
 The comparison loads each file by `load_weights` and prints, for every end point, the shape for the
-first clip and the largest error relative to the largest value; above 1e-4 the exit code is 1. On 2
-cores writing takes 10 s, comparing 40 s.
+first clip and the largest error relative to the largest value; above 1e-4 the exit code is 1.
+Writing takes 10 s of one core, comparing 35 s, the files 1.6 GB.
 """
 
 from __future__ import annotations
