@@ -1,0 +1,102 @@
+"""Loads weights that this project has written: a run's checkpoint, or a `.weights.h5` file.
+
+Both name variables by their place in the model. What the backbone would write itself is compared
+with what is there, so that a misfit is known before anything is assigned.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones import weight_files
+from aacf_tf.backbones.weight_files import raise_misfit
+from tfrecords.errors import UsageError
+
+_OTHER_PARTS = {"head": "of the head", "optimizer": "of an optimizer"}
+Shapes = dict[str, tuple[int, ...]]
+
+
+def load_checkpoint(backbone: keras.Model, prefix: str) -> tuple[int, dict[str, str]]:
+    """Loads the backbone of a checkpoint `tf.train.Checkpoint(backbone=..., ...)`.
+
+    Returns:
+        the number of variables loaded, and the file's variables not used with their reasons.
+
+    Raises:
+        UsageError: it does not fit.
+    """
+    checkpoint = tf.train.Checkpoint(backbone=backbone)
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = _shapes_of_checkpoint(checkpoint.write(f"{folder}/own"))
+    given = _shapes_of_checkpoint(prefix)
+    ignored = {}
+    for name in [name for name in given if not name.startswith("backbone/")]:
+        ignored[name] = _OTHER_PARTS.get(name.partition("/")[0], "not of the backbone")
+        del given[name]
+    _check(f"{prefix} ({weight_files.OWN_CHECKPOINT})", backbone, wanted, given, ignored)
+    _load(backbone, prefix, lambda: checkpoint.restore(prefix).expect_partial())
+    return len(wanted), ignored
+
+
+def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
+    """The same for what `backbone.save_weights("NAME.weights.h5")` has written."""
+    with tempfile.TemporaryDirectory() as folder:
+        backbone.save_weights(f"{folder}/own.weights.h5")
+        wanted = _shapes_of_h5(f"{folder}/own.weights.h5")
+    given, ignored = _shapes_of_h5(path), {}
+    _check(f"{path} ({weight_files.OWN_H5})", backbone, wanted, given, ignored)
+    _load(backbone, path, lambda: backbone.load_weights(path))
+    return len(wanted), ignored
+
+
+LOADERS = {weight_files.OWN_CHECKPOINT: load_checkpoint, weight_files.OWN_H5: load_h5}
+
+
+def _shapes_of_checkpoint(prefix: str) -> Shapes:
+    shapes = weight_files.open_checkpoint(prefix).get_variable_to_shape_map()
+    return {name: tuple(shape) for name, shape in shapes.items() if "VARIABLE_VALUE" in name}
+
+
+def _shapes_of_h5(path: str) -> Shapes:
+    return {name: array.shape for name, array in weight_files.read_h5(path).items()}
+
+
+def _check(
+    where: str, backbone: keras.Model, wanted: Shapes, given: Shapes, ignored: dict[str, str]
+) -> None:
+    """Raises UsageError where the two do not fit; names layers beyond the model's in `ignored`."""
+    places = {_place(name) for name in wanted}
+    for name in [name for name in given if _place(name) not in places]:
+        ignored[name] = "of a layer that the model does not have"
+        del given[name]
+    misfits = {
+        "the file lacks": [f"{n} {list(wanted[n])}" for n in wanted if n not in given],
+        "other shapes": [
+            f"{n} {list(given[n])} for {list(wanted[n])}"
+            for n in wanted
+            if given.get(n, wanted[n]) != wanted[n]
+        ],
+        "nothing in the model takes": [
+            f"{n} {list(given[n])}" for n in sorted(given) if n not in wanted
+        ],
+    }
+    raise_misfit(where, backbone, misfits, [])
+
+
+def _place(name: str) -> tuple[str, ...]:
+    """The layer of the model that a variable belongs to."""
+    return tuple(name.split("/")[:2])
+
+
+def _load(backbone: keras.Model, path: str, load: Callable[[], None]) -> None:
+    before = backbone.get_weights()
+    try:
+        load()
+    except Exception as error:  # a damaged file raises anything
+        backbone.set_weights(before)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(f"{path}: expected whole weights of the model ({reason}).") from error

@@ -1,0 +1,282 @@
+"""Recognises weight files by their content and reads their variables, layer by layer.
+
+Values come out as TensorFlow has them: kernels `[t, h, w, in, out]`, `[h, w, in, out]` or
+`[in, out]`; batch norms with `gamma`, `beta`, `moving_mean`, `moving_variance`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import h5py
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
+from aacf_tf.backbones.weight_names import KERAS, PYTORCH, TENSORFLOW
+from aacf_tf.recipes import load_recipe
+from tfrecords.errors import UsageError
+
+# What this project writes itself.
+OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
+OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_SHOWN = 10  # names of each sort in an error
+_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the tables of TensorFlow checkpoints
+_ROLES = {
+    "w": "kernel",
+    "W": "kernel",  # Keras 1
+    "weights": "kernel",
+    "kernel": "kernel",
+    "b": "bias",
+    "biases": "bias",
+    "bias": "bias",
+    "gamma": "gamma",
+    "beta": "beta",
+    "moving_mean": "moving_mean",
+    "running_mean": "moving_mean",
+    "moving_variance": "moving_variance",
+    "running_var": "moving_variance",
+    "running_std": "moving_variance",  # Keras 1, where it is the variance in spite of its name
+}
+
+
+class Value(NamedTuple):
+    """One variable of a file: its name and shape there, its value in TensorFlow's layout."""
+
+    name: str
+    shape: tuple[int, ...]
+    array: np.ndarray
+
+
+@dataclass
+class WeightFile:
+    """The variables of a file.
+
+    Attributes:
+        path: of the file, for messages.
+        kind: TENSORFLOW, PYTORCH or KERAS.
+        layers: layer -> role (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`,
+            `moving_variance`) -> value, by the file's names.
+        others: variables that are none of these.
+        arch: what the file calls its network, if it does.
+    """
+
+    path: str
+    kind: str
+    layers: dict[str, dict[str, Value]] = field(default_factory=dict)
+    others: list[Value] = field(default_factory=list)
+    arch: Optional[str] = None
+
+    def add(self, layer: str, role: Optional[str], value: Value) -> None:
+        """Takes a variable; `role` is the framework's word for it."""
+        role = _ROLES.get(role)
+        if role is None or role in self.layers.get(layer, {}):
+            self.others.append(value)
+        else:
+            self.layers.setdefault(layer, {})[role] = value
+
+
+def recognise(path: str | Path) -> tuple[str, str]:
+    """What kind of file a path leads to, and where it begins.
+
+    Args:
+        path: a file; a TensorFlow checkpoint also by its prefix, its `.index` or `.data` file or
+            its directory; a working directory of a training run.
+
+    Returns:
+        one of TENSORFLOW, PYTORCH, KERAS, OWN_CHECKPOINT, OWN_H5, and the file or the prefix.
+
+    Raises:
+        UsageError: there is nothing, or nothing known.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _checkpoint_in(path)
+    prefix = path
+    if path.suffix == ".index" or ".data-" in path.name:
+        prefix = path.with_name(path.name.rpartition(".")[0])
+    if Path(f"{prefix}.index").is_file():
+        return _checkpoint_kind(str(prefix)), str(prefix)
+    if not path.is_file():
+        raise UsageError(f"Expected a file of weights, received {path}, which does not exist.")
+    with open(path, "rb") as file:
+        head = file.read(64)
+        file.seek(max(0, path.stat().st_size - len(_TABLE_MAGIC)))
+        tail = file.read()
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        with _open_h5(path) as file:
+            return (KERAS if "layer_names" in _root(file).attrs else OWN_H5), str(path)
+    if is_torch_file(head):
+        return PYTORCH, str(path)
+    if tail == _TABLE_MAGIC:  # one file alone: the first version of the format
+        return _checkpoint_kind(str(path)), str(path)
+    raise UsageError(
+        "Expected a TensorFlow checkpoint, a PyTorch file or a Keras .h5 file, received "
+        f"{path}, which begins {head[:16]!r}."
+    )
+
+
+def read_file(kind: str, path: str) -> WeightFile:
+    """Reads a file of published weights.
+
+    Args:
+        kind: TENSORFLOW, PYTORCH or KERAS, and path: as `recognise` gives them.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    return {TENSORFLOW: _read_checkpoint, PYTORCH: _read_torch, KERAS: _read_keras}[kind](path)
+
+
+def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
+    """The reader of a TensorFlow checkpoint; UsageError where it is damaged."""
+    try:
+        return tf.train.load_checkpoint(prefix)
+    except Exception as error:  # of many types, without a common one
+        raise UsageError(_damaged(prefix, error)) from error
+
+
+def read_h5(path: str) -> dict[str, np.ndarray]:
+    """All arrays of an HDF5 file by their paths; UsageError where it is damaged."""
+    arrays = {}
+
+    def collect(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    try:
+        with _open_h5(path) as file:
+            file.visititems(collect)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UsageError(_damaged(path, error)) from error
+    return arrays
+
+
+def read_variable(reader: tf.train.CheckpointReader, name: str, prefix: str) -> np.ndarray:
+    """The value of a variable of a checkpoint; UsageError where it is damaged."""
+    try:
+        return reader.get_tensor(name)
+    except Exception as error:
+        raise UsageError(_damaged(prefix, error)) from error
+
+
+def named(variable: Value | tf.Variable) -> str:
+    """Name and shape of a variable, for messages."""
+    return f"{variable.name.partition(':')[0]} {list(variable.shape)}"
+
+
+def raise_misfit(
+    where: str, backbone: keras.Model, misfits: Mapping[str, Sequence[str]], hints: Iterable[str]
+) -> None:
+    """Raises ONE UsageError where something does not fit.
+
+    Args:
+        where: file, kind and naming.
+        backbone: the model.
+        misfits: what is wrong -> names and shapes; empty lists where nothing is.
+        hints: what to do about it; the same one may come several times.
+    """
+    lists = []
+    for title, names in misfits.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            lists.append(f"{title} ({len(names)}): {', '.join(names[:_SHOWN])}{more}")
+    if lists:
+        raise UsageError(
+            f"Expected {where} to fit the model {backbone.name!r}, received: "
+            + " ".join([f"{'; '.join(lists)}.", *dict.fromkeys(hints)])
+        )
+
+
+def _read_checkpoint(prefix: str) -> WeightFile:
+    result, reader = WeightFile(prefix, TENSORFLOW), open_checkpoint(prefix)
+    for name in sorted(reader.get_variable_to_shape_map()):
+        array = read_variable(reader, name, prefix)
+        layer, _, role = name.rpartition("/")
+        result.add(layer, role, Value(name, array.shape, array))
+    return result
+
+
+def _read_torch(path: str) -> WeightFile:
+    tensors, arch = read_torch_file(path)
+    result = WeightFile(path, PYTORCH, arch=arch)
+    for name, array in tensors.items():
+        layer, _, role = name.rpartition(".")
+        norm = f"{layer}.running_mean" in tensors
+        if role == "weight":
+            role = "gamma" if norm else "kernel"
+        elif role == "bias":
+            role = "beta" if norm else "bias"
+        value = Value(name, array.shape, array)
+        if role == "kernel" and array.ndim >= 2:  # out, in, then time and space
+            value = value._replace(array=np.moveaxis(array, (0, 1), (-1, -2)))
+        result.add(layer, role, value)
+    return result
+
+
+def _read_keras(path: str) -> WeightFile:
+    result = WeightFile(path, KERAS)
+    try:
+        with _open_h5(path) as file:
+            root = _root(file)
+            for layer in map(_text, root.attrs["layer_names"]):
+                group = root[layer]
+                for name in map(_text, group.attrs["weight_names"]):
+                    array = group[name][()]
+                    scope, _, role = name.partition(":")[0].rpartition("/")
+                    if not scope:  # Keras 1: conv1_W
+                        role = role[len(layer) + 1 :] if role.startswith(f"{layer}_") else role
+                    # A layer made of layers names the inner one.
+                    inner = scope if scope.startswith(f"{layer}/") else layer
+                    result.add(inner, role, Value(name, array.shape, array))
+    except (OSError, RuntimeError, KeyError) as error:
+        raise UsageError(_damaged(path, error)) from error
+    return result
+
+
+def _checkpoint_kind(prefix: str) -> str:
+    return OWN_CHECKPOINT if open_checkpoint(prefix).has_tensor(OBJECT_GRAPH) else TENSORFLOW
+
+
+def _checkpoint_in(folder: Path) -> Path:
+    """The checkpoint of a directory: of a run the best of its last stage, or else the last one."""
+    config = folder / "config.json"
+    if config.is_file():
+        stages = [folder / "checkpoints" / stage.name for stage in load_recipe(str(config)).stages]
+        folder = next((stage for stage in reversed(stages) if stage.is_dir()), folder)
+    for place in (folder / "best", folder):
+        last = tf.train.latest_checkpoint(str(place))
+        if last:
+            return Path(last)
+    found = sorted(folder.glob("*.index"))
+    if len(found) != 1:
+        raise UsageError(
+            f"Expected one checkpoint in {folder}, received {len(found)}"
+            f"{': ' + ', '.join(file.name for file in found[:10]) if found else ''}."
+        )
+    return found[0]
+
+
+def _open_h5(path: str | Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UsageError(_damaged(path, error)) from error
+
+
+def _root(file: h5py.File) -> h5py.Group:
+    """Where the layers are: in a file of a whole model one level down."""
+    return file.get("model_weights", file)
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _damaged(path: str | Path, error: Exception) -> str:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{path}: expected a whole weight file, received one truncated or corrupt ({reason})."
