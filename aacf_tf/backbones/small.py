@@ -68,7 +68,7 @@ def small(
     """A small motion-capable 3-D CNN (our choice; the paper has none).
 
     ```
-    plain (the demo: 48x48 -> 8x8 cells of 6 pixels and 2 frames; 45,000 weights at width 64)
+    plain (the demo: 48x48 -> 8x8 cells of 6 pixels and 2 frames; 51,000 weights at width 64)
         patches 3x3, 3x1x1 w/4, 1x3x3 /2 w/2, 3x1x1 /2 in time 3w/4, 1x3x3 w, 3x1x1 w
     residual (J-HMDB: 72x96 -> 9x12 cells of 8 pixels and 2 frames; 1.2 million at width 192)
         patches 4x4 of RGB and frame differences, 1x3x3 w/4, 3x1x1 w/3,

@@ -18,6 +18,15 @@ def test_the_document_holds_the_table_of(backbone):
     assert table.table(backbone, table.SIZES[backbone]) in DOCUMENT.read_text(encoding="utf-8")
 
 
+def test_the_document_counts_the_weights_of_small():
+    count = sum(
+        weights.shape.num_elements() for weights in build_backbone("small").trainable_weights
+    )
+    assert f"| `small` | the demo, little data | 2, 6, 6 | 64 | {count:,} |" in DOCUMENT.read_text(
+        encoding="utf-8"
+    )
+
+
 def test_the_command_prints_one_table(capsys):
     values = table.define_flags(flags.FlagValues())
     values(["table", "--backbone=small", "--size=8,30,31"])
