@@ -19,6 +19,7 @@ than nothing speaks for an action (logsumexp of the logits - log N). A head leav
 
 T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
 that training uses; only operations of core TensorFlow are there, and no code of ours is needed.
+The backbone's batch norms are folded into its convolutions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
+from tensorflow import keras
 
+from aacf_tf.backbones.folding import fold_batch_norm
 from aacf_tf.losses import presence_score
 from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel
@@ -79,10 +82,11 @@ def export(
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    signatures = _signatures(model, recipe, len(labels), multi_label)
+    backbone = fold_batch_norm(model.backbone)
+    signatures = _signatures(backbone, model.head, recipe, len(labels), multi_label)
     module = tf.Module()
     # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
-    module.weights = [*model.backbone.variables, *model.head.variables]
+    module.weights = [*backbone.variables, *model.head.variables]
     tf.saved_model.save(module, str(temporary), signatures=signatures)
     assets = temporary / "assets"
     assets.mkdir(exist_ok=True)
@@ -98,7 +102,11 @@ def export(
 
 
 def _signatures(
-    model: ActionModel, recipe: Recipe, classes: int, multi_label: bool
+    backbone: keras.Model,
+    head: keras.layers.Layer,
+    recipe: Recipe,
+    classes: int,
+    multi_label: bool,
 ) -> dict[str, Callable]:
     """Name -> tf.function with its input fixed."""
     data = recipe.data
@@ -106,8 +114,8 @@ def _signatures(
     pixels = tf.TensorSpec([None, frames, None, None, 3], tf.uint8, name="frames")
 
     def serve(clips: tf.Tensor) -> Tensors:
-        outputs = model(clips, training=False)
-        return _outputs(outputs, recipe.score, classes, multi_label, "presence" in model.head.terms)
+        outputs = head(backbone(clips, training=False), training=False)
+        return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
 
     def decode_frame(encoded: tf.Tensor) -> tf.Tensor:
         image = tf.io.decode_image(encoded, 3, expand_animations=False)
@@ -144,8 +152,8 @@ def _signatures(
     @tf.function(input_signature=[pixels])
     def features(frames: tf.Tensor) -> Tensors:
         clips = preprocess(frames, size, data.resize)
-        found = tf.cast(model.backbone(clips, training=False), tf.float32)
-        factors = model.head(found, training=False)
+        found = tf.cast(backbone(clips, training=False), tf.float32)
+        factors = head(found, training=False)
         kept = {name: factors[name] for name in ("action", "context") if name in factors}
         return {"features": found, **kept}
 

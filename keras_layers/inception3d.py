@@ -126,6 +126,8 @@ class InceptionModule3D(keras.layers.Layer):
         filters: the six numbers f0 .. f5, in the order of the paper's figure.
         branch_2_conv: name of the 3x3x3 unit of branch 2. The official network calls it
             `Conv3d_0b_3x3`, but in `Mixed_5b` `Conv3d_0a_3x3`.
+        batch_norm: whether the units normalize; if not, their convolutions have biases, as where
+            the normalization has been folded into them.
         momentum: of the moving statistics of the batch normalizations.
 
     Call arguments:
@@ -144,6 +146,7 @@ class InceptionModule3D(keras.layers.Layer):
         self,
         filters: Sequence[int],
         branch_2_conv: str = "Conv3d_0b_3x3",
+        batch_norm: bool = True,
         momentum: float = 0.9,
         **kwargs: Any,
     ):
@@ -155,6 +158,7 @@ class InceptionModule3D(keras.layers.Layer):
             )
         self.filters = tuple(filters)
         self.branch_2_conv = branch_2_conv
+        self.batch_norm = batch_norm
         self.momentum = momentum
         # One flat mapping: Keras saves the layers of a dict, but not those of nested containers.
         self.units = {}
@@ -170,6 +174,8 @@ class InceptionModule3D(keras.layers.Layer):
             self.units[scope] = ConvUnit3D(
                 width,
                 kernel_size,
+                use_bias=not batch_norm,
+                batch_norm=batch_norm,
                 momentum=momentum,
                 dtype=self.dtype_policy,
                 name=scope.split("/")[1],
@@ -211,5 +217,6 @@ class InceptionModule3D(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "branch_2_conv": self.branch_2_conv,
+            "batch_norm": self.batch_norm,
             "momentum": self.momentum,
         }

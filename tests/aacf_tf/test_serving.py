@@ -94,6 +94,33 @@ def test_only_core_operations_are_in_the_graph(exported):
     assert not used & hosted
 
 
+def test_batch_norms_are_folded_and_the_numbers_stay(
+    random_model, served_recipe, labels, frames, rng, tmp_path
+):
+    model = random_model()
+    for variable in model.backbone.variables:
+        if "moving_mean" in variable.name:
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+        elif "kernel" not in variable.name:  # moving_variance, gamma and beta
+            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    version = serving.export(model, served_recipe, labels, tmp_path / "aacf")
+    loaded = tf.saved_model.load(str(version))
+    clips = frames(height=48, width=48)
+    served, wanted = loaded.signatures["serve_tensor"](frames=clips), model(clips, training=False)
+    np.testing.assert_allclose(
+        served["action_probabilities"], tf.nn.softmax(wanted["action_scores"]), atol=1e-5
+    )
+    assert np.ptp(served["action_probabilities"]) > 0.1
+    found = loaded.signatures["features"](frames=clips)["features"]
+    wanted = model.backbone(clips, training=False).numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * wanted.max())
+    # Five kernels with biases; the head's variables are as they were.
+    assert len(loaded.weights) == 5 * 2 + len(model.head.variables)
+    graph = loaded.signatures["features"].graph.as_graph_def()
+    used = {node.op for function in graph.library.function for node in function.node_def}
+    assert "Conv3D" in used and not [name for name in used if "BatchNorm" in name]
+
+
 def test_loads_where_none_of_our_code_can_be_imported(exported, signatures, frames, tmp_path):
     clips = frames()
     np.save(tmp_path / "frames.npy", clips)

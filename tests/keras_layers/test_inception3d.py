@@ -107,6 +107,20 @@ def test_inception_module_names_its_variables_as_the_official_checkpoints_do():
     assert not any("gamma" in name for name in names)
 
 
+def test_inception_module_without_normalization_has_biases(rng):
+    x = rng.normal(size=(1, 2, 3, 3, 4)).astype("float32")
+    module = InceptionModule3D((1, 2, 3, 4, 5, 6), batch_norm=False)
+    module.build(x.shape)
+    assert [w.name.rsplit("/", 1)[1] for w in module.weights] == ["kernel:0", "bias:0"] * 6
+    randomize(module, rng)
+    unit = module.units["Branch_0/Conv3d_0a_1x1"].conv_3d
+    expected = np.maximum(x @ unit.kernel.numpy()[0, 0, 0] + unit.bias.numpy(), 0)
+    np.testing.assert_allclose(module(x)[..., :1], expected, rtol=1e-5, atol=1e-5)
+    same = InceptionModule3D.from_config(module.get_config())
+    same.build(x.shape)
+    assert len(same.weights) == 12
+
+
 def test_inception_module_refuses_a_wrong_number_of_filters():
     with pytest.raises(ValueError, match=r"Expected filters to hold six numbers.*\[1, 2\]"):
         InceptionModule3D([1, 2])

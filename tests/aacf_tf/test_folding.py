@@ -1,0 +1,302 @@
+"""Folded batch norms give the same numbers, frozen ones stand still; for every backbone."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones import BACKBONES, build_backbone
+from aacf_tf.backbones.folding import fold_batch_norm, freeze_batch_norm
+from aacf_tf.backbones.two_stream import two_stream_i3d
+from aacf_tf.receptive_field import receptive_field
+from keras_layers import BatchNormalization3D, ConvUnit3D
+
+_layers = keras.layers
+# Backbone: how it is built, and its variables once folded, counted by hand. Where a part holds all
+# that the rest repeats, the whole is tried in the slow tests.
+VARIANTS = {
+    "small": ({"width": 24}, 5 * 2),
+    # Stem 2, four blocks of 2 convolutions, 2 of them with one on the shortcut.
+    "small residual": ({"width": 24, "residual": True}, (2 + 4 * 2 + 2) * 2),
+    # 3 units and modules of 6, 9 in all; with top the classifier.
+    "i3d": ({"end_point": "Mixed_3b"}, (3 + 6) * 2),
+    "i3d whole": ({"all_end_points": True, "include_top": True}, (3 + 9 * 6 + 1) * 2),
+    # Stem, blocks of 2, a shortcut in all but the first stage; with top the classifier.
+    "resnet3d34": ({"end_point": "layer2"}, (1 + 7 * 2 + 1) * 2),
+    "resnet3d34 whole": ({"all_end_points": True, "include_top": True}, (1 + 16 * 2 + 3 + 1) * 2),
+    # A bias where a norm follows (the stem and in each layer), a norm of four variables where none
+    # precedes (in each layer and transition, the last one). Convolutions: the stem, 2 a layer, one
+    # a transition.
+    "densenet161": ({"end_point": "features.transition1"}, (1 + 6 * 2 + 1) + (1 + 6) + 4 * (6 + 1)),
+    "densenet161 whole": (
+        {"all_end_points": True, "include_top": True},
+        (1 + 78 * 2 + 3) + (1 + 78) + 4 * (78 + 3 + 1) + 2,
+    ),
+}
+SLOW = ("resnet3d34 whole", "densenet161 whole")
+every_variant = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in VARIANTS],
+)
+
+
+def norms(model):
+    return [part for part in model.submodules if isinstance(part, _layers.BatchNormalization)]
+
+
+def randomize(model, rng):
+    """Statistics, offsets and scales as after a training, far from 0 and 1."""
+    for norm in norms(model):
+        norm.moving_mean.assign(rng.normal(0, 0.3, norm.moving_mean.shape))
+        norm.moving_variance.assign(rng.uniform(0.3, 2.0, norm.moving_variance.shape))
+        if norm.center:
+            norm.beta.assign(rng.normal(0, 0.3, norm.beta.shape))
+        if norm.scale:
+            norm.gamma.assign(rng.uniform(0.5, 1.5, norm.gamma.shape))
+    return model
+
+
+def error(found, wanted):
+    """Largest difference relative to the largest value, over all outputs."""
+    pairs = zip(tf.nest.flatten(found), tf.nest.flatten(wanted))
+    return max(np.abs(a - b).max() / np.abs(b).max() for a, b in pairs)
+
+
+@functools.cache
+def variant(name):
+    keras.utils.set_random_seed(1)
+    backbone = build_backbone(name.split()[0], **VARIANTS[name][0])
+    return randomize(backbone, np.random.default_rng(2))
+
+
+@pytest.fixture
+def pixels(rng):
+    return rng.integers(0, 256, (2, 5, 33, 40, 3), dtype=np.uint8)
+
+
+def test_every_backbone_is_here():
+    assert {name.split()[0] for name in VARIANTS} == set(BACKBONES)
+
+
+@every_variant
+def test_folding_changes_no_output(name, pixels):
+    backbone = variant(name)
+    before = [v.numpy() for v in backbone.variables]
+    folded = fold_batch_norm(backbone)
+    assert len(folded.variables) == VARIANTS[name][1]
+    wanted = backbone(pixels, training=False)
+    assert error(folded(pixels, training=False), wanted) < 1e-4
+    if isinstance(wanted, dict):
+        assert list(folded.output) == list(wanted)
+    else:
+        size = (16, 64, 97)
+        assert receptive_field(folded, size) == receptive_field(backbone, size)
+    assert [layer.name for layer in folded.layers] == [layer.name for layer in backbone.layers]
+    # The original has kept its weights and knows nothing of the copy.
+    assert all((a == v.numpy()).all() for a, v in zip(before, backbone.variables))
+    assert not {id(v) for v in backbone.variables} & {id(v) for v in folded.variables}
+
+
+def test_models_within_a_model_are_folded_each(rng):
+    """Two streams as one model of named inputs, one of them at two places."""
+    inputs = {name: keras.Input((None, None, None, 3), name=name) for name in ("a", "b")}
+    small, i3d = build_backbone("small", width=12), build_backbone("i3d", end_point="Mixed_3b")
+    pool = _layers.GlobalAveragePooling3D()
+    ends = [pool(small(inputs["a"])), pool(i3d(inputs["b"])), pool(small(inputs["b"]))]
+    model = randomize(keras.Model(inputs, _layers.Concatenate()(ends)), rng)
+    folded = fold_batch_norm(model)
+    assert norms(folded) == [] and len(folded.variables) == 5 * 2 + (3 + 6) * 2
+    clips = {name: rng.integers(0, 256, (1, 4, 24, 30, 3), dtype=np.uint8) for name in inputs}
+    assert error(folded(clips), model(clips)) < 1e-4
+
+
+@pytest.mark.slow
+def test_two_streams_are_folded_each(rng):
+    model = randomize(two_stream_i3d(), rng)
+    folded = fold_batch_norm(model)
+    assert norms(folded) == [] and len(folded.variables) == 2 * (3 + 9 * 6) * 2
+    clips = {
+        stream: rng.integers(0, 256, (1, 4, 32, 32, channels), dtype=np.uint8)
+        for stream, channels in (("rgb", 3), ("flow", 2))
+    }
+    assert error(folded(clips), model(clips)) < 1e-4
+
+
+def test_weights_by_hand(rng):
+    """A convolution with a bias and a norm with a scale, in double precision."""
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, _layers.BatchNormalization()(_layers.Conv2D(4, 3)(images)))
+    (kernel, bias), (gamma, beta, mean, variance) = (
+        [rng.uniform(0.5, 2.0, w.shape) for w in layer.get_weights()] for layer in model.layers[1:]
+    )
+    model.set_weights([kernel, bias, gamma, beta, mean, variance])
+    folded = fold_batch_norm(model)
+    scale = gamma / np.sqrt(variance + 1e-3)
+    found = folded.get_weights()
+    assert [weights.dtype for weights in found] == [np.float32] * 2
+    np.testing.assert_allclose(found[0], kernel * scale, rtol=3e-7)
+    np.testing.assert_allclose(found[1], (bias - mean) * scale + beta, rtol=3e-7, atol=1e-6)
+
+
+def conv(name, **options):
+    return _layers.Conv3D(4, 3, padding="same", name=name, **options)
+
+
+def norm_first(x):
+    return conv("conv")(_layers.BatchNormalization(name="stays")(x))
+
+
+def after_concat(x):
+    x = _layers.Concatenate()([conv("a")(x), conv("b")(x)])
+    return BatchNormalization3D(name="stays")(x)
+
+
+def read_twice(x):
+    x = conv("conv")(x)
+    return _layers.Add()([x, _layers.BatchNormalization(name="stays")(x)])
+
+
+def an_output_too(x):
+    x = conv("conv")(x)
+    return {"before": x, "after": _layers.BatchNormalization(name="stays")(x)}
+
+
+def activated(x):
+    return _layers.BatchNormalization(name="stays")(conv("conv", activation="relu")(x))
+
+
+def shared_convolution(x):
+    shared = conv("conv")
+    y = _layers.BatchNormalization(name="stays")(shared(x))
+    return _layers.Add()([y, shared(_layers.ReLU()(x))])
+
+
+def shared_norm(x):
+    shared = BatchNormalization3D(name="stays")
+    return _layers.Add()([shared(conv("a")(x)), shared(conv("b")(x))])
+
+
+def along_the_width(x):
+    return _layers.BatchNormalization(axis=3, name="stays")(conv("conv")(x))
+
+
+def transposed(x):
+    return _layers.BatchNormalization(name="stays")(_layers.Conv3DTranspose(4, 3)(x))
+
+
+def two_norms(x):
+    """The first is folded, the second follows no convolution."""
+    x = BatchNormalization3D(name="goes")(conv("conv")(x))
+    return BatchNormalization3D(name="stays")(x)
+
+
+def plain_unit(x):
+    """Nothing to fold: a unit without norm, then a norm."""
+    unit = ConvUnit3D(4, batch_norm=False, use_bias=True, activation=None)
+    return _layers.BatchNormalization(name="stays")(unit(x))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        norm_first,
+        after_concat,
+        read_twice,
+        an_output_too,
+        activated,
+        shared_convolution,
+        shared_norm,
+        along_the_width,
+        transposed,
+        two_norms,
+        plain_unit,
+    ],
+)
+def test_what_cannot_be_folded_stays(network, rng):
+    inputs = keras.Input((3, 4, 4, 4))
+    model = randomize(keras.Model(inputs, network(inputs)), rng)
+    folded = fold_batch_norm(model)
+    assert [norm.name for norm in norms(folded)] == ["stays"]
+    x = rng.normal(size=(2, 3, 4, 4, 4)).astype("float32")
+    assert error(folded(x), model(x)) < 1e-5
+
+
+def test_a_part_of_a_network_is_folded_by_what_is_in_it(rng):
+    """In the whole network the convolution is read twice, in the part once."""
+    inputs = keras.Input((3, 4, 4, 2))
+    x = conv("conv")(inputs)
+    y = BatchNormalization3D()(x)
+    whole, part = keras.Model(inputs, _layers.Add()([x, y])), keras.Model(inputs, y)
+    assert (len(norms(fold_batch_norm(whole))), len(norms(fold_batch_norm(part)))) == (1, 0)
+
+
+def test_a_folded_model_folds_to_itself_and_is_saved_as_any_other(pixels, tmp_path):
+    folded = fold_batch_norm(variant("small residual"))
+    wanted = folded(pixels)
+    np.testing.assert_array_equal(fold_batch_norm(folded)(pixels), wanted)
+    folded.save(tmp_path / "folded.keras")
+    np.testing.assert_array_equal(
+        keras.models.load_model(tmp_path / "folded.keras")(pixels), wanted
+    )
+
+
+def test_a_model_that_is_no_graph_of_layers_is_refused():
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ValueError, match=r"Expected a functional model. Received .*Subclassed"):
+        fold_batch_norm(Subclassed())
+
+
+@every_variant
+def test_frozen_norms_are_in_inference_mode(name, pixels):
+    backbone = variant(name)
+    kernels = [v.name for v in backbone.trainable_variables if "kernel" in v.name]
+    biases = [v.name for v in backbone.trainable_variables if "bias" in v.name]
+    everything = len(backbone.trainable_variables)
+    try:
+        for _ in range(2):
+            freeze_batch_norm(backbone)
+            assert sorted(v.name for v in backbone.trainable_variables) == sorted(kernels + biases)
+        assert everything > len(kernels) + len(biases)
+        before = {id(v): v.numpy() for v in backbone.variables}
+        training = backbone(pixels, training=True)
+        assert error(training, backbone(pixels, training=False)) == 0
+        assert all((v.numpy() == before[id(v)]).all() for v in backbone.variables)
+    finally:
+        backbone.trainable = True
+    assert len(backbone.trainable_variables) == everything
+
+
+@every_variant
+def test_an_untrainable_backbone_is_in_inference_mode(name, pixels):
+    backbone = variant(name)
+    before = {id(v): v.numpy() for v in backbone.variables}  # in another order when untrainable
+    backbone.trainable = False
+    try:
+        assert backbone.trainable_variables == []
+        assert error(backbone(pixels, training=True), backbone(pixels, training=False)) == 0
+        assert all((v.numpy() == before[id(v)]).all() for v in backbone.variables)
+    finally:
+        backbone.trainable = True
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [("small", {"width": 24, "residual": True}), ("i3d", {"end_point": "Mixed_3b"})],
+)
+def test_a_training_step_with_frozen_norms(name, options, rng):
+    pixels = rng.integers(0, 256, (2, 8, 32, 32, 3), dtype=np.uint8)
+    backbone = randomize(build_backbone(name, **options), rng)
+    freeze_batch_norm(backbone)
+    before = {v.name: v.numpy() for v in backbone.variables}
+    backbone.compile(keras.optimizers.SGD(0.1), "mse")
+    targets = np.ones(backbone.compute_output_shape(pixels.shape), np.float32)
+    backbone.fit(pixels, targets, batch_size=2, verbose=0)
+    changed = {v.name for v in backbone.variables if (v.numpy() != before[v.name]).any()}
+    assert changed == {name for name in before if "kernel" in name} != set()
