@@ -46,8 +46,8 @@ def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
     """The same for what `backbone.save_weights("NAME.weights.h5")` has written."""
     with tempfile.TemporaryDirectory() as folder:
         backbone.save_weights(f"{folder}/own.weights.h5")
-        wanted = _shapes_of_h5(f"{folder}/own.weights.h5")
-    given, ignored = _shapes_of_h5(path), {}
+        wanted = weight_files.shapes_in_h5(f"{folder}/own.weights.h5")
+    given, ignored = weight_files.shapes_in_h5(path), {}
     _check(f"{path} ({weight_files.OWN_H5})", backbone, wanted, given, ignored)
     _load(backbone, path, lambda: backbone.load_weights(path))
     return len(wanted), ignored
@@ -59,10 +59,6 @@ LOADERS = {weight_files.OWN_CHECKPOINT: load_checkpoint, weight_files.OWN_H5: lo
 def _shapes_of_checkpoint(prefix: str) -> Shapes:
     shapes = weight_files.open_checkpoint(prefix).get_variable_to_shape_map()
     return {name: tuple(shape) for name, shape in shapes.items() if "VARIABLE_VALUE" in name}
-
-
-def _shapes_of_h5(path: str) -> Shapes:
-    return {name: array.shape for name, array in weight_files.read_h5(path).items()}
 
 
 def _check(

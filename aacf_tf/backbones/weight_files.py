@@ -140,20 +140,20 @@ def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
         raise UsageError(_damaged(prefix, error)) from error
 
 
-def read_h5(path: str) -> dict[str, np.ndarray]:
+def shapes_in_h5(path: str) -> dict[str, tuple[int, ...]]:
     """All arrays of an HDF5 file by their paths; UsageError where it is damaged."""
-    arrays = {}
+    shapes = {}
 
     def collect(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset):
-            arrays[name] = item[()]
+            shapes[name] = item.shape
 
     try:
         with _open_h5(path) as file:
             file.visititems(collect)
     except (OSError, RuntimeError, KeyError) as error:
         raise UsageError(_damaged(path, error)) from error
-    return arrays
+    return shapes
 
 
 def read_variable(reader: tf.train.CheckpointReader, name: str, prefix: str) -> np.ndarray:
