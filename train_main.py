@@ -34,6 +34,12 @@ flags.DEFINE_string(
 flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
 flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
 flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone, instead of the recipe's.")
+flags.DEFINE_string(
+    "weights",
+    None,
+    "File of published weights that the backbone begins with, or a checkpoint of another run; see "
+    "docs/backbones.md.",
+)
 flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
 flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")
 flags.DEFINE_enum(
@@ -73,7 +79,7 @@ def _recipe() -> recipes.Recipe:
     if FLAGS.backbone and FLAGS.backbone != recipe.backbone:
         # The options belong to the backbone that the recipe named.
         recipe = recipes.override(recipe, "backbone_options", {})
-    for field in ("backbone", "head", "precision", "strategy", "seed"):
+    for field in ("backbone", "weights", "head", "precision", "strategy", "seed"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)
     for field in ("frames", "height", "width"):

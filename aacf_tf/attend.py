@@ -27,6 +27,7 @@ from absl import flags
 from tfrecords import commandline
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import replacing
+from tfrecords.progress import progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,7 +157,7 @@ def look(predictor: Predictor, video: Video) -> list[Window]:
     if begins[-1] + span < length:
         begins.append(length - span)
     windows = []
-    for begin in begins:
+    for begin in progress(begins, desc="windows", unit="window", leave=False):
         end = min(begin + span, length)
         clip = Video(video.frames[begin:end], video.fps, video.times[begin:end])
         first = begin + int(predictor.sample(end - begin, video.fps)[0])
@@ -249,7 +250,8 @@ def _draw(
     scale = height / video.frames.shape[1]
     colors = (overlays.ACTION_COLORS, overlays.CONTEXT_COLORS)
     titles, bar, shown = ["video", *(title for title, _ in maps)], None, None
-    for number, frame in enumerate(video.frames):
+    frames = progress(video.frames, desc="overlay", unit="frame", leave=False)
+    for number, frame in enumerate(frames):
         window = next(window for window in windows if number < window.end)
         image = overlays.enlarge(frame, height)
         panels = [image]

@@ -9,7 +9,6 @@ from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from aacf_tf import localization, metrics, overlays
 from aacf_tf.losses import presence_score
@@ -18,6 +17,7 @@ from aacf_tf.training import Run
 from tfrecords.dataset import DatasetInfo
 from tfrecords.errors import UsageError
 from tfrecords.files import write_json, write_text
+from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, translate_errors
 
 
@@ -114,7 +114,9 @@ def predict_split(
     steps = count_steps(run.info, split, stage.batch_size, training=False)
     batches = run.batches(split, stage, training=False, masks=True)
     with translate_errors(run.data):
-        for inputs, targets, _ in tqdm(batches, total=steps, desc=f"evaluate {split}", leave=False):
+        for inputs, targets, _ in progress(
+            batches, total=steps, desc=f"evaluate {split}", leave=False
+        ):
             outputs = {name: value.numpy() for name, value in forward(inputs["clip"]).items()}
             keep("id", inputs["id"].numpy().astype(str))
             targets = targets.numpy()

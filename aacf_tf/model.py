@@ -9,6 +9,7 @@ from tensorflow import keras
 
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
+from aacf_tf.backbones.folding import freeze_batch_norm
 from aacf_tf.heads import make_head
 from aacf_tf.localization import validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
@@ -210,6 +211,8 @@ def build_model(
     stage = stage or recipe.stages[-1]
     backbone = backbone or build_backbone(recipe.backbone, **recipe.backbone_options)
     backbone.trainable = stage.backbone_rate > 0
+    if stage.frozen_batch_norm:
+        freeze_batch_norm(backbone)
     head = make_head(
         recipe.head if stage.head == "recipe" else stage.head,
         classes,

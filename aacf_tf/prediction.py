@@ -19,6 +19,7 @@ from aacf_tf.serving import MODEL_FILE, versions
 from tfrecords import video
 from tfrecords.dataset import LABELS_FILE, load_labels
 from tfrecords.errors import UsageError, UserError
+from tfrecords.progress import progress
 from tfrecords.reader import frame_indices
 from tfrecords.video import UnreadableError, Video
 
@@ -209,7 +210,7 @@ class Predictor:
         if not paths:
             raise UsageError(f"Expected videos in the folder {str(folder)!r}, received none.")
         predictions = []
-        for path in paths:
+        for path in progress(paths, desc=folder.name, unit="video", leave=False):
             try:
                 prediction = self._predict_video(path, start, end)
             except UnreadableError as error:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
-from tqdm import tqdm
 
 from aacf_tf.backbones import build_backbone
+from aacf_tf.backbones.weights import load_weights
 from aacf_tf.devices import make_strategy, resolve_precision
 from aacf_tf.model import ActionModel, build_model
 from aacf_tf.optimizers import make_optimizer
@@ -26,6 +25,7 @@ from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
+from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, read_dataset, translate_errors
 
 BEST = "best"  # folder of the best checkpoint, below that of the last ones
@@ -104,9 +104,11 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
 
     Args:
         run: what to train on.
-        backbone: one of the recipe's kind, with whose weights to begin; None: new weights.
+        backbone: one of the recipe's kind, with whose weights to begin; None: the recipe's
+            `weights`, or new ones.
 
     Raises:
+        UsageError: the recipe's `weights` do not fit its backbone.
         UserError: a corrupt record, or a loss that is not finite.
     """
     recipe = run.recipe
@@ -124,15 +126,26 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     strategy = make_strategy(recipe.strategy)
-    if backbone is not None:
-        weights = backbone.get_weights()
-        with strategy.scope():  # variables made outside of it cannot be trained in it
-            backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
-        backbone.set_weights(weights)
+    with strategy.scope():  # variables made outside of it cannot be trained in it
+        backbone = _begin(run, backbone)
     for number, stage in enumerate(recipe.stages, start=1):
         title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
         with strategy.scope():
             backbone = _train_stage(run, stage, backbone, f"{title} ({stage.name})").backbone
+
+
+def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
+    """The backbone of the first stage, with the given weights or the recipe's; None: new ones."""
+    recipe = run.recipe
+    if given is None and not recipe.weights:
+        return None
+    backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
+    if given is not None:
+        backbone.set_weights(given.get_weights())
+    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
+        # What is continued has its own, and need not find the file again.
+        print(f"weights  {load_weights(backbone, recipe.weights)}")
+    return backbone
 
 
 def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
@@ -183,8 +196,8 @@ def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: st
     optimizer = make_optimizer(stage, model, steps * stage.epochs)
     # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
     model.compile(optimizer=optimizer, weighted_metrics=[])
-    progress = _Progress(run, stage, steps, title)
-    done = progress.restore(model)
+    epochs = _Epochs(run, stage, steps, title)
+    done = epochs.restore(model)
     if done >= stage.epochs:
         print(f"{title}: finished already")
         return model
@@ -211,7 +224,7 @@ def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: st
             epochs=stage.epochs,
             initial_epoch=done,
             validation_data=validation,
-            callbacks=[logs, progress],
+            callbacks=[logs, epochs],
             verbose=0,
         )
     return model
@@ -222,7 +235,7 @@ def _without_id(inputs: dict[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ..
     return {name: value for name, value in inputs.items() if name != "id"}, *rest
 
 
-class _Progress(keras.callbacks.Callback):
+class _Epochs(keras.callbacks.Callback):
     """One line with an ETA for the stage; a checkpoint and the history at the end of each epoch."""
 
     def __init__(self, run: Run, stage: Stage, steps: int, title: str):
@@ -253,14 +266,8 @@ class _Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         done = int(self.epoch.numpy()) * self.steps
-        self.bar = tqdm(
-            total=self.steps * self.stage.epochs,
-            initial=done,
-            desc=self.title,
-            unit="step",
-            dynamic_ncols=True,
-            # A log file gets a line now and then, not ten a second.
-            mininterval=0.5 if sys.stderr.isatty() else 30.0,
+        self.bar = progress(
+            total=self.steps * self.stage.epochs, initial=done, desc=self.title, unit="step"
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:

@@ -23,13 +23,13 @@ from typing import Iterator, Sequence
 import cv2
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from tfrecords import ClipPair, schema, write_dataset
 from tfrecords.conjugates.remove_person import DILATION, remove_person
 from tfrecords.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.errors import UsageError
 from tfrecords.files import StrPath, write_json
+from tfrecords.progress import progress
 from tfrecords.reader import translate_errors
 from tfrecords.swap import soften
 
@@ -162,13 +162,13 @@ def _load(record: bytes, data: StrPath, split: str) -> ClipPair:
 
 
 def _without_actors(records: Sequence[bytes]) -> Iterator[ClipPair]:
-    for record in tqdm(records, desc="test set C: actors removed"):
+    for record in progress(records, desc="test set C: actors removed"):
         pair = schema.decode(record)
         yield ClipPair(pair.id, pair.conjugate, None, pair.labels, pair.fps)
 
 
 def _in_other_scenes(records: Sequence[bytes], scenes: Sequence[int]) -> Iterator[ClipPair]:
-    for record, place in zip(tqdm(records, desc="test set S: actors in other scenes"), scenes):
+    for record, place in zip(progress(records, desc="test set S: actors in other scenes"), scenes):
         pair = schema.decode(record)
         scene = fit_scene(schema.decode(records[place]).conjugate, pair.clip.shape)
         clip = paste(pair.clip, pair.mask, scene)
@@ -179,7 +179,7 @@ def _with_filled_regions(records: Sequence[bytes]) -> Iterator[ClipPair]:
     workers = os.cpu_count() or 1
     # Fresh processes: TensorFlow's threads do not survive a fork.
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        bar = tqdm(total=len(records), desc="test set P: background removed")
+        bar = progress(total=len(records), desc="test set P: background removed")
         chunk = 4 * workers  # clips in memory at once
         for start in range(0, len(records), chunk):
             pairs, regions = [], []

@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any, Iterable, Sequence
 
 from absl import flags
-from tqdm import tqdm
 
 from aacf_tf import recipes
 from aacf_tf.recipes import FACTOR_TERMS, HEADS, PAIR_HEADS, Recipe, Stage
@@ -41,6 +40,7 @@ from tfrecords import commandline
 from tfrecords.dataset import digest
 from tfrecords.errors import UsageError
 from tfrecords.files import write_json, write_text
+from tfrecords.progress import progress
 
 SETTINGS = ("frozen", "finetuned", "scratch")
 # Of these a benchmark in a quarter of an hour has all settings.
@@ -235,7 +235,7 @@ def _run_all(cells: Sequence[Cell], world: str, data: Path, workdir: Path, jobs:
     workdir.mkdir(parents=True, exist_ok=True)
     seeds = sorted({cell.seed for cell in cells if cell.setting != "scratch"})
     total = sum(cell.cost() for cell in cells)
-    bar = tqdm(
+    bar = progress(
         total=round(total), desc="all runs", bar_format="{l_bar}{bar}| {elapsed}<{remaining}"
     )
     pool = ProcessPoolExecutor(

@@ -22,13 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
-from tqdm import tqdm
 from tqdm.keras import TqdmCallback
 
 from aacf_tf.backbones import build_backbone
 from aacf_tf.optimizers import WarmupCosine, is_kernel
 from benchmarks.worlds import MOTIONS, SCENES
 from tfrecords.files import StrPath, write_json
+from tfrecords.progress import progress
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import FRAMES, SIZE, draw
 
@@ -59,7 +59,7 @@ def make_clips(count: int, seed: int, first: int = 0, classes: int = 6, scenes: 
     clips = np.empty((count, FRAMES, SIZE, SIZE, 3), np.uint8)
     masks = np.empty((count, FRAMES, SIZE, SIZE), bool)
     ids = np.empty((2, count), np.int32)
-    for n in tqdm(range(count), desc="clips to pretrain on", unit="clip", leave=False):
+    for n in progress(range(count), desc="clips to pretrain on", unit="clip", leave=False):
         # The worlds' clips have the place of their split where this has one beyond the last.
         rng = np.random.default_rng([seed, len(demo.SPLITS), first + n])
         ids[:, n] = (first + n) % classes, rng.integers(scenes)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Iterator
 
 import numpy as np
-from tqdm import tqdm
 
 from tfrecords.dataset import INFO_FILE
 from tfrecords.files import StrPath
+from tfrecords.progress import progress
 from tfrecords.schema import ClipPair
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import Motion, Movement, Scene, Texture
@@ -134,7 +134,7 @@ def write(
     each = {split: clips // len(demo.LABELS) for split, (clips, _) in demo.SPLITS.items()}
     each["train"] = pairs_per_class
     counts = {split: classes * clips for split, clips in each.items()}
-    with tqdm(total=sum(counts.values()), desc=directory.name, unit="clip", leave=False) as bar:
+    with progress(total=sum(counts.values()), desc=directory.name, unit="clip", leave=False) as bar:
 
         def clips(split: str) -> Iterator[ClipPair]:
             for index in range(counts[split]):

@@ -26,10 +26,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Iterable, Iterator, Optional, Sequence, Union
 
 from absl import flags
+from tqdm import tqdm
 
 from tfrecords import commandline, dataset, files, sources
 from tfrecords.dataset import PLAN_FILE
 from tfrecords.errors import UsageError, UserError
+from tfrecords.progress import progress
 
 if TYPE_CHECKING:
     from tfrecords.sources import Record, Row, Source
@@ -176,7 +178,6 @@ def _write_missing(
 ) -> None:
     """Writes every shard that is not there yet, in order, decoding rows ahead."""
     import cv2
-    from tqdm import tqdm
 
     from tfrecords import writer
 
@@ -189,14 +190,7 @@ def _write_missing(
     todo = [row for _, rows in missing for row in rows]
     cv2.setNumThreads(1)  # rows run side by side already
     pool = ThreadPoolExecutor(workers)
-    progress = tqdm(
-        total=total,
-        initial=total - len(todo),
-        unit="clip",
-        desc=directory.name,
-        mininterval=0.5 if sys.stderr.isatty() else 20.0,
-    )
-    with progress:
+    with progress(total=total, initial=total - len(todo), unit="clip", desc=directory.name) as bar:
         try:
             outcomes = _in_order(pool, source, todo, quality, ahead=2 * workers)
             for name, rows in missing:
@@ -208,7 +202,7 @@ def _write_missing(
                     "sizes": [],
                     "skipped": [],
                 }
-                records = _records(outcomes, rows, notes, progress)
+                records = _records(outcomes, rows, notes, bar)
                 notes["clips"] = writer.write_shard(directory / name, records)
                 # After the shard: a shard without its notes is written again.
                 files.write_json(_notes(directory, name), notes)
@@ -258,12 +252,12 @@ def _outcome(source: Source, row: Row, quality: int) -> _OUTCOME:
 
 
 def _records(
-    outcomes: Iterator[_OUTCOME], rows: list[Row], notes: dict, progress
+    outcomes: Iterator[_OUTCOME], rows: list[Row], notes: dict, bar: tqdm
 ) -> Iterator[bytes]:
     """Records of one shard; notes what they are and which rows were left out."""
     for row in rows:
         outcome = next(outcomes)
-        progress.update()
+        bar.update()
         if isinstance(outcome, str):
             notes["skipped"].append([row.line, row.media, outcome])
             continue

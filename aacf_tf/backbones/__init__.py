@@ -27,8 +27,8 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
         **options: keyword arguments of that backbone's function.
 
     Raises:
-        ValueError: an unknown name, or a value that the backbone refuses.
-        UsageError: an option that the backbone does not have.
+        ValueError: an unknown name.
+        UsageError: an option that the backbone does not have, or a value that it refuses.
     """
     if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")
@@ -40,4 +40,8 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
                 f"backbone_options: expected one of {', '.join(known)} for the backbone {name!r}, "
                 f"received {option!r}."
             )
-    return build(**options)
+    try:
+        return build(**options)
+    except (TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"backbone_options: {reason} (backbone {name!r})") from error

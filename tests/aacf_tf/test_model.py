@@ -216,6 +216,10 @@ def test_options_of_a_backbone_are_named(tiny_recipe):
     recipe = recipes.override(tiny_recipe, "backbone_options.widht", 48)
     with pytest.raises(UsageError, match=r"expected one of width, residual.*received 'widht'"):
         build_model(recipe, 2)
+    recipe = recipes.override(tiny_recipe, "backbone", "i3d")
+    recipe = dataclasses.replace(recipe, backbone_options={"end_point": "Mixed_9z"})
+    with pytest.raises(UsageError, match=r"^backbone_options: .*'Mixed_9z'. \(backbone 'i3d'\)$"):
+        build_model(recipe, 2)
 
 
 @pytest.mark.parametrize("width, hidden", [(12, 32), (120, 40), (1200, 256)])

@@ -49,7 +49,7 @@ def test_interrupted_and_continued_equals_undisturbed(
     training.train(whole)
 
     parts = Run.open(recipe, squares_data, tmp_path / "parts")
-    original = training._Progress.on_epoch_end
+    original = training._Epochs.on_epoch_end
     seen = []
 
     def stop(self, epoch, logs=None):
@@ -58,10 +58,10 @@ def test_interrupted_and_continued_equals_undisturbed(
         if len(seen) == epochs_before:
             raise Stop
 
-    monkeypatch.setattr(training._Progress, "on_epoch_end", stop)
+    monkeypatch.setattr(training._Epochs, "on_epoch_end", stop)
     with pytest.raises(Stop):
         training.train(parts)
-    monkeypatch.setattr(training._Progress, "on_epoch_end", original)
+    monkeypatch.setattr(training._Epochs, "on_epoch_end", original)
     training.train(parts)
 
     for stage in recipe.stages:
@@ -77,7 +77,7 @@ def test_interrupted_and_continued_equals_undisturbed(
 def test_the_best_epoch_on_validation_is_restored(squares_data, tiny_recipe, tmp_path, monkeypatch):
     recipe = recipes.override(tiny_recipe, "stages.0.epochs", 4)
     run = Run.open(recipe, squares_data, tmp_path)
-    original = training._Progress.on_epoch_end
+    original = training._Epochs.on_epoch_end
     kernels = []
 
     def note(self, epoch, logs):
@@ -85,7 +85,7 @@ def test_the_best_epoch_on_validation_is_restored(squares_data, tiny_recipe, tmp
         # Epochs 1 and 2 of 4 train the pair terms alone and cannot be the best.
         original(self, epoch, {**logs, "val_accuracy": [0.9, 0.9, 0.8, 0.5][epoch]})
 
-    monkeypatch.setattr(training._Progress, "on_epoch_end", note)
+    monkeypatch.setattr(training._Epochs, "on_epoch_end", note)
     training.train(run)
     model = training.restore(run, recipe.stages[0])
     np.testing.assert_array_equal(model.head.action_classifier.kernel.numpy(), kernels[2])
@@ -113,6 +113,38 @@ def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, capsys
     training.train(run)
     assert capsys.readouterr().out.count("finished already") == 2
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
+
+
+def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp_path, capsys):
+    """And goes on where it stopped without asking for that file again."""
+    first = Run.open(tiny_recipe, squares_data, tmp_path / "first")
+    training.train(first)
+    file = tmp_path / "backbone.weights.h5"
+    before = training.restore(first, tiny_recipe.stages[0], best=False).backbone
+    before.save_weights(file)
+    recipe = recipes.override(tiny_recipe, "weights", str(file))
+    recipe = recipes.override(recipe, "stages.0.backbone_rate", 0)  # so that they stay
+    run = Run.open(recipe, squares_data, tmp_path / "second")
+    training.train(run)
+    assert f"{len(before.weights)} variables" in capsys.readouterr().out
+    after = training.restore(run, recipe.stages[0], best=False).backbone
+    for a, b in zip(before.weights, after.weights):
+        np.testing.assert_array_equal(a, b, err_msg=a.name)
+    file.unlink()
+    training.train(run)
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_recipe, tmp_path):
+    recipe = recipes.override(tiny_recipe, "stages.0.frozen_batch_norm", True)
+    run = Run.open(recipe, squares_data, tmp_path)
+    keras.utils.set_random_seed(recipe.seed)
+    before = run.build(recipe.stages[0]).backbone.get_weights()
+    training.train(run)
+    backbone = training.restore(run, recipe.stages[0], best=False).backbone
+    changed = {w.name for w, old in zip(backbone.weights, before) if (w.numpy() != old).any()}
+    assert changed == {w.name for w in backbone.weights if "kernel" in w.name}
+    assert changed == {w.name for w in backbone.trainable_weights}
 
 
 def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, tmp_path):
