@@ -63,7 +63,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     )
     real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
     real("fps", None, "Frames a second stored; else each file's own.")
-    integer("short_side", 128, "Shorter side of frames in pixels, never enlarged; 0: as it is.")
+    integer(
+        "short_side",
+        None,
+        "Shorter side of frames in pixels, never enlarged; 0: as it is. Default 128; for "
+        "voc2012_action 256.",
+    )
     integer("quality", 95, "JPEG quality, 1 to 100.")
     integer("num_shards", 0, f"Files a split; 0: one for each {ROWS_PER_SHARD} rows.")
     integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
@@ -348,7 +353,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         "conjugate": source.conjugate,
         "margin": values.margin,
         "fps": values.fps,
-        "short_side": values.short_side,
+        "short_side": source.short_side,
         "quality": values.quality,
         "num_shards": values.num_shards,
         "multi_label": source.multi_label,
@@ -387,13 +392,14 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
             )
     limits = {
         "margin": (0, None),
-        "short_side": (0, None),
         "quality": (1, 100),
         "num_shards": (0, 100_000),
         "workers": (0, 1024),
     }
     if values.fps is not None:
         limits["fps"] = (0.1, 1000)
+    if values.short_side is not None:
+        limits["short_side"] = (0, None)
     for name, (low, high) in limits.items():
         received = getattr(values, name)
         if not low <= received <= (sys.float_info.max if high is None else high):

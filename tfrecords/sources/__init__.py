@@ -43,7 +43,8 @@ class SourceOptions:
         conjugate: one of `CONJUGATES`; None: the source's own default.
         margin: seconds between a clip and its conjugate before or after it.
         fps: frames/s stored; None: each file's own.
-        short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are.
+        short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are;
+            None: the source's own default.
         data_root: folder the media may lie in; None: the table's own.
     """
 
@@ -53,7 +54,7 @@ class SourceOptions:
     conjugate: Optional[str] = None
     margin: float = 0.5
     fps: Optional[float] = None
-    short_side: int = 128
+    short_side: Optional[int] = None
     data_root: Optional[str] = None
 
 
@@ -86,6 +87,7 @@ class Source:
         multi_label: whether a clip may have several labels.
         conjugate: one of `CONJUGATES`.
         image_format: "JPEG" or "PNG" (without loss).
+        short_side: as in `SourceOptions`, the default filled in.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Source:
     multi_label: bool = False
     conjugate: str = "given"
     image_format: str = "JPEG"
+    short_side: int = 128
 
     def rows(self) -> list[Row]:
         """All rows, in the order of the input."""

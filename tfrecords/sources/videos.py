@@ -48,6 +48,8 @@ class VideoSource(Source):
         self.labels = labels
         self.multi_label = options.multi_label
         self.conjugate = conjugate
+        if options.short_side is not None:
+            self.short_side = options.short_side
         self._options = options
         self._rows = rows
         self._paths = paths
@@ -89,7 +91,7 @@ class VideoSource(Source):
         # Here, since it brings TensorFlow: a mistake in the table is answered at once.
         from tfrecords.schema import ClipPair
 
-        span = video.read_span(self._paths[row.media], row.start, row.end, self._options.short_side)
+        span = video.read_span(self._paths[row.media], row.start, row.end, self.short_side)
         fps = self._options.fps or span.fps
         index = video.sample_index(span.times, span.fps, fps)
         clip = span.frames[index]
@@ -128,7 +130,7 @@ class VideoSource(Source):
         if place is None:
             return None, None, None
         found = video.read_frames(
-            self._paths[place[0]], place[1], place[2], self._options.short_side, fps
+            self._paths[place[0]], place[1], place[2], self.short_side, fps
         )
         frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in found.frames])
         return place[0], float(found.times[0]), frames
