@@ -129,9 +129,7 @@ class VideoSource(Source):
             place = self._negative(row)
         if place is None:
             return None, None, None
-        found = video.read_frames(
-            self._paths[place[0]], place[1], place[2], self.short_side, fps
-        )
+        found = video.read_frames(self._paths[place[0]], place[1], place[2], self.short_side, fps)
         frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in found.frames])
         return place[0], float(found.times[0]), frames
 
