@@ -19,6 +19,8 @@ conjugate: the same scene without the action. Names follow MediaSequence.
                    CONJUGATE/image/encoded           string   as image/encoded; any length
                    CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
                                                               where the actor is
+                   region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
+                                                              who act, shares 0..1 of width, height
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ FRAMES = "image/encoded"
 TIMESTAMPS = "image/timestamp"
 CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
 MASKS = "CLASS_SEGMENTATION/image/encoded"
+BOXES = tuple(f"region/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 
 IMAGE_FORMATS = ("JPEG", "PNG")
 MICROSECONDS = 1_000_000
@@ -67,6 +70,8 @@ class ClipPair:
         start, end: seconds in that file; `end` None: start + T / fps.
         conjugate_media_id, conjugate_start, conjugate_end: the same of the conjugate; None: the
             clip's own.
+        boxes: of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin, xmax,
+            ymax as shares 0..1 of width and height; None where they are not known.
 
     Raises:
         ValueError: a shape, dtype or value is not as above.
@@ -84,6 +89,7 @@ class ClipPair:
     conjugate_media_id: Optional[str] = None
     conjugate_start: Optional[float] = None
     conjugate_end: Optional[float] = None
+    boxes: Optional[np.ndarray] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
@@ -104,6 +110,8 @@ class ClipPair:
                     f"mask as bool {self.clip.shape[:3]}, aligned to the clip",
                     f"{self.mask.dtype} {self.mask.shape}",
                 )
+        if self.boxes is not None:
+            self._check_boxes()
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise self._error("fps above 0", self.fps)
         if self.end is None:
@@ -115,6 +123,18 @@ class ClipPair:
         if frames.dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
             raise self._error(
                 f"{name} as uint8 [T, H, W, 3] with T, H, W >= 1", f"{frames.dtype} {shape}"
+            )
+
+    def _check_boxes(self) -> None:
+        if len(self.clip) != 1:
+            raise self._error("boxes with a still image only", f"a clip of {len(self.clip)} frames")
+        self.boxes = np.asarray(self.boxes, np.float32)
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise self._error("boxes as [n, 4]", self.boxes.shape)
+        inside = (self.boxes >= 0) & (self.boxes <= 1)
+        if not inside.all() or (self.boxes[:, :2] >= self.boxes[:, 2:]).any():
+            raise self._error(
+                "boxes of 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1", self.boxes.tolist()
             )
 
     def _error(self, expected: str, received: object) -> ValueError:
@@ -176,6 +196,8 @@ def encode(
         ]
     if pair.mask is not None:
         lists[MASKS] = [_bytes(_encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask]
+    if pair.boxes is not None:
+        lists.update({name: [_floats(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(
@@ -185,21 +207,25 @@ def encode(
     return example.SerializeToString(deterministic=True)
 
 
-def parse(serialized: tf.Tensor, masks: bool = True) -> dict[str, tf.Tensor]:
+def parse(serialized: tf.Tensor, masks: bool = True, boxes: bool = False) -> dict[str, tf.Tensor]:
     """Parses one record inside a graph; frames stay encoded.
 
     Args:
         serialized: string scalar.
         masks: whether to fetch the masks.
+        boxes: whether to fetch the boxes.
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
-        (empty: none) and, if asked for, mask string [T] (empty: none).
+        (empty: none) and, if asked for, mask string [T] (empty: none) and boxes float32 [n, 4] as
+        in `ClipPair` (a still image with none, and a clip, have none).
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     lists = {FRAMES: tf.io.FixedLenSequenceFeature([], tf.string), CONJUGATE + FRAMES: frames}
     if masks:
         lists[MASKS] = frames
+    if boxes:
+        lists.update({name: tf.io.RaggedFeature(tf.float32) for name in BOXES})
     context, sequences = tf.io.parse_single_sequence_example(
         serialized,
         context_features={
@@ -218,6 +244,8 @@ def parse(serialized: tf.Tensor, masks: bool = True) -> dict[str, tf.Tensor]:
     }
     if masks:
         record["mask"] = sequences[MASKS]
+    if boxes:
+        record["boxes"] = tf.stack([sequences[name].flat_values for name in BOXES], axis=-1)
     return record
 
 
@@ -232,6 +260,9 @@ def decode(serialized: bytes) -> ClipPair:
         context = example.context.feature
         lists = example.feature_lists.feature_list
         has_conjugate = CONJUGATE + FRAMES in lists
+        boxes = None
+        if BOXES[0] in lists:
+            boxes = np.stack([lists[name].feature[0].float_list.value for name in BOXES], axis=-1)
 
         def text(name: str) -> str:
             return context[name].bytes_list.value[0].decode()
@@ -256,6 +287,7 @@ def decode(serialized: bytes) -> ClipPair:
             conjugate_media_id=text(CONJUGATE + MEDIA_ID) if has_conjugate else None,
             conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
             conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
+            boxes=boxes,
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
         reason = " ".join(str(error).split())

@@ -94,6 +94,45 @@ def test_parse_in_a_graph():
     assert [len(record[name]) for name in ("labels", "conjugate", "mask")] == [0, 0, 0]
 
 
+def make_image(**changes) -> ClipPair:
+    still = {"clip": make_pair().clip[:1], "mask": None, "conjugate": None}
+    return make_pair(**{**still, "boxes": [[0.25, 0.5, 0.75, 1], [0, 0.1, 0.3, 0.4]], **changes})
+
+
+def test_boxes_of_a_still_image():
+    image = make_image()
+    encoded = schema.encode(image, LABELS, "PNG")
+    lists = tf.train.SequenceExample.FromString(encoded).feature_lists.feature_list
+    stored = {name: [list(f.float_list.value) for f in lists[name].feature] for name in lists}
+    assert stored["region/bbox/xmin"] == [[0.25, 0]] and stored["region/bbox/ymax"][0][0] == 1
+    assert stored["region/bbox/ymin"] == [pytest.approx([0.5, 0.1])]
+    assert stored["region/bbox/xmax"] == [pytest.approx([0.75, 0.3])]
+    back = schema.decode(encoded)
+    np.testing.assert_array_equal(back.boxes, image.boxes)
+    assert back.boxes.dtype == np.float32
+
+    parse = tf.function(lambda record: schema.parse(record, boxes=True)["boxes"])
+    np.testing.assert_array_equal(parse(tf.constant(encoded)), image.boxes)
+    none = schema.encode(make_image(boxes=None), LABELS)
+    assert parse(tf.constant(none)).shape == (0, 4) and schema.decode(none).boxes is None
+    assert parse(tf.constant(schema.encode(make_pair(), LABELS))).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip": make_pair().clip}, "boxes with a still image only. Received a clip of 5 frames"),
+        ({"boxes": [0, 0, 1, 1]}, r"Expected boxes as \[n, 4\]. Received \(4,\)"),
+        ({"boxes": [[0, 0, 1, 1.5]]}, r"ymax <= 1. Received \[\[0.0, 0.0, 1.0, 1.5\]\]"),
+        ({"boxes": [[0.5, 0, 0.5, 1]]}, "0 <= xmin < xmax"),
+        ({"boxes": [[0, np.nan, 1, 1]]}, "0 <= ymin < ymax"),
+    ],
+)
+def test_wrong_boxes_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_image(**changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

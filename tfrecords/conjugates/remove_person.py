@@ -29,17 +29,18 @@ SMOOTH = 0.15  # of the shorter side: how far the brightness of the rim reaches
 RIM = 3  # pixels around the hole whose brightness the filling takes on
 
 
-def remove_person(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def remove_person(clip: np.ndarray, mask: np.ndarray, dilation: float = DILATION) -> np.ndarray:
     """Removes the masked actor from a clip.
 
     Args:
         clip: uint8 [T, H, W, 3], RGB.
         mask: bool [T, H, W], True on the actor (boxes drawn full will do).
+        dilation: how far the mask grows, as a share of the frame's shorter side.
 
     Returns:
         uint8 [T, H, W, 3]; the clip's own pixels outside the hole.
     """
-    radius = max(2, round(DILATION * min(clip.shape[1:3])))
+    radius = max(2, round(dilation * min(clip.shape[1:3])))
     grown = np.stack([_grow(frame, radius) for frame in mask])
     starts = [0, *shots.find_cuts(np.stack([shots.signature(frame) for frame in clip]))]
     parts = zip(starts, [*starts[1:], len(clip)])
