@@ -70,6 +70,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "voc2012_action 256.",
     )
     integer("quality", 95, "JPEG quality, 1 to 100.")
+    text("flow", "none", f"Optical flow stored beside the frames: {names(sources.FLOWS)}.")
     integer("num_shards", 0, f"Files a split; 0: one for each {ROWS_PER_SHARD} rows.")
     integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
     switch("strict", False, "End with exit code 1 if a row could not be read.")
@@ -131,7 +132,7 @@ def _refuse_other(directory: Path, plan: dict) -> None:
             "builder_version": "by another version of this command",
             "input_digest": "from other rows or files",
         }
-        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan[key]!r}")
+        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan.get(key)!r}")
         raise UsageError(
             f"{directory} was built {what}: name another --output, or delete that directory."
         )
@@ -160,8 +161,8 @@ def _found_plan(directory: Path) -> Optional[dict]:
 
 
 def _change(found: dict, plan: dict) -> Optional[str]:
-    """The first entry of the plan that is another in the one found."""
-    return next((key for key in plan if found.get(key) != plan[key]), None)
+    """The first entry of one plan that is another in the other, or is not there."""
+    return next((key for key in {**plan, **found} if found.get(key) != plan.get(key)), None)
 
 
 def _has_content(directory: Path) -> bool:
@@ -306,6 +307,7 @@ def _finish(source: Source, directory: Path, shards: list) -> dataset.DatasetInf
         labels=source.labels,
         multi_label=source.multi_label,
         splits=splits,
+        modality="rgb" if source.flow == "none" else "rgb+flow",
     )
     writer.finish_dataset(directory, info, skipped)
     shutil.rmtree(directory / PROGRESS)
@@ -360,6 +362,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         "labels": source.labels,
         "input_digest": source.fingerprint(),
     }
+    if source.flow != "none":
+        plan["flow"] = source.flow
     info = build(
         source,
         values.output,

@@ -44,7 +44,7 @@ class DatasetInfo:
         splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
             there are, pairs those of them with a conjugate, negatives those without a label,
             skipped the rows that could not be read.
-        modality: "rgb".
+        modality: "rgb", or "rgb+flow" where the records hold optical flow too.
         schema_version: of the records, see `tfrecords.schema`.
     """
 

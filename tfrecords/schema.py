@@ -19,6 +19,10 @@ conjugate: the same scene without the action. Names follow MediaSequence.
                    CONJUGATE/image/encoded           string   as image/encoded; any length
                    CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
                                                               where the actor is
+                   FORWARD_FLOW/image/encoded        string   one PNG of two channels, u and v,
+                                                              a frame: see `tfrecords.flow`
+                   CONJUGATE/FORWARD_FLOW/image/encoded
+                                                     string   the same, a frame of the conjugate
                    region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
                                                               who act, shares 0..1 of width, height
 """
@@ -49,8 +53,12 @@ FRAMES = "image/encoded"
 TIMESTAMPS = "image/timestamp"
 CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
 MASKS = "CLASS_SEGMENTATION/image/encoded"
+FLOW = "FORWARD_FLOW/image/encoded"
 BOXES = tuple(f"region/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 
+# A clip and its conjugate, as they are called in `ClipPair`, in a parsed record and in a batch.
+RGB_PAIR = ("clip", "conjugate")
+FLOW_PAIR = ("flow", "conjugate_flow")
 IMAGE_FORMATS = ("JPEG", "PNG")
 MICROSECONDS = 1_000_000
 
@@ -72,6 +80,8 @@ class ClipPair:
             clip's own.
         boxes: of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin, xmax,
             ymax as shares 0..1 of width and height; None where they are not known.
+        flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.flow` has it, or None.
+        conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
 
     Raises:
         ValueError: a shape, dtype or value is not as above.
@@ -90,6 +100,8 @@ class ClipPair:
     conjugate_start: Optional[float] = None
     conjugate_end: Optional[float] = None
     boxes: Optional[np.ndarray] = None
+    flow: Optional[np.ndarray] = None
+    conjugate_flow: Optional[np.ndarray] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
@@ -112,6 +124,7 @@ class ClipPair:
                 )
         if self.boxes is not None:
             self._check_boxes()
+        self._check_flow()
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise self._error("fps above 0", self.fps)
         if self.end is None:
@@ -137,6 +150,20 @@ class ClipPair:
                 "boxes of 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1", self.boxes.tolist()
             )
 
+    def _check_flow(self) -> None:
+        if (self.conjugate_flow is None) != (self.flow is None or self.conjugate is None):
+            what = "none" if self.conjugate_flow is None else "one"
+            raise self._error("conjugate_flow where both flow and conjugate are, only there", what)
+        for name, flow, frames in (
+            ("flow", self.flow, self.clip),
+            ("conjugate_flow", self.conjugate_flow, self.conjugate),
+        ):
+            if flow is None:
+                continue
+            shape = (*frames.shape[:3], 2)
+            if flow.dtype != np.uint8 or flow.shape != shape:
+                raise self._error(f"{name} as uint8 {shape}", f"{flow.dtype} {flow.shape}")
+
     def _error(self, expected: str, received: object) -> ValueError:
         return ValueError(f"Record {self.id!r}: Expected {expected}. Received {received}.")
 
@@ -153,7 +180,7 @@ def encode(
         pair: what to store.
         label_ids: name -> line in labels.txt.
         image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
-            frames) or "PNG" (without loss). Masks are PNG always.
+            frames) or "PNG" (without loss). Masks and optical flow are PNG always.
         quality: of the JPEG, 1..100.
 
     Raises:
@@ -198,6 +225,10 @@ def encode(
         lists[MASKS] = [_bytes(_encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask]
     if pair.boxes is not None:
         lists.update({name: [_floats(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
+    for name, flow in ((FLOW, pair.flow), (CONJUGATE + FLOW, pair.conjugate_flow)):
+        if flow is not None:
+            # OpenCV writes no image of two channels.
+            lists[name] = [_bytes(image) for image in tf.io.encode_png(flow).numpy()]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(
@@ -207,21 +238,38 @@ def encode(
     return example.SerializeToString(deterministic=True)
 
 
-def parse(serialized: tf.Tensor, masks: bool = True, boxes: bool = False) -> dict[str, tf.Tensor]:
+def parse(
+    serialized: tf.Tensor,
+    masks: bool = True,
+    boxes: bool = False,
+    rgb: bool = True,
+    flow: bool = False,
+) -> dict[str, tf.Tensor]:
     """Parses one record inside a graph; frames stay encoded.
 
     Args:
         serialized: string scalar.
         masks: whether to fetch the masks.
         boxes: whether to fetch the boxes.
+        rgb: whether to fetch the frames of clip and conjugate.
+        flow: whether to fetch the optical flow of clip and conjugate.
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
-        (empty: none) and, if asked for, mask string [T] (empty: none) and boxes float32 [n, 4] as
-        in `ClipPair` (a still image with none, and a clip, have none).
+        (empty: none) and, if asked for, mask string [T] (empty: none), boxes float32 [n, 4] as
+        in `ClipPair` (a still image with none, and a clip, have none), flow string [T] and
+        conjugate_flow string [T'] (empty: none).
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
-    lists = {FRAMES: tf.io.FixedLenSequenceFeature([], tf.string), CONJUGATE + FRAMES: frames}
+    required = tf.io.FixedLenSequenceFeature([], tf.string)
+    pairs = {}  # of frames: their names -> that of the feature
+    if rgb:
+        pairs[RGB_PAIR] = FRAMES
+    if flow:
+        pairs[FLOW_PAIR] = FLOW
+    lists = {}
+    for feature in pairs.values():
+        lists.update({feature: required, CONJUGATE + feature: frames})
     if masks:
         lists[MASKS] = frames
     if boxes:
@@ -239,9 +287,9 @@ def parse(serialized: tf.Tensor, masks: bool = True, boxes: bool = False) -> dic
         "id": context[EXAMPLE_ID],
         "labels": context[LABEL_INDEX],
         "fps": context[FRAME_RATE],
-        "clip": sequences[FRAMES],
-        "conjugate": sequences[CONJUGATE + FRAMES],
     }
+    for (clip, conjugate), feature in pairs.items():
+        record.update({clip: sequences[feature], conjugate: sequences[CONJUGATE + feature]})
     if masks:
         record["mask"] = sequences[MASKS]
     if boxes:
@@ -274,6 +322,12 @@ def decode(serialized: bytes) -> ClipPair:
             encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
             return np.stack([_decode_image(image, flags) for image in encoded])
 
+        def flows(name: str) -> Optional[np.ndarray]:
+            if name not in lists:
+                return None
+            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
+            return np.stack([tf.io.decode_png(image).numpy() for image in encoded])
+
         return ClipPair(
             id=text(EXAMPLE_ID),
             clip=images(FRAMES),
@@ -288,6 +342,8 @@ def decode(serialized: bytes) -> ClipPair:
             conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
             conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
             boxes=boxes,
+            flow=flows(FLOW),
+            conjugate_flow=flows(CONJUGATE + FLOW),
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
         reason = " ".join(str(error).split())

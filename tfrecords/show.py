@@ -132,9 +132,10 @@ def _skipped(directory: str) -> str:
 
 
 def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
+    import numpy as np
     import tensorflow as tf
 
-    from tfrecords import schema
+    from tfrecords import flow, schema
 
     path = dataset.shard_paths(directory, info, split)[0]
     try:
@@ -159,6 +160,9 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:
         shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor")
+    if pair.flow is not None:
+        speed = np.linalg.norm(flow.dequantize(pair.flow), axis=-1).mean()
+        shapes.append(f"flow {pair.flow.shape}, {speed:.2f} pixels a frame")
     title = f"Record {number} of {Path(path).name}, {len(serialized):,} bytes: "
     return title + "; ".join(shapes) + "\n" + _table(rows)
 

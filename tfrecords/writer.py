@@ -70,6 +70,8 @@ def write_dataset(
 ) -> DatasetInfo:
     """Writes clips as a data set, without loss (PNG), one record in memory at a time.
 
+    Where every clip has optical flow (`tfrecords.flow.add_flow`), the data set has.
+
     Args:
         directory: created where it is not; a data set there before is replaced, all its splits.
         splits: name ([a-z0-9_]+) -> clips; iterables, read once.
@@ -93,7 +95,7 @@ def write_dataset(
     (directory / PLAN_FILE).unlink(missing_ok=True)
     old = set(all_shards(directory))  # removed last: the iterables may be reading them
     label_ids = {label: index for index, label in enumerate(labels)}
-    counts, rates, sizes = {}, set(), set()
+    counts, rates, sizes, flows = {}, set(), set(), set()
     for split, pairs in splits.items():
         clips = conjugates = negatives = 0
         with contextlib.ExitStack() as stack:
@@ -112,6 +114,7 @@ def write_dataset(
                 negatives += not pair.labels
                 rates.add(float(pair.fps))
                 sizes.add(tuple(pair.clip.shape[1:3]))
+                flows.add(pair.flow is not None)
         counts[split] = {
             "shards": num_shards,
             "clips": clips,
@@ -128,6 +131,7 @@ def write_dataset(
         labels=labels,
         multi_label=multi_label,
         splits=counts,
+        modality="rgb+flow" if flows == {True} else "rgb",
     )
     finish_dataset(directory, info)
     return info

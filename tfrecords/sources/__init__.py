@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from tfrecords.errors import UsageError
+from tfrecords.flow import METHODS
 
 if TYPE_CHECKING:
     from tfrecords.schema import ClipPair
@@ -24,6 +25,7 @@ CONJUGATES = (
     "negative_clip",
     "none",
 )
+FLOWS = ("none", *METHODS)
 _SOURCES = {
     "csv": ("tfrecords.sources.csv", "CsvSource"),
     "demo": ("tfrecords.sources.demo", "DemoSource"),
@@ -46,6 +48,7 @@ class SourceOptions:
         short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are;
             None: the source's own default.
         data_root: folder the media may lie in; None: the table's own.
+        flow: optical flow to be stored, one of `FLOWS`.
     """
 
     input: Optional[str] = None
@@ -56,6 +59,7 @@ class SourceOptions:
     fps: Optional[float] = None
     short_side: Optional[int] = None
     data_root: Optional[str] = None
+    flow: str = "none"
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ class Source:
         conjugate: one of `CONJUGATES`.
         image_format: "JPEG" or "PNG" (without loss).
         short_side: as in `SourceOptions`, the default filled in.
+        flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
     """
 
     name: str
@@ -96,6 +101,7 @@ class Source:
     conjugate: str = "given"
     image_format: str = "JPEG"
     short_side: int = 128
+    flow: str = "none"
 
     def rows(self) -> list[Row]:
         """All rows, in the order of the input."""
@@ -135,8 +141,12 @@ def open_source(name: str, options: SourceOptions) -> Source:
         raise UsageError(
             f"Expected --conjugate among {', '.join(CONJUGATES)}, received {options.conjugate!r}."
         )
+    if options.flow not in FLOWS:
+        raise UsageError(f"Expected --flow among {', '.join(FLOWS)}, received {options.flow!r}.")
     module, cls = _SOURCES[name]
-    return getattr(importlib.import_module(module), cls)(options)
+    source = getattr(importlib.import_module(module), cls)(options)
+    source.flow = options.flow
+    return source
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
@@ -145,9 +155,11 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     Raises:
         UnreadableError: the row cannot be read.
     """
-    from tfrecords import schema
+    from tfrecords import flow, schema
 
     pair = source.load(row)
+    if source.flow != "none":
+        pair = flow.add_flow(pair, source.flow)
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = schema.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
