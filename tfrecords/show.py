@@ -160,11 +160,18 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:
         shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor")
+    if pair.boxes is not None:
+        shapes.append(f"boxes {', '.join(map(_box, pair.boxes))}")
     if pair.flow is not None:
         speed = np.linalg.norm(flow.dequantize(pair.flow), axis=-1).mean()
         shapes.append(f"flow {pair.flow.shape}, {speed:.2f} pixels a frame")
     title = f"Record {number} of {Path(path).name}, {len(serialized):,} bytes: "
     return title + "; ".join(shapes) + "\n" + _table(rows)
+
+
+def _box(edges: Sequence[float]) -> str:
+    names = ("xmin", "ymin", "xmax", "ymax")
+    return " ".join(f"{name} {edge:.3f}" for name, edge in zip(names, edges))
 
 
 def _values(feature) -> str:

@@ -1,0 +1,94 @@
+"""Photographs, read as a viewer shows them: upright, eight bits, RGB.
+
+The header is looked at before anything is decoded: an image too large for memory is refused by it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from tfrecords import filesystem, video
+from tfrecords.video import UnreadableError
+
+MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker
+TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
+
+# Pillow's own, milder limit: what it warns of is refused here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class Photograph(NamedTuple):
+    """An image, uint8 [H, W, 3], and the (width, height) in pixels it had in its file."""
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+
+
+def read_image(path: str, short_side: int = 0) -> Photograph:
+    """Reads a photograph: JPEG, PNG or another format of Pillow.
+
+    Turned as its EXIF data say; grey, palette, CMYK and 16-bit images become RGB; transparency is
+    ignored.
+
+    Args:
+        path: a local file or a URL of `filesystem`.
+        short_side: pixels; a larger image is scaled down to it, aspect ratio kept. 0: no scaling.
+
+    Raises:
+        UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
+    """
+    try:
+        with filesystem.open_file(path) as file, Image.open(file) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise UnreadableError(path, TOO_LARGE)
+            if short_side:
+                # A JPEG is decoded at an eighth, a quarter or half its size where that is enough.
+                # Twice what is wanted leaves the last step to an average over areas.
+                scaled = video.scaled_size(height, width, 2 * short_side)
+                image.draft(None, scaled[::-1])
+            if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
+                width, height = height, width
+            ImageOps.exif_transpose(image, in_place=True)
+            pixels = _to_rgb(image)
+    except UnreadableError:
+        raise
+    except FileNotFoundError as error:
+        raise UnreadableError(path, "there is no such file") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableError(path, "not an image") from error
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(path, TOO_LARGE) from error
+    except Exception as error:  # a damaged file sends the decoders into errors of every kind
+        reason = " ".join(str(error).split())
+        raise UnreadableError(path, f"the image cannot be decoded ({reason})") from error
+    scaled = video.resize(pixels, video.scaled_size(height, width, short_side))
+    return Photograph(scaled, (width, height))
+
+
+def draw_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Boxes drawn full: bool [H, W], True on every pixel that one of them touches.
+
+    Args:
+        boxes: float [n, 4], xmin, ymin, xmax, ymax as shares of width and height.
+        size: (H, W).
+    """
+    mask = np.zeros(size, bool)
+    pixels = np.asarray(boxes, np.float64) * (size[1], size[0], size[1], size[0])
+    # A border meant to lie between two pixels must not touch both.
+    first = np.floor(pixels[:, :2] + 1e-3).astype(int)
+    last = np.ceil(pixels[:, 2:] - 1e-3).astype(int)
+    for (left, top), (right, bottom) in zip(first, last):
+        mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
+    return mask
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
+        grey = np.asarray(image)
+        return np.repeat((grey.astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    return np.array(image.convert("RGB"))

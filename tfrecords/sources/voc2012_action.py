@@ -1,0 +1,311 @@
+"""PASCAL VOC2012 Action: photographs of ten actions, several people and actions in one.
+
+    DIR/JPEGImages/2011_003279.jpg ...
+    DIR/Annotations/2011_003279.xml ...           a person an <object>, with a box and <actions>
+    DIR/ImageSets/Action/<action>_train.txt       a line a person: image, number of the object, and
+    DIR/ImageSets/Action/<action>_val.txt         1 (does it), -1 (does not) or 0
+
+M. Everingham et al.: The PASCAL Visual Object Classes Challenge 2012. DIR is `VOC2012`, or a folder
+that holds it or `VOCdevkit`. The lists say which images belong to a split, the annotations who
+does what. `val` becomes the split `test`; the challenge's own test set has no labels, so its lists
+are not read.
+
+In training a record is an (image, action) with the boxes of all people doing that action; at test
+it is an image, whatever its people do. The labels are all actions done in the image. An image whose
+people do none of them is no sample of training, and a test image without a label. `other` is a
+class only where `--labels` names it.
+
+Images of 2010 are not in the lists of jumping, which was annotated later: as records have no word
+for "not known", they count as images without jumping unless `--labels` names jumping alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
+from xml.etree import ElementTree
+
+import numpy as np
+
+from tfrecords import images
+from tfrecords.conjugates.remove_person import remove_person
+from tfrecords.dataset import load_labels
+from tfrecords.errors import UsageError
+from tfrecords.sources import Row, Source, SourceOptions
+from tfrecords.sources.layout import fail, require_local
+from tfrecords.video import UnreadableError
+
+if TYPE_CHECKING:
+    from tfrecords.schema import ClipPair
+
+ACTIONS = (
+    "jumping",
+    "phoning",
+    "playinginstrument",
+    "reading",
+    "ridingbike",
+    "ridinghorse",
+    "running",
+    "takingphoto",
+    "usingcomputer",
+    "walking",
+)
+OTHER = "other"
+SPLITS = {"train": "train", "val": "test"}  # as the lists call them -> as the records do
+CONJUGATES = ("remove_person", "none")
+PLACES = ("", "VOC2012", os.path.join("VOCdevkit", "VOC2012"))
+LISTS = os.path.join("ImageSets", "Action")
+BOX_DILATION = 4 / 240  # of the shorter side: a box holds the person already
+MIN_CONTEXT = 0.05  # share of the picture that removal must leave for it to be a conjugate
+ASPECT = 0.02  # by how much the shape of an image may differ from that of its annotation
+
+Box = Tuple[
+    float, float, float, float
+]  # (xmin, ymin, xmax, ymax) in pixels, 0 on the left and top edge of the image
+
+
+class Person(NamedTuple):
+    """One whose actions are annotated."""
+
+    box: Box
+    actions: frozenset[str]
+
+
+class Annotation(NamedTuple):
+    """What is used of an XML file; `size` is (width, height) in pixels where it is given."""
+
+    size: Optional[tuple[int, int]]
+    people: tuple[Person, ...]
+
+
+@dataclass(frozen=True)
+class ImageRow(Row):
+    """An image and the people it is a sample of; `problem`: why it has no annotation."""
+
+    boxes: tuple[Box, ...] = ()
+    size: Optional[tuple[int, int]] = None
+    problem: str = ""
+
+
+class Voc2012ActionSource(Source):
+    """The source `voc2012_action`; `options.input` is the folder."""
+
+    name = "voc2012_action"
+    multi_label = True
+    short_side = 256
+
+    def __init__(self, options: SourceOptions):
+        self._folder = _find_folder(options.input)
+        self.conjugate = options.conjugate or CONJUGATES[0]
+        if self.conjugate not in CONJUGATES:
+            raise UsageError(
+                f"A photograph has no before and after: expected --conjugate="
+                f"{' or '.join(CONJUGATES)}, received {self.conjugate}."
+            )
+        if options.flow != "none":
+            raise UsageError(
+                f"A photograph has no motion: expected --flow=none, received {options.flow}."
+            )
+        if options.short_side is not None:
+            self.short_side = options.short_side
+        self.labels = list(ACTIONS)
+        if options.labels:
+            self.labels = load_labels(options.labels)
+            for label in self.labels:
+                if label not in (*ACTIONS, OTHER):
+                    known = ", ".join((*ACTIONS, OTHER))
+                    fail(options.labels, f"expected actions among {known}, received {label!r}")
+        self._rows: list[ImageRow] = []
+        for split in SPLITS:
+            for name in self._listed(split):
+                self._rows += self._rows_of(name, split)
+        if not any(row.labels or row.problem for row in self._rows):
+            annotations = os.path.join(self._folder, "Annotations")
+            fail(annotations, f"expected people with <actions> ({', '.join(self.labels)})")
+        self.remarks = self._missing()
+
+    def rows(self) -> list[Row]:
+        """All rows: training, then test, by the images' names."""
+        return self._rows
+
+    def fingerprint(self) -> str:
+        """Of the rows, with boxes and sizes, and of the images' sizes."""
+        paths = {row.media: os.path.join(self._folder, row.media) for row in self._rows}
+        sizes = [os.path.getsize(p) if os.path.isfile(p) else -1 for p in paths.values()]
+        return hashlib.sha256(f"{super().fingerprint()} {sizes}".encode()).hexdigest()
+
+    def load(self, row: ImageRow) -> ClipPair:
+        """Decodes an image, draws its mask and removes the people in its boxes.
+
+        Raises:
+            UnreadableError: names the image; it or its annotation is missing or damaged.
+        """
+        from tfrecords.schema import ClipPair
+
+        if row.problem:
+            raise UnreadableError(row.media, row.problem)
+        try:
+            image, size = images.read_image(os.path.join(self._folder, row.media), self.short_side)
+        except UnreadableError as error:
+            raise UnreadableError(row.media, error.reason) from error
+        boxes = mask = conjugate = None
+        if row.boxes:
+            boxes = _shares(row, size)
+            mask = images.draw_boxes(boxes, image.shape[:2])
+            if self.conjugate == "remove_person" and mask.mean() <= 1 - MIN_CONTEXT:
+                conjugate = remove_person(image[None], mask[None], BOX_DILATION)
+        return ClipPair(
+            id=row.id,
+            clip=image[None],
+            conjugate=conjugate,
+            labels=row.labels,
+            fps=1.0,
+            mask=None if mask is None else mask[None],
+            media_id=row.media,
+            boxes=boxes,
+        )
+
+    def _listed(self, split: str) -> list[str]:
+        """The images of a split: all that the lists of the wanted actions name, sorted."""
+        names: set[str] = set()
+        for action in self.labels:
+            path = os.path.join(self._folder, LISTS, f"{action}_{split}.txt")
+            if os.path.isfile(path):
+                names.update(_read_list(path))
+        return sorted(names)
+
+    def _rows_of(self, name: str, split: str) -> list[ImageRow]:
+        """An image's rows: one an action in training, one at test."""
+        media = f"JPEGImages/{name}.jpg"
+        common = {"split": SPLITS[split], "media": media, "line": len(self._rows) + 1}
+        try:
+            size, people = read_annotation(os.path.join(self._folder, "Annotations", f"{name}.xml"))
+        except UnreadableError as error:
+            problem = f"Annotations/{name}.xml: {error.reason}"
+            return [ImageRow(id=name, labels=(), problem=problem, **common)]
+        done = frozenset().union(*(person.actions for person in people))
+        labels = tuple(label for label in self.labels if label in done)
+        samples = {f"{name}#{label}": {label} for label in labels}
+        if SPLITS[split] != "train":
+            samples = {name: set(labels)}
+        rows = []
+        for identity, actions in samples.items():
+            boxes = tuple(person.box for person in people if actions & person.actions)
+            rows.append(ImageRow(id=identity, labels=labels, boxes=boxes, size=size, **common))
+        return rows
+
+    def _missing(self) -> tuple[str, ...]:
+        """What of the data set is not there, in a sentence each."""
+        remarks = []
+        for split in SPLITS:
+            lists = [f"{action}_{split}.txt" for action in self.labels if action != OTHER]
+            there = set(os.listdir(os.path.join(self._folder, LISTS)))
+            absent = [name for name in lists if name not in there]
+            if absent:
+                remarks.append(f"{LISTS} has no {', '.join(absent)}.")
+        media = {row.media for row in self._rows}
+        absent = sum(not os.path.isfile(os.path.join(self._folder, name)) for name in media)
+        if absent:
+            remarks.append(
+                f"{absent} of {len(media)} images are not in {self._folder}; skipped.csv names "
+                "them."
+            )
+        return tuple(remarks)
+
+
+def read_annotation(path: str) -> Annotation:
+    """Reads who does what in an image; people without <actions> are left out.
+
+    Coordinates stand in any order, and are the numbers of the first and last pixel inside, counted
+    from 1.
+
+    Raises:
+        UnreadableError: the file is missing, or a person of it has no box.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+        size = root.find("size")
+        if size is not None:
+            size = (int(_number(size, "width")), int(_number(size, "height")))
+        people = []
+        for person in root.iter("object"):
+            flags, box = person.find("actions"), person.find("bndbox")
+            if flags is None:
+                continue
+            if box is None:
+                raise ValueError("a person has no <bndbox>")
+            x = sorted(_number(box, name) for name in ("xmin", "xmax"))
+            y = sorted(_number(box, name) for name in ("ymin", "ymax"))
+            actions = frozenset(flag.tag for flag in flags if _number(flags, flag.tag) > 0)
+            people.append(Person((x[0] - 1, y[0] - 1, x[1], y[1]), actions))
+    except FileNotFoundError as error:
+        raise UnreadableError(path, "there is no such file") from error
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise UnreadableError(path, f"not an annotation of VOC ({error})") from error
+    return Annotation(size, tuple(people))
+
+
+def _number(parent: ElementTree.Element, name: str) -> float:
+    text = parent.findtext(name)
+    try:
+        return float(text)
+    except (TypeError, ValueError):
+        received = "none" if text is None else repr(text)
+        raise ValueError(f"expected a number in <{name}>, received {received}") from None
+
+
+def _shares(row: ImageRow, size: tuple[int, int]) -> np.ndarray:
+    """The boxes as shares of the image: float32 [n, 4], see `ClipPair`; `size` in pixels."""
+    width, height = row.size or size
+    if abs(width * size[1] - height * size[0]) > ASPECT * height * size[0]:
+        raise UnreadableError(
+            row.media,
+            f"the image has {size[0]} x {size[1]} pixels, its annotation says {width} x {height}",
+        )
+    boxes = np.clip(np.array(row.boxes) / (width, height, width, height), 0, 1)
+    if (boxes[:, :2] >= boxes[:, 2:]).any():
+        raise UnreadableError(row.media, "its annotation has a box outside of the image")
+    return boxes.astype(np.float32)
+
+
+def _find_folder(path: Optional[str]) -> str:
+    expected = "the folder VOC2012, with JPEGImages, Annotations and ImageSets/Action"
+    path = require_local(path, "--input", expected)
+    for place in PLACES:
+        folder = os.path.join(path, place) if place else path
+        if os.path.isdir(os.path.join(folder, LISTS)):
+            break
+    else:
+        raise UsageError(f"Expected --input to name {expected}, received {path}.")
+    for name in ("JPEGImages", "Annotations"):
+        if not os.path.isdir(os.path.join(folder, name)):
+            raise UsageError(f"Expected a folder {name} in {folder}, received none.")
+    return folder
+
+
+def _read_list(path: str) -> list[str]:
+    """The images that a list names.
+
+    Raises:
+        UsageError: a line is not image, number of the object, label.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.split() for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Expected a list of images in UTF-8 at {path}: {error}.") from error
+    for number, cells in enumerate(lines, 1):
+        if cells and not (
+            len(cells) == 3
+            and cells[0] == os.path.basename(cells[0])
+            and cells[1].isdigit()
+            and cells[2] in ("1", "0", "-1")
+        ):
+            fail(
+                f"{path}, line {number}",
+                "expected an image's name, the number of a person and 1, 0 or -1, received "
+                f"{' '.join(cells)!r}",
+            )
+    return [cells[0] for cells in lines if cells]
