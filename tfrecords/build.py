@@ -59,10 +59,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "conjugate",
         None,
         f"Where conjugates come from: {names(sources.CONJUGATES)}. Default for csv: given where it "
-        "has the column conjugate_video, else before_after; for jhmdb: remove_person.",
+        "has the column conjugate_video, else before_after; for jhmdb and voc2012_action: "
+        "remove_person; for actionthread: before_after; for hollywood2: frozen_frame; for hacs: "
+        "negative_clip.",
     )
     real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
-    real("fps", None, "Frames a second stored; else each file's own.")
+    real("fps", None, "Frames a second stored; else each file's own; for hacs 16.")
     integer(
         "short_side",
         None,
@@ -75,6 +77,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
     switch("strict", False, "End with exit code 1 if a row could not be read.")
     text("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
+    text("classes", None, "A part of the classes of hacs: a,b,c or a file with one a line.")
     return values
 
 
@@ -348,6 +351,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     )
     start = time.monotonic()
     source = sources.open_source(values.source, options)
+    for remark in source.remarks:
+        print(remark)
     plan = {
         "schema_version": dataset.SCHEMA_VERSION,
         "builder_version": BUILDER_VERSION,

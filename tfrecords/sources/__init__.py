@@ -27,9 +27,13 @@ CONJUGATES = (
 )
 FLOWS = ("none", *METHODS)
 _SOURCES = {
+    "actionthread": ("tfrecords.sources.actionthread", "ActionThreadSource"),
     "csv": ("tfrecords.sources.csv", "CsvSource"),
     "demo": ("tfrecords.sources.demo", "DemoSource"),
+    "hacs": ("tfrecords.sources.hacs", "HacsSource"),
+    "hollywood2": ("tfrecords.sources.hollywood2", "Hollywood2Source"),
     "jhmdb": ("tfrecords.sources.jhmdb", "JhmdbSource"),
+    "voc2012_action": ("tfrecords.sources.voc2012_action", "Voc2012ActionSource"),
 }
 SOURCES = tuple(_SOURCES)
 
@@ -48,6 +52,7 @@ class SourceOptions:
         short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are;
             None: the source's own default.
         data_root: folder the media may lie in; None: the table's own.
+        classes: a,b,c or a file with one class a line: rows of others are left out; None: all.
         flow: optical flow to be stored, one of `FLOWS`.
     """
 
@@ -59,6 +64,7 @@ class SourceOptions:
     fps: Optional[float] = None
     short_side: Optional[int] = None
     data_root: Optional[str] = None
+    classes: Optional[str] = None
     flow: str = "none"
 
 
@@ -93,6 +99,8 @@ class Source:
         image_format: "JPEG" or "PNG" (without loss).
         short_side: as in `SourceOptions`, the default filled in.
         flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
+        takes_classes: whether `SourceOptions.classes` may be given.
+        remarks: sentences a user should read before the build, such as what is missing.
     """
 
     name: str
@@ -101,6 +109,8 @@ class Source:
     conjugate: str = "given"
     image_format: str = "JPEG"
     short_side: int = 128
+    takes_classes: bool = False
+    remarks: tuple[str, ...] = ()
     flow: str = "none"
 
     def rows(self) -> list[Row]:
@@ -144,7 +154,10 @@ def open_source(name: str, options: SourceOptions) -> Source:
     if options.flow not in FLOWS:
         raise UsageError(f"Expected --flow among {', '.join(FLOWS)}, received {options.flow!r}.")
     module, cls = _SOURCES[name]
-    source = getattr(importlib.import_module(module), cls)(options)
+    opened = getattr(importlib.import_module(module), cls)
+    if options.classes and not opened.takes_classes:
+        raise UsageError(f"Expected no --classes for --source={name}, received {options.classes}.")
+    source = opened(options)
     source.flow = options.flow
     return source
 

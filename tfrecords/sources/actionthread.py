@@ -1,0 +1,151 @@
+"""ActionThread: actions in TV series, each with what comes before and after it.
+
+    DIR/actions.csv    video,label,start,end and, if you like, split: a line an action, seconds in
+                       the video (columns as in the source csv)
+    DIR/threads.csv    if there is one: video,thread,start,end, a line a shot, seconds, with the
+                       name of the thread it belongs to
+    DIR/...            the videos, under the names that the tables give
+
+M. Hoai, A. Zisserman: Thread-safe: towards recognizing human actions across shot boundaries, ACCV
+2014. A thread is the shots of a scene that one camera position shows, with shots of other threads
+cut in between. The data set's own file of annotations is not public; this layout is ours.
+
+Conjugates (`before_after`): a span before or after the action in the same thread, over no annotated
+action. With threads.csv it may lie in another shot of the thread, beyond a cut away and back;
+without, in the shot of the action, whose ends are looked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import replace
+from typing import Iterable, NamedTuple, Optional, Sequence
+
+from tfrecords.conjugates.before_after import MIN_FRAMES
+from tfrecords.errors import UsageError
+from tfrecords.sources import Row, SourceOptions
+from tfrecords.sources.csv import CsvSource
+from tfrecords.sources.layout import fail, read_rows, read_span, require_local
+from tfrecords.video import DEFAULT_RATE
+
+
+class Shot(NamedTuple):
+    """A shot of a video, in seconds, and the name of its thread."""
+
+    thread: str
+    start: float
+    end: float
+
+
+class ActionThreadSource(CsvSource):
+    """The source `actionthread`; `options.input` is the folder."""
+
+    name = "actionthread"
+
+    def __init__(self, options: SourceOptions):
+        folder = require_local(options.input, "--input", "a folder with an actions.csv")
+        table = os.path.join(folder, "actions.csv")
+        if not os.path.isfile(table):
+            raise UsageError(
+                f"Expected --input to name a folder with an actions.csv, received {folder}."
+            )
+        super().__init__(replace(options, input=table))
+        for row in self._rows:
+            if row.end is None:
+                fail(f"{table}, line {row.line}", "expected a start and an end, received none")
+        self._shots = _read_threads(os.path.join(folder, "threads.csv"), set(self._paths))
+        if self._shots and self.conjugate == "before_after":
+            videos = {row.media for row in self._rows}
+            self.remarks = (
+                f"threads.csv names the threads of {len(self._shots)} of {len(videos)} videos; in "
+                "the others, conjugates lie in the shot of the action.",
+            )
+
+    def fingerprint(self) -> str:
+        """Of rows, files and threads."""
+        return hashlib.sha256(f"{super().fingerprint()} {self._shots}".encode()).hexdigest()
+
+    def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
+        shots = self._shots.get(row.media)
+        if not shots or not row.labels:
+            return super()._before_or_after(row)
+        others = self._by_media[self._paths[row.media]]
+        actions = [(other.start, other.end) for other in others if other.labels]
+        found = span_in_thread((row.start, row.end), shots, actions, self._options.margin)
+        return found and (row.media, *found)
+
+
+def span_in_thread(
+    clip: tuple[float, float],
+    shots: Sequence[Shot],
+    actions: Iterable[tuple[float, float]],
+    margin: float,
+) -> Optional[tuple[float, float]]:
+    """Chooses a conjugate's span in the thread that shows most of the clip.
+
+    As long as the clip where a free piece of one shot has the room, else the longest piece there
+    is, of at least `MIN_FRAMES` frames; of equal ones the nearest in time (a tie: before).
+
+    Args:
+        clip: (start, end) of the clip, seconds; so are all spans.
+        shots: of the clip's video.
+        actions: spans of all annotated actions of the video; the clip's own may be among them.
+        margin: seconds between the clip and its conjugate.
+
+    Returns:
+        (start, end), or None where no shot of the thread has room, or the clip lies in no shot.
+    """
+    start, end = clip
+    seen: dict[str, float] = defaultdict(float)  # thread -> seconds of the clip it shows
+    for shot in shots:
+        seen[shot.thread] += max(0.0, min(end, shot.end) - max(start, shot.start))
+    if not any(seen.values()):
+        return None
+    own = max(seen, key=seen.get)
+    blocked = [*actions, (start - margin, end + margin)]
+    best = None
+    for shot in (shot for shot in shots if shot.thread == own):
+        for low, high in _free((shot.start, shot.end), blocked):
+            length = min(end - start, high - low)
+            before = high <= start
+            span = (high - length, high) if before else (low, low + length)
+            away = start - span[1] if before else span[0] - end
+            # To the millisecond: equal lengths may differ in their last bits.
+            rank = (-round(length, 3), round(away, 3), not before)
+            if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
+                best = rank, span
+    return best and best[1]
+
+
+def _free(
+    span: tuple[float, float], blocked: Iterable[tuple[float, float]]
+) -> list[tuple[float, float]]:
+    """What is left of a span without the blocked ones."""
+    pieces = [span]
+    for start, end in blocked:
+        pieces = [
+            piece
+            for low, high in pieces
+            for piece in ((low, min(high, start)), (max(low, end), high))
+            if piece[0] < piece[1]
+        ]
+    return pieces
+
+
+def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
+    """Video -> its shots; of the videos that actions.csv names. Empty where there is no file."""
+    if not os.path.isfile(path):
+        return {}
+    shots = defaultdict(list)
+    for line, cells in read_rows(path, ("video", "thread", "start", "end")):
+        span = read_span(cells["start"], cells["end"], f"{path}, line {line}")
+        if not cells["thread"]:
+            fail(f"{path}, line {line}", "expected the name of a thread, received none")
+        name = os.path.normpath(cells["video"]).replace(os.sep, "/")
+        if name in videos:
+            shots[name].append(Shot(cells["thread"], *span))
+    if not shots:
+        fail(path, "expected a video that actions.csv names, received none")
+    return dict(shots)

@@ -1,0 +1,307 @@
+"""HACS: 200 actions on YouTube, clips of two seconds judged by people, or whole segments.
+
+    HACS_clips_v1.1.1.csv      classname,youtube_id,subset,start,end,label; label 1: the action is
+                               there, -1: it is not, though a classifier took it for the action
+    HACS_segments_v1.1.1.json  {"database": {ID: {"subset": ..., "annotations": [{"label": ...,
+                               "segment": [start, end]}]}}}: every span of the action, no negatives
+    ROOT/Class_name/v_ID.mp4   as HACS's own script saves videos
+
+`--input` is one of the two files, or a folder with one of them (of both: the clips) in itself or in
+its folder `HACS_v...`; ROOT is `--data_root`, else that folder. Any layout below ROOT will do: a
+file is known by its name, `v_ID` or `ID`, with any usual extension.
+
+H. Zhao, A. Torralba, L. Torresani, Z. Yan: HACS, ICCV 2019. `training` is written as `train`,
+`validation` as `test`; the labels of `testing` are withheld. 16 frames/s, as the paper's supplement
+has it: 32 a clip.
+
+Conjugates. A negative of the same class from the same video, the nearest in time, is the same scene
+without the action. Where the video has none, one of another video of the class and split serves:
+negatives are what classifiers mistook for the action, so it is the same kind of scene (which does
+no harm where a scene at random does: docs/data.md). Segments have no negatives, but what lies
+between them is free of their action: there the default is `before_after`.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import zlib
+from collections import Counter, defaultdict
+from dataclasses import replace
+from typing import Any, Iterable, NamedTuple, Optional
+
+from tfrecords.dataset import load_labels
+from tfrecords.errors import UsageError
+from tfrecords.sources import Row, SourceOptions
+from tfrecords.sources.layout import (
+    fail,
+    ordered_labels,
+    read_rows,
+    read_span,
+    require_local,
+    videos_by_stem,
+)
+from tfrecords.sources.videos import VideoSource
+from tfrecords.video import UnreadableError
+
+FPS = 16.0
+SPLITS = {"training": "train", "validation": "test", "testing": "testing"}
+COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
+CONJUGATES = ("negative_clip", "before_after", "frozen_frame", "none")
+
+
+class Entry(NamedTuple):
+    """A span of a video, in seconds, that shows an action, or does not; `line` of the file."""
+
+    label: str
+    video: str
+    split: str
+    start: float
+    end: float
+    positive: bool
+    line: int
+
+
+class HacsSource(VideoSource):
+    """The source `hacs`; `options.input` is the file of annotations, or its folder."""
+
+    name = "hacs"
+    takes_classes = True
+
+    def __init__(self, options: SourceOptions):
+        table, root = _places(options)
+        segments = table.endswith(".json")
+        entries = read_segments(table) if segments else read_clips(table)
+        conjugate = options.conjugate or ("before_after" if segments else "negative_clip")
+        allowed = CONJUGATES[1:] if segments else CONJUGATES
+        if conjugate not in allowed:
+            fail(table, f"expected --conjugate={', '.join(allowed)}, received {conjugate}")
+        if options.classes:
+            chosen = _chosen(options.classes, {entry.label for entry in entries}, table)
+            entries = [entry for entry in entries if entry.label in chosen]
+        labels = ordered_labels(options, {entry.label for entry in entries})
+        files = _files(entries, root)
+        rows, self.remarks = _rows(entries, files, root, conjugate == "negative_clip")
+        paths = {name: os.path.join(root, name) for name, _ in files.values()}
+        options = replace(options, fps=options.fps or FPS)
+        super().__init__(options, rows, paths, labels, conjugate)
+
+    def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
+        return row.conjugate_media and (
+            row.conjugate_media,
+            row.conjugate_start,
+            row.conjugate_end,
+        )
+
+    def _conjugate(self, row: Row, *arguments: Any) -> tuple:
+        """As ever; but a negative is of our choosing: one that cannot be read costs no clip."""
+        try:
+            return super()._conjugate(row, *arguments)
+        except UnreadableError:
+            return None, None, None
+
+
+def read_clips(path: str) -> list[Entry]:
+    """Reads the csv of clips; those without a class or a label (withheld) are left out.
+
+    Raises:
+        UsageError: a row is not what HACS's rows are.
+    """
+    entries = []
+    for line, cells in read_rows(path, COLUMNS):
+        place = f"{path}, line {line}"
+        split = _split(cells["subset"], place)
+        if split == "testing" and not (cells["classname"] and cells["label"] in ("1", "-1")):
+            continue
+        if cells["label"] not in ("1", "-1"):
+            fail(place, f"expected 1 or -1 in the column label, received {cells['label']!r}")
+        label, video = cells["classname"], cells["youtube_id"]
+        if not label or not video:
+            fail(place, "expected a classname and a youtube_id, received none")
+        start, end = read_span(cells["start"], cells["end"], place)
+        entries.append(Entry(label, video, split, start, end, cells["label"] == "1", line))
+    if not any(entry.positive for entry in entries):
+        fail(path, "expected a row with label 1, received none")
+    return entries
+
+
+def read_segments(path: str) -> list[Entry]:
+    """Reads the JSON of segments; videos without annotations (withheld) give none.
+
+    Raises:
+        UsageError: the file is not what HACS's is.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            videos = json.load(file)["database"].items()
+    except OSError as error:
+        raise UsageError(f"Expected a JSON file at {path}: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: expected JSON with an object 'database' ({error}).") from error
+    entries = []
+    for number, (video, info) in enumerate(videos, 1):
+        place = f"{path}, video {video}"
+        try:
+            found = [(item["label"], *item["segment"]) for item in info["annotations"]]
+            split = _split(info["subset"], place)
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"{place}: expected a subset and annotations with label and segment ({error!r})."
+            ) from error
+        for label, *span in found:
+            if len(span) != 2 or not label:
+                fail(
+                    place,
+                    f"expected a label and a segment [start, end], received {label!r}, {span}",
+                )
+            entries.append(Entry(label, video, split, *read_span(*span, place), True, number))
+    if not entries:
+        fail(path, "expected a video with annotations, received none")
+    return entries
+
+
+def _split(subset: str, place: str) -> str:
+    if subset not in SPLITS:
+        fail(place, f"expected the subset {', '.join(SPLITS)}, received {subset!r}")
+    return SPLITS[subset]
+
+
+def _places(options: SourceOptions) -> tuple[str, str]:
+    """(file of annotations, folder of the videos)."""
+    expected = "HACS_clips_v1.1.1.csv, HACS_segments_v1.1.1.json or the folder of one of them"
+    given = require_local(options.input, "--input", expected)
+    root = options.data_root or (os.path.dirname(given) or "." if os.path.isfile(given) else given)
+    if not os.path.isdir(require_local(root, "--data_root", "the folder of the videos")):
+        raise UsageError(f"Expected a folder of videos at {root}, received no such folder.")
+    if os.path.isfile(given):
+        return given, root
+    for name in ("HACS_clips*.csv", "HACS_segments*.json"):
+        # A folder's name may hold what a pattern would read.
+        folder = glob.escape(given)
+        found = [
+            *glob.glob(os.path.join(folder, name)),
+            *glob.glob(os.path.join(folder, "HACS_v*", name)),
+        ]
+        if len(found) > 1:
+            raise UsageError(f"Expected --input to name one of {', '.join(sorted(found))}.")
+        if found:
+            return found[0], root
+    raise UsageError(f"Expected --input to name {expected}, received {given}.")
+
+
+def _chosen(classes: str, known: set[str], table: str) -> set[str]:
+    """The classes of `--classes`: a file with one a line, or a,b,c; _ may stand for a space."""
+    names = load_labels(classes) if os.path.isfile(classes) else classes.split(",")
+    spelling = {name.replace("_", " ").lower(): name for name in sorted(known)}
+    chosen = set()
+    for name in names:
+        key = name.strip().replace("_", " ").lower()
+        if key not in spelling:
+            raise UsageError(
+                f"Expected --classes to name classes of the {len(known)} in {table} or a file of "
+                f"them, received {name.strip()!r}."
+            )
+        chosen.add(spelling[key])
+    return chosen
+
+
+def _files(entries: Iterable[Entry], root: str) -> dict[str, tuple[str, bool]]:
+    """Video -> (path below root, whether it is there); the downloader's name where it is not."""
+    found = videos_by_stem(root)
+    files = {}
+    for entry in entries:
+        if entry.video not in files:
+            path = found.get(f"v_{entry.video}") or found.get(entry.video)
+            usual = f"{entry.label.replace(' ', '_')}/v_{entry.video}.mp4"
+            files[entry.video] = (path or usual, bool(path))
+    return files
+
+
+def _rows(
+    entries: list[Entry], files: dict[str, tuple[str, bool]], root: str, paired: bool
+) -> tuple[list[Row], tuple[str, ...]]:
+    """(rows in the order of the file, what to tell the user of them)."""
+    kept = _without_contradictions(entries)
+    counts = Counter(contradictory=len(entries) - len(kept))
+    negatives = Negatives(entry for entry in kept if not entry.positive and files[entry.video][1])
+    rows, seen = [], set()
+    for entry in kept:
+        media, there = files[entry.video]
+        name = f"{entry.video}@{entry.start:.3f}-{entry.end:.3f}"
+        if name in seen and not entry.positive:
+            continue  # judged for two classes and none of them: one clip of no action
+        if name in seen:
+            name += f"#{entry.line}"
+        seen.add(name)
+        partner = None
+        if entry.positive and paired:
+            partner, origin = negatives.of(entry)
+            counts[origin] += there
+        rows.append(
+            Row(
+                split=entry.split,
+                id=name,
+                labels=(entry.label,) if entry.positive else (),
+                media=media,
+                start=entry.start,
+                end=entry.end,
+                conjugate_media=partner and files[partner.video][0],
+                conjugate_start=partner.start if partner else 0.0,
+                conjugate_end=partner and partner.end,
+                line=entry.line,
+            )
+        )
+    return rows, tuple(_remarks(counts, files, root, paired))
+
+
+def _without_contradictions(entries: list[Entry]) -> list[Entry]:
+    """All but the negatives of one class that overlap another one's action."""
+    actions = defaultdict(list)
+    for entry in entries:
+        if entry.positive:
+            actions[entry.video].append((entry.start, entry.end))
+    return [
+        entry
+        for entry in entries
+        if entry.positive
+        or all(end <= entry.start or entry.end <= start for start, end in actions[entry.video])
+    ]
+
+
+class Negatives:
+    """The negatives that may serve as conjugates."""
+
+    def __init__(self, entries: Iterable[Entry]):
+        self._by_class = defaultdict(list)
+        self._by_video = defaultdict(list)
+        for entry in entries:
+            self._by_class[entry.split, entry.label].append(entry)
+            self._by_video[entry.split, entry.label, entry.video].append(entry)
+
+    def of(self, entry: Entry) -> tuple[Optional[Entry], str]:
+        """(the negative beside an action's clip, where it is from: "same", "other" or "none")."""
+        own = self._by_video.get((entry.split, entry.label, entry.video))
+        if own:
+            return min(own, key=lambda other: abs(other.start - entry.start)), "same"
+        others = self._by_class.get((entry.split, entry.label))
+        if not others:
+            return None, "none"
+        # Another one for each clip, the same one whatever other clips there are.
+        key = f"{entry.video} {entry.start:.3f}".encode()
+        return others[zlib.crc32(key) % len(others)], "other"
+
+
+def _remarks(counts: Counter, files: dict, root: str, paired: bool) -> Iterable[str]:
+    missing = sum(not there for _, there in files.values())
+    if missing:
+        yield (
+            f"{missing} of {len(files)} videos are not below {root}; skipped.csv names their clips."
+        )
+    if paired:
+        yield (
+            f"Of the clips on disk, {counts['same']} have a negative of the same video, "
+            f"{counts['other']} of another video of the class, {counts['none']} have none."
+        )
+    if counts["contradictory"]:
+        yield f"{counts['contradictory']} negatives overlap an action of their video: left out."
