@@ -65,7 +65,7 @@ def test_a_run_on_a_tiny_size(monkeypatch):
     rows = result["rows"]
     assert list(rows) == [backbones.PEAK, "small as it is", "small folded", "PyTorch"]
     for name, row in rows.items():
-        flop = 2 * 256**3 if name == backbones.PEAK else 1e9 * result["gflop"]
+        flop = 4 * 2 * 256**3 if name == backbones.PEAK else 1e9 * result["gflop"]
         times = sorted(row["milliseconds"])
         # Milliseconds are written with three digits behind the point.
         error = 0.001 / times[1]
@@ -78,14 +78,14 @@ def test_a_run_on_a_tiny_size(monkeypatch):
 
 def test_shares_are_those_of_the_same_round(monkeypatch):
     """A machine that is half as fast in one round does not change what a backbone makes of it."""
-    monkeypatch.setattr(backbones, "PEAK_SIZE", 1000)  # 2 GFLOP
+    monkeypatch.setattr(backbones, "PEAK_SIZE", 1000)  # 4 times 2 GFLOP
     monkeypatch.setattr(backbones, "count_flop", lambda *_: {"conv": 3_000_000_000})
     monkeypatch.setattr(backbones, "_torch_forward", lambda *_: {})
     times = {"small as it is": [6.0, 12.0, 6.0], "small folded": [4.0, 8.0, 4.4]}
-    times = {backbones.PEAK: [2.0, 4.0, 2.0], **times}
+    times = {backbones.PEAK: [8.0, 16.0, 8.0], **times}
     monkeypatch.setattr(backbones, "measure", lambda candidates, rounds: times)
     rows = backbones.run("small", (4, 12, 12), "float32", rounds=3, threads=1)["rows"]
-    assert rows[backbones.PEAK] == {"milliseconds": [2000, 4000, 2000], "gflops": 1.0}
+    assert rows[backbones.PEAK] == {"milliseconds": [8000, 16000, 8000], "gflops": 1.0}
     assert rows["small as it is"]["share"] == pytest.approx(0.5)
     assert rows["small folded"]["share"] == pytest.approx(0.75)
     assert rows["small folded"]["gflops"] == pytest.approx(3 / 4.4)
