@@ -162,6 +162,12 @@ def test_labels_file_chooses_classes(folder, tmp_path):
         "2011_000002#walking": ("other", "walking"),
         "2011_000003#other": ("other",),
     }
+    # Not known to do it: no image of a data set that is about nothing else.
+    jumps = folder / "ImageSets" / "Action" / "jumping_val.txt"
+    jumps.write_text(jumps.read_text().replace("2012_000005 1 -1", "2012_000005 1 0"))
+    (tmp_path / "one.txt").write_text("jumping\n")
+    source = opened(folder, labels=str(tmp_path / "one.txt"))
+    assert [(row.id, row.labels) for row in source.rows()] == [("2012_000004", ("jumping",))]
     (tmp_path / "bad.txt").write_text("walking\nflying\n")
     with pytest.raises(UsageError, match=r"bad.txt: expected actions among .*received 'flying'"):
         opened(folder, labels=str(tmp_path / "bad.txt"))

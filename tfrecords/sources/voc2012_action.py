@@ -3,7 +3,7 @@
     DIR/JPEGImages/2011_003279.jpg ...
     DIR/Annotations/2011_003279.xml ...           a person an <object>, with a box and <actions>
     DIR/ImageSets/Action/<action>_train.txt       a line a person: image, number of the object, and
-    DIR/ImageSets/Action/<action>_val.txt         1 (does it), -1 (does not) or 0
+    DIR/ImageSets/Action/<action>_val.txt         1 (does it), -1 (does not), 0 (not known)
 
 M. Everingham et al.: The PASCAL Visual Object Classes Challenge 2012. DIR is `VOC2012`, or a folder
 that holds it or `VOCdevkit`. The lists say which images belong to a split, the annotations who
@@ -15,8 +15,8 @@ it is an image, whatever its people do. The labels are all actions done in the i
 people do none of them is no sample of training, and a test image without a label. `other` is a
 class only where `--labels` names it.
 
-Images of 2010 are not in the lists of jumping, which was annotated later: as records have no word
-for "not known", they count as images without jumping unless `--labels` names jumping alone.
+Images of 2010 were not annotated for jumping. As records have no word for "not known", they count
+as images without it, unless `--labels` names jumping alone: its lists leave them out.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ def _find_folder(path: Optional[str]) -> str:
 
 
 def _read_list(path: str) -> list[str]:
-    """The images that a list names.
+    """The images that a list names, without those of which it does not know (0).
 
     Raises:
         UsageError: a line is not image, number of the object, label.
@@ -308,4 +308,4 @@ def _read_list(path: str) -> list[str]:
                 "expected an image's name, the number of a person and 1, 0 or -1, received "
                 f"{' '.join(cells)!r}",
             )
-    return [cells[0] for cells in lines if cells]
+    return [cells[0] for cells in lines if cells and cells[2] != "0"]
