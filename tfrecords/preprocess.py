@@ -9,6 +9,8 @@ from typing import NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
+from tfrecords.flow import NO_MOTION
+
 RESIZES = ("stretch", "short_side")
 
 
@@ -79,6 +81,38 @@ def preprocess(
     return tf.ensure_shape(result, [*frames.shape[:-3], height, width, channels])
 
 
+def preprocess_flow(
+    codes: tf.Tensor,
+    size: Tuple[int, int],
+    resize: str = "stretch",
+    crop: Optional[Window] = None,
+    flip: Optional[tf.Tensor] = None,
+) -> tf.Tensor:
+    """`preprocess` for optical flow: the motion follows what is done to the frames.
+
+    It is in pixels, so u grows with the width and v with the height; and a mirror turns u round.
+    Resized flow is then, within a step, the flow of the resized frames.
+
+    Args:
+        codes: uint8 [..., H, W, 2], as in `tfrecords.flow`; other arguments as of `preprocess`.
+
+    Returns:
+        uint8 [..., h, w, 2]; what exceeds 20 pixels now is clipped.
+    """
+    codes = tf.convert_to_tensor(codes)
+    fitted = preprocess(codes, size, resize, crop, flip)
+    sides = tf.shape(codes)[-3:-1]
+    factors = tf.cast(_scaled_size(sides, size, resize) / sides, tf.float32)[::-1]  # of u, v
+    if flip is not None:
+        factors *= tf.stack([tf.where(flip, -1.0, 1.0), 1.0])
+
+    def scale() -> tf.Tensor:
+        steps = (tf.cast(fitted, tf.float32) - NO_MOTION) * factors
+        return tf.saturate_cast(tf.round(steps) + NO_MOTION, tf.uint8)
+
+    return tf.cond(tf.reduce_all(tf.equal(factors, 1.0)), lambda: fitted, scale)
+
+
 def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     """[N, H, W, C] -> [N, *size, C], without work where the size is right already."""
     known = images.shape[1:3]
@@ -89,14 +123,20 @@ def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
 
 
 def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
-    scaled = tf.constant(size)
-    if resize == "short_side":
-        sides = tf.cast(tf.shape(images)[1:3], tf.float32)
-        scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
-        scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)
+    scaled = _scaled_size(tf.shape(images)[1:3], size, resize)
     images = tf.image.resize(images, scaled, method="bilinear", antialias=True)
     images = tf.saturate_cast(tf.round(images), tf.uint8)
     return images if resize == "stretch" else _cut(images, *size, 0.5, 0.5)
+
+
+def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
+    """(height, width) that frames of `sides` are scaled to, before their centre is cut; int32."""
+    scaled = tf.constant(size)
+    if resize == "short_side":
+        sides = tf.cast(sides, tf.float32)
+        scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
+        scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)
+    return scaled
 
 
 def _cut(images: tf.Tensor, height: int, width: int, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -20,24 +20,30 @@ stands beside it in the data set; the order is one of (seed, epoch). A run that 
 reads what the undisturbed run would have read, without decoding what it skips. So are the partners
 of a swap: they follow from the order.
 
-A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width.
+A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width;
+optical flow [T, H, W, 2], which goes the way of the frames through every phase.
 """
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import tensorflow as tf
 
 from tfrecords import schema
 from tfrecords.dataset import INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
-from tfrecords.preprocess import Window, crop_size, preprocess
+from tfrecords.flow import NO_MOTION
+from tfrecords.preprocess import Window, crop_size, preprocess, preprocess_flow
+from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
 
 Tensors = Dict[str, tf.Tensor]
+
+# The frames of each modality, by their names in a record: those of the clip, of the conjugate.
+MODALITIES = {"rgb": (RGB_PAIR,), "flow": (FLOW_PAIR,), "two_stream": (RGB_PAIR, FLOW_PAIR)}
 
 
 class Draws(NamedTuple):
@@ -72,6 +78,7 @@ def read_dataset(
     epochs: Optional[int] = None,
     shuffle_buffer: int = 1024,
     cache: bool = False,
+    modality: str = "rgb",
 ) -> tf.data.Dataset:
     """Reads a split as batches of (inputs, targets, sample_weights).
 
@@ -103,10 +110,14 @@ def read_dataset(
         shuffle_buffer: records, still encoded, among which training draws the next.
         cache: keeps all frames of the split in memory, decoded and resized (height x width x 3
             bytes each; for small data sets).
+        modality: "rgb"; "flow": the optical flow of the records in the place of their frames;
+            "two_stream": both. Flow is cropped and flipped with the frames and is in pixels of the
+            size read, from each frame to the next one stored, whatever `fps` says.
 
     Returns:
         A finite data set. inputs: clip, conjugate uint8 [B, T, h, w, 3]; has_conjugate bool [B] (a
-        missing conjugate is a copy of the clip); id string [B]; with `masks`: mask uint8
+        missing conjugate is a copy of the clip); id string [B]; two_stream: flow, conjugate_flow
+        uint8 [B, T, h, w, 2] too (flow: clip and conjugate are these); with `masks`: mask uint8
         [B, T, h, w] of 0 and 1, has_mask bool [B]; with `swap` in training: swapped bool [B] and
         context_target, as targets: the class that the scene belongs to. targets: int32 [B], K = the
         number of classes for a clip without a label; multi-label data: float32 [B, K] of 0 and 1.
@@ -123,7 +134,16 @@ def read_dataset(
             "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates and swap in "
             f"0..1. Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}, {swap}."
         )
+    if modality not in MODALITIES:
+        raise ValueError(
+            f"Expected modality to be one of {tuple(MODALITIES)}. Received modality={modality!r}."
+        )
     info = load_info(directory)
+    if modality != "rgb" and info.modality != "rgb+flow":
+        raise UsageError(
+            f"Expected optical flow in the records of {directory} for the modality {modality}, "
+            "received a data set without; build it with --flow=tvl1 or --flow=dis."
+        )
     paths = shard_paths(directory, info, split)
     clips = info.splits[split]["clips"]
     steps = count_steps(info, split, batch_size, training)
@@ -138,13 +158,13 @@ def read_dataset(
     read_masks = masks or swaps
 
     def load(serialized: tf.Tensor) -> Tensors:
-        return fit(decode(parse(serialized, read_masks)), size, resize)
+        return fit(decode(parse(serialized, read_masks, modality)), size, resize)
 
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
-        record = item if cache else parse(item, read_masks)
+        record = item if cache else parse(item, read_masks, modality)
         draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates, swap)
         record = sample(record, frames, fps, draws)
         if not cache:
@@ -217,10 +237,11 @@ def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.D
     return shards.interleave(tf.data.TFRecordDataset, cycle_length=min(8, len(paths)))
 
 
-def parse(serialized: tf.Tensor, masks: bool) -> Tensors:
+def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
     """See `schema.parse`; a conjugate or mask that is not there is an empty list of frames."""
-    record = schema.parse(serialized, masks)
-    record["has_conjugate"] = tf.size(record["conjugate"]) > 0
+    pairs = MODALITIES[modality]
+    record = schema.parse(serialized, masks, rgb=RGB_PAIR in pairs, flow=FLOW_PAIR in pairs)
+    record["has_conjugate"] = tf.size(record[pairs[0][1]]) > 0
     if masks:
         record["has_mask"] = tf.size(record["mask"]) > 0
     return record
@@ -256,12 +277,13 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
         indices = frame_indices(length, frames, step, draws)
         return tf.gather(record[name], indices[: tf.where(keep, frames, 0)])
 
-    sampled = {**record, "clip": pick("clip", tf.constant(True))}
     wanted = record["has_conjugate"]
     if draws is not None:
         wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
-    sampled["conjugate"] = pick("conjugate", wanted)
-    sampled["own_conjugate"] = wanted
+    sampled = {**record, "own_conjugate": wanted}
+    for clip, conjugate in _pairs(record):
+        sampled[clip] = pick(clip, tf.constant(True))
+        sampled[conjugate] = pick(conjugate, wanted)
     if "mask" in record:
         sampled["mask"] = pick("mask", record["has_mask"])
     return sampled
@@ -285,30 +307,40 @@ def decode(record: Tensors) -> Tensors:
     """JPEG or PNG frames -> uint8 [T, H, W, C]; an empty list stays one."""
 
     def images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+        def decode_one(image: tf.Tensor) -> tf.Tensor:
+            if channels == 2:  # two channels cannot be asked for, only found
+                return tf.ensure_shape(tf.io.decode_png(image), [None, None, 2])
+            return tf.io.decode_image(image, channels, expand_animations=False)
+
         return tf.map_fn(
-            lambda image: tf.io.decode_image(image, channels, expand_animations=False),
+            decode_one,
             encoded,
             fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8),
         )
 
-    # Clip and conjugate in one loop: the list is never empty, and a branch would cost a copy.
-    encoded = [record["clip"], record["conjugate"]]
-    clip, conjugate = tf.split(images(tf.concat(encoded, axis=0), 3), [tf.size(e) for e in encoded])
-    decoded = {**record, "clip": clip, "conjugate": conjugate}
+    decoded = dict(record)
+    for pair in _pairs(record):
+        # Clip and conjugate in one loop: the list is never empty, and a branch would cost a copy.
+        encoded = [record[name] for name in pair]
+        frames = images(tf.concat(encoded, axis=0), 2 if pair == FLOW_PAIR else 3)
+        decoded.update(zip(pair, tf.split(frames, [tf.size(e) for e in encoded])))
     if "mask" in record:
         decoded["mask"] = tf.cond(
             record["has_mask"],
             lambda: images(record["mask"], 1),
-            lambda: tf.zeros_like(clip[:0, ..., :1]),
+            lambda: tf.zeros_like(decoded[pair[0]][:0, ..., :1]),
         )
     return decoded
 
 
 def fit(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
     """Resizes the frames there are, see `preprocess`; a mask becomes 0 and 1."""
-    frames = preprocess(tf.concat([record["clip"], record["conjugate"]], axis=0), size, resize)
-    count = tf.shape(record["clip"])[0]
-    fitted = {**record, "clip": frames[:count], "conjugate": frames[count:]}
+    fitted = dict(record)
+    for clip, conjugate in _pairs(record):
+        frames = tf.concat([record[clip], record[conjugate]], axis=0)
+        frames = _preprocess_of(clip)(frames, size, resize)
+        count = tf.shape(record[clip])[0]
+        fitted.update({clip: frames[:count], conjugate: frames[count:]})
     if "mask" in record:
         # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
         fitted["mask"] = tf.cast(preprocess(record["mask"] * 255, size, resize) > 127, tf.uint8)
@@ -317,17 +349,22 @@ def fit(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
 
 def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
     """Fills what is missing: the conjugate by the clip or its frozen first frame, the mask by 0."""
-    clip, conjugate = record["clip"], record["conjugate"]
     freeze = tf.constant(False) if draws is None else draws.freeze
     times = tf.range(frames)
     stand_in = tf.where(freeze, tf.zeros_like(times), times)
-    indices = tf.where(tf.shape(conjugate)[0] > 0, times + frames, stand_in)
-    completed = {
-        **record,
-        "clip": tf.ensure_shape(clip, [frames, *clip.shape[1:]]),
-        "conjugate": tf.gather(tf.concat([clip, conjugate], axis=0), indices),
-        "has_conjugate": tf.logical_or(record["has_conjugate"], freeze),
-    }
+    completed = {**record, "has_conjugate": tf.logical_or(record["has_conjugate"], freeze)}
+    for pair in _pairs(record):
+        clip, conjugate = (record[name] for name in pair)
+        indices = tf.where(tf.shape(conjugate)[0] > 0, times + frames, stand_in)
+        conjugate = tf.gather(tf.concat([clip, conjugate], axis=0), indices)
+        if pair == FLOW_PAIR and draws is not None:
+            conjugate = tf.cond(
+                freeze,
+                lambda still=conjugate: tf.fill(tf.shape(still), tf.constant(NO_MOTION, tf.uint8)),
+                lambda moving=conjugate: moving,
+            )
+        clip = tf.ensure_shape(clip, [frames, *clip.shape[1:]])
+        completed.update(zip(pair, (clip, conjugate)))
     if "mask" in record:
         mask = tf.cond(
             record["has_mask"], lambda: record["mask"], lambda: tf.zeros_like(clip[..., :1])
@@ -339,18 +376,19 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
 def augment(
     record: Tensors, size: Tuple[int, int], window: Tuple[int, int], draws: Optional[Draws]
 ) -> Tensors:
-    """Crops and flips clip, conjugate and mask alike -> the inputs of the model."""
+    """Crops and flips clip, conjugate and mask alike -> the inputs of the model.
+
+    Where the flow is alone, it is the clip.
+    """
     crop = flip = None
     if draws is not None:
         crop, flip = Window(*window, draws.y, draws.x), draws.flip
-    pair = tf.stack([record["clip"], record["conjugate"]])
-    clip, conjugate = tf.unstack(preprocess(pair, size, crop=crop, flip=flip))
-    inputs = {
-        "clip": clip,
-        "conjugate": conjugate,
-        "has_conjugate": record["has_conjugate"],
-        "id": record["id"],
-    }
+    inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
+    pairs = _pairs(record)
+    for pair in pairs:
+        frames = tf.stack([record[name] for name in pair])
+        frames = _preprocess_of(pair[0])(frames, size, crop=crop, flip=flip)
+        inputs.update(zip(pair if len(pairs) > 1 else RGB_PAIR, tf.unstack(frames)))
     if "mask" in record:
         mask = preprocess(record["mask"], size, crop=crop, flip=flip)
         inputs.update(mask=tf.squeeze(mask, -1), has_mask=record["has_mask"])
@@ -366,6 +404,15 @@ def targets(
         return tf.minimum(tf.reduce_sum(tf.one_hot(labels, classes), axis=0), 1.0), tf.constant(1.0)
     target = tf.cast(tf.concat([labels, [classes]], axis=0)[0], tf.int32)
     return target, tf.where(target < classes, 1.0, negative_weight)
+
+
+def _pairs(record: Tensors) -> List[Tuple[str, str]]:
+    """The names of clip and conjugate in a record: frames, flow, or both."""
+    return [pair for pair in (RGB_PAIR, FLOW_PAIR) if pair[0] in record]
+
+
+def _preprocess_of(name: str) -> Callable[..., tf.Tensor]:
+    return preprocess_flow if name in FLOW_PAIR else preprocess
 
 
 # ---- order and errors ---------------------------------------------------------------------------

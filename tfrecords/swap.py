@@ -10,6 +10,8 @@ from typing import Dict, Tuple
 
 import tensorflow as tf
 
+from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+
 FEATHER = 72  # lines of a frame for each pixel by which the mask grows and its edge is softened
 
 
@@ -21,6 +23,7 @@ def swap_actors(
     Row i gets the actor of clip i on the conjugate of row i - 1 (row 0: of the last), and that
     conjugate, where chance asked for it, the actor is seen, and the neighbour has a conjugate of
     its own, no frozen frame, which would show its actor. Alone in a batch a clip stays what it is.
+    Optical flow is pasted as frames are: on the actor it is the actor's, beside it the scene's.
 
     Args:
         inputs: of a batch, with mask uint8 [B, T, h, w], swap (asked for) and own_conjugate
@@ -35,14 +38,15 @@ def swap_actors(
     own_scene = tf.gather(inputs.pop("own_conjugate"), neighbours)
     swapped = inputs.pop("swap") & seen & own_scene & (rows != neighbours)
     scenes = tf.where(swapped, neighbours, rows)
-    conjugate = tf.gather(inputs["conjugate"], scenes)
     # Where nothing is swapped the clip covers all: 1 * clip + 0 is exactly the clip.
     alpha = tf.where(swapped[:, None, None, None], soften(mask), 1.0)[..., None]
-    clip, scene = tf.cast(inputs["clip"], tf.float32), tf.cast(conjugate, tf.float32)
-    pasted = tf.cast(tf.round(alpha * clip + (1 - alpha) * scene), tf.uint8)
+    for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+        if clip not in inputs:
+            continue
+        inputs[conjugate] = tf.gather(inputs[conjugate], scenes)
+        actor, scene = (tf.cast(inputs[name], tf.float32) for name in (clip, conjugate))
+        inputs[clip] = tf.cast(tf.round(alpha * actor + (1 - alpha) * scene), tf.uint8)
     inputs.update(
-        clip=pasted,
-        conjugate=conjugate,
         has_conjugate=inputs["has_conjugate"] | swapped,
         swapped=swapped,
         context_target=tf.gather(targets, scenes),
