@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrecords.flow import NO_MOTION
 
-RESIZES = ("stretch", "short_side")
+RESIZES = ("stretch", "short_side", "whole")
 
 
 class Window(NamedTuple):
@@ -51,13 +51,14 @@ def preprocess(
         frames: uint8 [..., H, W, C], 0..255; any part of the shape but C may be dynamic.
         size: (height, width) in pixels.
         resize: "stretch" ignores the aspect ratio; "short_side" keeps it: scales until `size` is
-            covered, then cuts the centre. Both average over what they shrink (antialiased
+            covered, then cuts the centre; "whole" does the same without cutting: for photographs,
+            the longer side of which is then free. All average over what they shrink (antialiased
             bilinear) and leave frames that fit already as they are.
         crop: the window to cut after resizing; None: all of it.
         flip: bool scalar, left to right; None: never.
 
     Returns:
-        uint8 [..., h, w, C]; h, w are those of `crop`, or of `size`.
+        uint8 [..., h, w, C]; h, w are those of `crop`, or of `size` ("whole": known at run time).
 
     Raises:
         ValueError: `resize` is not known.
@@ -69,7 +70,7 @@ def preprocess(
     images = tf.reshape(frames, tf.concat([[-1], shape[-3:]], axis=0))
     images.set_shape([None, *frames.shape[-3:]])
     images = _fit(images, tuple(size), resize)
-    height, width = size
+    height, width = (None, None) if resize == "whole" else size
     if crop is not None:
         images = _cut(images, crop.height, crop.width, crop.y, crop.x)
         height, width = crop.height, crop.width
@@ -77,7 +78,8 @@ def preprocess(
         # A branch, not tf.where: that takes ten times as long to copy frames under a scalar.
         flip = tf.convert_to_tensor(flip)
         images = tf.cond(flip, lambda: tf.reverse(images, axis=[2]), lambda: images)
-    result = tf.reshape(images, tf.concat([shape[:-3], [height, width, channels]], axis=0))
+    sides = tf.shape(images)[1:3] if height is None else [height, width]
+    result = tf.reshape(images, tf.concat([shape[:-3], sides, [channels]], axis=0))
     return tf.ensure_shape(result, [*frames.shape[:-3], height, width, channels])
 
 
@@ -115,10 +117,13 @@ def preprocess_flow(
 
 def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     """[N, H, W, C] -> [N, *size, C], without work where the size is right already."""
-    known = images.shape[1:3]
-    if known.is_fully_defined():
+    known, sides = images.shape[1:3], tf.shape(images)[1:3]
+    if resize == "whole":
+        fits = tf.reduce_all(tf.equal(sides, _scaled_size(sides, size, resize)))
+    elif known.is_fully_defined():
         return images if tuple(known) == size else _resize(images, size, resize)
-    fits = tf.reduce_all(tf.equal(tf.shape(images)[1:3], size))
+    else:
+        fits = tf.reduce_all(tf.equal(sides, size))
     return tf.cond(fits, lambda: images, lambda: _resize(images, size, resize))
 
 
@@ -126,13 +131,13 @@ def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     scaled = _scaled_size(tf.shape(images)[1:3], size, resize)
     images = tf.image.resize(images, scaled, method="bilinear", antialias=True)
     images = tf.saturate_cast(tf.round(images), tf.uint8)
-    return images if resize == "stretch" else _cut(images, *size, 0.5, 0.5)
+    return _cut(images, *size, 0.5, 0.5) if resize == "short_side" else images
 
 
 def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     """(height, width) that frames of `sides` are scaled to, before their centre is cut; int32."""
     scaled = tf.constant(size)
-    if resize == "short_side":
+    if resize != "stretch":
         sides = tf.cast(sides, tf.float32)
         scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
         scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)

@@ -93,7 +93,8 @@ def read_dataset(
             else in order, the centre of the clip, the whole frame.
         seed: of all that is random.
         fps: frames a second to sample at; None: every frame of the file.
-        resize: see `preprocess`.
+        resize: see `preprocess`. "whole": training cuts its window of `size` (times `crop`) out of
+            the whole frame, wherever it lies; test gives the whole frame, so batch_size is 1.
         crop: in training, the share of height and width that is cut out (see `crop_size`).
         flip: in training, half the pairs are mirrored.
         frozen_conjugates: in training, the share of conjugates replaced by the clip's first frame
@@ -138,6 +139,11 @@ def read_dataset(
         raise ValueError(
             f"Expected modality to be one of {tuple(MODALITIES)}. Received modality={modality!r}."
         )
+    if resize == "whole" and not training and batch_size > 1:
+        raise ValueError(
+            "Expected batch_size=1 for whole frames, which differ in size. "
+            f"Received batch_size={batch_size}."
+        )
     info = load_info(directory)
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
@@ -169,7 +175,7 @@ def read_dataset(
         record = sample(record, frames, fps, draws)
         if not cache:
             record = fit(decode(record), size, resize)
-        inputs = augment(complete(record, frames, draws), size, window, draws)
+        inputs = augment(complete(record, frames, draws), size, window, draws, resize)
         if swaps:
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
         return inputs, *targets(record["labels"], info, negative_weight)
@@ -374,7 +380,11 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
 
 
 def augment(
-    record: Tensors, size: Tuple[int, int], window: Tuple[int, int], draws: Optional[Draws]
+    record: Tensors,
+    size: Tuple[int, int],
+    window: Tuple[int, int],
+    draws: Optional[Draws],
+    resize: str,
 ) -> Tensors:
     """Crops and flips clip, conjugate and mask alike -> the inputs of the model.
 
@@ -387,10 +397,10 @@ def augment(
     pairs = _pairs(record)
     for pair in pairs:
         frames = tf.stack([record[name] for name in pair])
-        frames = _preprocess_of(pair[0])(frames, size, crop=crop, flip=flip)
+        frames = _preprocess_of(pair[0])(frames, size, resize, crop, flip)
         inputs.update(zip(pair if len(pairs) > 1 else RGB_PAIR, tf.unstack(frames)))
     if "mask" in record:
-        mask = preprocess(record["mask"], size, crop=crop, flip=flip)
+        mask = preprocess(record["mask"], size, resize, crop, flip)
         inputs.update(mask=tf.squeeze(mask, -1), has_mask=record["has_mask"])
     return inputs
 

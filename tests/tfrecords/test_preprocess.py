@@ -104,3 +104,23 @@ def test_wrong_arguments_are_named():
     for fraction in (0.0, 1.5):
         with pytest.raises(ValueError, match=f"Received crop={fraction}"):
             crop_size((8, 8), fraction)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_whole_keeps_all_of_a_photograph(dynamic):
+    y, x = np.mgrid[:40, :90]
+    image = np.stack([4 * y, 2 * x, 0 * x], -1).astype(np.uint8)[None]  # channel 1: the column
+    shape = [None] * 4 if dynamic else image.shape
+    spec = tf.TensorSpec([*shape[:3], 3], tf.uint8)
+    whole = tf.function(lambda frames: preprocess(frames, (20, 20), "whole"), [spec])(image)
+    assert whole.shape == (1, 20, 45, 3)
+    assert np.abs(whole[0, :, 1:-1, 1] - (4.0 * np.arange(45) + 1)[1:-1]).max() <= 1
+    untouched = preprocess(image, (40, 40), "whole")
+    np.testing.assert_array_equal(untouched, image)
+    portrait = preprocess(image.transpose(0, 2, 1, 3), (20, 20), "whole")
+    np.testing.assert_array_equal(portrait, whole.numpy().transpose(0, 2, 1, 3))
+    # The window of training lies anywhere along the longer side.
+    for place, column in ((0.0, 0), (0.5, 13), (0.999, 25)):
+        window = Window(20, 20, tf.constant(0.3), tf.constant(place))
+        cut = preprocess(image, (20, 20), "whole", window)
+        np.testing.assert_array_equal(cut, whole[:, :, column : column + 20])

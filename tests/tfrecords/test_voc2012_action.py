@@ -308,6 +308,22 @@ def test_records_are_read_shown_and_the_same_bytes_again(folder, tmp_path):
     both = [ACTIONS.index("jumping"), ACTIONS.index("running")]
     assert np.flatnonzero(targets[0]).tolist() == both and not targets[1].numpy().any()
 
+    options.update(size=(32, 32), resize="whole", batch_size=1)
+    for inputs, *_ in read_dataset(tmp_path / "one", "test", training=False, **options):
+        assert inputs["clip"].shape == (1, 1, 32, 48, 3) == inputs["conjugate"].shape
+        assert inputs["mask"].shape == (1, 1, 32, 48)
+    with pytest.raises(ValueError, match=r"batch_size=1 for whole frames.*Received batch_size=2"):
+        read_dataset(tmp_path / "one", "test", training=False, **{**options, "batch_size": 2})
+    options.update(size=(64, 64), batch_size=3)
+    data = read_dataset(tmp_path / "one", "train", flip=False, epochs=8, **options)
+    assert data.element_spec[0]["clip"].shape.as_list() == [None, 1, 64, 64, 3]
+    lefts = set()
+    for inputs, *_ in data:
+        green = inputs["clip"].numpy()[:, 0, 60, :, 1].astype(int)  # a ramp along the width
+        lefts.update(green[inputs["id"].numpy() == b"2010_000001#walking"][:, 40].tolist())
+        assert inputs["clip"].shape == (3, 1, 64, 64, 3)
+    assert max(lefts) - min(lefts) > 10  # not always the centre
+
 
 def test_published_annotations(shared_data):
     folder = shared_data / "annotations" / "voc2012_action"
