@@ -17,7 +17,7 @@ has it: 32 a clip.
 Conjugates. A negative of the same class from the same video, the nearest in time, is the same scene
 without the action. Where the video has none, one of another video of the class and split serves:
 negatives are what classifiers mistook for the action, so it is the same kind of scene (which does
-no harm where a scene at random does: docs/data.md). Segments have no negatives, but what lies
+no harm where a scene at random does: docs/method.md). Segments have no negatives, but what lies
 between them is free of their action: there the default is `before_after`.
 """
 
