@@ -192,7 +192,8 @@ def _claim(current: Run, resume: bool, new: bool) -> None:
         "recipe": recipes.to_dict(current.recipe),
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
-    if path.is_file():
+    # Where training has not begun, as with a wrong --weights, there is nothing to lose.
+    if path.is_file() and any(current.workdir.glob("checkpoints/*/checkpoint")):
         if not resume:
             raise UsageError(
                 f"--noresume: expected a new --workdir, received {current.workdir}, "

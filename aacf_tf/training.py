@@ -141,7 +141,10 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
         return None
     backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
     if given is not None:
-        backbone.set_weights(given.get_weights())
+        # By name: the order of Keras depends on what is trainable.
+        values = {variable.name: variable for variable in given.variables}
+        for variable in backbone.variables:
+            variable.assign(values[variable.name])
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
         print(f"weights  {load_weights(backbone, recipe.weights)}")

@@ -60,6 +60,15 @@ def test_a_directory_holds_one_run(quick, squares_data, without_tests, tmp_path)
     assert pipeline.run(moved, squares_data, workdir, mode="plan") is None
 
 
+def test_a_run_refused_before_it_began_leaves_its_directory_free(quick, squares_data, tmp_path):
+    wrong = recipes.override(quick, "weights", str(tmp_path / "rgb_imagent.ckpt"))
+    with pytest.raises(UsageError, match="rgb_imagent"):
+        pipeline.run(wrong, squares_data, tmp_path / "run", mode="train")
+    with pytest.raises(UsageError, match="--workdir: expected a trained run"):
+        pipeline.run(quick, squares_data, tmp_path / "run", mode="evaluate")
+    pipeline.run(quick, squares_data, tmp_path / "run", mode="train")
+
+
 def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):
     pipeline.run(quick, squares_data, tmp_path / "run", mode="plan")
     text = capsys.readouterr().out
