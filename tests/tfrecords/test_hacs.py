@@ -12,7 +12,8 @@ from absl import flags
 from tfrecords import build, read_dataset
 from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError
-from tfrecords.sources import SourceOptions, hacs, open_source
+from tfrecords.sources import SourceOptions, open_source
+from tfrecords.sources.hacs_tables import read_clips, read_segments
 
 HEADER = "classname,youtube_id,subset,start,end,label\n"
 CLIPS = (
@@ -51,7 +52,7 @@ def folder(tmp_path, write_video, counted) -> Path:
     return root
 
 
-def opened(folder: Path, **options) -> hacs.HacsSource:
+def opened(folder: Path, **options):
     return open_source("hacs", SourceOptions(input=str(folder), **options))
 
 
@@ -237,10 +238,10 @@ def test_wrong_places(folder, tmp_path):
 
 def test_original_annotations(shared_data, tmp_path):
     samples = shared_data / "annotations" / "hacs"
-    entries = hacs.read_clips(str(samples / "HACS_clips_sample.csv"))
+    entries = read_clips(str(samples / "HACS_clips_sample.csv"))
     assert len(entries) == 3 and sum(entry.positive for entry in entries) == 1
     assert entries[0] == ("Archery", "a2X2hz1G6i8", "train", 15.5, 17.5, True, 2)
-    segments = hacs.read_segments(str(samples / "HACS_segments_sample.json"))
+    segments = read_segments(str(samples / "HACS_segments_sample.json"))
     assert [entry[:5] for entry in segments] == [
         ("Dodgeball", "--0edUL8zmA", "train", 5.4, 11.6),
         ("Dodgeball", "--0edUL8zmA", "train", 12.6, 88.16),

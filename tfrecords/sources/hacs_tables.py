@@ -1,0 +1,89 @@
+"""HACS's files of annotations: the csv of clips, the JSON of segments (see `hacs`)."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from tfrecords.errors import UsageError
+from tfrecords.sources.layout import fail, read_rows, read_span
+
+SPLITS = {"training": "train", "validation": "test", "testing": "testing"}
+COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
+
+
+class Entry(NamedTuple):
+    """A span of a video, in seconds, that shows an action, or does not; `line` of the file."""
+
+    label: str
+    video: str
+    split: str
+    start: float
+    end: float
+    positive: bool
+    line: int
+
+
+def read_clips(path: str) -> list[Entry]:
+    """Reads the csv of clips; those without a class or a label (withheld) are left out.
+
+    Raises:
+        UsageError: a row is not what HACS's rows are.
+    """
+    entries = []
+    for line, cells in read_rows(path, COLUMNS):
+        place = f"{path}, line {line}"
+        split = _split(cells["subset"], place)
+        if split == "testing" and not (cells["classname"] and cells["label"] in ("1", "-1")):
+            continue
+        if cells["label"] not in ("1", "-1"):
+            fail(place, f"expected 1 or -1 in the column label, received {cells['label']!r}")
+        label, video = cells["classname"], cells["youtube_id"]
+        if not label or not video:
+            fail(place, "expected a classname and a youtube_id, received none")
+        start, end = read_span(cells["start"], cells["end"], place)
+        entries.append(Entry(label, video, split, start, end, cells["label"] == "1", line))
+    if not any(entry.positive for entry in entries):
+        fail(path, "expected a row with label 1, received none")
+    return entries
+
+
+def read_segments(path: str) -> list[Entry]:
+    """Reads the JSON of segments; videos without annotations (withheld) give none.
+
+    Raises:
+        UsageError: the file is not what HACS's is.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            videos = json.load(file)["database"].items()
+    except OSError as error:
+        raise UsageError(f"Expected a JSON file at {path}: {error.strerror}.") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{path}: expected JSON with an object 'database' ({error}).") from error
+    entries = []
+    for number, (video, info) in enumerate(videos, 1):
+        place = f"{path}, video {video}"
+        try:
+            found = [(item["label"], *item["segment"]) for item in info["annotations"]]
+            split = _split(info["subset"], place)
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"{place}: expected a subset and annotations with label and segment ({error!r})."
+            ) from error
+        for label, *span in found:
+            if len(span) != 2 or not label:
+                fail(
+                    place,
+                    f"expected a label and a segment [start, end], received {label!r}, {span}",
+                )
+            entries.append(Entry(label, video, split, *read_span(*span, place), True, number))
+    if not entries:
+        fail(path, "expected a video with annotations, received none")
+    return entries
+
+
+def _split(subset: str, place: str) -> str:
+    if subset not in SPLITS:
+        fail(place, f"expected the subset {', '.join(SPLITS)}, received {subset!r}")
+    return SPLITS[subset]
