@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import cv2
 import numpy as np
 import pytest
@@ -66,6 +68,20 @@ def test_scan_gives_end_and_cuts_in_seconds(tmp_path, write_video):
     assert timeline.cuts == pytest.approx((0.6,))
     assert timeline.shot(0.2, 0.4) == pytest.approx((0, 0.6))
     assert timeline.shot(0.6, 1.0) == pytest.approx((0.6, 1.5))
+
+
+def test_a_film_of_hours_is_not_held_in_memory(rng):
+    alive = []
+
+    def film():
+        for n in range(500):
+            frame = rng.random(8).astype(np.float32)
+            alive.append(weakref.ref(frame))
+            yield frame
+            assert sum(reference() is not None for reference in alive[-100:]) < 12, n
+
+    assert shots.find_cuts(film()) == []
+    assert len(alive) == 500
 
 
 def test_scan_names_the_file_whose_frames_cannot_be_converted(monkeypatch):

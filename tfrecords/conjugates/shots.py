@@ -6,7 +6,10 @@ little by little), where counts in bins jump whenever a colour crosses the borde
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import itertools
+from array import array
+from collections import deque
+from typing import Iterable, Iterator, NamedTuple
 
 import av
 import cv2
@@ -22,6 +25,7 @@ QUANTILES = 8
 THRESHOLD = 0.065
 CONTRAST = 5.0  # times the median change nearby: a fast pan changes much at every frame
 AROUND = 12  # frames on either side that count as nearby
+NEAR = 4  # frames on either side whose median says what the picture was and is
 
 
 class Timeline(NamedTuple):
@@ -46,19 +50,22 @@ def scan(path: str) -> Timeline:
     Raises:
         UnreadableError: as `video.decode`, or a frame cannot be converted.
     """
-    times, signatures, rate = [], [], video.DEFAULT_RATE
-    for time, rate, frame in video.decode(path):  # noqa: B007  (the rate is the file's)
-        times.append(time)
-        try:
-            small = frame.reformat(width=64, height=48, format="rgb24").to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
-            reason = f"a frame cannot be converted ({error})"
-            raise video.UnreadableError(path, reason) from error
-        signatures.append(signature(small))
-    times = np.array(times)
-    fps = video.measure_rate(times, rate)
-    cuts = tuple(float(times[n]) for n in find_cuts(np.stack(signatures)))
-    return Timeline(float(times[-1]) + 1.0 / fps, fps, cuts)
+    times, rate = array("d"), video.DEFAULT_RATE
+
+    def signatures() -> Iterator[np.ndarray]:
+        nonlocal rate
+        for time, rate, frame in video.decode(path):  # noqa: B007  (the rate is the file's)
+            times.append(time)
+            try:
+                small = frame.reformat(width=64, height=48, format="rgb24").to_ndarray()
+            except (av.FFmpegError, ValueError) as error:
+                reason = f"a frame cannot be converted ({error})"
+                raise video.UnreadableError(path, reason) from error
+            yield signature(small)
+
+    cuts = find_cuts(signatures())
+    fps = video.measure_rate(np.array(times), rate)
+    return Timeline(times[-1] + 1.0 / fps, fps, tuple(times[n] for n in cuts))
 
 
 def signature(frame: np.ndarray) -> np.ndarray:
@@ -73,23 +80,34 @@ def signature(frame: np.ndarray) -> np.ndarray:
     return (quantiles / 255).astype(np.float32)
 
 
-def find_cuts(signatures: np.ndarray) -> list[int]:
+def find_cuts(signatures: Iterable[np.ndarray]) -> list[int]:
     """Frames that begin a new shot.
 
     A cut changes the histograms by more than `THRESHOLD`, by `CONTRAST` times what is usual nearby,
     and for good: after a flash the old shot comes back.
 
     Args:
-        signatures: float32 [T, D], of `signature`.
+        signatures: float32 [D] each, of `signature`, one a frame; of a film of hours, so that no
+            more than those of two times `NEAR` frames are held, and four bytes a frame.
     """
-    change = np.abs(np.diff(signatures, axis=0)).mean(axis=1)  # [T - 1], 0..1
+    change = array("f")  # 0..1; entry n is between frames n and n + 1
+    stays = set()  # the entries after which it looks different for good
+    window: deque = deque(maxlen=2 * NEAR)
+    for number, current in enumerate(itertools.chain(signatures, itertools.repeat(None, NEAR))):
+        if window and current is not None:
+            change.append(np.abs(current - window[-1]).mean())
+        window.append(current)
+        n = number - NEAR  # the frames around its end are all there
+        if 0 <= n < len(change) and change[n] > THRESHOLD:
+            before = np.median(list(window)[:-NEAR], axis=0)
+            after = np.median(
+                [found for found in list(window)[-NEAR:] if found is not None], axis=0
+            )
+            if np.abs(before - after).mean() > 0.8 * THRESHOLD:
+                stays.add(n)
     cuts = []
-    for n in np.flatnonzero(change > THRESHOLD):
+    for n in sorted(stays):
         nearby = np.delete(change[max(0, n - AROUND) : n + AROUND + 1], min(n, AROUND))
-        if nearby.size and change[n] < CONTRAST * np.median(nearby):
-            continue
-        before = np.median(signatures[max(0, n - 3) : n + 1], axis=0)
-        after = np.median(signatures[n + 1 : n + 5], axis=0)
-        if np.abs(before - after).mean() > 0.8 * THRESHOLD:
-            cuts.append(int(n) + 1)
+        if not nearby.size or change[n] >= CONTRAST * np.median(nearby):
+            cuts.append(n + 1)
     return cuts
