@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 
@@ -38,7 +39,7 @@ def folder(tmp_path, write_video, counted) -> Path:
     for start in (10, 30):
         frames[start : start + 10] = 255 - frames[start : start + 10]
     write_video(tree / "series" / "one.mkv", frames, fps=10)
-    write_video(tree / "two.mkv", counted(30), fps=10)
+    write_video(tree / "two.mkv", np.full((30, 24, 32, 3), 90, np.uint8), fps=10)
     (tree / "actions.csv").write_text(ACTIONS)
     (tree / "threads.csv").write_text(THREADS)
     return tree

@@ -164,7 +164,10 @@ SEGMENTS = {
 }
 
 
-def test_segments(folder, tmp_path):
+def test_segments(folder, tmp_path, write_video):
+    # One scene: nothing there may be taken for a cut.
+    video = write_video(tmp_path / "video.mkv", np.full((55, 24, 32, 3), 90, np.uint8), fps=5)
+    video.rename(folder / "Archery" / "v_aaaaaaaaaaa.mp4")
     table = tmp_path / "HACS_segments_v1.1.1.json"
     table.write_text(json.dumps(SEGMENTS))
     source = opened(table, data_root=str(folder))

@@ -116,6 +116,9 @@ def test_conjugates(folder):
         assert len(pairs[name].conjugate) == 7
     assert pairs["actioncliptrain00003"].conjugate is None  # it has no action itself
     assert pairs["actioncliptest00001"].conjugate is None  # the only such clip is of train
+    (folder / "AVIClips/actioncliptrain00003.avi").write_bytes(b"broken")
+    pair = negative.load(negative.rows()[0])
+    assert pair.conjugate is None and len(pair.clip) == 5  # the clip is none the worse
     for kind in ("before_after", "given", "remove_person"):
         with pytest.raises(UsageError, match=f"frozen_frame, negative_clip, none, received {kind}"):
             open_source("hollywood2", SourceOptions(input=str(folder), conjugate=kind))

@@ -25,24 +25,22 @@ from __future__ import annotations
 
 import glob
 import os
-import zlib
 from collections import Counter, defaultdict
 from dataclasses import replace
-from typing import Any, Iterable, Optional
+from typing import Iterable, Optional
 
 from tfrecords.dataset import load_labels
 from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.hacs_tables import Entry, read_clips, read_segments
 from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem
-from tfrecords.sources.videos import VideoSource
-from tfrecords.video import UnreadableError
+from tfrecords.sources.negatives import NegativeSource, draw
 
 FPS = 16.0
 CONJUGATES = ("negative_clip", "before_after", "frozen_frame", "none")
 
 
-class HacsSource(VideoSource):
+class HacsSource(NegativeSource):
     """The source `hacs`; `options.input` is the file of annotations, or its folder."""
 
     name = "hacs"
@@ -65,20 +63,6 @@ class HacsSource(VideoSource):
         paths = {name: os.path.join(root, name) for name, _ in files.values()}
         options = replace(options, fps=options.fps or FPS)
         super().__init__(options, rows, paths, labels, conjugate)
-
-    def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
-        return row.conjugate_media and (
-            row.conjugate_media,
-            row.conjugate_start,
-            row.conjugate_end,
-        )
-
-    def _conjugate(self, row: Row, *arguments: Any) -> tuple:
-        """As ever; but a negative is of our choosing: one that cannot be read costs no clip."""
-        try:
-            return super()._conjugate(row, *arguments)
-        except UnreadableError:
-            return None, None, None
 
 
 def _places(options: SourceOptions) -> tuple[str, str]:
@@ -201,9 +185,7 @@ class Negatives:
         others = self._by_class.get((entry.split, entry.label))
         if not others:
             return None, "none"
-        # Another one for each clip, the same one whatever other clips there are.
-        key = f"{entry.video} {entry.start:.3f}".encode()
-        return others[zlib.crc32(key) % len(others)], "other"
+        return draw(f"{entry.video} {entry.start:.3f}", others), "other"
 
 
 def _remarks(counts: Counter, files: dict, root: str, paired: bool) -> Iterable[str]:

@@ -18,15 +18,13 @@ every clip is that its first frame holds the scene and the people without the mo
 from __future__ import annotations
 
 import os
-import zlib
 from collections import defaultdict
 from dataclasses import replace
-from typing import Optional
 
 from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem
-from tfrecords.sources.videos import VideoSource
+from tfrecords.sources.negatives import NegativeSource, draw
 
 ACTIONS = (
     "AnswerPhone",
@@ -46,7 +44,7 @@ SPLITS = ("train", "test")
 CONJUGATES = ("frozen_frame", "negative_clip", "none")
 
 
-class Hollywood2Source(VideoSource):
+class Hollywood2Source(NegativeSource):
     """The source `hollywood2`; `options.input` is the folder."""
 
     name = "hollywood2"
@@ -78,19 +76,24 @@ class Hollywood2Source(VideoSource):
                 f"{missing} of {len(rows)} clips are not in {os.path.join(folder, 'AVIClips')}; "
                 "skipped.csv names them.",
             )
-        self._negatives = defaultdict(list)  # of every split: files of clips with no action
-        for row in rows:
-            if not row.labels and row.id in files:
-                self._negatives[row.split].append(row.media)
+        if conjugate == "negative_clip":
+            rows = _with_negatives(rows, files)
         options = replace(options, multi_label=True)
         super().__init__(options, rows, paths, ordered_labels(options, ACTIONS), conjugate)
 
-    def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
-        """A clip of no action and of the same split, one for each name."""
-        others = self._negatives[row.split]
-        if not (row.labels and others):
-            return None
-        return others[zlib.crc32(row.id.encode()) % len(others)], 0.0, None
+
+def _with_negatives(rows: list[Row], files: dict[str, str]) -> list[Row]:
+    """The rows; beside each clip of an action one of no action and of the same split, on disk."""
+    negatives = defaultdict(list)
+    for row in rows:
+        if not row.labels and row.id in files:
+            negatives[row.split].append(row.media)
+    return [
+        replace(row, conjugate_media=draw(row.id, negatives[row.split]))
+        if row.labels and negatives[row.split]
+        else row
+        for row in rows
+    ]
 
 
 def read_clip_sets(folder: str, split: str) -> dict[str, tuple[str, ...]]:
