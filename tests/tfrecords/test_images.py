@@ -115,6 +115,7 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(20_000, 20_000), (10_000, 10_000), (8192, 8193)])
 def test_a_giant_is_refused_by_its_header(tmp_path, size):
     (tmp_path / "giant.png").write_bytes(bomb(*size))
