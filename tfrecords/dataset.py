@@ -4,10 +4,12 @@
     DIR/labels.txt     one class a line, the first line is id 0; the law for every split
     DIR/skipped.csv    file,reason
     DIR/train-00000-of-00004.tfrecord ...
+    DIR/manifest.json  records, bytes and sha256 of every shard
     DIR/build.json     what `tfrecords.build` made it from, if that did
 
-`dataset.json` is written last: a directory that has one is complete. No TensorFlow here, so that a
-command can answer a wrong path at once.
+`dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
+`tfrecords.filesystem`. No TensorFlow here for a local one, so that a command can answer a wrong
+path at once.
 """
 
 from __future__ import annotations
@@ -16,16 +18,17 @@ import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
 from typing import Dict, List, Optional
 
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import StrPath
+from tfrecords.filesystem import AnyPath, file_size, to_path
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
 LABELS_FILE = "labels.txt"
 SKIPPED_FILE = "skipped.csv"
+MANIFEST_FILE = "manifest.json"
 PLAN_FILE = "build.json"
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
@@ -80,7 +83,7 @@ def load_info(directory: StrPath) -> DatasetInfo:
         UsageError: the directory is no finished data set.
         UserError: its files are corrupt or contradict each other.
     """
-    path = Path(directory) / INFO_FILE
+    path = to_path(directory) / INFO_FILE
     if not path.is_file():
         raise UsageError(
             f"Expected a data set directory with a {INFO_FILE}, received {str(directory)!r}, "
@@ -116,7 +119,7 @@ def load_labels(path: StrPath) -> list[str]:
         UsageError: the file is missing, empty, or names a class twice.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = to_path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Expected a file with one class a line at {path}: {error}.") from error
     labels = [line.strip() for line in text.rstrip("\n").split("\n")]
@@ -138,9 +141,9 @@ def shard_name(split: str, index: int, count: int) -> str:
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
-def all_shards(directory: StrPath) -> list[Path]:
+def all_shards(directory: StrPath) -> list[AnyPath]:
     """Every file in a directory that is named as a shard, of whatever split and count."""
-    paths = sorted(Path(directory).glob("*.tfrecord"))
+    paths = sorted(to_path(directory).glob("*.tfrecord"))
     return [path for path in paths if SHARD_NAME.fullmatch(path.name)]
 
 
@@ -151,18 +154,39 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
         UserError: the split is not there, or one of its files is missing.
     """
     count = info.require_split(split)["shards"]
-    paths = [Path(directory) / shard_name(split, index, count) for index in range(count)]
-    missing = [path for path in paths if not path.is_file()]
+    directory = to_path(directory)
+    there = {path.name for path in all_shards(directory)}  # one look, not one a shard
+    names = [shard_name(split, index, count) for index in range(count)]
+    missing = [name for name in names if name not in there]
     if missing:
-        raise UserError(f"Expected the shard {missing[0]}, received no such file.")
-    return [str(path) for path in paths]
+        raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
+    return [str(directory / name) for name in names]
+
+
+def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
+    """Shard -> {"records", "bytes", "sha256"}; None where the directory is older than manifests.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    path = to_path(directory) / MANIFEST_FILE
+    if not path.is_file():
+        return None
+    try:
+        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
+        for entry in shards.values():
+            if not {"records", "bytes", "sha256"} <= set(entry):
+                raise ValueError("an entry without records, bytes and sha256")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(f"Expected {path} to describe shards, received {error!r}.") from error
+    return shards
 
 
 def digest(directory: StrPath) -> str:
     """Of labels and counts, of the build's plan where there is one, and of the shards' sizes."""
-    data = Path(directory)
+    data = to_path(directory)
     names = (INFO_FILE, PLAN_FILE)
     parts = [path.read_bytes() for name in names if (path := data / name).is_file()]
     shards = sorted(data.glob("*.tfrecord"))
-    parts += [f"{path.name} {path.stat().st_size}".encode() for path in shards]
+    parts += [f"{path.name} {file_size(path)}".encode() for path in shards]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]

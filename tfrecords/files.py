@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+import tempfile
 from os import PathLike
 from pathlib import Path
 from typing import Any, Iterator, Union
 
-StrPath = Union[str, "PathLike[str]"]
+from tfrecords import filesystem
+from tfrecords.filesystem import RemotePath
+
+StrPath = Union[str, "PathLike[str]", RemotePath]
 
 
 @contextlib.contextmanager
@@ -18,9 +23,15 @@ def replacing(path: StrPath) -> Iterator[Path]:
 
     After an error the temporary file is removed and `path` is what it was. The temporary name is
     fixed, `path` and `.tmp`: what a killed process left is overwritten by the next one. The folder
-    is created where there is none.
+    is created where there is none. A remote file is written on this machine and then uploaded.
     """
-    path = Path(path)
+    path = filesystem.to_path(path)
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            path.upload(temporary)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -44,3 +55,12 @@ def write_json(path: StrPath, content: Any) -> None:
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
+
+
+def sha256(path: StrPath) -> str:
+    """Of a file's content, in hexadecimal; a remote one is fetched for it."""
+    total = hashlib.sha256()
+    with filesystem.open_file(str(path)) as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()

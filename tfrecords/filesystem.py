@@ -6,16 +6,32 @@ seconds, so it waits for the first path of that kind.
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
+import os
 import shutil
 import tempfile
-from typing import BinaryIO
+from os import PathLike
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Union
 
 SCHEMES = ("s3://", "gs://", "az://", "hdfs://", "http://", "https://")
+READ_ONLY = ("http://", "https://")
+# Where a file that is being written can be seen half; elsewhere it appears when it is whole.
+VISIBLE_EARLY = ("hdfs://",)
 
 
 def is_remote(path: str) -> bool:
     """Whether the path begins with one of `SCHEMES`, such as s3://bucket/file."""
     return path.startswith(SCHEMES)
+
+
+def to_path(path: Union[str, PathLike[str], RemotePath]) -> AnyPath:
+    """A path to work with, wherever it leads: one interface for both kinds."""
+    if isinstance(path, RemotePath):
+        return path
+    text = os.fspath(path)
+    return RemotePath(text) if is_remote(text) else Path(text)
 
 
 def open_file(path: str) -> BinaryIO:
@@ -27,20 +43,161 @@ def open_file(path: str) -> BinaryIO:
     Raises:
         OSError: there is no such file, or it cannot be fetched.
     """
-    return _fetch(path) if is_remote(path) else open(path, "rb")
+    return RemotePath(path).fetch() if is_remote(path) else open(path, "rb")
 
 
-def _fetch(path: str) -> BinaryIO:
-    import tensorflow as tf
-    import tensorflow_io  # noqa: F401  (registers the schemes)
+class RemotePath:
+    """A path beyond this machine: as much of `pathlib.Path` as data sets need.
 
-    local = tempfile.TemporaryFile()  # noqa: SIM115  (for the caller to close)
-    try:
-        with tf.io.gfile.GFile(path, "rb") as remote:
-            shutil.copyfileobj(remote, local, 1 << 20)
-    except Exception as error:  # whatever the scheme's own library raises: az:// a RuntimeError
-        local.close()
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise OSError(f"cannot be fetched: {reason}") from error
-    local.seek(0)
-    return local
+    Object stores know no folders: one is there as long as a file is in it. Every method raises
+    OSError where the store refuses; `FileNotFoundError` where there is nothing to read.
+    """
+
+    def __init__(self, url: str):
+        self._url = url.rstrip("/")
+
+    def __str__(self) -> str:
+        return self._url
+
+    def __repr__(self) -> str:
+        return f"RemotePath({self._url!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self._url == other._url
+
+    def __hash__(self) -> int:
+        return hash(self._url)
+
+    def __lt__(self, other: RemotePath) -> bool:
+        return self._url < other._url
+
+    def __truediv__(self, name: str) -> RemotePath:
+        return RemotePath(f"{self._url}/{name}")
+
+    @property
+    def name(self) -> str:
+        """What follows the last slash."""
+        return self._url.rsplit("/", 1)[1]
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder of a file."""
+        return RemotePath(self._url.rsplit("/", 1)[0])
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written here."""
+        return self._url.startswith(READ_ONLY)
+
+    def with_name(self, name: str) -> RemotePath:
+        """Another file in the same folder."""
+        return self.parent / name
+
+    def exists(self) -> bool:
+        """Whether there is such a file or folder."""
+        with self._errors() as gfile:
+            return gfile.exists(self._url) or gfile.isdir(self._url)
+
+    def is_dir(self) -> bool:
+        """Whether there is such a folder."""
+        with self._errors() as gfile:
+            return gfile.isdir(self._url)
+
+    def is_file(self) -> bool:
+        """Whether there is such a file."""
+        with self._errors() as gfile:
+            return gfile.exists(self._url) and not gfile.isdir(self._url)
+
+    def size(self) -> int:
+        """Bytes."""
+        with self._errors() as gfile:
+            return gfile.stat(self._url).length
+
+    def iterdir(self) -> Iterator[RemotePath]:
+        """What is in a folder, sorted; nothing where there is none."""
+        with self._errors() as gfile:
+            names = gfile.listdir(self._url) if gfile.isdir(self._url) else []
+        return (self / name.rstrip("/") for name in sorted(names))
+
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
+        """The files of a folder by a pattern of their names."""
+        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+
+    def read_bytes(self) -> bytes:
+        """The whole file."""
+        with self._errors() as gfile, gfile.GFile(self._url, "rb") as file:
+            return file.read()
+
+    def read_text(self, encoding: str = "utf-8") -> str:
+        """The whole file."""
+        return self.read_bytes().decode(encoding)
+
+    def fetch(self) -> BinaryIO:
+        """A temporary copy on this machine; it goes when it is closed."""
+        local = tempfile.TemporaryFile()  # noqa: SIM115  (for the caller to close)
+        try:
+            with self._errors() as gfile, gfile.GFile(self._url, "rb") as remote:
+                shutil.copyfileobj(remote, local, 1 << 20)
+        except Exception as error:  # whatever the scheme's own library raises: az:// a RuntimeError
+            local.close()
+            raise OSError(f"cannot be fetched: {error}") from error
+        local.seek(0)
+        return local
+
+    def upload(self, local: Path) -> None:
+        """Copies a file of this machine here; it appears whole or not at all."""
+        half = f"{self._url}.tmp" if self._url.startswith(VISIBLE_EARLY) else self._url
+        with self._errors() as gfile:
+            gfile.makedirs(str(self.parent))
+            gfile.copy(str(local), half, overwrite=True)
+            if half != self._url:
+                gfile.rename(half, self._url, overwrite=True)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Removes the file."""
+        try:
+            with self._errors() as gfile:
+                gfile.remove(self._url)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def remove_tree(self) -> None:
+        """Removes a folder and all below it, if it is there."""
+        with self._errors() as gfile:
+            if gfile.isdir(self._url):
+                gfile.rmtree(self._url)
+
+    def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
+        """Makes a folder where the store has any."""
+        with self._errors() as gfile:
+            gfile.makedirs(self._url)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[Any]:
+        """Gives `tf.io.gfile`; turns TensorFlow's errors into those of `open`."""
+        import tensorflow as tf
+        import tensorflow_io  # noqa: F401  (registers the schemes)
+
+        try:
+            yield tf.io.gfile
+        except tf.errors.OpError as error:
+            reason = (error.message or type(error).__name__).splitlines()[0]
+            kind = FileNotFoundError if isinstance(error, tf.errors.NotFoundError) else OSError
+            raise kind(f"{self._url}: {reason}") from error
+
+
+AnyPath = Union[Path, RemotePath]
+
+
+def file_size(path: AnyPath) -> int:
+    """Bytes of a file, wherever it lies."""
+    return path.size() if isinstance(path, RemotePath) else path.stat().st_size
+
+
+def remove_folder(path: AnyPath) -> None:
+    """Removes a folder of files, if it is there."""
+    if isinstance(path, RemotePath):
+        path.remove_tree()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -27,7 +27,6 @@ optical flow [T, H, W, 2], which goes the way of the frames through every phase.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 import tensorflow as tf
@@ -479,5 +478,5 @@ def _check_records(directory: StrPath) -> None:
         if found != counts["clips"]:
             raise UserError(
                 f"Expected {counts['clips']} records in split {split!r} as {INFO_FILE} in "
-                f"{Path(directory)} says, received {found}; build the data set again."
+                f"{directory} says, received {found}; build the data set again."
             )

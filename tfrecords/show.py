@@ -6,14 +6,15 @@ python -m tfrecords.show data/mine
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
-from pathlib import Path
 from typing import Optional, Sequence
 
 from absl import flags
 
 from tfrecords import commandline, dataset
 from tfrecords.errors import UsageError, UserError
+from tfrecords.filesystem import file_size, to_path
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
 COUNT_BYTES = 8 << 30
@@ -71,7 +72,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     """Clips a class and split; the names alone where counting would take too long."""
     splits = [name for name, counts in info.splits.items() if counts["clips"]]
     paths = {name: dataset.shard_paths(directory, info, name) for name in splits}
-    size = sum(Path(path).stat().st_size for shards in paths.values() for path in shards)
+    size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
     rows: list[tuple] = [("id", "class")]
     if size > COUNT_BYTES:
         return _table(rows + list(enumerate(info.labels)))
@@ -119,11 +120,11 @@ def _corrupt(paths: list[str]) -> str:
 
 
 def _skipped(directory: str) -> str:
-    path = Path(directory) / dataset.SKIPPED_FILE
+    path = to_path(directory) / dataset.SKIPPED_FILE
     if not path.is_file():
         return ""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [(row["file"], row["reason"]) for row in csv.DictReader(file)]
+    table = io.StringIO(path.read_text(encoding="utf-8"), newline="")
+    rows = [(row["file"], row["reason"]) for row in csv.DictReader(table)]
     if not rows:
         return ""
     more = len(rows) - SKIPPED_LINES
@@ -165,7 +166,7 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
     if pair.flow is not None:
         speed = np.linalg.norm(flow.dequantize(pair.flow), axis=-1).mean()
         shapes.append(f"flow {pair.flow.shape}, {speed:.2f} pixels a frame")
-    title = f"Record {number} of {Path(path).name}, {len(serialized):,} bytes: "
+    title = f"Record {number} of {to_path(path).name}, {len(serialized):,} bytes: "
     return title + "; ".join(shapes) + "\n" + _table(rows)
 
 

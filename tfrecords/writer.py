@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from pathlib import Path
-from typing import Iterable, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -14,6 +13,7 @@ from tfrecords import schema
 from tfrecords.dataset import (
     INFO_FILE,
     LABELS_FILE,
+    MANIFEST_FILE,
     PLAN_FILE,
     SKIPPED_FILE,
     SPLIT_NAME,
@@ -23,39 +23,59 @@ from tfrecords.dataset import (
     shard_name,
 )
 from tfrecords.errors import UsageError
-from tfrecords.files import StrPath, replacing, write_text
+from tfrecords.files import StrPath, replacing, sha256, write_json, write_text
+from tfrecords.filesystem import to_path
 
 __all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
 
 
-def write_shard(path: StrPath, examples: Iterable[bytes]) -> int:
+class Shard:
+    """A shard being written. `entry`, of the manifest, is there when it is closed."""
+
+    entry: Dict[str, Any]
+
+    def __init__(self, writer: tf.io.TFRecordWriter):
+        self._writer = writer
+        self.records = 0
+
+    def write(self, example: bytes) -> None:
+        """Adds a record."""
+        self._writer.write(example)
+        self.records += 1
+
+
+def write_shard(path: StrPath, examples: Iterable[bytes]) -> Dict[str, Any]:
     """Writes records in order; under a temporary name first, so that a shard is never half.
 
-    Returns the number of records.
+    Returns the shard's entry in the manifest: records, bytes, sha256.
     """
-    count = 0
-    with _open_shard(Path(path)) as writer:
+    with _open_shard(path) as shard:
         for example in examples:
-            writer.write(example)
-            count += 1
-    return count
+            shard.write(example)
+    return shard.entry
 
 
 def finish_dataset(
-    directory: StrPath, info: DatasetInfo, skipped: Sequence[Tuple[str, str]] = ()
+    directory: StrPath,
+    info: DatasetInfo,
+    skipped: Sequence[Tuple[str, str]] = (),
+    manifest: Optional[Mapping[str, Mapping[str, Any]]] = None,
 ) -> None:
-    """Writes labels.txt, skipped.csv and, last of all, dataset.json.
+    """Writes labels.txt, skipped.csv, manifest.json and, last of all, dataset.json.
 
     Args:
         directory: where the shards are.
         info: what to write; its labels become labels.txt.
         skipped: (file, reason) of every input that could not be read.
+        manifest: shard -> its entry, of `write_shard`.
     """
-    directory = Path(directory)
+    directory = to_path(directory)
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([("file", "reason"), *skipped])
     write_text(directory / LABELS_FILE, "".join(label + "\n" for label in info.labels))
     write_text(directory / SKIPPED_FILE, table.getvalue())
+    if manifest is not None:
+        write_json(directory / MANIFEST_FILE, {"shards": dict(sorted(manifest.items()))})
     write_text(directory / INFO_FILE, info.to_json())
 
 
@@ -84,7 +104,7 @@ def write_dataset(
         UsageError: a label is not in `labels`, a clip has several without `multi_label`, or a
             split's name is not allowed.
     """
-    directory, labels = Path(directory), list(labels)
+    directory, labels = to_path(directory), list(labels)
     check_labels(labels, "labels")
     for split in splits:
         if not SPLIT_NAME.fullmatch(split):
@@ -96,6 +116,7 @@ def write_dataset(
     old = set(all_shards(directory))  # removed last: the iterables may be reading them
     label_ids = {label: index for index, label in enumerate(labels)}
     counts, rates, sizes, flows = {}, set(), set(), set()
+    manifest = {}
     for split, pairs in splits.items():
         clips = conjugates = negatives = 0
         with contextlib.ExitStack() as stack:
@@ -115,6 +136,7 @@ def write_dataset(
                 rates.add(float(pair.fps))
                 sizes.add(tuple(pair.clip.shape[1:3]))
                 flows.add(pair.flow is not None)
+        manifest.update((path.name, shard.entry) for path, shard in zip(paths, shards))
         counts[split] = {
             "shards": num_shards,
             "clips": clips,
@@ -133,11 +155,15 @@ def write_dataset(
         splits=counts,
         modality="rgb+flow" if flows == {True} else "rgb",
     )
-    finish_dataset(directory, info)
+    finish_dataset(directory, info, manifest=manifest)
     return info
 
 
 @contextlib.contextmanager
-def _open_shard(path: Path) -> Iterator[tf.io.TFRecordWriter]:
-    with replacing(path) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
-        yield writer
+def _open_shard(path: StrPath) -> Iterator[Shard]:
+    with replacing(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            shard = Shard(writer)
+            yield shard
+        size = temporary.stat().st_size
+        shard.entry = {"records": shard.records, "bytes": size, "sha256": sha256(temporary)}

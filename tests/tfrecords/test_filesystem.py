@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tfrecords import filesystem
+from tfrecords import ClipPair, dataset, files, filesystem, read_dataset, write_dataset
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.video import UnreadableError
 
@@ -96,3 +96,56 @@ def test_rows_of_remote_videos_and_masks(server, tmp_path, write_video, counted)
         source.load(no_mask)
     assert caught.value.reason.startswith(f"{server}/n.npz: ")
     assert "cannot be fetched" in caught.value.reason
+
+
+@pytest.fixture
+def remote(monkeypatch):
+    """A folder beyond this machine: TensorFlow's own in memory, taken for one of the schemes."""
+    monkeypatch.setattr(filesystem, "SCHEMES", (*filesystem.SCHEMES, "ram://"))
+    folder = filesystem.to_path("ram://bucket/folder")
+    yield folder
+    filesystem.remove_folder(folder)
+
+
+def test_a_remote_path_is_used_as_a_local_one(remote, tmp_path):
+    def use(folder):
+        file = folder / "a b+(1).txt"
+        before = (file.is_file(), file.exists(), folder.is_dir(), list(folder.glob("*")))
+        files.write_text(file, "für\n")  # once: ram:// would append a second text
+        files.write_text(folder / "b.json", "{}")
+        with pytest.raises(FileNotFoundError):
+            (folder / "c").read_bytes()
+        there = [path.name for path in sorted(folder.glob("*.txt"))]
+        read = (file.read_text(encoding="utf-8"), file.read_bytes(), filesystem.file_size(file))
+        state = (file.is_file(), file.is_dir(), folder.is_dir(), folder.is_file(), file.name)
+        digest = files.sha256(file)
+        file.unlink()
+        with pytest.raises(FileNotFoundError):
+            file.unlink()
+        file.unlink(missing_ok=True)
+        left = sorted(path.name for path in folder.iterdir())
+        filesystem.remove_folder(folder)
+        return before, there, read, state, digest, left, folder.exists()
+
+    local = use(tmp_path / "folder")
+    assert use(remote) == local
+    assert local[1] == ["a b+(1).txt"] and local[5] == ["b.json"] and local[6] is False
+
+
+def test_a_remote_file_is_whole_or_not_there(remote):
+    with pytest.raises(KeyboardInterrupt), files.replacing(remote / "a") as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not (remote / "a").exists()
+
+
+def test_a_data_set_is_written_and_read_beyond_this_machine(remote, tmp_path):
+    clips = [np.full((3, 8, 8, 3), 20 * n, np.uint8) for n in range(5)]
+    pairs = [ClipPair(str(n), clip, clip, ("a",)) for n, clip in enumerate(clips)]
+    for directory in (remote, tmp_path / "local"):
+        write_dataset(directory, {"train": pairs}, ["a"], num_shards=2)
+    assert dataset.digest(str(remote)) == dataset.digest(tmp_path / "local")
+    assert dataset.load_manifest(remote) == dataset.load_manifest(tmp_path / "local")
+    batches = read_dataset(str(remote), "train", frames=3, size=(8, 8), training=False)
+    ((inputs, _, _),) = batches.as_numpy_iterator()
+    assert (inputs["clip"] == np.stack(clips)[:, :, :8, :8]).all()

@@ -45,6 +45,7 @@ def test_data_set_of_iterables(tmp_path):
     assert sorted(contents(tmp_path)) == [
         "dataset.json",
         "labels.txt",
+        "manifest.json",
         "skipped.csv",
         *(f"{split}-0000{n}-of-00002.tfrecord" for split in ("test", "train") for n in (0, 1)),
     ]
@@ -73,7 +74,7 @@ def test_a_shard_is_whole_or_absent(tmp_path):
         write_shard(path, broken())
     assert list(tmp_path.iterdir()) == []
     (tmp_path / (path.name + ".tmp")).write_bytes(b"left over by a killed process")
-    assert write_shard(path, iter([b"first", b"second"])) == 2
+    assert write_shard(path, iter([b"first", b"second"]))["records"] == 2
     assert list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()) == [b"first", b"second"]
     assert list(tmp_path.iterdir()) == [path]
 
@@ -124,6 +125,7 @@ def test_a_rewrite_replaces_all_splits_and_shards(tmp_path):
     assert sorted(contents(path)) == [
         "dataset.json",
         "labels.txt",
+        "manifest.json",
         "notes.txt",
         "skipped.csv",
         "train-00000-of-00002.tfrecord",
