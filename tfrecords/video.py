@@ -21,7 +21,9 @@ from tfrecords import filesystem
 from tfrecords.errors import UserError
 
 # A longer clip would not fit into one record (protobuf ends at 2 GiB), nor into a laptop's memory.
-MAX_CLIP_BYTES = 4 << 30
+MAX_CLIP_BYTES = 2 << 30
+# A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
+MAX_PIXELS = 1 << 26
 DEFAULT_RATE = 25.0  # frames/s where the file names no rate and has a single frame
 
 
@@ -32,6 +34,17 @@ class UnreadableError(UserError):
         super().__init__(f"{file} cannot be read: {reason}.")
         self.file = file
         self.reason = reason
+
+
+class Header(NamedTuple):
+    """What a file says of itself, true or not: `seconds` (0: nothing), `fps` frames/s.
+
+    `searchable`: decoding may begin in the middle.
+    """
+
+    seconds: float
+    fps: float
+    searchable: bool
 
 
 class Video(NamedTuple):
@@ -132,9 +145,14 @@ def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
 
 def measure_rate(times: np.ndarray, nominal: float) -> float:
     """Frames/s of decoded frames: the header's value where the timestamps bear it out (1 %)."""
-    if len(times) < 2 or times[-1] <= times[0]:
+    return mean_rate(len(times), times[0], times[-1], nominal) if len(times) else nominal
+
+
+def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
+    """As `measure_rate`, of that many frames between two times in seconds."""
+    if count < 2 or last <= first:
         return nominal
-    mean = (len(times) - 1) / (times[-1] - times[0])
+    mean = (count - 1) / (last - first)
     return nominal if abs(mean / nominal - 1) < 0.01 else float(mean)
 
 
@@ -153,6 +171,21 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
     interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return cv2.resize(image, (size[1], size[0]), interpolation=interpolation)
+
+
+def read_header(path: str) -> Header:
+    """Opens a file and reads what it says of itself.
+
+    Raises:
+        UnreadableError: the file cannot be opened, or holds no video.
+    """
+    with _open(path) as container:
+        stream = _stream(container, path)
+        seconds = (container.duration or 0) / av.time_base
+        rate = float(stream.average_rate or 0)
+        return Header(
+            seconds, rate if 1e-3 <= rate <= 1000 else DEFAULT_RATE, _has_times(container)
+        )
 
 
 def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, av.VideoFrame]]:
@@ -179,17 +212,13 @@ def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, av.Vid
 
 def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
     with _open(path) as container:
-        if not container.streams.video:
-            raise UnreadableError(path, "it has no video stream")
-        stream = container.streams.video[0]
+        stream = _stream(container, path)
         # Rows are decoded in parallel, a file by one thread: what a broken file still gives then
         # never depends on the machine.
         stream.codec_context.thread_count = 1
         rate = _nominal_rate(stream)
         origin = (container.start_time or 0) / av.time_base
-        # AVI holds no timestamps: ffmpeg's guess goes back where there are B frames, and HMDB51's
-        # files leave a gap at the end. Their frames are counted instead.
-        counted = container.format.name == "avi"
+        counted = not _has_times(container)
         if start > 0 and not counted and stream.time_base:
             try:
                 container.seek(int((start + origin) / stream.time_base), stream=stream)
@@ -216,6 +245,27 @@ def _open(path: str) -> av.container.InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(path, f"not a video ({text})") from error
+
+
+def _stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
+    if not container.streams.video:
+        raise UnreadableError(path, "it has no video stream")
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_PIXELS:
+        size = f"{stream.width} x {stream.height} pixels"
+        raise UnreadableError(path, f"frames of {size} (at most {MAX_PIXELS:,} are decoded)")
+    # The frames themselves may be larger than the container says.
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
+
+
+def _has_times(container: av.container.InputContainer) -> bool:
+    """Whether frames carry their times; else they are counted.
+
+    AVI holds none: ffmpeg's guess goes back where there are B frames, and HMDB51's files leave a
+    gap at the end.
+    """
+    return container.format.name != "avi"
 
 
 def _fetch(path: str) -> BinaryIO:

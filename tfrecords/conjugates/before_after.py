@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from typing import Iterable, Optional
+
+import numpy as np
+
+from tfrecords.conjugates import shots
 
 # A free side with fewer frames is no conjugate: the clip is kept without one, and counted.
 MIN_FRAMES = 4
 
+# For `most_alike`. How far from the clip windows are sought, in seconds, and by which share of
+# their length they follow one another.
+NEAR = 60.0
+STEP = 0.25
+# Distance of the backgrounds, 0..1: .01-.03 between parts of a still shot, above .1 where the
+# camera has turned to something else.
+UNLIKE = 0.15
+
+Span = tuple[float, float]  # (start, end), seconds
+
 
 def free_span(
-    clip: tuple[float, float],
-    shot: tuple[float, float],
-    actions: Iterable[tuple[float, float]],
-    fps: float,
-    margin: float = 0.5,
-) -> Optional[tuple[float, float]]:
+    clip: Span, shot: Span, actions: Iterable[Span], fps: float, margin: float = 0.5
+) -> Optional[Span]:
     """Chooses the conjugate's span: as long as the clip, on the longer free side (a tie: before).
 
     It begins `margin` away from the clip, stays in the shot and touches no annotated action. Where
@@ -31,18 +42,119 @@ def free_span(
         (start, end), or None where neither side has room.
     """
     start, end = clip
-    low, high = min(shot[0], start), max(shot[1], end)
-    for action_start, action_end in actions:
-        if action_start < start:
-            low = max(low, min(action_end, start))
-        if action_end > end:
-            high = min(high, max(action_start, end))
+    low, high = between_actions(clip, actions)
+    low, high = max(low, min(shot[0], start)), min(high, max(shot[1], end))
     before, after = start - margin - low, high - end - margin
     length = min(end - start, max(before, after))
-    # Half a frame, since spans are rounded by whoever wrote them.
-    if length < (MIN_FRAMES - 0.5) / fps:
+    if length < _shortest(fps):
         return None
     # A tie may differ in its last bits.
     if before >= after - 1e-6:
         return start - margin - length, start - margin
     return end + margin, end + margin + length
+
+
+def between_actions(clip: Span, actions: Iterable[Span]) -> Span:
+    """From the end of the last action before a clip to the beginning of the next one (or inf)."""
+    start, end = clip
+    low, high = 0.0, math.inf
+    for action_start, action_end in actions:
+        if action_start < start:
+            low = max(low, min(action_end, start))
+        if action_end > end:
+            high = min(high, max(action_start, end))
+    return low, high
+
+
+def windows(
+    clip: Span, shot: Span, actions: Iterable[Span], fps: float, margin: float = 0.5
+) -> list[Span]:
+    """All spans that could be the conjugate; arguments as `free_span`.
+
+    As long as the clip, one each `STEP` of its length; where no free piece of the shot has that
+    room, the longest piece on either side of the clip.
+    """
+    start, end = clip
+    shot = min(shot[0], start), max(shot[1], end)
+    pieces = free_pieces(shot, [*actions, (start - margin, end + margin)])
+    length = end - start
+    if not any(high - low >= length for low, high in pieces):
+        sides = ([p for p in pieces if p[1] <= start], [p for p in pieces if p[0] >= end])
+        longest = [max(side, key=lambda p: p[1] - p[0]) for side in sides if side]
+        return [p for p in longest if p[1] - p[0] >= _shortest(fps)]
+    found = []
+    for low, high in pieces:
+        count = math.floor((high - low - length) / (STEP * length) + 1e-6)
+        for n in range(count + 1 if high - low >= length else 0):
+            # Counted from the clip outwards: the nearest window lies a margin away.
+            away = n * STEP * length
+            begin = high - length - away if high <= start else low + away
+            found.append((begin, begin + length))
+    return found
+
+
+def free_pieces(span: Span, blocked: Iterable[Span]) -> list[Span]:
+    """What is left of a span without the blocked ones, in order."""
+    pieces = [span]
+    for start, end in blocked:
+        pieces = [
+            piece
+            for low, high in pieces
+            for piece in ((low, min(high, start)), (max(low, end), high))
+            if piece[0] < piece[1]
+        ]
+    return pieces
+
+
+def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Span]:
+    """The span whose background is most like the clip's (a tie, to two decimals: the nearest).
+
+    The clip's background is the median over time of the colour histograms of 4 x 4 parts of the
+    frame; a frame is as far from it as its middle part, so that an actor, who fills a few, changes
+    little; a span, as the mean of its frames.
+
+    Args:
+        path: the video.
+        clip: (start, end), seconds.
+        candidates: spans, of `windows`.
+
+    Returns:
+        One of the candidates, or None where all are farther than `UNLIKE`.
+
+    Raises:
+        UnreadableError: as `shots.frames`.
+    """
+    candidates = list(candidates)
+    if not candidates:
+        return None
+    spans = [clip, *candidates]
+    low, high = min(start for start, _ in spans), max(end for _, end in spans)
+    times, seen = [], []
+    for frame, _ in shots.frames(path, low):
+        if frame.time >= high:
+            break
+        times.append(frame.time)
+        seen.append(frame.signature.astype(np.float16))
+    times, seen = np.array(times), np.array(seen)
+
+    def inside(span: Span) -> np.ndarray:
+        return (span[0] <= times) & (times < span[1])
+
+    if not inside(clip).any():
+        return None
+    background = np.median(seen[inside(clip)], axis=0)
+    parts = np.abs(seen - background).reshape(len(seen), shots.GRID**2, -1).mean(axis=2)
+    distances = np.median(parts, axis=1)  # of every frame
+    best = None
+    for span in candidates:
+        distance = distances[inside(span)].mean() if inside(span).any() else math.inf
+        away = max(clip[0] - span[1], span[0] - clip[1])
+        rank = (round(float(distance), 2), round(away, 3), span)
+        if distance < UNLIKE and (best is None or rank < best):
+            best = rank
+    return best and best[2]
+
+
+def _shortest(fps: float) -> float:
+    """Seconds; half a frame less, since spans are rounded by whoever wrote them."""
+    return (MIN_FRAMES - 0.5) / fps

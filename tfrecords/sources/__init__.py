@@ -25,6 +25,7 @@ CONJUGATES = (
     "negative_clip",
     "none",
 )
+CONJUGATE_RANKS = ("longer", "alike")
 FLOWS = ("none", *METHODS)
 _SOURCES = {
     "actionthread": ("tfrecords.sources.actionthread", "ActionThreadSource"),
@@ -48,6 +49,8 @@ class SourceOptions:
         multi_label: whether a clip may have several labels.
         conjugate: one of `CONJUGATES`; None: the source's own default.
         margin: seconds between a clip and its conjugate before or after it.
+        conjugate_rank: which of the spans before and after is taken, one of `CONJUGATE_RANKS`: that
+            on the longer free side, or the one most like the clip's background.
         fps: frames/s stored; None: each file's own.
         short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are;
             None: the source's own default.
@@ -61,6 +64,7 @@ class SourceOptions:
     multi_label: bool = False
     conjugate: Optional[str] = None
     margin: float = 0.5
+    conjugate_rank: str = "longer"
     fps: Optional[float] = None
     short_side: Optional[int] = None
     data_root: Optional[str] = None
@@ -153,6 +157,11 @@ def open_source(name: str, options: SourceOptions) -> Source:
         )
     if options.flow not in FLOWS:
         raise UsageError(f"Expected --flow among {', '.join(FLOWS)}, received {options.flow!r}.")
+    if options.conjugate_rank not in CONJUGATE_RANKS:
+        raise UsageError(
+            f"Expected --conjugate_rank among {', '.join(CONJUGATE_RANKS)}, "
+            f"received {options.conjugate_rank!r}."
+        )
     module, cls = _SOURCES[name]
     opened = getattr(importlib.import_module(module), cls)
     if options.classes and not opened.takes_classes:

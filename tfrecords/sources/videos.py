@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import threading
 from collections import defaultdict
@@ -11,8 +12,7 @@ from typing import TYPE_CHECKING, Optional
 import numpy as np
 
 from tfrecords import filesystem, video
-from tfrecords.conjugates import shots
-from tfrecords.conjugates.before_after import free_span
+from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
 from tfrecords.sources import Row, Source, SourceOptions
@@ -141,24 +141,32 @@ class VideoSource(Source):
     def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
         if row.end is None or not row.labels:
             return None  # the clip reaches to the file's end / there is no action to leave out
-        path = self._paths[row.media]
-        timeline = self._timeline(path)
-        end = min(row.end, timeline.end)
+        path, margin = self._paths[row.media], self._options.margin
         actions = [
-            (other.start, timeline.end if other.end is None else other.end)
+            (other.start, math.inf if other.end is None else other.end)
             for other in self._by_media[path]
             if other.labels
         ]
-        shot = timeline.shot(row.start, end)
-        found = free_span((row.start, end), shot, actions, timeline.fps, self._options.margin)
-        return found and (row.media, *found)
-
-    def _timeline(self, path: str) -> shots.Timeline:
-        """End and cuts of a file, decoded once however many rows name it."""
+        alike = self._options.conjugate_rank == "alike"
+        # Rows of one file wait for each other: what one has decoded serves the next.
         with self._locks[path]:
             if path not in self._timelines:
                 self._timelines[path] = shots.scan(path)
-            return self._timelines[path]
+            timeline = self._timelines[path]
+            clip = row.start, timeline.clip_end(row.end)
+            fps = timeline.fps(row.start)
+            if alike:
+                around = row.start - before_after.NEAR, clip[1] + before_after.NEAR
+                shot = timeline.shot(*clip, around)
+            else:
+                room = clip[1] - row.start + margin
+                shot = timeline.shot(*clip, before_after.between_actions(clip, actions), room)
+        if alike:
+            candidates = before_after.windows(clip, shot, actions, fps, margin)
+            found = before_after.most_alike(path, clip, candidates)
+        else:
+            found = before_after.free_span(clip, shot, actions, fps, margin)
+        return found and (row.media, *found)
 
     def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
         """The nearest clip with no action, of the same video and split (a tie: before)."""
