@@ -64,6 +64,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "negative_clip.",
     )
     real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
+    text(
+        "conjugate_rank",
+        "longer",
+        "Which span before_after takes: on the longer free side, or alike: most like the clip's "
+        "own background.",
+    )
     real("fps", None, "Frames a second stored; else each file's own; for hacs 16.")
     integer(
         "short_side",
@@ -369,6 +375,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     }
     if source.flow != "none":
         plan["flow"] = source.flow
+    if values.conjugate_rank != "longer":
+        plan["conjugate_rank"] = values.conjugate_rank
     info = build(
         source,
         values.output,
