@@ -13,12 +13,12 @@ legacy                     four pickles (magic number, protocol, system, the obj
 A pickle is a program. This one may name `OrderedDict`, `torch.Size`, storage types and the
 functions that rebuild tensors and parameters; every other name becomes an inert placeholder that
 is never imported, and an error if it stands where a weight is wanted. Nothing is allocated by a
-number from the file before it is known that the file holds as much.
+number from the file before it is known that the file holds as much, and no call that a pickle may
+make copies what it is given: many calls of few bytes would fill the memory.
 """
 
 from __future__ import annotations
 
-import collections
 import io
 import math
 import pickle
@@ -36,6 +36,7 @@ from tfrecords.errors import UsageError
 # The magic number, pickled, behind the two bytes that name the pickle's protocol.
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[2:]
 # Where a checkpoint keeps its state dict, if it is not one itself.
+_NAMED_CLASSES = 1000  # whole models name some dozens; every class of its own takes a kilobyte
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _BFLOAT16 = "bfloat16"  # numpy has none
 _DTYPES = {
@@ -170,28 +171,24 @@ class _Unpickler(pickle.Unpickler):
                 raise ValueError(f"memo place {argument} after {count} operations")
         file.seek(start)
         unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
-        unpickler.storages = {}
+        unpickler.storages, unpickler.unknown = {}, {}
         return unpickler.load(), unpickler.storages
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
-            return collections.OrderedDict
+            return _Dict
         if (module, name) == ("torch", "Size"):
-            return tuple
+            return _Size()
         if module in ("torch", "torch.cuda") and name in _DTYPES:
             return _DTYPES[name]
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
-            return self._rebuild_tensor
+            return _RebuildTensor()
         if module == "torch._utils" and name.startswith("_rebuild_parameter"):
-            return self._rebuild_parameter
-        return type("Unknown", (_Unknown,), {"source": f"{module}.{name}"})
-
-    # Bound methods: unlike of functions, a pickle can set nothing of theirs.
-    def _rebuild_tensor(self, storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any):
-        return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-    def _rebuild_parameter(self, data: _Tensor, *_: Any) -> _Tensor:
-        return data
+            return _RebuildParameter()
+        source = f"{module}.{name}"
+        if source not in self.unknown and len(self.unknown) < _NAMED_CLASSES:
+            self.unknown[source] = type("Unknown", (_Unknown,), {"source": source})
+        return self.unknown.get(source, _Unknown)
 
     def persistent_load(self, pid: tuple) -> Any:
         if pid[0] == "module":  # a class and its source, in legacy files of whole models
@@ -203,10 +200,50 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(dtype, key, view[0][1] if view and view[0] else 0)
 
 
+# What a pickle may call. It can set attributes of whatever it names: those of a function, a bound
+# one too, would stay; these objects have none.
+class _Size:
+    __slots__ = ()
+
+    def __call__(self, sizes: Any) -> tuple[int, ...]:
+        if type(sizes) is not tuple:
+            raise TypeError(f"a shape of the type {type(sizes).__name__}")
+        return sizes
+
+
+class _RebuildTensor:
+    __slots__ = ()
+
+    def __call__(self, storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any) -> Any:
+        return _Tensor(storage, offset, _Size()(shape), _Size()(strides))
+
+
+class _RebuildParameter:
+    __slots__ = ()
+
+    def __call__(self, data: _Tensor, *_: Any) -> _Tensor:
+        return data
+
+
+class _Dict(dict):
+    """Stands for an OrderedDict; forgets attributes such as a state dict's `_metadata`."""
+
+    __slots__ = ()
+
+    def __init__(self, items: Any = ()):
+        """Takes the pairs, as Python 2 wrote them, out of a list, so that no second call can."""
+        super().__init__(items)
+        if items:
+            items.clear()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 class _Unknown:
     """Stands for an object of a class that is not imported; takes and forgets all it is given."""
 
-    source = ""
+    source = "one of too many classes"
 
     def __new__(cls, *args: Any, **kwargs: Any):
         return object.__new__(cls)

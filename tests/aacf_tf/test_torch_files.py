@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -247,3 +248,67 @@ def test_other_files(tmp_path):
         archive.writestr("m/constants.pkl", pickle.dumps(()))
     with pytest.raises(UsageError, match="TorchScript"):
         read_torch_file(tmp_path / "script.pt")
+
+
+@pytest.fixture
+def written(torch_files, tmp_path):
+    """Makes a file of one pickle's opcodes, between protocol and stop."""
+
+    def write(program):
+        with zipfile.ZipFile(tmp_path / "written.pt", "w") as archive:
+            archive.writestr("a/data.pkl", b"\x80\x02" + program + b".")
+        return tmp_path / "written.pt"
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torch._utils\n_rebuild_tensor_v2",
+        "torch._utils\n_rebuild_parameter",
+        "torch\nSize",
+        "torch\nFloatStorage",
+        "collections\nOrderedDict",
+    ],
+)
+@pytest.mark.parametrize("state", [b"}U\x05extraK\x01s", b"N}U\x05extraK\x01s\x86"])
+def test_nothing_named_can_be_changed(written, name, state):
+    """BUILD sets attributes; it is an error where nothing takes them."""
+    path = written(b"c" + name.encode() + b"\n" + state + b"b")
+    with pytest.raises(UsageError, match="truncated or corrupt"):
+        read_torch_file(path)
+
+
+def test_calls_do_not_copy_what_they_are_given(written):
+    """Sixty calls over one long argument take the memory of one."""
+    size = 1 << 17
+    text = b"B" + size.to_bytes(4, "little") + bytes(size)  # bytes, which are integers too
+    pair = (b"](M" + key.to_bytes(2, "little") + b"K\x00e" for key in range(size >> 5))
+    pairs = b"](" + b"".join(pair) + b"e"
+    tensor = b"N" + b"K\x00h\x00h\x00"
+    for name, argument, call in (
+        (b"torch\nSize", text, b"h\x00\x85R"),
+        (b"torch._utils\n_rebuild_tensor", text, b"(" + tensor + b"tR"),
+        (b"collections\nOrderedDict", pairs, b"h\x00\x85R"),
+    ):
+        path = written(argument + b"q\x00" + (b"c" + name + b"\n" + call) * 60)
+        tracemalloc.start()
+        try:
+            with pytest.raises(UsageError):
+                read_torch_file(path)
+            assert tracemalloc.get_traced_memory()[1] < 30 * size
+        finally:
+            tracemalloc.stop()
+
+
+def test_classes_without_end(torch_files, tmp_path):
+    """Their stand-ins take memory too: those after the first thousand share one."""
+    content = {f"x{n}": torch_files.Global("m", f"c{n}") for n in range(3000)}
+    path = torch_files.save(tmp_path / "x.pt", {"state_dict": {"w": np.zeros(3, "f4")}, **content})
+    tracemalloc.start()
+    try:
+        assert set(read_torch_file(path).tensors) == {"w"}
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
