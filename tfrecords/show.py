@@ -1,6 +1,9 @@
 """Shows what is in a data set directory: counts, classes, what was skipped, one record.
 
-python -m tfrecords.show data/mine
+    python -m tfrecords.show data/mine
+    python -m tfrecords.show data/mine --pairs=sheet.png
+
+The second writes a picture of clips and their conjugates.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     flags.DEFINE_integer(
         "record", 0, "Which record of the split's first shard, counted from 0.", flag_values=values
     )
+    flags.DEFINE_string(
+        "pairs", None, "Picture (png) of clips and their conjugates to write.", flag_values=values
+    )
+    flags.DEFINE_integer("count", 12, "How many pairs that picture shows.", flag_values=values)
     return values
 
 
@@ -201,6 +208,12 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """The command; see the module's docstring."""
     if len(arguments) != 1:
         raise UsageError(f"Expected one data set directory, received {len(arguments)} arguments.")
+    if values.pairs:
+        from tfrecords import contact_sheet
+
+        shown = contact_sheet.write_pairs(arguments[0], values.pairs, values.split, values.count)
+        print(f"{values.pairs}: {shown} pairs of {arguments[0]}")
+        return
     print(describe(arguments[0], values.split, values.record))
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+from absl import flags
 
-from tfrecords import ClipPair, show, write_dataset
+from tfrecords import ClipPair, contact_sheet, show, write_dataset
 from tfrecords.errors import UsageError, UserError
 
 
@@ -64,3 +66,78 @@ def test_no_data_set_and_a_corrupt_one(directory, tmp_path_factory):
     shard.write_bytes(shard.read_bytes()[:-5])
     with pytest.raises(UserError, match=r"train-00001-of-00002\.tfrecord is corrupt"):
         show.describe(str(directory))
+
+
+def command(directory, **options) -> None:
+    values = show.define_flags(flags.FlagValues())
+    values(["show", *(f"--{name}={value}" for name, value in options.items())])
+    show.main([str(directory)], values)
+
+
+def _pair(name: str, shade: int, **more) -> ClipPair:
+    """A clip of one colour, and a conjugate of another; unlike any paper or ink."""
+    clip = np.full((8, 54, 72, 3), (shade, 0, 0), np.uint8)
+    conjugate = np.full((5, 54, 72, 3), (0, shade, 0), np.uint8)
+    return ClipPair(name, clip, conjugate, ("jump",), 25.0, **more)
+
+
+def test_a_sheet_of_pairs(tmp_path, capsys):
+    mask = np.zeros((8, 54, 72), bool)
+    mask[:, 20:40, 20:40] = True
+    pairs = [_pair(f"p{n}", 100 + n, mask=mask if n == 3 else None) for n in range(12)]
+    alone = [ClipPair(f"n{n}", pairs[0].clip, None, ("run",)) for n in range(4)]
+    write_dataset(
+        tmp_path / "data", {"none": alone, "some": alone + pairs}, ["jump", "run"], num_shards=2
+    )
+    path = tmp_path / "a sheet.png"
+    command(tmp_path / "data", pairs=path, count=4)
+    assert "4 pairs" in capsys.readouterr().out
+    sheet = cv2.imread(str(path))[..., ::-1]
+    reds = sheet[(sheet[..., 0] >= 100) & (sheet[..., 0] < 112) & (sheet[..., 1:] == 0).all(-1)]
+    shown = {int(shade) for shade in np.unique(reds[:, 0])}
+    assert len(shown) == 4 and max(shown) - min(shown) >= 5  # not the first four
+    # Four frames of each, twice as large as they are stored.
+    for shade in shown - {103}:
+        assert (sheet == (shade, 0, 0)).all(-1).sum() == 4 * 108 * 144
+        assert (sheet == (0, shade, 0)).all(-1).sum() == 4 * 108 * 144
+    assert not list(tmp_path.glob("*.tmp"))
+    command(tmp_path / "data", pairs=path, count=50, split="some")
+    assert "12 pairs" in capsys.readouterr().out
+    sheet = cv2.imread(str(path))[..., ::-1]
+    assert (sheet == contact_sheet.OUTLINE).all(-1).sum() > 4 * 100
+    with pytest.raises(UserError, match="no clip with a conjugate in none"):
+        command(tmp_path / "data", pairs=path, split="none")
+    with pytest.raises(UsageError, match="--count of at least 1, received 0"):
+        command(tmp_path / "data", pairs=path, count=0)
+    with pytest.raises(UsageError, match=r"--pairs to name a \.png .* 'sheet'"):
+        command(tmp_path / "data", pairs="sheet")
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"conjugate_start": 7.0}, "0.2 s, 2.8 s before the clip"),
+        ({"conjugate_start": 10.8}, "0.2 s, 0.5 s after the clip"),
+        ({}, "made for the clip"),
+        (
+            {"conjugate_media_id": "b.mp4", "conjugate_start": 3.0},
+            "0.2 s of b.mp4, from 3.0 s on",
+        ),
+    ],
+)
+def test_where_a_conjugate_is_from(place, words):
+    pair = _pair("p", 100, media_id="a.mp4", start=10.0, **place)
+    assert contact_sheet.origin(pair) == words
+
+
+def test_a_sheet_of_stills_boxes_flow_and_long_names():
+    still = np.full((1, 20, 400, 3), 90, np.uint8)
+    boxes = np.array([[0.1, 0.1, 0.9, 0.9]])
+    image = ClipPair("a very long name " * 20, still, still, ("Käse essen",), 1.0, boxes=boxes)
+    clip = _pair("moving", 100)
+    codes = np.full((8, 54, 72, 2), 255, np.uint8)
+    moving = ClipPair("m", clip.clip, clip.conjugate, (), flow=codes, conjugate_flow=codes[:5])
+    sheet = contact_sheet.draw([image, moving], "title")
+    assert (sheet == contact_sheet.OUTLINE).all(-1).any()
+    assert sheet.shape[1] == contact_sheet.draw([moving], "title").shape[1]
+    assert sheet.shape[0] > contact_sheet.draw([clip, clip], "title").shape[0]  # a row of flow

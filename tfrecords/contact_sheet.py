@@ -1,0 +1,227 @@
+"""A contact sheet of pairs: one picture, to see whether conjugates are what they should be.
+
+    python -m tfrecords.show data/mine --pairs=sheet.png --count=12 --split=train
+
+A row a pair: four frames of the clip, evenly spaced, then four of its conjugate; above them its
+labels, its id and where the conjugate is from. The actor's mask is outlined, boxes of people are
+drawn, optical flow stands below the frames (the colours of `flow.picture`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Iterator, Optional
+
+import cv2
+import numpy as np
+
+from tfrecords import dataset, files, flow
+from tfrecords.errors import UsageError, UserError
+from tfrecords.files import StrPath
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+    from tfrecords.schema import ClipPair
+
+FRAMES = 4  # of a clip, and as many of its conjugate
+HEIGHT = 108  # of a frame, pixels
+WIDEST = 240
+GAP = 3  # between frames
+MIDDLE = 20  # between clip and conjugate
+BORDER = 16
+LINE = 19  # of text
+PAPER, INK, FAINT = (250, 250, 250), (20, 20, 20), (110, 110, 110)
+OUTLINE = (255, 220, 0)
+# A pair is at least this wide, so that its text finds room.
+NARROWEST = 2 * FRAMES * 90
+
+
+def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, count: int = 12) -> int:
+    """Writes a contact sheet of a split's pairs, evenly spread over its records.
+
+    Args:
+        directory: of the data set.
+        path: of the picture; its extension (png, jpg) says which kind.
+        split: None: the first with pairs.
+        count: rows at most.
+
+    Returns:
+        How many pairs are on it.
+
+    Raises:
+        UsageError: no such split, or the path names no picture.
+        UserError: the split has no pair, or a shard is corrupt.
+    """
+    if os.path.splitext(path)[1].lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"Expected --pairs to name a .png or .jpg file, received {path!r}.")
+    if count < 1:
+        raise UsageError(f"Expected --count of at least 1, received {count}.")
+    info = dataset.load_info(directory)
+    split = split or next((name for name, of in info.splits.items() if of.get("pairs")), None)
+    if split is None or not info.require_split(split).get("pairs"):
+        raise UserError(
+            f"{directory} has no clip with a conjugate{f' in {split}' if split else ''}."
+        )
+    pairs = list(_spread(dataset.shard_paths(directory, info, split), count))
+    sheet = draw(pairs, f"{os.fspath(directory)}: {split}, {len(pairs)} pairs")
+    with files.replacing(path) as temporary:
+        done, content = cv2.imencode(os.path.splitext(path)[1].lower(), sheet[..., ::-1])
+        if not done:
+            raise UserError(
+                f"{path} cannot be written: {sheet.shape[1]} x {sheet.shape[0]} pixels."
+            )
+        temporary.write_bytes(content.tobytes())
+    return len(pairs)
+
+
+def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
+    """Pairs evenly spread over the shards, and over each shard; reads at most `count` shards."""
+    import tensorflow as tf
+
+    from tfrecords import schema
+
+    parts = min(count, len(shards))
+    left = count
+    for part in range(parts):
+        path = shards[part * len(shards) // parts]
+        try:
+            records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+            records = [data for data in records if _paired(data)]
+        except tf.errors.DataLossError as error:
+            raise UserError(f"{path} is corrupt: {error.message}.") from error
+        # Where a shard has less than its share, the later ones make up for it.
+        share = min(len(records), -(-left // (parts - part)))
+        for n in range(share):
+            # Shards hold rows in turn: the same place in all of them would be one class's.
+            place = (n + (part + 0.5) / parts) / share
+            yield schema.decode(records[int(place * len(records))])
+        left -= share
+
+
+def _paired(serialized: bytes) -> bool:
+    import tensorflow as tf
+
+    from tfrecords import schema
+
+    example = tf.train.SequenceExample.FromString(serialized)
+    return schema.CONJUGATE + schema.FRAMES in example.feature_lists.feature_list
+
+
+def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
+    """The sheet: uint8 [H, W, 3], RGB; as many rows as there are pairs.
+
+    Args:
+        pairs: with conjugates.
+        title: a line above them.
+    """
+    rows = [_row(pair) for pair in pairs]
+    width = max(NARROWEST, *(row.shape[1] for row in rows))
+    text = 2 * LINE + 4
+    height = BORDER + LINE + sum(text + row.shape[0] + BORDER for row in rows) + BORDER // 2
+    sheet = np.empty((height, width + 2 * BORDER, 3), np.uint8)
+    sheet[:] = PAPER
+    places, lines = [], [(BORDER, BORDER // 2, title, FAINT)]
+    y = BORDER + LINE
+    for pair, row in zip(pairs, rows):
+        lines.append((BORDER, y, " | ".join(pair.labels) or "(no action)", INK))
+        lines.append((BORDER, y + LINE, f"{pair.id}    conjugate: {origin(pair)}", FAINT))
+        y += text
+        sheet[y : y + row.shape[0], BORDER : BORDER + row.shape[1]] = row
+        places.append(y)
+        y += row.shape[0] + BORDER
+    return _write(sheet, lines, width)
+
+
+def origin(pair: ClipPair) -> str:
+    """Where a conjugate is from, in words."""
+    length = len(pair.conjugate) / pair.fps
+    if pair.conjugate_media_id not in (None, pair.media_id):
+        return f"{length:.1f} s of {pair.conjugate_media_id}, from {pair.conjugate_start:.1f} s on"
+    start = pair.start if pair.conjugate_start is None else pair.conjugate_start
+    # Half a frame, since times are rounded to microseconds.
+    slack = 0.5 / pair.fps
+    if start + length <= pair.start + slack:
+        return f"{length:.1f} s, {pair.start - start - length:.1f} s before the clip"
+    if start >= pair.end - slack:
+        return f"{length:.1f} s, {start - pair.end:.1f} s after the clip"
+    if abs(start - pair.start) <= slack:
+        return "made for the clip"
+    return f"{length:.1f} s, from {start:.1f} s on: it overlaps the clip"
+
+
+def _row(pair: ClipPair) -> np.ndarray:
+    """Frames of a pair side by side, its flow below them."""
+    halves = []
+    for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
+        index = _even(len(frames))
+        shown = _scaled(frames[index])
+        strips = [_strip(_outlined(shown, pair, index) if frames is pair.clip else shown)]
+        if codes is not None:
+            strips.append(_strip(_scaled(flow.picture(codes[index]))))
+        halves.append(np.concatenate(strips))
+    between = np.empty((halves[0].shape[0], MIDDLE, 3), np.uint8)
+    between[:] = PAPER
+    between[:, MIDDLE // 2] = FAINT
+    return np.concatenate([halves[0], between, halves[1]], axis=1)
+
+
+def _even(count: int) -> np.ndarray:
+    """At most `FRAMES` of `count` frames: the middle of as many equal parts."""
+    parts = min(FRAMES, count)
+    return ((np.arange(parts) + 0.5) * count / parts).astype(int)
+
+
+def _scaled(frames: np.ndarray) -> np.ndarray:
+    """uint8 [T, H, W, 3] -> as high as a row, or as wide as may be."""
+    height, width = frames.shape[1:3]
+    scale = min(HEIGHT / height, WIDEST / width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    return np.stack([cv2.resize(frame, size, interpolation=kind) for frame in frames])
+
+
+def _outlined(frames: np.ndarray, pair: ClipPair, index: np.ndarray) -> np.ndarray:
+    """Frames `index` of the clip, scaled, with the outlines of its masks and boxes."""
+    height, width = frames.shape[1:3]
+    for frame, n in zip(frames, index):
+        if pair.mask is not None:
+            mask = cv2.resize(
+                pair.mask[n].astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+            )
+            shapes, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(frame, shapes, -1, OUTLINE, 1)
+        for box in () if pair.boxes is None else pair.boxes:
+            corners = np.rint(box * [width, height, width, height]).astype(int).tolist()
+            cv2.rectangle(frame, corners[:2], corners[2:], OUTLINE, 1)
+    return frames
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    """uint8 [T, h, w, 3] -> the frames side by side."""
+    tiles = np.empty((len(frames), HEIGHT + GAP, frames.shape[2] + GAP, 3), np.uint8)
+    tiles[:] = PAPER
+    tiles[:, : frames.shape[1], : frames.shape[2]] = frames
+    return np.concatenate(tiles, axis=1)
+
+
+def _write(sheet: np.ndarray, lines: list[tuple], width: int) -> np.ndarray:
+    """Puts (x, y, text, colour) on the sheet; a text too long for it ends in dots."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(sheet)
+    pen, font = ImageDraw.Draw(image), _font()
+    for x, y, text, colour in lines:
+        while pen.textlength(text, font) > width:
+            text = text.rstrip(".")[:-4] + "..."
+        pen.text((x, y), text, colour, font)
+    return np.asarray(image)
+
+
+def _font() -> FreeTypeFont:
+    """Matplotlib's own, since it knows most letters and is there wherever we are."""
+    import matplotlib
+    from PIL import ImageFont
+
+    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    return ImageFont.truetype(path, 14)
