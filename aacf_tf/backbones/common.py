@@ -1,4 +1,4 @@
-"""What the backbones of the PyTorch families share: scaled pixels, end points by name."""
+"""What the published backbones share: scaled pixels, end points by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tensorflow import keras
 
 # Mean and deviation of each colour (RGB), in pixels 0..255.
 SCALINGS = {
+    # To [-1, 1].
+    "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     # The one that torchvision's weights for ImageNet were trained with.
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     # Hara's `mean_dataset=kinetics`, his files of 2020.
@@ -53,24 +55,28 @@ def scaled_pixels(
     return pixels, scale(pixels)
 
 
-def chosen_end_point(end_point: Optional[str], end_points: Sequence[str], include_top: bool) -> str:
+def chosen_end_point(
+    end_point: Optional[str], end_points: Sequence[str], include_top: bool, top: int = 1
+) -> str:
     """The end point where a backbone stops.
 
     Args:
-        end_point: the user's; None: the last feature map, or the top if it is asked for.
-        end_points: in order, the top being the last.
+        end_point: the user's; None: the last feature map, or the first of the top if that is asked
+            for.
+        end_points: in order.
         include_top: whether the user asks for the top.
+        top: how many of the end points, the last ones, belong to the top.
 
     Raises:
         ValueError: it is none of them, or lies below the top that is asked for.
     """
     if end_point is None:
-        return end_points[-1 if include_top else -2]
+        return end_points[-top if include_top else -top - 1]
     if end_point not in end_points:
         raise ValueError(
             f"Expected end_point to be one of {tuple(end_points)}. Received {end_point!r}."
         )
-    if include_top and end_point != end_points[-1]:
+    if include_top and end_point not in end_points[-top:]:
         raise ValueError(
             "Expected no end_point below the top where include_top is True. "
             f"Received end_point={end_point!r}."

@@ -7,11 +7,13 @@ time and 32 in space, so that the paper's 128x256x352 gives 16x8x11x1024.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
 from keras_layers.inception3d import ConvUnit3D, InceptionModule3D
 
 _POOL = keras.layers.MaxPooling3D
@@ -97,7 +99,7 @@ class I3DLogits(keras.layers.Layer):
 
 
 def i3d(
-    end_point: str = "Mixed_5c",
+    end_point: Optional[str] = None,
     include_top: bool = False,
     classes: int = 400,
     dropout: float = 0.0,
@@ -108,8 +110,8 @@ def i3d(
     """Builds I3D from pixels up to one of its end points.
 
     Args:
-        end_point: where to stop, one of `END_POINTS`. `Logits` and `Predictions` (its softmax)
-            bring the top with them.
+        end_point: where to stop, one of `END_POINTS`; by default `Mixed_5c`. `Logits` and
+            `Predictions` (its softmax) bring the top with them.
         include_top: short for `end_point="Logits"`.
         classes: number of classes of the top.
         dropout: dropout of the top; the official training used 0.5.
@@ -128,32 +130,17 @@ def i3d(
         ValueError: `end_point` is unknown, lies below the top that `include_top` asks for, or
             `input_shape` does not fit `channels`.
     """
-    if end_point not in END_POINTS:
-        raise ValueError(f"Expected end_point to be one of {END_POINTS}. Received {end_point!r}.")
-    if include_top and end_point == "Mixed_5c":
-        end_point = "Logits"
-    if include_top and end_point not in ("Logits", "Predictions"):
-        raise ValueError(
-            "Expected no end_point below the top where include_top is True. "
-            f"Received end_point={end_point!r}."
-        )
-    input_shape = tuple(input_shape or (None, None, None, channels))
-    if len(input_shape) != 4 or input_shape[-1] != channels:
-        raise ValueError(
-            f"Expected input_shape (frames, height, width, {channels}). Received {input_shape}."
-        )
+    end_point = chosen_end_point(end_point, END_POINTS, include_top, top=2)
+    pixels, x = scaled_pixels("inception", channels, input_shape)
+    layers = _layers(x, classes, dropout)
+    return model_up_to(end_point, pixels, layers, all_end_points, name="inception_i3d")
 
-    inputs = keras.Input(input_shape, name="pixels")
-    # In float32: in bfloat16 the factor 1/127.5 alone would be wrong by 0.4 %.
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="scale")(inputs)
-    outputs = {}
-    for name in END_POINTS[: END_POINTS.index(end_point) + 1]:
-        if name == "Logits":
-            layer = I3DLogits(classes, dropout, name=name)
-        elif name == "Predictions":
-            layer = keras.layers.Softmax(dtype="float32", name=name)
-        else:
-            kind, arguments = _LAYERS[name]
-            layer = kind(*arguments, name=name)
-        outputs[name] = x = layer(x)
-    return keras.Model(inputs, outputs if all_end_points else x, name="inception_i3d")
+
+def _layers(x: tf.Tensor, classes: int, dropout: float) -> Iterator[tuple[str, tf.Tensor]]:
+    """The end points one after the other."""
+    for name, (kind, arguments) in _LAYERS.items():
+        x = kind(*arguments, name=name)(x)
+        yield name, x
+    x = I3DLogits(classes, dropout, name="Logits")(x)
+    yield "Logits", x
+    yield "Predictions", keras.layers.Softmax(dtype="float32", name="Predictions")(x)

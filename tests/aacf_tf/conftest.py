@@ -203,19 +203,31 @@ class WeightTools:
         return {variable.name.partition(":")[0]: variable.numpy() for variable in model.weights}
 
     @staticmethod
+    def official_name(name):
+        """A variable of I3D as DeepMind's checkpoints have it, without their prefix."""
+        scope, _, end = name.rpartition("/")
+        return f"{scope}/{ {'kernel': 'w', 'bias': 'b'}.get(end, end) }"
+
+    @staticmethod
+    def random_value(rng, variable):
+        """A random value; such that activations stay near 1, where no layer's error can hide."""
+        name = variable.name.partition(":")[0]
+        value = rng.standard_normal(variable.shape, "float32")
+        if name.endswith("kernel"):
+            return value * np.sqrt(2 / np.prod(variable.shape[:-1]), dtype="float32")
+        return 0.5 + np.abs(value) if name.endswith(("gamma", "variance")) else 0.2 * value
+
+    @staticmethod
     def random_values(rng, model):
-        """Random values for a model's variables, by name; such that activations stay near 1."""
-        values = {}
-        for name, old in WeightTools.by_name(model).items():
-            value = rng.standard_normal(old.shape, "float32")
-            if name.endswith("kernel"):
-                value *= np.sqrt(2 / np.prod(old.shape[:-1]))
-            elif name.endswith(("gamma", "variance")):
-                value = 0.5 + np.abs(value)
-            else:
-                value *= 0.2
-            values[name] = value
-        return values
+        """Random values for a model's variables, by name."""
+        return {v.name.partition(":")[0]: WeightTools.random_value(rng, v) for v in model.weights}
+
+    @staticmethod
+    def randomize(model, rng):
+        """Gives the model random values."""
+        for variable in model.weights:
+            variable.assign(WeightTools.random_value(rng, variable))
+        return model
 
     @staticmethod
     def assert_has(model, expected, rtol=0.0):

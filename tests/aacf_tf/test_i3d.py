@@ -9,71 +9,72 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.common import chosen_end_point
 from aacf_tf.backbones.i3d import END_POINTS, I3DLogits, i3d
 
 
-def official_names(model):
-    """Variables by their names in the official checkpoints, without the model's prefix."""
-    ends = {"kernel": "w", "bias": "b"}
-    names = {}
-    for variable in model.weights:
-        scope, name = variable.name.split(":")[0].rsplit("/", 1)
-        names[f"{scope}/{ends.get(name, name)}"] = variable
-    return names
+@pytest.fixture(scope="module")
+def whole(weight_tools):
+    """The whole network with random weights, built once; no test changes it."""
+    model = i3d("Predictions", include_top=True, all_end_points=True)
+    return weight_tools.randomize(model, np.random.default_rng(0))
 
 
-def randomize(model, rng):
-    """Random weights that keep activations near 1, so that no layer's error can hide."""
-    for name, variable in official_names(model).items():
-        if name.endswith("/w"):
-            scale = np.sqrt(2 / np.prod(variable.shape[:-1]))
-            variable.assign(rng.normal(0, scale, variable.shape))
-        elif name.endswith("moving_variance"):
-            variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        else:
-            variable.assign(rng.normal(0, 0.2, variable.shape))
-
-
-@pytest.fixture
-def mixed_bfloat16():
+@pytest.fixture(scope="module")
+def flow():
+    """The flow network, in mixed precision."""
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    yield
-    keras.mixed_precision.set_global_policy("float32")
+    try:
+        return i3d("Predictions", channels=2, all_end_points=True)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
-@pytest.mark.parametrize(("stream", "channels"), [("RGB", 3), ("Flow", 2)])
-def test_variables_are_those_of_the_official_checkpoint(shared_data, stream, channels):
+@pytest.mark.parametrize(
+    ("stream", "network", "count"), [("RGB", "whole", 12_704_544), ("Flow", "flow", 12_682_592)]
+)
+def test_variables_are_those_of_the_official_checkpoint(
+    weight_tools, shared_data, request, stream, network, count
+):
     file = shared_data / f"i3d/i3d_{stream.lower()}_imagenet_variables.json"
-    listing = json.loads(file.read_text())
-    prefix = f"{stream}/inception_i3d/"
-    official = {
-        name.replace(prefix, "", 1): tuple(v["shape"]) for name, v in listing["variables"].items()
+    listing = json.loads(file.read_text())["variables"]
+    official = {name: tuple(v["shape"]) for name, v in listing.items()}
+    model = request.getfixturevalue(network)
+    assert official == {
+        f"{stream}/inception_i3d/{weight_tools.official_name(name)}": value.shape
+        for name, value in weight_tools.by_name(model).items()
     }
-    model = i3d(include_top=True, channels=channels)
-    ours = {name: tuple(v.shape) for name, v in official_names(model).items()}
-    assert ours == official
-    assert model.count_params() == listing["total_elements"]
+    assert model.count_params() == count
 
 
-def test_shapes_of_the_paper():
-    shapes = {
-        name: tuple(x.shape[1:])
-        for name, x in i3d(input_shape=(128, 256, 352, 3), all_end_points=True).output.items()
-    }
-    assert list(shapes) == list(END_POINTS[:-2])
-    assert shapes["Conv3d_1a_7x7"] == (64, 128, 176, 64)
-    assert shapes["MaxPool3d_3a_3x3"] == (64, 32, 44, 192)
-    assert shapes["Mixed_3c"] == (64, 32, 44, 480)
-    assert shapes["Mixed_4f"] == (32, 16, 22, 832)
-    assert shapes["Mixed_5c"] == (16, 8, 11, 1024)
-    assert i3d().compute_output_shape((2, 128, 256, 352, 3)) == (2, 16, 8, 11, 1024)
+def test_the_ends_by_default():
+    ends = [chosen_end_point(None, END_POINTS, top, top=2) for top in (False, True)]
+    assert ends == ["Mixed_5c", "Logits"]
+    assert chosen_end_point("Predictions", END_POINTS, True, top=2) == "Predictions"
+
+
+def test_parameters_as_the_document_has_them(whole):
+    assert sum(np.prod(v.shape) for v in whole.trainable_weights) == 12_689_984
+
+
+def test_shapes_of_the_paper(whole):
+    shapes = whole.compute_output_shape((2, 128, 256, 352, 3))
+    assert list(shapes) == list(END_POINTS)
+    assert shapes["Conv3d_1a_7x7"] == (2, 64, 128, 176, 64)
+    assert shapes["MaxPool3d_3a_3x3"] == (2, 64, 32, 44, 192)
+    assert shapes["Mixed_3c"] == (2, 64, 32, 44, 480)
+    assert shapes["Mixed_4f"] == (2, 32, 16, 22, 832)
+    assert shapes["Mixed_5c"] == (2, 16, 8, 11, 1024)
 
 
 def plain_i3d(weights, pixels):
-    """The network written down once more with tf.nn alone: end points by name."""
+    """The network written down once more with tf.nn alone: end points by name.
+
+    The top takes maps of at least two time steps.
+    """
 
     def unit(x, scope, stride=1):
-        x = tf.nn.conv3d(x, weights[f"{scope}/conv_3d/w"], [1, *[stride] * 3, 1], "SAME")
+        x = tf.nn.conv3d(x, weights[f"{scope}/conv_3d/kernel"], [1, *[stride] * 3, 1], "SAME")
         mean, variance, beta = (
             weights[f"{scope}/batch_norm/{name}"]
             for name in ("moving_mean", "moving_variance", "beta")
@@ -112,38 +113,29 @@ def plain_i3d(weights, pixels):
     ends["MaxPool3d_5a_2x2"] = x = pool(x, 2, 2)
     ends["Mixed_5b"] = x = mixed(x, "Mixed_5b")
     ends["Mixed_5c"] = x = mixed(x, "Mixed_5c")
+    x = tf.nn.avg_pool3d(x, [2, *x.shape[2:4]], 1, "VALID")
+    top = "Logits/Conv3d_0c_1x1/conv_3d"
+    x = tf.nn.conv3d(x, weights[f"{top}/kernel"], [1] * 5, "SAME") + weights[f"{top}/bias"]
+    ends["Logits"] = x = tf.reduce_mean(x, [1, 2, 3])
+    ends["Predictions"] = tf.exp(x) / tf.reduce_sum(tf.exp(x), -1, keepdims=True)
     return ends
 
 
-def test_every_end_point_equals_a_plain_implementation_at_odd_sizes(rng):
-    model = i3d(all_end_points=True)
-    randomize(model, rng)
-    pixels = rng.integers(0, 256, size=(2, 17, 65, 97, 3), dtype=np.uint8)
-    expected = plain_i3d(official_names(model), pixels)
-    outputs = model(pixels)
-    assert outputs.keys() == expected.keys()
+@pytest.mark.parametrize(
+    ("size", "last"),
+    [((17, 33, 65), (3, 2, 3)), ((16, 64, 48), (2, 2, 2))],
+    ids=["odd", "even"],  # of which even ones are padded more behind than in front
+)
+def test_every_end_point_equals_a_plain_implementation(weight_tools, rng, whole, size, last):
+    pixels = rng.integers(0, 256, size=(2, *size, 3), dtype=np.uint8)
+    expected = plain_i3d(weight_tools.by_name(whole), pixels)
+    outputs = whole(pixels)
+    assert list(outputs) == list(expected) == list(END_POINTS)
     for name, value in expected.items():
+        assert outputs[name].shape == value.shape, name
         error = np.abs(outputs[name] - value).max() / np.abs(value).max()
         assert error < 1e-4, name
-    assert outputs["Mixed_5c"].shape == (2, 3, 3, 4, 1024)
-
-
-def test_early_exit_is_the_beginning_of_the_whole_network():
-    part, whole = i3d("Mixed_4c"), i3d()
-    assert part.output_shape == (None, None, None, None, 512)
-    assert [w.name for w in part.weights] == [w.name for w in whole.weights][: len(part.weights)]
-
-
-def test_any_size_and_uint8_like_float(rng):
-    model = i3d()
-    for shape, expected in (
-        ((1, 1, 20, 33, 3), (1, 1, 1, 2, 1024)),
-        ((1, 9, 40, 32, 3), (1, 2, 2, 1, 1024)),
-    ):
-        pixels = rng.integers(0, 256, size=shape, dtype=np.uint8)
-        features = model(pixels)
-        assert features.shape == expected
-        np.testing.assert_allclose(model(pixels.astype("float32")), features, rtol=1e-6)
+    assert outputs["Mixed_5c"].shape == (2, *last, 1024)
 
 
 def test_scaling_maps_pixels_to_minus_one_and_one():
@@ -178,54 +170,6 @@ def test_the_top_is_a_layer_as_every_other(check_layer, rng):
     check_layer(I3DLogits, {"classes": 3, "dropout": 0.0}, features, "float32")
 
 
-def test_mixed_bfloat16_features_and_float32_logits(mixed_bfloat16, rng):
-    model = i3d("Predictions", classes=7, all_end_points=True)
-    outputs = model(rng.integers(0, 256, size=(1, 9, 32, 32, 3), dtype=np.uint8))
-    assert outputs["Mixed_5c"].dtype == tf.bfloat16
-    assert outputs["Logits"].dtype == outputs["Predictions"].dtype == tf.float32
-    assert outputs["Logits"].shape == (1, 7)
-    np.testing.assert_allclose(outputs["Predictions"], tf.nn.softmax(outputs["Logits"]), rtol=1e-5)
-
-
-def test_training_step_under_mixed_bfloat16_reaches_every_variable(mixed_bfloat16, rng):
-    model = i3d(include_top=True, classes=4)
-    before = [w.numpy() for w in model.weights]
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss)
-    clips = rng.integers(0, 256, size=(2, 16, 48, 48, 3), dtype=np.uint8)
-    history = model.fit(clips, np.array([1, 3]), batch_size=2, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-    same = [w.name for w, old in zip(model.weights, before) if (w.numpy() == old).all()]
-    assert same == []
-
-
-def test_frozen_backbone_runs_in_inference_mode(rng):
-    model = i3d("Mixed_3b")
-    randomize(model, rng)
-    model.trainable = False
-    before = [w.numpy() for w in model.weights]
-    pixels = rng.integers(0, 256, size=(2, 4, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(model(pixels, training=True), model(pixels, training=False))
-    assert all((w.numpy() == old).all() for w, old in zip(model.weights, before))
-
-
-def test_saved_model_loads_without_custom_objects(rng, tmp_path):
-    model = i3d("Mixed_3c")
-    randomize(model, rng)
-    model.save(tmp_path / "i3d.keras")
-    loaded = keras.models.load_model(tmp_path / "i3d.keras")
-    pixels = rng.integers(0, 256, size=(1, 4, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(loaded(pixels), model(pixels))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"end_point": "Mixed_6a"}, "Expected end_point to be one of .*'Mixed_6a'"),
-        ({"end_point": "Mixed_4f", "include_top": True}, "include_top .*'Mixed_4f'"),
-        ({"input_shape": (16, 64, 64, 2)}, r"Expected input_shape .*3\). Received \(16, 64, 64, 2"),
-    ],
-)
-def test_wrong_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        i3d(**arguments)
+def test_the_top_is_in_float32_whatever_the_policy(flow):
+    assert flow.output["Mixed_5c"].dtype == tf.bfloat16
+    assert flow.output["Logits"].dtype == flow.output["Predictions"].dtype == tf.float32
