@@ -1,19 +1,21 @@
 """Loads weights that this project has written: a run's checkpoint, or a `.weights.h5` file.
 
 Both name variables by their place in the model. What the backbone would write itself is compared
-with what is there, so that a misfit is known before anything is assigned.
+with what is there, so that a misfit is known before anything is assigned. It is written for that,
+to a temporary folder: Keras and TensorFlow tell those names to nobody else (I3D: 50 MB).
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones import weight_files
-from aacf_tf.backbones.weight_files import raise_misfit
+from aacf_tf.backbones.misfits import raise_misfit
 from tfrecords.errors import UsageError
 
 _OTHER_PARTS = {"head": "of the head", "optimizer": "of an optimizer"}
@@ -47,9 +49,12 @@ def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         backbone.save_weights(f"{folder}/own.weights.h5")
         wanted = weight_files.shapes_in_h5(f"{folder}/own.weights.h5")
-    given, ignored = weight_files.shapes_in_h5(path), {}
-    _check(f"{path} ({weight_files.OWN_H5})", backbone, wanted, given, ignored)
-    _load(backbone, path, lambda: backbone.load_weights(path))
+        given, ignored = weight_files.shapes_in_h5(path), {}
+        _check(f"{path} ({weight_files.OWN_H5})", backbone, wanted, given, ignored)
+        # Keras knows the format by the end of the name.
+        link = Path(folder, "given.weights.h5")
+        link.symlink_to(Path(path).resolve())
+        _load(backbone, path, lambda: backbone.load_weights(str(link)))
     return len(wanted), ignored
 
 

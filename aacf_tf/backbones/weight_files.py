@@ -6,7 +6,9 @@ Values come out as TensorFlow has them: kernels `[t, h, w, in, out]`, `[h, w, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Optional
@@ -14,7 +16,6 @@ from typing import NamedTuple, Optional
 import h5py
 import numpy as np
 import tensorflow as tf
-from tensorflow import keras
 
 from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
 from aacf_tf.backbones.weight_names import KERAS, PYTORCH, TENSORFLOW
@@ -24,7 +25,6 @@ from tfrecords.errors import UsageError
 # What this project writes itself.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_SHOWN = 10  # names of each sort in an error
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the tables of TensorFlow checkpoints
 _ROLES = {
     "w": "kernel",
@@ -61,7 +61,7 @@ class WeightFile:
         kind: TENSORFLOW, PYTORCH or KERAS.
         layers: layer -> role (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`,
             `moving_variance`) -> value, by the file's names.
-        others: variables that are none of these.
+        others: variables that are none of these, or hold no numbers.
         arch: what the file calls its network, if it does.
     """
 
@@ -74,7 +74,8 @@ class WeightFile:
     def add(self, layer: str, role: Optional[str], value: Value) -> None:
         """Takes a variable; `role` is the framework's word for it."""
         role = _ROLES.get(role)
-        if role is None or role in self.layers.get(layer, {}):
+        numbers = np.can_cast(value.array.dtype, np.float64, "same_kind")  # bfloat16 too; no text
+        if role is None or not numbers or role in self.layers.get(layer, {}):
             self.others.append(value)
         else:
             self.layers.setdefault(layer, {})[role] = value
@@ -108,7 +109,7 @@ def recognise(path: str | Path) -> tuple[str, str]:
         file.seek(max(0, path.stat().st_size - len(_TABLE_MAGIC)))
         tail = file.read()
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        with _open_h5(path) as file:
+        with _opened_h5(path) as file:
             return (KERAS if "layer_names" in _root(file).attrs else OWN_H5), str(path)
     if is_torch_file(head):
         return PYTORCH, str(path)
@@ -143,53 +144,23 @@ def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
 def shapes_in_h5(path: str) -> dict[str, tuple[int, ...]]:
     """All arrays of an HDF5 file by their paths; UsageError where it is damaged."""
     shapes = {}
+    with _opened_h5(path) as file:
 
-    def collect(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            shapes[name] = item.shape
+        def collect(name: str, item: h5py.HLObject) -> None:  # not called for links to other files
+            if isinstance(item, h5py.Dataset):
+                _check_array(item, Path(path).stat().st_size)
+                shapes[name] = item.shape
 
-    try:
-        with _open_h5(path) as file:
-            file.visititems(collect)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UsageError(_damaged(path, error)) from error
+        file.visititems(collect)
     return shapes
 
 
 def read_variable(reader: tf.train.CheckpointReader, name: str, prefix: str) -> np.ndarray:
     """The value of a variable of a checkpoint; UsageError where it is damaged."""
     try:
-        return reader.get_tensor(name)
+        return np.asarray(reader.get_tensor(name))  # of a single text it is no array
     except Exception as error:
         raise UsageError(_damaged(prefix, error)) from error
-
-
-def named(variable: Value | tf.Variable) -> str:
-    """Name and shape of a variable, for messages."""
-    return f"{variable.name.partition(':')[0]} {list(variable.shape)}"
-
-
-def raise_misfit(
-    where: str, backbone: keras.Model, misfits: Mapping[str, Sequence[str]], hints: Iterable[str]
-) -> None:
-    """Raises ONE UsageError where something does not fit.
-
-    Args:
-        where: file, kind and naming.
-        backbone: the model.
-        misfits: what is wrong -> names and shapes; empty lists where nothing is.
-        hints: what to do about it; the same one may come several times.
-    """
-    lists = []
-    for title, names in misfits.items():
-        if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            lists.append(f"{title} ({len(names)}): {', '.join(names[:_SHOWN])}{more}")
-    if lists:
-        raise UsageError(
-            f"Expected {where} to fit the model {backbone.name!r}, received: "
-            + " ".join([f"{'; '.join(lists)}.", *dict.fromkeys(hints)])
-        )
 
 
 def _read_checkpoint(prefix: str) -> WeightFile:
@@ -219,22 +190,20 @@ def _read_torch(path: str) -> WeightFile:
 
 
 def _read_keras(path: str) -> WeightFile:
-    result = WeightFile(path, KERAS)
-    try:
-        with _open_h5(path) as file:
-            root = _root(file)
-            for layer in map(_text, root.attrs["layer_names"]):
-                group = root[layer]
-                for name in map(_text, group.attrs["weight_names"]):
-                    array = group[name][()]
-                    scope, _, role = name.partition(":")[0].rpartition("/")
-                    if not scope:  # Keras 1: conv1_W
-                        role = role[len(layer) + 1 :] if role.startswith(f"{layer}_") else role
-                    # A layer made of layers names the inner one.
-                    inner = scope if scope.startswith(f"{layer}/") else layer
-                    result.add(inner, role, Value(name, array.shape, array))
-    except (OSError, RuntimeError, KeyError) as error:
-        raise UsageError(_damaged(path, error)) from error
+    result, left = WeightFile(path, KERAS), Path(path).stat().st_size
+    with _opened_h5(path) as file:
+        root = _root(file)
+        for layer in map(_text, root.attrs["layer_names"]):
+            group = _member(root, layer)
+            for name in map(_text, group.attrs["weight_names"]):
+                array = _check_array(_member(group, name), left)[()]
+                left -= array.nbytes
+                scope, _, role = name.partition(":")[0].rpartition("/")
+                if not scope:  # Keras 1: conv1_W
+                    role = role[len(layer) + 1 :] if role.startswith(f"{layer}_") else role
+                # A layer made of layers names the inner one.
+                inner = scope if scope.startswith(f"{layer}/") else layer
+                result.add(inner, role, Value(name, array.shape, array))
     return result
 
 
@@ -261,16 +230,41 @@ def _checkpoint_in(folder: Path) -> Path:
     return found[0]
 
 
-def _open_h5(path: str | Path) -> h5py.File:
+@contextmanager
+def _opened_h5(path: str | Path) -> Iterator[h5py.File]:
+    """An HDF5 file; what goes wrong while it is open is a UsageError: damage raises anything."""
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
+        with h5py.File(path, "r") as file:
+            yield file
+    except Exception as error:
         raise UsageError(_damaged(path, error)) from error
 
 
 def _root(file: h5py.File) -> h5py.Group:
     """Where the layers are: in a file of a whole model one level down."""
-    return file.get("model_weights", file)
+    whole = "model_weights"
+    return _member(file, whole) if file.id.links.exists(whole.encode()) else file
+
+
+def _member(group: h5py.Group, path: str) -> h5py.HLObject:
+    """What lies at a path of this very file: links may lead to any other."""
+    for name in path.split("/"):
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise ValueError(f"{path} is a link")
+        group = group[name]
+    return group
+
+
+def _check_array(item: h5py.HLObject, room: int) -> h5py.Dataset:
+    """The item, if it is an array of numbers of this very file and of at most `room` bytes."""
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
+        raise ValueError(f"{item.name} is no array of numbers")
+    if item.external or item.is_virtual:
+        raise ValueError(f"{item.name} lies in another file")
+    # Keras does not compress: what is larger than its file is meant to fill the memory.
+    if math.prod(item.shape) * item.dtype.itemsize > room:
+        raise ValueError(f"{item.name} {list(item.shape)} is larger than the file")
+    return item
 
 
 def _text(name: bytes | str) -> str:

@@ -38,7 +38,8 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones import own_weights, weight_files, weight_names
-from aacf_tf.backbones.weight_files import Value, WeightFile, named, raise_misfit
+from aacf_tf.backbones.misfits import named, raise_misfit
+from aacf_tf.backbones.weight_files import Value, WeightFile
 from aacf_tf.backbones.weight_names import KERAS, NAMINGS, TOPS, Naming
 from tfrecords.errors import UsageError
 
@@ -51,16 +52,20 @@ class LoadedWeights:
         format: the kind of file and whose names it has.
         loaded: number of the model's variables.
         ignored: variable of the file that was not used -> the reason.
+        kept: variable of the model that has the value it had before -> the reason.
     """
 
     format: str
     loaded: int
     ignored: dict[str, str]
+    kept: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        reasons = Counter(self.ignored.values())
-        left_out = "".join(f"; {count} left out: {reason}" for reason, count in reasons.items())
-        return f"{self.loaded} variables from a {self.format}{left_out}"
+        text = f"{self.loaded} variables from a {self.format}"
+        for fate, variables in (("left out", self.ignored), ("kept as they were", self.kept)):
+            for reason, count in Counter(variables.values()).items():
+                text += f"; {count} {fate}: {reason}"
+        return text
 
 
 def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
@@ -89,14 +94,14 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     assignments = fit.run()
     for variable, array in assignments:
         variable.assign(array)
-    return LoadedWeights(f"{kind}, {naming.title}", len(assignments), fit.ignored)
+    return LoadedWeights(f"{kind}, {naming.title}", len(assignments), fit.ignored, fit.kept)
 
 
 def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
     """The model's variables: layer -> role -> variable."""
     targets: dict[str, dict[str, tf.Variable]] = {}
     for variable in backbone.weights:
-        layer, _, role = variable.name.partition(":")[0].rpartition("/")
+        layer, _, role = _name(variable).rpartition("/")
         if role in targets.setdefault(layer, {}):
             raise UsageError(
                 f"Expected one variable {variable.name}, received a model with two: load the "
@@ -142,6 +147,7 @@ class _Fit:
     backbone: keras.Model
     targets: dict[str, dict[str, tf.Variable]]
     ignored: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -188,6 +194,9 @@ class _Fit:
             else:
                 scales[batch_norm] = roles
         self._set_aside(self.file.others)
+        for theirs, norm in self.naming.scales.items():
+            if norm in layers and norm not in scales:
+                self.missing.append(f"{self.prefix}{theirs}")
         for layer, roles in scales.items():
             self._apply_scale(layers.setdefault(layer, {}), roles)
         for layer in list(layers):
@@ -209,26 +218,33 @@ class _Fit:
         if scale.keys() != {"gamma", "beta"} or not {"gamma", "beta"} <= norm.keys():
             self.unused += [named(value) for value in scale.values()]
             return
-        factor, shift = scale["gamma"].array, scale["beta"].array
-        for role, offset in (("gamma", 0.0), ("beta", shift)):
-            norm[role] = norm[role]._replace(array=norm[role].array * factor + offset)
+        sized = (*scale.values(), norm["beta"])
+        wrong = [x for x in sized if x.array.shape != norm["gamma"].array.shape]
+        self.misshapen += [f"{named(value)} for {named(norm['gamma'])}" for value in wrong]
+        if not wrong:
+            factor, shift = scale["gamma"].array, scale["beta"].array
+            for role, offset in (("gamma", 0.0), ("beta", shift)):
+                norm[role] = norm[role]._replace(array=norm[role].array * factor + offset)
 
     def _absorb_gamma(self, layers: dict[str, dict[str, Value]], layer: str) -> None:
-        gamma = layers[layer]["gamma"]
+        gamma, norm = layers[layer]["gamma"], layers[layer]
         kernel = layers.get(layer.replace("batch_norm", "conv_3d"), {})
-        mean = layers[layer].get("moving_mean")
         if (gamma.array == 1).all():
             self.ignored[gamma.name] = "a scale of 1"
-        elif mean and "kernel" in kernel and kernel["kernel"].array.shape[-1:] == gamma.array.shape:
-            for roles, role in ((kernel, "kernel"), (layers[layer], "moving_mean")):
-                roles[role] = roles[role]._replace(array=roles[role].array * gamma.array)
+        elif "moving_mean" in norm and "kernel" in kernel:
+            for roles, role in ((kernel, "kernel"), (norm, "moving_mean")):
+                value = roles[role]
+                if value.array.shape[-1:] == gamma.array.shape:
+                    roles[role] = value._replace(array=value.array * gamma.array)
+                else:
+                    self.misshapen.append(f"{named(value)} for {named(gamma)}")
         else:
             return  # stays, as a variable of no use
-        del layers[layer]["gamma"]
+        del norm["gamma"]
 
     def _shift_epsilon(self, layers: dict[str, dict[str, Value]]) -> None:
         for layer, roles in layers.items():
-            if "moving_variance" in roles:
+            if "moving_variance" in roles and "moving_variance" in self.targets.get(layer, {}):
                 shift = self.naming.epsilon - self.backbone.get_layer(layer).epsilon
                 value = roles["moving_variance"]
                 roles["moving_variance"] = value._replace(array=value.array + shift)
@@ -267,12 +283,13 @@ class _Fit:
             return np.asarray(array.reshape(wanted), np.float32)
         top = weight_names.stage(layer) in TOPS
         if top and self.naming.inflate:
-            self.ignored[value.name] = "the top, of other classes than the model's"
+            reason = "the top, of other classes than the model's"
+            self.ignored[value.name] = self.kept[_name(variable)] = reason
             return None
         self.misshapen.append(f"{named(value)} for {named(variable)}")
-        if top:
+        if top and array.ndim:
             self.hints.append(
-                f"The file has {value.array.shape[-1]} classes: build the model with them, or "
+                f"The file has {array.shape[-1]} classes: build the model with them, or "
                 "without a top (include_top=False) to train a new one."
             )
         elif role == "kernel" and array.ndim == 5 and array.shape[:3] == wanted[:3] == (7, 7, 7):
@@ -285,6 +302,7 @@ class _Fit:
     def _miss(self, layer: str, variable: tf.Variable) -> None:
         top = weight_names.stage(layer) in TOPS
         if top and self.naming.inflate:
+            self.kept[_name(variable)] = "the top, which the file does not have"
             return
         self.missing.append(named(variable))
         if top:
@@ -292,7 +310,7 @@ class _Fit:
         if "downsample" in layer:
             self.hints.append(
                 "A file without shortcut convolutions is of shortcut type A: build the model with "
-                "shortcut='A'."
+                "shortcut='A', scaling='activitynet'."
             )
 
     def _raise_if_any(self) -> None:
@@ -312,6 +330,10 @@ class _Fit:
             },
             self.hints,
         )
+
+
+def _name(variable: tf.Variable) -> str:
+    return variable.name.partition(":")[0]
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:

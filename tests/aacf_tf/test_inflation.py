@@ -109,10 +109,16 @@ def test_inflation_for_flow_and_with_a_top(weight_tools, tmp_path, slim_values):
     other = i3d(include_top=True, classes=7)
     own = weight_tools.by_name(other)["Logits/Conv3d_0c_1x1/conv_3d/kernel"]
     loaded = load_weights(other, path)
-    assert "the top, of other classes than the model's" in loaded.ignored.values()
+    reason = "the top, of other classes than the model's"
+    kept = {f"Logits/Conv3d_0c_1x1/conv_3d/{end}": reason for end in ("kernel", "bias")}
+    assert reason in loaded.ignored.values() and loaded.kept == kept
     np.testing.assert_array_equal(
         weight_tools.by_name(other)["Logits/Conv3d_0c_1x1/conv_3d/kernel"], own
     )
+    without = {name: v for name, v in slim_values.items() if "/Logits/" not in name}
+    loaded = load_weights(other, weight_tools.write_checkpoint(tmp_path / "without", without))
+    assert set(loaded.kept) == set(kept)
+    assert str(loaded).endswith("2 kept as they were: the top, which the file does not have")
 
 
 def test_inflation_of_googlenet(weight_tools, torch_files, tmp_path, rng):

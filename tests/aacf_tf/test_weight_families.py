@@ -57,7 +57,8 @@ def test_resnet3d34(weight_tools, torch_files, tmp_path, rng, shortcut):
     }
     other = "B" if shortcut == "A" else "A"
     another = build_backbone("resnet3d34", end_point="layer2", shortcut=other)
-    message = rf"arch 'resnet-34'.*layer2\.0\.downsample.*shortcut type {shortcut}.*='{shortcut}'"
+    option = {"A": "shortcut='A', scaling='activitynet'", "B": "shortcut='B'"}[shortcut]
+    message = rf"arch 'resnet-34'.*layer2\.0\.downsample.*shortcut type {shortcut}.*{option}\."
     with pytest.raises(UsageError, match=message):
         load_weights(another, path)
 
@@ -150,3 +151,14 @@ def test_densenet161_with_scale_layers(weight_tools, tmp_path, rng):
     inner = slice(2, -2)  # at the edge, zeros of the padding are another colour
     limit = 1e-4 * np.abs(expected).max()
     np.testing.assert_allclose(received[inner, inner], expected[inner, inner], atol=limit)
+    # Without the scale, or with one of another size, the same network would compute otherwise.
+    kept = model.get_weights()
+    scale_layer = layers.pop("conv1_scale")
+    path = weight_tools.write_h5(tmp_path / "without.h5", layers)
+    with pytest.raises(UsageError, match=r"the file lacks \(1\): conv1_scale\."):
+        load_weights(model, path)
+    layers["conv1_scale"] = {**scale_layer, "conv1_scale_gamma:0": np.ones(95, "f4")}
+    path = weight_tools.write_h5(tmp_path / "other.h5", layers)
+    with pytest.raises(UsageError, match=r"shapes \(1\): conv1_scale_gamma \[95\] for conv1_bn"):
+        load_weights(model, path)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), kept))

@@ -18,14 +18,9 @@ from aacf_tf.backbones.weights import load_weights
 from tfrecords.errors import UsageError
 
 
-def official(values):
+def official(weight_tools, values):
     """Names of DeepMind's checkpoints for RGB."""
-    ends = {"kernel": "w", "bias": "b"}
-    result = {}
-    for name, value in values.items():
-        scope, _, end = name.rpartition("/")
-        result[f"RGB/inception_i3d/{scope}/{ends.get(end, end)}"] = value
-    return result
+    return {f"RGB/inception_i3d/{weight_tools.official_name(n)}": v for n, v in values.items()}
 
 
 def piergiaj(layer):
@@ -108,15 +103,16 @@ def test_official_checkpoints(weight_tools, shared_data, tmp_path, rng, listing,
     prefix = {3: "RGB/inception_i3d/", 2: "Flow/inception_i3d/"}[channels]
     prefix = "" if classes == 600 else prefix
     for name, value in weight_tools.by_name(model).items():
-        scope, _, end = name.rpartition("/")
-        theirs = values[f"{prefix}{scope}/{ {'kernel': 'w', 'bias': 'b'}.get(end, end) }"]
+        theirs = values[f"{prefix}{weight_tools.official_name(name)}"]
         np.testing.assert_array_equal(value, theirs.reshape(value.shape), err_msg=name)
 
 
 def test_paths_that_lead_to_a_checkpoint(weight_tools, tmp_path, whole_values, part_i3d):
     folder = tmp_path / "rgb_imagenet"
     folder.mkdir()
-    prefix = weight_tools.write_checkpoint(folder / "model.ckpt", official(whole_values))
+    prefix = weight_tools.write_checkpoint(
+        folder / "model.ckpt", official(weight_tools, whole_values)
+    )
     expected = {name: whole_values[name] for name in weight_tools.by_name(part_i3d)}
     data = folder / "model.ckpt.data-00000-of-00001"
     for path in (prefix, str(prefix), folder, f"{prefix}.index", data):
@@ -165,6 +161,17 @@ def test_a_scale_is_absorbed_exactly(weight_tools, torch_files, tmp_path, rng):
     np.testing.assert_allclose(model(pixels), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_scale_of_another_size_is_named(weight_tools, torch_files, tmp_path, rng):
+    model = i3d("Conv3d_1a_7x7")
+    state = weight_tools.torch_state(weight_tools.random_values(rng, model), piergiaj)
+    norm = "Conv3d_1a_7x7.bn"
+    for name, value in (("weight", np.full(63, 2, "f4")), ("running_mean", np.zeros(63, "f4"))):
+        wrong = {f"{norm}.weight": np.full(64, 2, "f4"), f"{norm}.{name}": value}
+        path = torch_files.save(tmp_path / "rgb.pt", {**state, **wrong})
+        with pytest.raises(UsageError, match=rf"other shapes .*{norm}\.{name} \[63\]"):
+            load_weights(model, path)
+
+
 @pytest.mark.parametrize("top", [True, False])
 def test_i3d_from_the_keras_port(weight_tools, tmp_path, whole_i3d, whole_values, top):
     layers = {}
@@ -201,7 +208,9 @@ def test_weights_of_ours(weight_tools, tmp_path, rng):
     best = run / "checkpoints" / recipe.stages[-1].name / "best"
     tf.train.CheckpointManager(checkpoint, str(best), max_to_keep=1).save(7)
     (run / "config.json").write_text(json.dumps({"recipe": recipes.to_dict(recipe)}))
-    for path in ("small.weights.h5", "small.h5", "run", best.parent, best, best / "ckpt-7"):
+    (tmp_path / "renamed.h5").write_bytes((tmp_path / "small.weights.h5").read_bytes())
+    paths = ("small.weights.h5", "renamed.h5", "small.h5", "run", best.parent, best)
+    for path in (*paths, best / "ckpt-7"):
         model = build_backbone("small", width=12)
         loaded = load_weights(model, tmp_path / path)
         weight_tools.assert_has(model, values)
@@ -234,7 +243,7 @@ def test_a_shorter_model_takes_its_part_of_a_file_of_ours(weight_tools, tmp_path
 
 def test_what_does_not_fit_is_one_error_and_nothing_changes(weight_tools, tmp_path, part_i3d):
     before = part_i3d.get_weights()
-    values = official(weight_tools.by_name(part_i3d))
+    values = official(weight_tools, weight_tools.by_name(part_i3d))
     prefix = "RGB/inception_i3d/"
     broken = dict(values)
     del broken[f"{prefix}Conv3d_2b_1x1/batch_norm/beta"]
@@ -260,13 +269,17 @@ def test_what_does_not_fit_is_one_error_and_nothing_changes(weight_tools, tmp_pa
 
 
 def test_hints(weight_tools, tmp_path, whole_values, whole_i3d):
-    path = weight_tools.write_checkpoint(tmp_path / "rgb", official(whole_values))
+    path = weight_tools.write_checkpoint(tmp_path / "rgb", official(weight_tools, whole_values))
     with pytest.raises(UsageError, match=r"other shapes \(2\).*has 400 classes.*include_top=False"):
         load_weights(i3d(include_top=True, classes=51), path)
     with pytest.raises(UsageError, match=r"takes 3 channels \(3: RGB, 2: flow\), the model 2"):
         load_weights(i3d("Conv3d_2c_3x3", channels=2), path)
     with pytest.raises(UsageError, match=r"weights of one of: this project; received .*I3D"):
         load_weights(build_backbone("small", width=12), path)
+    top = "RGB/inception_i3d/Logits/Conv3d_0c_1x1/conv_3d/b"
+    scalar = {**official(weight_tools, whole_values), top: np.zeros((), "f4")}
+    with pytest.raises(UsageError, match=r"other shapes \(1\): .*conv_3d/b \[\] for"):
+        load_weights(whole_i3d, weight_tools.write_checkpoint(tmp_path / "scalar", scalar))
     other = weight_tools.write_checkpoint(tmp_path / "other", {"a/w": np.zeros(3, "f4")})
     with pytest.raises(UsageError, match=r"one of: I3D of DeepMind; .*; received .* with a/w"):
         load_weights(whole_i3d, other)
@@ -284,31 +297,3 @@ def build_two_streams():
         pixels.append(keras.Input((None, None, None, 3)))
         ends.append(network(pixels[-1]))
     return keras.Model(pixels, ends)
-
-
-def test_damaged_files(weight_tools, tmp_path, part_i3d):
-    before = part_i3d.get_weights()
-    values = official(weight_tools.by_name(part_i3d))
-    for end in ("index", "data-00000-of-00001"):
-        prefix = weight_tools.write_checkpoint(tmp_path / f"cut_{end[:5]}", values)
-        file = tmp_path / f"{prefix.name}.{end}"
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-        with pytest.raises(UsageError, match=rf"{prefix.name}: expected a whole weight file"):
-            load_weights(part_i3d, prefix)
-    layers = {"Conv3d_1a_7x7_conv": {"Conv3d_1a_7x7_conv/kernel:0": np.zeros((7, 7, 7, 3, 64))}}
-    whole = weight_tools.write_h5(tmp_path / "whole.h5", layers).read_bytes()
-    part_i3d.save_weights(tmp_path / "own.weights.h5")
-    own = (tmp_path / "own.weights.h5").read_bytes()
-    for name, data in (("cut.h5", whole), ("cut.weights.h5", own)):
-        (tmp_path / name).write_bytes(data[: len(data) // 2])
-        with pytest.raises(UsageError, match=rf"{name}: expected a whole weight file"):
-            load_weights(part_i3d, tmp_path / name)
-    (tmp_path / "page.h5").write_bytes(b"<!DOCTYPE html>")
-    with pytest.raises(UsageError, match=r"page\.h5, which begins b'<!DOCTYPE html>'"):
-        load_weights(part_i3d, tmp_path / "page.h5")
-    with pytest.raises(UsageError, match="absent, which does not exist"):
-        load_weights(part_i3d, tmp_path / "absent")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"Expected one checkpoint in .*empty, received 0"):
-        load_weights(part_i3d, tmp_path / "empty")
-    assert all((a == b).all() for a, b in zip(part_i3d.get_weights(), before))
