@@ -30,7 +30,9 @@ from tfrecords.errors import UsageError, UserError
 
 LIMIT = 1e-4
 CONTAINERS = ("zip", "legacy")
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Mean and deviation of pixels 0..1 that each network's weights were trained with.
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+KINETICS = (0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737)
 
 
 class Case(NamedTuple):
@@ -129,7 +131,8 @@ def _scale(network: str, pixels: np.ndarray) -> np.ndarray:
     if network == "I3D":
         x = pixels / 127.5 - 1
     else:
-        x = (pixels / 255 - IMAGENET_MEAN) / IMAGENET_DEVIATION
+        mean, deviation = KINETICS if network == "ResNet3D34" else IMAGENET
+        x = (pixels / 255 - mean) / deviation
     if network == "DenseNet161":
         x = x[0]  # frames are its batch
     return np.ascontiguousarray(np.moveaxis(x, -1, 1), dtype=np.float32)

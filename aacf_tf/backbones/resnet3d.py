@@ -70,7 +70,7 @@ def resnet3d34(
     conv1_t_size: int = 7,
     conv1_t_stride: int = 1,
     no_max_pool: bool = False,
-    scaling: str = "imagenet",
+    scaling: str = "kinetics",
     channels: int = 3,
     input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
@@ -96,8 +96,9 @@ def resnet3d34(
             and batch norm.
         conv1_t_size, conv1_t_stride: size (odd) and stride of `conv1` in time.
         no_max_pool: leave `maxpool` out.
-        scaling: of the pixels, one of `common.SCALINGS`; the published files want `activitynet`
-            (2017/18) or `kinetics` (2020).
+        scaling: of the pixels, one of `common.SCALINGS`. The published files want `kinetics`
+            (2020) or `activitynet` (2017/18); none wants ImageNet's, which our other networks from
+            PyTorch have, and with another scaling than its own a file gives wrong maps in silence.
         channels: 3 for RGB, 2 for optical flow.
         input_shape: (frames, height, width, channels), None where free; by default only the
             channels are fixed.

@@ -254,8 +254,9 @@ _DENSENET = (
         "DenseNet in the names of keras.applications",
         KERAS,
         {
+            # The first stem is Keras 3's, the other Keras 2's; the top was called fc1000 at first.
             **_keras_applications(("conv1_conv", "conv1_bn"), "predictions"),
-            **_keras_applications(("conv1/conv", "conv1/bn"), "fc1000"),  # before 2020
+            **_keras_applications(("conv1/conv", "conv1/bn"), "fc1000"),
         },
         epsilon=1.001e-5,
     ),
