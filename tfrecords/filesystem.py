@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import posixpath
 import shutil
 import tempfile
 from os import PathLike
@@ -32,6 +33,20 @@ def to_path(path: Union[str, PathLike[str], RemotePath]) -> AnyPath:
         return path
     text = os.fspath(path)
     return RemotePath(text) if is_remote(text) else Path(text)
+
+
+def absolute(path: Union[str, PathLike[str]]) -> str:
+    """The same path, whatever the working directory; a remote one as it is."""
+    path = os.fspath(path)
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+
+
+def join(folder: str, path: str) -> str:
+    """A path seen from an absolute folder, without `..`: it may lead out of the folder."""
+    scheme, mark, start = folder.rpartition("://")
+    if not mark:
+        return os.path.normpath(os.path.join(folder, path))
+    return scheme + mark + posixpath.normpath(posixpath.join(f"/{start}", path)).lstrip("/")
 
 
 def open_file(path: str) -> BinaryIO:

@@ -4,6 +4,7 @@
     python -m tfrecords.show data/mine --pairs=sheet.png
 
 The second writes a picture of clips and their conjugates.
+    python -m tfrecords.show data/mine --verify     every record, checked
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "pairs", None, "Picture (png) of clips and their conjugates to write.", flag_values=values
     )
     flags.DEFINE_integer("count", 12, "How many pairs that picture shows.", flag_values=values)
+    flags.DEFINE_bool(
+        "verify",
+        False,
+        "Read and check every record and checksum instead; exit code 1 and the first that is bad.",
+        flag_values=values,
+    )
     return values
 
 
@@ -208,6 +215,11 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """The command; see the module's docstring."""
     if len(arguments) != 1:
         raise UsageError(f"Expected one data set directory, received {len(arguments)} arguments.")
+    if values.verify:
+        from tfrecords.verify import verify
+
+        print(verify(arguments[0]))
+        return
     if values.pairs:
         from tfrecords import contact_sheet
 

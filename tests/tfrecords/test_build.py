@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import shutil
 import signal
@@ -19,7 +20,7 @@ from absl import flags
 
 from tfrecords import build, schema, writer
 from tfrecords.conjugates import shots
-from tfrecords.dataset import load_info
+from tfrecords.dataset import load_info, load_manifest
 from tfrecords.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,14 @@ def test_shards_hold_their_rows_and_counts_agree(table, tmp_path, capsys):
     assert info.splits == {
         "train": {"shards": 3, "clips": 8, "pairs": 8, "negatives": 0, "skipped": 1},
         "test": {"shards": 3, "clips": 2, "pairs": 2, "negatives": 0, "skipped": 0},
+    }
+    manifest = load_manifest(output)
+    assert set(manifest) == {path.name for path in output.glob("*.tfrecord")}
+    data = (output / "train-00001-of-00003.tfrecord").read_bytes()
+    assert manifest["train-00001-of-00003.tfrecord"] == {
+        "records": 2,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
     }
     # Rows 1, 4, 7 of 0..8; row 4 is the broken one and leaves its neighbours where they are.
     assert ids(output / "train-00001-of-00003.tfrecord") == [
@@ -256,8 +265,13 @@ def test_strict_and_nothing_readable(table, tmp_path):
         ({"source": "films"}, "--source among .*csv"),
         ({"output": ""}, "--output"),
         ({"input": ""}, "--input to name a csv file"),
-        ({"input": "s3://bucket/clips.csv"}, "--input to be a path on this machine"),
-        ({"output": "gs://bucket/out"}, "--output to be a path on this machine"),
+        ({"input": "ftp://host/clips.csv"}, "--input to begin with s3://.*received ftp://host"),
+        ({"output": "https://host/out"}, "--output where files can be written"),
+        (
+            {"source": "jhmdb", "input": "s3://bucket/jhmdb"},
+            r"--input on this machine for --source=jhmdb \(remote: csv\)",
+        ),
+        ({"runner": "spark"}, "--runner among local, beam, received spark"),
         ({"margin": "inf"}, "--margin of at least 0, received inf"),
     ],
 )

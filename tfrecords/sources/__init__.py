@@ -104,6 +104,7 @@ class Source:
         short_side: as in `SourceOptions`, the default filled in.
         flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
         takes_classes: whether `SourceOptions.classes` may be given.
+        one_record_a_span: whether a span that stands twice in the rows is a mistake.
         remarks: sentences a user should read before the build, such as what is missing.
     """
 
@@ -114,6 +115,7 @@ class Source:
     image_format: str = "JPEG"
     short_side: int = 128
     takes_classes: bool = False
+    one_record_a_span: bool = True
     remarks: tuple[str, ...] = ()
     flow: str = "none"
 

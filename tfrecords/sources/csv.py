@@ -17,6 +17,7 @@ A URL of `filesystem.SCHEMES` stands for itself.
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from typing import Optional
@@ -66,14 +67,15 @@ class Table:
         self._seen: set[str] = set()
         self.paths: dict[str, str] = {}
         try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
+            with io.TextIOWrapper(filesystem.open_file(path), "utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
                 self.columns = [name.strip() for name in reader.fieldnames or []]
                 self._check_header()
                 reader.fieldnames = self.columns
                 self.rows = [self._row(cells, reader.line_num) for cells in reader]
         except OSError as error:
-            raise UsageError(f"Expected a csv file at {path}: {error.strerror}.") from error
+            reason = error.strerror or error
+            raise UsageError(f"Expected a csv file at {path}: {reason}.") from error
         except (UnicodeDecodeError, csv.Error) as error:
             raise UsageError(f"Expected a csv file in UTF-8 at {path}: {error}.") from error
         self._line = 0
@@ -164,9 +166,9 @@ class Table:
         if "://" in text:
             schemes = ", ".join(filesystem.SCHEMES)
             self.fail(f"expected a path or one that begins with {schemes}, received {text}")
-        folder = os.path.dirname(os.path.abspath(self._path))
-        root = os.path.abspath(self._options.data_root or folder)
-        choices = [os.path.normpath(os.path.join(base, text)) for base in (root, folder)]
+        folder = os.path.dirname(filesystem.absolute(self._path))
+        root = filesystem.absolute(self._options.data_root or folder)
+        choices = [filesystem.join(base, text) for base in (root, folder)]
         inside = [path for path in choices if path.startswith(os.path.join(root, ""))]
         if not inside:
             self.fail(f"expected a path inside {root} (--data_root names another), received {text}")

@@ -93,6 +93,7 @@ class Voc2012ActionSource(Source):
     """The source `voc2012_action`; `options.input` is the folder."""
 
     name = "voc2012_action"
+    one_record_a_span = False  # an image is a record for each of its actions
     multi_label = True
     short_side = 256
 

@@ -1,0 +1,159 @@
+"""Damage of every kind is found and named; a good data set passes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfrecords import ClipPair, schema, write_dataset
+from tfrecords.dataset import MANIFEST_FILE
+from tfrecords.errors import UserError
+from tfrecords.verify import verify
+
+PROJECT = Path(__file__).resolve().parents[2]
+LAST = "train-00001-of-00002.tfrecord"
+
+
+@pytest.fixture
+def directory(tmp_path, rng) -> Path:
+    """Shard 0 holds records a, c, e; shard 1, `LAST`, b and d."""
+    pairs = []
+    for n, name in enumerate("abcde"):
+        clip = rng.integers(0, 256, (4, 8, 8, 3), np.uint8)
+        mask = np.zeros((4, 8, 8), bool)
+        mask[:, :n] = True
+        labels = () if name == "e" else ("run",)
+        pairs.append(ClipPair(name, clip, clip[:2] if n % 2 else None, labels, mask=mask))
+    write_dataset(tmp_path, {"train": pairs, "empty": []}, ["jump", "run"], num_shards=2)
+    return tmp_path
+
+
+def rewrite(path: Path, change=None, keep: int = 2, note: bool = True) -> None:
+    """Writes the shard's records again; `change` alters the last; `note`: in the manifest too."""
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())[:keep]
+    if change is not None:
+        example = tf.train.SequenceExample.FromString(records[-1])
+        change(example)
+        records[-1] = example.SerializeToString(deterministic=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in records:
+            writer.write(record)
+    if note:
+        place = path.with_name(MANIFEST_FILE)
+        manifest = json.loads(place.read_text())
+        manifest["shards"][path.name] = {
+            "records": len(records),
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        place.write_text(json.dumps(manifest))
+
+
+def test_a_good_data_set(directory):
+    # 5 clips of 4 frames with masks, 2 conjugates of 2; the split without clips is not read.
+    expected = f"{directory}: 5 records in 2 shards, 44 images: checksums agree."
+    assert verify(directory) == expected
+    (directory / MANIFEST_FILE).unlink()
+    assert verify(directory).endswith("44 images: no manifest.json, no checksums.")
+
+
+def test_damage_on_disk(directory):
+    path = directory / LAST
+    data = bytearray(path.read_bytes())
+    data[-30] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{LAST}, record 1: the file is damaged\.") as caught:
+        verify(directory)
+    assert caught.value.exit_code == 1
+
+
+def test_another_file_under_the_same_name(directory):
+    rewrite(
+        directory / LAST, lambda e: e.context.feature["more"].int64_list.value.append(1), 2, False
+    )
+    with pytest.raises(UserError, match=rf"{LAST}: the checksum is not that of manifest.json"):
+        verify(directory)
+
+
+def test_a_record_less(directory):
+    rewrite(directory / LAST, keep=1, note=False)
+    with pytest.raises(UserError, match=rf"{LAST}: expected 2 records, received 1"):
+        verify(directory)
+    rewrite(directory / LAST, keep=1)
+    with pytest.raises(UserError, match=r"Expected 5 clips in split 'train' .* received 4"):
+        verify(directory)
+
+
+def first(example, name):
+    return example.feature_lists.feature_list[name].feature[0].bytes_list
+
+
+def cut(example):
+    """The first frame ends early."""
+    image = cv2_jpeg()
+    first(example, schema.FRAMES).value[0] = image[: len(image) * 2 // 3]
+
+
+def cv2_jpeg() -> bytes:
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    return cv2.imencode(".jpg", noise)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cut, ""),
+        (
+            lambda e: e.context.feature[schema.LABEL_INDEX].int64_list.value.__setitem__(0, 7),
+            "below 2, received 7",
+        ),
+        (
+            lambda e: e.context.feature[schema.LABEL_INDEX].int64_list.value.__setitem__(0, 0),
+            r"label ids \[0\] are not run",
+        ),
+        (
+            lambda e: e.context.feature[schema.HEIGHT].int64_list.value.__setitem__(0, 9),
+            r"expected frames of \[9, 8\]",
+        ),
+        (
+            lambda e: e.feature_lists.feature_list[schema.TIMESTAMPS].feature.pop(),
+            "4 frames have 3 timestamps",
+        ),
+        (lambda e: e.feature_lists.feature_list[schema.MASKS].feature.pop(), "mask as bool"),
+        (lambda e: e.context.feature.pop(schema.EXAMPLE_ID), "cannot be decoded"),
+    ],
+)
+def test_records_that_break_the_rules(directory, change, message):
+    rewrite(directory / LAST, change)
+    with pytest.raises(UserError, match=rf"{LAST}, record 1: .*{message}") as caught:
+        verify(directory)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_id_twice(directory):
+    def rename(example):
+        example.context.feature[schema.EXAMPLE_ID].bytes_list.value[0] = b"a"
+
+    rewrite(directory / LAST, rename)
+    with pytest.raises(UserError, match=rf"{LAST}: the id 'a' stands twice"):
+        verify(directory)
+
+
+@pytest.mark.slow
+def test_the_command(directory):
+    command = [sys.executable, "-m", "tfrecords.show", str(directory), "--verify"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("\n") == 1
+    rewrite(directory / LAST, keep=1)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: Expected 5 clips")

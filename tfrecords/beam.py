@@ -1,0 +1,106 @@
+"""The build as an Apache Beam pipeline: in memory here, or on Flink, Spark, Dataflow.
+
+    python -m tfrecords.build --input=s3://bucket/clips.csv --output=s3://bucket/data --runner=beam
+        -- --runner=FlinkRunner --flink_master=host:8081
+
+An element of the pipeline is a shard: whoever takes it decodes its rows one after the other and
+writes it with the local build's own function, so that bytes, memory and resuming are the same.
+`--num_shards` is how finely the work is cut. Workers open the source themselves: input, media and
+output must be where all of them can reach them, and this package installed there.
+"""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, Optional, Sequence
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
+
+from tfrecords import commandline, shards
+from tfrecords.errors import UserError
+from tfrecords.filesystem import to_path
+from tfrecords.shards import Shard
+from tfrecords.sources import Source
+
+# Beam's DirectRunner may fetch a program over the network first; this one is in the package.
+DEFAULT_RUNNER = "FnApiRunner"
+
+
+def write_all(
+    open_source: Callable[[], Source],
+    fingerprint: str,
+    output: str,
+    missing: Sequence[Shard],
+    *,
+    quality: int,
+    num_shards: int,
+    arguments: Sequence[str],
+) -> None:
+    """Writes shards by a pipeline and waits for it.
+
+    Args:
+        open_source: opens the source, here or on another machine; can be pickled.
+        fingerprint: of the source, which every worker must see too.
+        output: the data set directory.
+        missing: what to write.
+        quality: of JPEG frames.
+        num_shards: as for `shards.list_shards`.
+        arguments: Beam's own flags.
+
+    Raises:
+        UserError: the pipeline failed.
+    """
+    options = PipelineOptions(list(arguments))
+    named = options.get_all_options(drop_default=True).get("runner")
+    write = WriteShard(open_source, fingerprint, output, quality, num_shards)
+    try:
+        with beam.Pipeline(runner=None if named else DEFAULT_RUNNER, options=options) as pipeline:
+            names = pipeline | "Shards" >> beam.Create([shard.name for shard in missing])
+            # Without it the runner may hand all shards to the worker that listed them.
+            _ = names | "Spread" >> beam.Reshuffle() | "Write" >> beam.ParDo(write)
+    except Exception as error:  # of every kind, from whatever runs the pipeline
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise UserError(f"The Beam pipeline failed: {reason}") from error
+
+
+class WriteShard(beam.DoFn):
+    """Name of a shard -> the same; writes it. Arguments as for `write_all`."""
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        fingerprint: str,
+        output: str,
+        quality: int,
+        num_shards: int,
+    ):
+        self._open_source = open_source
+        self._fingerprint = fingerprint
+        self._output = output
+        self._quality = quality
+        self._num_shards = num_shards
+        self._shared = Shared()  # one source a process: it remembers where shots end
+        self._source: Optional[Source] = None
+
+    def setup(self) -> None:
+        """Opens the source, once a process."""
+        commandline.quiet_tensorflow()
+        shards.prepare_process()
+        self._source = self._shared.acquire(self._open)
+        rows = self._source.rows()
+        self._shards = {shard.name: shard for shard in shards.list_shards(rows, self._num_shards)}
+
+    def process(self, element: str) -> Iterator[str]:
+        """Decodes the rows of a shard one by one and writes it."""
+        shard = self._shards[element]
+        outcomes = (shards.outcome(self._source, row, self._quality) for row in shard.rows)
+        shards.write_one(to_path(self._output), shard, outcomes)
+        yield element
+
+    def _open(self) -> Source:
+        source = self._open_source()
+        if source.fingerprint() != self._fingerprint:
+            raise UserError("A worker sees other rows or files than the machine that sent it.")
+        return source

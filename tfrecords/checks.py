@@ -1,0 +1,62 @@
+"""What is suspicious about the rows of a source, before anything is decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tfrecords.sources import Row, Source
+
+SHOWN = 3  # examples named
+
+
+def warnings(source: Source) -> list[str]:
+    """One sentence each for spans that stand twice and for videos that stand in several splits."""
+    found, rows = [], source.rows()
+    twice = duplicates(rows) if source.one_record_a_span else []
+    if twice:
+        examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
+        what = "span stands" if len(twice) == 1 else "spans stand"
+        found.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
+    shared = leaks(rows)
+    if shared:
+        examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
+        what = "source video stands" if len(shared) == 1 else "source videos stand"
+        found.append(
+            f"Warning: {len(shared)} {what} in several splits, so that a test may see what was "
+            f"trained on: {_some(examples)}."
+        )
+    return found
+
+
+def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
+    """(first, later) of rows that name the same span of the same file, in whatever split."""
+    seen: dict[tuple, Row] = {}
+    found = []
+    for row in rows:
+        first = seen.setdefault((row.media, row.start, row.end), row)
+        if first is not row:
+            found.append((first, row))
+    return found
+
+
+def leaks(rows: Iterable[Row]) -> dict[str, list[str]]:
+    """File -> its splits, of the files in more than one."""
+    splits: dict[str, dict[str, None]] = {}
+    for row in rows:
+        splits.setdefault(row.media, {})[row.split] = None
+    return {media: list(names) for media, names in splits.items() if len(names) > 1}
+
+
+def _some(examples: Sequence[str]) -> str:
+    more = len(examples) - SHOWN
+    return "; ".join(examples[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _span(row: Row) -> str:
+    if row.end is None:
+        return row.media if not row.start else f"{row.media} from {row.start:g} s"
+    return f"{row.media} {row.start:g}-{row.end:g} s"
+
+
+def _line(row: Row) -> str:
+    return f"line {row.line}" if row.line else row.id

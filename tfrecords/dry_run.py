@@ -1,0 +1,99 @@
+"""What a build would do, and about how long and how large: a few rows are decoded, none written."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import Optional
+
+from tfrecords.filesystem import RemotePath, to_path
+from tfrecords.shards import Shard, outcome, prepare_process
+from tfrecords.sources import Row, Source
+
+SAMPLE = 3  # rows decoded, spread over the input
+
+
+def describe(
+    source: Source, shards: list[Shard], quality: int, workers: int, output: Optional[str] = None
+) -> str:
+    """Counts rows, classes and conjugates to be sought; estimates time and bytes from a sample.
+
+    Args:
+        source: of the rows.
+        shards: all there would be.
+        quality: of JPEG frames.
+        workers: rows decoded at a time.
+        output: where the build would write, to see whether it fits.
+    """
+    rows = source.rows()
+    sought = sum(_seeks(source, row) for row in rows)
+    lines = [
+        f"Dry run, nothing is written: {len(rows)} rows, {len(source.labels)} classes, conjugates "
+        f"sought for {sought} ({source.conjugate})"
+    ]
+    splits: dict[str, list[int]] = {}
+    for shard in shards:
+        counts = splits.setdefault(shard.split, [0, 0])
+        counts[0] += len(shard.rows)
+        counts[1] += 1
+    lines += [f"  {name:<12} {n:>8} rows {m:>5} shards" for name, (n, m) in splits.items()]
+    prepare_process()
+    start = time.perf_counter()
+    sample = sorted({(2 * n + 1) * len(rows) // (2 * SAMPLE) for n in range(SAMPLE)})
+    outcomes = [outcome(source, rows[n], quality) for n in sample]
+    seconds = (time.perf_counter() - start) / len(outcomes)
+    records = [found for found in outcomes if not isinstance(found, str)]
+    for n, found in zip(sample, outcomes):
+        if isinstance(found, str):
+            lines.append(f"  {rows[n].media} cannot be read: {found}")
+    if not records:
+        return "\n".join([*lines, f"  None of the {len(sample)} rows tried can be read."])
+    size = sum(len(record.data) for record in records) / len(sample)
+    paired = sum(record.paired for record in records)
+    lines.append(
+        f"  {len(sample)} rows tried: {len(records)} readable, {paired} with a conjugate, "
+        f"{in_bytes(size)} and {seconds:.2g} s each"
+    )
+    total = size * len(rows)
+    lines.append(
+        f"  about {in_bytes(total)} and {in_time(seconds * len(rows) / workers)} on {workers} cores"
+    )
+    free = _free_bytes(output)
+    if free is not None and free < 1.1 * total:
+        lines.append(f"  Warning: only {in_bytes(free)} are free where {output} lies.")
+    return "\n".join(lines)
+
+
+def in_bytes(size: float) -> str:
+    """1234567 -> "1.2 MB"."""
+    for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= length:
+            return f"{size / length:.3g} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def in_time(seconds: float) -> str:
+    """8000 -> "2.2 hours"."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
+
+
+def _seeks(source: Source, row: Row) -> bool:
+    """Whether the build looks for a conjugate of the row, or makes one."""
+    return {
+        "none": False,
+        "given": row.conjugate_media is not None,
+        "remove_person": row.mask is not None,
+        "frozen_frame": True,
+    }.get(source.conjugate, bool(row.labels))
+
+
+def _free_bytes(output: Optional[str]) -> Optional[int]:
+    """On the disk of a folder that may not be there yet; None where nobody knows."""
+    path = to_path(output) if output else None
+    if path is None or isinstance(path, RemotePath):
+        return None
+    folders = (path.absolute(), *path.absolute().parents)
+    return shutil.disk_usage(next(folder for folder in folders if folder.exists())).free

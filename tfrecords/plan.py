@@ -1,0 +1,105 @@
+"""The plan of a build: everything its bytes depend on; a directory is built by one plan only.
+
+A plan comes to nothing when not a record was built by it; another may then have the directory.
+
+    DIR/build.json   options and input
+    DIR/.build/      notes of finished shards and a lock, while the build is under way
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Iterator, Optional
+
+from tfrecords import dataset, files
+from tfrecords.dataset import PLAN_FILE
+from tfrecords.errors import UsageError, UserError
+from tfrecords.filesystem import AnyPath, RemotePath, file_size
+
+PROGRESS = ".build"
+
+
+def refuse_other(directory: AnyPath, plan: dict) -> None:
+    """UsageError where the directory holds what this plan did not put there."""
+    found = _found(directory)
+    if found is None:
+        # A build killed before it noted its plan leaves these.
+        remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}
+        if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
+            raise UsageError(
+                f"Expected --output to be a new or empty directory, received {directory}."
+            )
+        return
+    key = _change(found, plan)
+    if key and _has_content(directory):
+        reasons = {
+            "builder_version": "by another version of this command",
+            "input_digest": "from other rows or files",
+        }
+        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan.get(key)!r}")
+        raise UsageError(
+            f"{directory} was built {what}: name another --output, or delete that directory."
+        )
+
+
+def claim(directory: AnyPath, plan: dict) -> None:
+    """Notes the plan; clears away what a build by another plan left that came to nothing."""
+    refuse_other(directory, plan)  # once more: another build may have ended meanwhile
+    found = _found(directory)
+    if found is None or _change(found, plan):
+        clear(directory)
+        files.write_json(directory / PLAN_FILE, plan)
+
+
+def clear(directory: AnyPath) -> None:
+    """Removes a plan and what was built by it; the lock stays."""
+    halves = directory.glob("*.tfrecord.tmp")
+    notes = (directory / PROGRESS).glob("*.json")
+    for path in [directory / PLAN_FILE, *dataset.all_shards(directory), *halves, *notes]:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(directory: AnyPath) -> Iterator[None]:
+    """Keeps a second build out of a directory; the lock ends with the process, in any way.
+
+    A remote store has no locks: two builds by the same plan then do the work twice and write the
+    same bytes.
+    """
+    if isinstance(directory, RemotePath):
+        yield
+        return
+    import fcntl
+
+    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
+    with open(directory / PROGRESS / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(f"Another build is writing into {directory}.") from error
+        yield
+
+
+def _found(directory: AnyPath) -> Optional[dict]:
+    path = directory / PLAN_FILE
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except ValueError as error:
+        raise UserError(f"{path} is corrupt: {error}.") from error
+    return found
+
+
+def _change(found: dict, plan: dict) -> Optional[str]:
+    """The first entry of one plan that is another in the other, or is not there."""
+    return next((key for key in {**plan, **found} if found.get(key) != plan.get(key)), None)
+
+
+def _has_content(directory: AnyPath) -> bool:
+    """Whether anything was built that a user might miss."""
+    shards = dataset.all_shards(directory)
+    return (directory / dataset.INFO_FILE).is_file() or any(map(file_size, shards))

@@ -1,0 +1,206 @@
+"""From rows to shards: shard i of n holds the rows i, i + n, ... of its split, in their order.
+
+    DIR/.build/SHARD.json   notes of a finished shard: its counts and its entry of the manifest
+
+A shard is there with its notes or is written again. Who writes it, when and in what order, on a
+thread of this machine or on a cluster (`tfrecords.beam`), does not show in its bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
+
+from tfrecords import dataset, files, sources
+from tfrecords.errors import UserError
+from tfrecords.filesystem import AnyPath
+from tfrecords.plan import PROGRESS
+from tfrecords.progress import progress
+
+if TYPE_CHECKING:
+    from tfrecords.sources import Record, Row, Source
+
+ROWS_PER_SHARD = 128
+
+Outcome = Union["Record", str]  # of a row: its record, or why it was left out
+
+
+class Shard(NamedTuple):
+    """A file to be: its place among the shards of its split, and its rows."""
+
+    split: str
+    index: int
+    count: int
+    rows: list[Row]
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return dataset.shard_name(self.split, self.index, self.count)
+
+
+def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
+    """The shards of all splits; `num_shards` a split, 0: one for each `ROWS_PER_SHARD` rows."""
+    splits: dict[str, list[Row]] = {}
+    for row in rows:
+        splits.setdefault(row.split, []).append(row)
+    shards = []
+    for split, members in splits.items():
+        count = num_shards or -(-len(members) // ROWS_PER_SHARD)
+        shards += [Shard(split, index, count, members[index::count]) for index in range(count)]
+    return shards
+
+
+def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
+    """The shards that are still to be written."""
+    there = {path.name for path in dataset.all_shards(directory)}
+    noted = {path.name for path in (directory / PROGRESS).glob("*.json")}
+    return [s for s in shards if s.name not in there or f"{s.name}.json" not in noted]
+
+
+def write_all(
+    source: Source, directory: AnyPath, shards: list[Shard], quality: int, workers: int
+) -> None:
+    """Writes every shard that is not there yet, in order, decoding rows ahead on threads.
+
+    Decoders and encoders let go of Python's lock, so threads use all cores; no more than
+    `2 * workers` records wait in memory.
+    """
+    missing = list_missing(directory, shards)
+    total = sum(len(shard.rows) for shard in shards)
+    todo = [row for shard in missing for row in shard.rows]
+    prepare_process()
+    pool = ThreadPoolExecutor(workers)
+    with progress(total=total, initial=total - len(todo), unit="clip", desc=directory.name) as bar:
+        try:
+            outcomes = _in_order(pool, source, todo, quality, ahead=2 * workers)
+            for shard in missing:
+                write_one(directory, shard, outcomes, bar.update)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def prepare_process() -> None:
+    """What a process that decodes rows does first."""
+    import cv2
+
+    cv2.setNumThreads(1)  # rows run side by side already
+
+
+def write_one(
+    directory: AnyPath,
+    shard: Shard,
+    outcomes: Iterator[Outcome],
+    tick: Callable[[], object] = lambda: None,
+) -> None:
+    """Writes a shard and its notes.
+
+    Args:
+        directory: of the data set.
+        shard: which.
+        outcomes: what becomes of its rows, in their order; no more than these are taken.
+        tick: called for every row.
+    """
+    from tfrecords import writer
+
+    notes = {"clips": 0, "pairs": 0, "negatives": 0, "fps": [], "sizes": [], "skipped": []}
+    records = _records(outcomes, shard.rows, notes, tick)
+    notes["manifest"] = writer.write_shard(directory / shard.name, records)
+    notes["clips"] = notes["manifest"]["records"]
+    # After the shard: a shard without its notes is written again.
+    files.write_json(_notes(directory, shard), notes)
+
+
+def outcome(source: Source, row: Row, quality: int) -> Outcome:
+    """A row's record, or why there is none."""
+    import av
+    import cv2
+
+    from tfrecords.video import UnreadableError
+
+    try:
+        return sources.record_bytes(source, row, quality)
+    except UnreadableError as error:
+        return error.reason
+    except (av.FFmpegError, cv2.error, ValueError) as error:
+        # Of a file so odd that nothing foresaw it: the other rows are still worth building.
+        kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+        return f"{kind}: {' '.join(str(error).split())}"
+
+
+class Summary(NamedTuple):
+    """All shards' notes in one.
+
+    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out,
+    in the order of the input; manifest: shard -> its entry.
+    """
+
+    splits: dict[str, dict[str, int]]
+    rates: set[float]
+    sizes: set[tuple[int, int]]
+    skipped: list[tuple[str, str]]
+    manifest: dict[str, dict]
+
+
+def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
+    """Reads the notes of all shards.
+
+    Raises:
+        UserError: those of a shard are not there.
+    """
+    splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
+    for shard in shards:
+        try:
+            notes = json.loads(_notes(directory, shard).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UserError(
+                f"Expected the shard {directory / shard.name} to be written, received none."
+            ) from error
+        empty = {"shards": shard.count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
+        counts = splits.setdefault(shard.split, empty)
+        for key in ("clips", "pairs", "negatives"):
+            counts[key] += notes[key]
+        counts["skipped"] += len(notes["skipped"])
+        rates.update(notes["fps"])
+        sizes.update(map(tuple, notes["sizes"]))
+        skipped += notes["skipped"]
+        manifest[shard.name] = notes["manifest"]
+    reasons = [(file, reason) for _, file, reason in sorted(skipped)]
+    return Summary(splits, rates, sizes, reasons, manifest)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, source: Source, rows: Iterable[Row], quality: int, ahead: int
+) -> Iterator[Outcome]:
+    """What becomes of each row, in the order of the rows; at most `ahead` are held in memory."""
+    waiting: deque = deque()
+    for row in rows:
+        waiting.append(pool.submit(outcome, source, row, quality))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _records(
+    outcomes: Iterator[Outcome], rows: list[Row], notes: dict, tick: Callable[[], object]
+) -> Iterator[bytes]:
+    """Records of one shard; notes what they are and which rows were left out."""
+    for row in rows:
+        found = next(outcomes)
+        tick()
+        if isinstance(found, str):
+            notes["skipped"].append([row.line, row.media, found])
+            continue
+        notes["pairs"] += found.paired
+        notes["negatives"] += found.negative
+        for key, value in (("fps", found.fps), ("sizes", list(found.size))):
+            if value not in notes[key]:
+                notes[key].append(value)
+        yield found.data
+
+
+def _notes(directory: AnyPath, shard: Shard) -> AnyPath:
+    return directory / PROGRESS / f"{shard.name}.json"

@@ -1,0 +1,134 @@
+"""Reads every record of a data set and checks it, by its shards' checksums and by its own rules."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Optional
+
+import tensorflow as tf
+
+from tfrecords import dataset, files, schema
+from tfrecords.dataset import DatasetInfo
+from tfrecords.errors import UserError
+from tfrecords.filesystem import AnyPath, to_path
+from tfrecords.progress import progress
+
+IMAGES = (
+    schema.FRAMES,
+    schema.CONJUGATE + schema.FRAMES,
+    schema.MASKS,
+    schema.FLOW,
+    schema.CONJUGATE + schema.FLOW,
+)
+
+
+class _Found(NamedTuple):
+    """What a shard holds."""
+
+    ids: list[str]
+    pairs: int
+    negatives: int
+    images: int
+
+
+def verify(directory: files.StrPath) -> str:
+    """Reads every shard and record: checksum, number, every image, label ids, masks, times.
+
+    Returns:
+        One line that says what was read.
+
+    Raises:
+        UserError: names the first shard, and record, with which something is wrong.
+    """
+    info, manifest = dataset.load_info(directory), dataset.load_manifest(directory)
+    names = [name for name, counts in info.splits.items() if counts["clips"]]
+    shards = [(n, to_path(path)) for n in names for path in dataset.shard_paths(directory, info, n)]
+    counts = {name: dict.fromkeys(("clips", "pairs", "negatives"), 0) for name in names}
+    places: dict[str, AnyPath] = {}
+    images = 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def check(shard: tuple[str, AnyPath]) -> _Found:
+            return _check_shard(shard[1], info, manifest)
+
+        checked = pool.map(check, shards)
+        try:
+            for split, path in progress(shards, desc="verify", unit="shard", leave=False):
+                found = next(checked)
+                for name in found.ids:
+                    if places.setdefault(name, path) is not path or found.ids.count(name) > 1:
+                        raise UserError(f"{path}: the id {name!r} stands twice in the data set.")
+                counts[split]["clips"] += len(found.ids)
+                counts[split]["pairs"] += found.pairs
+                counts[split]["negatives"] += found.negatives
+                images += found.images
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    for split, sums in counts.items():
+        for key, value in sums.items():
+            expected = info.splits[split].get(key, value)
+            if value != expected:
+                raise UserError(
+                    f"Expected {expected} {key} in split {split!r} as {dataset.INFO_FILE} in "
+                    f"{directory} says, received {value}."
+                )
+    records = sum(sums["clips"] for sums in counts.values())
+    checksums = "checksums agree" if manifest else f"no {dataset.MANIFEST_FILE}, no checksums"
+    return f"{directory}: {records} records in {len(shards)} shards, {images} images: {checksums}."
+
+
+def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> _Found:
+    entry = None
+    if manifest is not None:
+        entry = manifest.get(path.name)
+        if entry is None:
+            raise UserError(f"{path} is not in {dataset.MANIFEST_FILE}.")
+    ids, pairs, negatives, images = [], 0, 0, 0
+    try:
+        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            example, count = _check_record(serialized, info)
+            ids.append(example.id)
+            pairs += example.conjugate is not None
+            negatives += not example.labels
+            images += count
+    except (UserError, tf.errors.OpError) as error:
+        damaged = isinstance(error, tf.errors.DataLossError)
+        reason = "the file is damaged" if damaged else str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{path}, record {len(ids)}: {reason}.") from error
+    if entry is not None and len(ids) != entry["records"]:
+        raise UserError(f"{path}: expected {entry['records']} records, received {len(ids)}.")
+    # Last: a record that cannot be read says more than a sum that differs.
+    if entry is not None and files.sha256(str(path)) != entry["sha256"]:
+        raise UserError(f"{path}: the checksum is not that of {dataset.MANIFEST_FILE}.")
+    return _Found(ids, pairs, negatives, images)
+
+
+def _check_record(serialized: bytes, info: DatasetInfo) -> tuple[schema.ClipPair, int]:
+    """The record and the number of its images; UserError where something is wrong with it."""
+    pair = schema.decode(serialized)  # shapes and dtypes, the mask's length, boxes, optical flow
+    example = tf.train.SequenceExample.FromString(serialized)
+    context, lists = example.context.feature, example.feature_lists.feature_list
+    index = list(context[schema.LABEL_INDEX].int64_list.value)
+    outside = [number for number in index if not 0 <= number < len(info.labels)]
+    if outside:
+        raise UserError(f"expected label ids below {len(info.labels)}, received {outside[0]}")
+    if [info.labels[number] for number in index] != list(pair.labels):
+        raise UserError(
+            f"label ids {index} are not {', '.join(pair.labels)} in {dataset.LABELS_FILE}"
+        )
+    if len(index) > 1 and not info.multi_label:
+        raise UserError(f"expected one label, received {len(index)}")
+    size = [context[name].int64_list.value[0] for name in (schema.HEIGHT, schema.WIDTH)]
+    if list(pair.clip.shape[1:3]) != size:
+        raise UserError(f"expected frames of {size}, received {list(pair.clip.shape[1:3])}")
+    times = len(lists[schema.TIMESTAMPS].feature)
+    if times != len(pair.clip):
+        raise UserError(f"{len(pair.clip)} frames have {times} timestamps")
+    count = 0
+    for name in IMAGES:
+        for feature in lists[name].feature if name in lists else ():
+            # OpenCV fills up what is missing of an image; the reader's own decoder refuses it.
+            tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
+            count += 1
+    return pair, count
