@@ -2,9 +2,9 @@
 
     python -m tfrecords.show data/mine
     python -m tfrecords.show data/mine --pairs=sheet.png
+    python -m tfrecords.show data/mine --verify
 
-The second writes a picture of clips and their conjugates.
-    python -m tfrecords.show data/mine --verify     every record, checked
+The second writes a picture of clips and their conjugates; the third reads and checks every record.
 """
 
 from __future__ import annotations
