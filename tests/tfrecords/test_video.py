@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
+from fractions import Fraction
+
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -98,6 +103,111 @@ def test_unreadable_files_say_why(tmp_path, content, reason):
     with pytest.raises(UnreadableError, match=reason) as caught:
         video.read_frames(str(path))
     assert caught.value.file == str(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["with space", 'a "quote" \'s', "(1)+!&%#", "größe 動画", "$(touch x); -i"]
+)
+def test_names_are_names_and_nothing_more(tmp_path, write_video, counted, name):
+    path = write_video(tmp_path / f"{name}.mkv", counted(3))
+    assert numbers(video.read_frames(str(path)).frames) == [0, 1, 2]
+
+
+def _encoded(path, codec: str, pix_fmt: str, images, fps: int = 10, gap: int = 1) -> str:
+    """A video of uint8 [H, W, 3] images, each shown for `gap` ticks of the rate."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(fps, gap))
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pix_fmt
+        stream.codec_context.time_base = Fraction(1, fps)
+        for number, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number * gap, Fraction(1, fps)
+            container.mux(stream.encode(frame.reformat(format=pix_fmt)))
+        container.mux(stream.encode())
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "pix_fmt", ["yuv420p", "yuv422p10le", "yuv444p", "yuv444p16le", "yuv410p", "gray", "gray16le"]
+)
+def test_pixel_formats_are_converted(tmp_path, pix_fmt):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32], image[:, 32:] = 200, 60
+    frames = video.read_frames(_encoded(tmp_path / "a.mkv", "ffv1", pix_fmt, [image] * 3)).frames
+    assert frames.shape == (3, 48, 64, 3) and frames.dtype == np.uint8
+    np.testing.assert_allclose(frames[1, :, 4:28], 200, atol=4)
+    np.testing.assert_allclose(frames[1, :, 36:60], 60, atol=4)
+
+
+def test_a_file_of_a_hundred_hours_is_read_where_it_is_asked_for(tmp_path):
+    shades = [np.full((24, 32, 3), n % 60 * 4, np.uint8) for n in range(3600)]
+    path = _encoded(tmp_path / "long.mkv", "mpeg4", "yuv420p", shades, fps=1, gap=100)
+    header = video.read_header(path)
+    assert header.searchable and header.seconds == pytest.approx(360_000, rel=1e-2)
+    decoded, frames = [], video._frames
+
+    def recorded(*arguments):
+        for frame in frames(*arguments):
+            decoded.append(frame.time)
+            yield frame
+
+    video._frames = recorded
+    try:
+        span = video.read_span(path, 180_000, 180_600)
+    finally:
+        video._frames = frames
+    np.testing.assert_allclose(span.times, 180_000 + 100 * np.arange(6))
+    assert len(decoded) < 40  # from a key frame before it
+
+
+def test_a_clip_too_long_for_a_record_is_refused_before_it_fills_the_memory(
+    tmp_path, write_video, counted, monkeypatch
+):
+    path = str(write_video(tmp_path / "a.mkv", counted(200, 48, 64)))
+    monkeypatch.setattr(video, "MAX_CLIP_BYTES", 10 * 48 * 64 * 3)
+    tracemalloc.start()
+    with pytest.raises(UnreadableError, match="passes 11 frames; give start and end, or a short"):
+        video.read_span(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40 * 48 * 64 * 3
+    assert len(video.read_span(path, 1.0, 1.4).frames) == 8
+
+
+def test_huge_frames_are_refused_by_what_the_header_says(tmp_path, monkeypatch):
+    images = [np.zeros((48, 64, 3), np.uint8)] * 2
+    path = _encoded(tmp_path / "a.mkv", "mpeg4", "yuv420p", images)
+    monkeypatch.setattr(video, "MAX_PIXELS", 48 * 64 - 1)
+    for read in (video.read_header, video.read_span):
+        with pytest.raises(UnreadableError, match=r"frames of 64 x 48 pixels .at most 3,071"):
+            read(path)
+
+
+def test_huge_frames_are_refused_before_they_are_decoded(tmp_path):
+    # A PNG of 20,000 x 20,000 grey pixels: 30 kB on disk, 1.2 GB decoded.
+    content = cv2.imencode(".png", np.zeros((1, 1), np.uint8))[1].tobytes()
+    at = content.index(b"IHDR") + 4
+    side = (20_000).to_bytes(4, "big")
+    header = b"IHDR" + side + side + content[at + 8 : at + 13]
+    crc = zlib.crc32(header).to_bytes(4, "big")
+    path = tmp_path / "huge.png"
+    path.write_bytes(content[: at - 4] + header + crc + content[at + 17 :])
+    with pytest.raises(UnreadableError, match=r"20000 x 20000 pixels|no frame can be decoded"):
+        video.read_span(str(path))
+
+
+def test_frames_that_change_their_size_are_brought_to_the_first_ones(tmp_path):
+    parts = b""
+    for side in (48, 96):
+        images = [np.full((side, side, 3), side, np.uint8)] * 3
+        path = tmp_path / f"{side}.m2v"
+        _encoded(path, "mpeg2video", "yuv420p", images, fps=25)
+        parts += path.read_bytes()
+    (tmp_path / "both.m2v").write_bytes(parts)
+    frames = video.read_span(str(tmp_path / "both.m2v")).frames
+    assert frames.shape[1:] == (48, 48, 3) and len(frames) > 3
+    assert frames[0].mean() < 60 < 80 < frames[-1].mean()
 
 
 def test_odd_videos(shared_data):
