@@ -1,0 +1,104 @@
+"""A build by Apache Beam writes what the local build writes, and goes on where one stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from tfrecords import build, shards
+from tfrecords.errors import UsageError, UserError
+
+BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
+
+
+def run(*arguments: str, **options) -> None:
+    """The command, in this process; `arguments` are Beam's."""
+    values = build.define_flags(flags.FlagValues())
+    text = [f"--{name}={value}" for name, value in options.items()]
+    rest = values(["build", *text, "--", *arguments])
+    build.main(rest[1:], values)
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.fixture
+def table(tmp_path, write_video, counted) -> Path:
+    """Nine rows of train and two of test; row 5 is broken."""
+    write_video(tmp_path / "a.mkv", counted(60), fps=20)
+    (tmp_path / "broken.mp4").write_bytes(b"nothing")
+    lines = ["video,label,split,start,end"]
+    for n in range(9):
+        name = "broken.mp4" if n == 4 else "a.mkv"
+        lines.append(f"{name},{'xy'[n % 2]},train,{n * 0.3:.1f},{n * 0.3 + 0.2:.1f}")
+    lines += ["a.mkv,x,test,2.8,3", "a.mkv,y,test,2.7,2.8"]
+    path = tmp_path / "clips.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_the_same_bytes(table, tmp_path, capsys):
+    pytest.importorskip("apache_beam", reason=BEAM)
+    run(input=table, output=tmp_path / "local", num_shards=3)
+    run(input=table, output=tmp_path / "beam", num_shards=3, runner="beam")
+    assert content(tmp_path / "beam") == content(tmp_path / "local")
+    assert "6 of 6 shards are to be written by Beam" in capsys.readouterr().out
+
+
+def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("apache_beam", reason=BEAM)
+    run(input=table, output=tmp_path / "whole", num_shards=3)
+    output, real, done = tmp_path / "stopped", shards.write_one, []
+
+    def stop_at_the_third(directory, shard, *rest):
+        if len(done) == 2:
+            raise RuntimeError("power failure")
+        done.append(shard.name)
+        real(directory, shard, *rest)
+
+    monkeypatch.setattr(shards, "write_one", stop_at_the_third)
+    with pytest.raises(RuntimeError):
+        run(input=table, output=output, num_shards=3)
+    monkeypatch.setattr(shards, "write_one", real)
+    run(input=table, output=output, num_shards=3, runner="beam")
+    assert "4 of 6 shards are to be written by Beam" in capsys.readouterr().out
+    assert content(output) == content(tmp_path / "whole")
+
+
+def test_a_failed_pipeline_is_one_sentence(table, tmp_path, monkeypatch):
+    beam = pytest.importorskip("tfrecords.beam", reason=BEAM)
+    monkeypatch.setattr(beam.WriteShard, "setup", lambda self: 1 / 0)
+    with pytest.raises(UserError, match=r"The Beam pipeline failed: .*division by zero") as caught:
+        run(input=table, output=tmp_path / "out", runner="beam")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_worker_that_sees_another_table_stops(table, tmp_path):
+    beam = pytest.importorskip("tfrecords.beam", reason=BEAM)
+    options = build.SourceOptions(input=str(table))
+    opener = build.partial(build.sources.open_source, "csv", options)
+    writer = beam.WriteShard(opener, "another", str(tmp_path / "out"), 95, 1)
+    with pytest.raises(UserError, match="A worker sees other rows or files"):
+        writer.setup()
+
+
+def test_flags_of_beam(table, tmp_path):
+    with pytest.raises(UsageError, match=r"flags only .*received '--runner=FlinkRunner'"):
+        run("--runner=FlinkRunner", input=table, output=tmp_path / "out")
+    with pytest.raises(UsageError, match=r"flags only .*received 'FlinkRunner'"):
+        run("FlinkRunner", input=table, output=tmp_path / "out", runner="beam")
+    pytest.importorskip("apache_beam", reason=BEAM)
+    with pytest.raises(UserError, match=r"Beam pipeline failed: .*NoSuchRunner"):
+        run("--runner=NoSuchRunner", input=table, output=tmp_path / "out", runner="beam")
+
+
+@pytest.mark.slow
+def test_several_processes(table, tmp_path):
+    pytest.importorskip("apache_beam", reason=BEAM)
+    run(input=table, output=tmp_path / "local", num_shards=3)
+    parallel = ("--direct_num_workers=2", "--direct_running_mode=multi_processing")
+    run(*parallel, input=table, output=tmp_path / "beam", num_shards=3, runner="beam")
+    assert content(tmp_path / "beam") == content(tmp_path / "local")
