@@ -193,9 +193,9 @@ def _read_keras(path: str) -> WeightFile:
     result, left = WeightFile(path, KERAS), Path(path).stat().st_size
     with _opened_h5(path) as file:
         root = _root(file)
-        for layer in map(_text, root.attrs["layer_names"]):
+        for layer in _names(root, "layer_names"):
             group = _member(root, layer)
-            for name in map(_text, group.attrs["weight_names"]):
+            for name in _names(group, "weight_names"):
                 array = _check_array(_member(group, name), left)[()]
                 left -= array.nbytes
                 scope, _, role = name.partition(":")[0].rpartition("/")
@@ -267,8 +267,12 @@ def _check_array(item: h5py.HLObject, room: int) -> h5py.Dataset:
     return item
 
 
-def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    # One bit turns texts into lists of any length, on which the HDF5 library crashes.
+    if group.attrs.get_id(attribute).get_type().get_class() == h5py.h5t.VLEN:
+        raise ValueError(f"{attribute} holds no texts")
+    names = group.attrs[attribute]
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
 
 
 def _damaged(path: str | Path, error: Exception) -> str:

@@ -153,7 +153,8 @@ def test_flipped_bits(weight_tools, tmp_path, rng):
     path = weight_tools.write_h5(tmp_path / "good.h5", layers, whole_model=True)
     data, errors = path.read_bytes(), 0
     broken = tmp_path / "broken.h5"
-    for place in rng.integers(8, len(data), 200):
+    names = data.index(b"layer_names")  # some flips there make the HDF5 library crash
+    for place in [*rng.integers(8, len(data), 60), *range(names - 20, names + 60)]:
         changed = bytearray(data)
         changed[place] ^= 1 << rng.integers(8)
         broken.write_bytes(bytes(changed))
