@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow import keras
 
-from aacf_tf import build_model, serving
 from aacf_tf.backbones.densenet import END_POINTS, densenet161
 
 BLOCKS = {1: 6, 2: 12, 3: 36, 4: 24}
-
-
-def named(model):
-    return {variable.name.split(":")[0]: variable for variable in model.weights}
-
-
-def randomize(model, rng):
-    """Random weights that keep activations near 1, so that no layer's error can hide."""
-    for name, variable in named(model).items():
-        values = rng.standard_normal(variable.shape, dtype=np.float32)
-        if name.endswith("kernel"):
-            values *= np.sqrt(2 / np.prod(variable.shape[:-1]))
-        elif name.endswith(("variance", "gamma")):
-            values = rng.uniform(0.5, 1.5, variable.shape)
-        else:
-            values *= 0.2
-        variable.assign(values)
 
 
 def plain_densenet161(weights, images):
@@ -74,18 +53,17 @@ def plain_densenet161(weights, images):
 
 
 @pytest.fixture(scope="module")
-def whole():
+def whole(weight_tools):
     """The whole network with random weights, built once; no test changes it."""
     model = densenet161(include_top=True, classes=1000, all_end_points=True)
-    randomize(model, np.random.default_rng(0))
-    return model
+    return weight_tools.randomize(model, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("size", [(1, 2, 65, 97), (2, 1, 64, 79)], ids=["clip", "images"])
-def test_every_end_point_equals_a_plain_implementation(rng, whole, size):
+def test_every_end_point_equals_a_plain_implementation(weight_tools, rng, whole, size):
     batch, frames = size[:2]
     clips = rng.integers(0, 256, size=(*size, 3), dtype=np.uint8)
-    weights = named(whole)
+    weights = weight_tools.by_name(whole)
     expected = plain_densenet161(weights, clips.reshape([-1, *clips.shape[2:]]))
     assert weights == {}, "weights that the plain network has no use for"
     outputs = whole(clips)
@@ -124,91 +102,6 @@ def test_layers_with_weights_bear_the_names_of_the_pytorch_modules(whole):
     assert {layer.name for layer in whole.layers if layer.weights} == expected
 
 
-def test_any_size_and_uint8_like_float(rng):
-    model = densenet161("features.transition1")
-    for shape, expected in (((1, 3, 29, 40, 3), (1, 3, 4, 5, 192)), ((2, 1, 33, 32, 3), None)):
-        pixels = rng.integers(0, 256, size=shape, dtype=np.uint8)
-        features = model(pixels)
-        assert features.shape == (expected or (2, 1, 4, 4, 192))
-        assert model.compute_output_shape(shape) == features.shape
-        np.testing.assert_allclose(model(pixels.astype("float32")), features, rtol=1e-6)
-
-
 def test_frames_and_sizes_can_be_fixed():
-    model = densenet161("features.transition1", input_shape=(5, 224, 96, 3))
-    assert model.output_shape == (None, 5, 28, 12, 192)
-
-
-def test_training_step_under_mixed_bfloat16_reaches_every_variable(rng):
-    keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    try:
-        features = densenet161("features.transition1")
-        assert features.output.dtype == tf.bfloat16
-        logits = keras.layers.Dense(4, dtype="float32")(
-            keras.layers.GlobalAveragePooling3D(dtype="float32")(features.output)
-        )
-        model = keras.Model(features.input, logits)
-        before = [w.numpy() for w in model.weights]
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.Adam(1e-3), loss)
-        clips = rng.integers(0, 256, size=(2, 2, 32, 40, 3), dtype=np.uint8)
-        history = model.fit(clips, np.array([1, 3]), batch_size=2, verbose=0)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    assert np.isfinite(history.history["loss"]).all()
-    assert [w.name for w, old in zip(model.weights, before) if (w.numpy() == old).all()] == []
-
-
-def test_frozen_it_runs_in_inference_mode(rng):
-    model = densenet161("features.transition1")
-    randomize(model, rng)
-    model.trainable = False
-    before = [w.numpy() for w in model.weights]
-    pixels = rng.integers(0, 256, size=(2, 2, 32, 32, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(model(pixels, training=True), model(pixels, training=False))
-    assert all((w.numpy() == old).all() for w, old in zip(model.weights, before))
-
-
-def test_saved_model_loads_without_custom_objects(rng, tmp_path):
-    model = densenet161("features.transition1")
-    randomize(model, rng)
-    model.save(tmp_path / "densenet.keras")
-    loaded = keras.models.load_model(tmp_path / "densenet.keras")
-    pixels = rng.integers(0, 256, size=(1, 2, 32, 45, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(loaded(pixels), model(pixels))
-
-
-def test_photographs_learn_as_pairs_and_are_served(tiny_recipe, rng, tmp_path):
-    """As a backbone of the whole model: clips of one frame go through the very same heads."""
-    data = dataclasses.replace(tiny_recipe.data, frames=1, height=40, width=50)
-    options = {"end_point": "features.transition1"}
-    recipe = dataclasses.replace(
-        tiny_recipe, backbone="densenet161", backbone_options=options, data=data
-    )
-    model = build_model(recipe, 2)
-    assert model.strides() == (1, 8, 8)
-    clips = rng.integers(0, 255, (2, 2, 1, 40, 50, 3)).astype(np.uint8)
-    inputs = {"clip": clips[0], "conjugate": clips[1], "has_conjugate": np.array([True, True])}
-    model.compile(keras.optimizers.SGD(1e-4))
-    history = model.fit(inputs, np.array([0, 1]), batch_size=2, verbose=0)
-    assert np.isfinite(history.history["loss"]).all()
-    version = serving.export(model, recipe, ["a", "b"], tmp_path / "export")
-    served = tf.saved_model.load(str(version)).signatures["serve_tensor"](
-        frames=tf.constant(clips[0])
-    )
-    direct = model(clips[0], training=False)
-    np.testing.assert_allclose(served["action_attention"], direct["action_attention"], atol=1e-4)
-    assert served["action_attention"].shape == (2, 1, 5, 6)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"end_point": "features.conv9"}, "Expected end_point to be one of .*'features.conv9'"),
-        ({"end_point": "features.pool0", "include_top": True}, "include_top .*'features.pool0'"),
-        ({"input_shape": (1, 64, 64, 1)}, r"Expected input_shape .*3\). Received \(1, 64, 64, 1"),
-    ],
-)
-def test_wrong_arguments_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        densenet161(**arguments)
+    model = densenet161("features.pool0", input_shape=(5, 224, 96, 3))
+    assert model.output_shape == (None, 5, 56, 24, 96)
