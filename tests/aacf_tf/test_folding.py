@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,29 +46,24 @@ def norms(model):
     return [part for part in model.submodules if isinstance(part, _layers.BatchNormalization)]
 
 
-def randomize(model, rng):
-    """Statistics, offsets and scales as after a training, far from 0 and 1."""
-    for norm in norms(model):
-        norm.moving_mean.assign(rng.normal(0, 0.3, norm.moving_mean.shape))
-        norm.moving_variance.assign(rng.uniform(0.3, 2.0, norm.moving_variance.shape))
-        if norm.center:
-            norm.beta.assign(rng.normal(0, 0.3, norm.beta.shape))
-        if norm.scale:
-            norm.gamma.assign(rng.uniform(0.5, 1.5, norm.gamma.shape))
-    return model
-
-
 def error(found, wanted):
     """Largest difference relative to the largest value, over all outputs."""
     pairs = zip(tf.nest.flatten(found), tf.nest.flatten(wanted))
     return max(np.abs(a - b).max() / np.abs(b).max() for a, b in pairs)
 
 
-@functools.cache
-def variant(name):
-    keras.utils.set_random_seed(1)
-    backbone = build_backbone(name.split()[0], **VARIANTS[name][0])
-    return randomize(backbone, np.random.default_rng(2))
+@pytest.fixture(scope="module")
+def variant(weight_tools):
+    """Gives one of VARIANTS with weights as after a training, built once."""
+    built = {}
+
+    def get(name):
+        if name not in built:
+            backbone = build_backbone(name.split()[0], **VARIANTS[name][0])
+            built[name] = weight_tools.randomize(backbone, np.random.default_rng(2))
+        return built[name]
+
+    return get
 
 
 @pytest.fixture
@@ -83,7 +76,7 @@ def test_every_backbone_is_here():
 
 
 @every_variant
-def test_folding_changes_no_output(name, pixels):
+def test_folding_changes_no_output(variant, name, pixels):
     backbone = variant(name)
     before = [v.numpy() for v in backbone.variables]
     folded = fold_batch_norm(backbone)
@@ -101,13 +94,13 @@ def test_folding_changes_no_output(name, pixels):
     assert not {id(v) for v in backbone.variables} & {id(v) for v in folded.variables}
 
 
-def test_models_within_a_model_are_folded_each(rng):
+def test_models_within_a_model_are_folded_each(weight_tools, rng):
     """Two streams as one model of named inputs, one of them at two places."""
     inputs = {name: keras.Input((None, None, None, 3), name=name) for name in ("a", "b")}
     small, i3d = build_backbone("small", width=12), build_backbone("i3d", end_point="Mixed_3b")
     pool = _layers.GlobalAveragePooling3D()
     ends = [pool(small(inputs["a"])), pool(i3d(inputs["b"])), pool(small(inputs["b"]))]
-    model = randomize(keras.Model(inputs, _layers.Concatenate()(ends)), rng)
+    model = weight_tools.randomize(keras.Model(inputs, _layers.Concatenate()(ends)), rng)
     folded = fold_batch_norm(model)
     assert norms(folded) == [] and len(folded.variables) == 5 * 2 + (3 + 6) * 2
     clips = {name: rng.integers(0, 256, (1, 4, 24, 30, 3), dtype=np.uint8) for name in inputs}
@@ -115,8 +108,8 @@ def test_models_within_a_model_are_folded_each(rng):
 
 
 @pytest.mark.slow
-def test_two_streams_are_folded_each(rng):
-    model = randomize(two_stream_i3d(), rng)
+def test_two_streams_are_folded_each(weight_tools, rng):
+    model = weight_tools.randomize(two_stream_i3d(), rng)
     folded = fold_batch_norm(model)
     assert norms(folded) == [] and len(folded.variables) == 2 * (3 + 9 * 6) * 2
     clips = {
@@ -216,9 +209,9 @@ def plain_unit(x):
         plain_unit,
     ],
 )
-def test_what_cannot_be_folded_stays(network, rng):
+def test_what_cannot_be_folded_stays(weight_tools, network, rng):
     inputs = keras.Input((3, 4, 4, 4))
-    model = randomize(keras.Model(inputs, network(inputs)), rng)
+    model = weight_tools.randomize(keras.Model(inputs, network(inputs)), rng)
     folded = fold_batch_norm(model)
     assert [norm.name for norm in norms(folded)] == ["stays"]
     x = rng.normal(size=(2, 3, 4, 4, 4)).astype("float32")
@@ -234,7 +227,7 @@ def test_a_part_of_a_network_is_folded_by_what_is_in_it(rng):
     assert (len(norms(fold_batch_norm(whole))), len(norms(fold_batch_norm(part)))) == (1, 0)
 
 
-def test_a_folded_model_folds_to_itself_and_is_saved_as_any_other(pixels, tmp_path):
+def test_a_folded_model_folds_to_itself_and_is_saved_as_any_other(variant, pixels, tmp_path):
     folded = fold_batch_norm(variant("small residual"))
     wanted = folded(pixels)
     np.testing.assert_array_equal(fold_batch_norm(folded)(pixels), wanted)
@@ -254,7 +247,7 @@ def test_a_model_that_is_no_graph_of_layers_is_refused():
 
 
 @every_variant
-def test_frozen_norms_are_in_inference_mode(name, pixels):
+def test_frozen_norms_are_in_inference_mode(variant, name, pixels):
     backbone = variant(name)
     kernels = [v.name for v in backbone.trainable_variables if "kernel" in v.name]
     biases = [v.name for v in backbone.trainable_variables if "bias" in v.name]
@@ -274,7 +267,7 @@ def test_frozen_norms_are_in_inference_mode(name, pixels):
 
 
 @every_variant
-def test_an_untrainable_backbone_is_in_inference_mode(name, pixels):
+def test_an_untrainable_backbone_is_in_inference_mode(variant, name, pixels):
     backbone = variant(name)
     before = {id(v): v.numpy() for v in backbone.variables}  # in another order when untrainable
     backbone.trainable = False
@@ -290,9 +283,9 @@ def test_an_untrainable_backbone_is_in_inference_mode(name, pixels):
     "name, options",
     [("small", {"width": 24, "residual": True}), ("i3d", {"end_point": "Mixed_3b"})],
 )
-def test_a_training_step_with_frozen_norms(name, options, rng):
+def test_a_training_step_with_frozen_norms(weight_tools, name, options, rng):
     pixels = rng.integers(0, 256, (2, 8, 32, 32, 3), dtype=np.uint8)
-    backbone = randomize(build_backbone(name, **options), rng)
+    backbone = weight_tools.randomize(build_backbone(name, **options), rng)
     freeze_batch_norm(backbone)
     before = {v.name: v.numpy() for v in backbone.variables}
     backbone.compile(keras.optimizers.SGD(0.1), "mse")
