@@ -18,6 +18,7 @@ from aacf_tf import recipes
 from aacf_tf.backbones import BACKBONES
 from tfrecords import commandline
 from tfrecords.errors import UsageError
+from tfrecords.filesystem import to_path
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate", "export", "report", "plan")
@@ -69,16 +70,13 @@ def main(arguments: Sequence[str]) -> None:
     # What follows starts TensorFlow; wrong flags were answered before.
     from aacf_tf import pipeline
 
-    data = Path(FLAGS.data) if FLAGS.data else pipeline.demo_data(Path("data/demo"))
+    data = to_path(FLAGS.data) if FLAGS.data else pipeline.demo_data(Path("data/demo"))
     pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
 
 
 def _recipe() -> recipes.Recipe:
     """The recipe with all that the flags override, checked."""
     recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
-    if FLAGS.backbone and FLAGS.backbone != recipe.backbone:
-        # The options belong to the backbone that the recipe named.
-        recipe = recipes.override(recipe, "backbone_options", {})
     for field in ("backbone", "weights", "head", "precision", "strategy", "seed"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)

@@ -14,6 +14,7 @@ from aacf_tf.heads import make_head
 from aacf_tf.localization import validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
 from aacf_tf.recipes import Recipe, Stage
+from tfrecords.errors import UsageError
 
 
 class ActionModel(keras.Model):
@@ -185,6 +186,27 @@ class ActionModel(keras.Model):
         return self.weight_decay * squares
 
 
+def make_backbone(recipe: Recipe) -> keras.Model:
+    """A new backbone of a recipe.
+
+    Raises:
+        UsageError: it does not take RGB, or does not give one feature map.
+    """
+    backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
+    taken, given = backbone.input_shape, backbone.output_shape
+    if len(taken) != 5 or taken[-1] not in (3, None):
+        raise UsageError(
+            "backbone_options: expected a backbone of RGB clips [B, T, H, W, 3], received one of "
+            f"{taken[-1]} channels."
+        )
+    if not isinstance(given, tuple) or len(given) != 5:
+        raise UsageError(
+            "backbone_options: expected a backbone that ends in one feature map [B, t, h, w, D], "
+            f"received one that gives {given} (no include_top, no all_end_points)."
+        )
+    return backbone
+
+
 def build_model(
     recipe: Recipe,
     classes: int,
@@ -209,7 +231,7 @@ def build_model(
         multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
-    backbone = backbone or build_backbone(recipe.backbone, **recipe.backbone_options)
+    backbone = backbone or make_backbone(recipe)
     backbone.trainable = stage.backbone_rate > 0
     if stage.frozen_batch_norm:
         freeze_batch_norm(backbone)

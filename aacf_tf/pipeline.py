@@ -15,12 +15,14 @@ from typing import Any
 from absl import flags
 
 from aacf_tf import evaluation, metrics, recipes, report, serving, training
+from aacf_tf.model import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.training import Run
 from tfrecords import build
 from tfrecords.dataset import INFO_FILE, digest
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
+from tfrecords.filesystem import AnyPath
 
 CONFIG_FILE = "config.json"
 
@@ -35,7 +37,7 @@ def demo_data(directory: Path) -> Path:
 
 
 def run(
-    recipe: Recipe, data: Path, workdir: Path, *, mode: str = "all", resume: bool = True
+    recipe: Recipe, data: AnyPath, workdir: Path, *, mode: str = "all", resume: bool = True
 ) -> None:
     """Carries a recipe out.
 
@@ -110,10 +112,12 @@ def evaluate(current: Run) -> None:
 
 def plan(current: Run) -> str:
     """What a run would do: the recipe, and the steps of each stage."""
-    lines = [json.dumps(recipes.to_dict(current.recipe), indent=2)]
+    recipe = current.recipe
+    make_backbone(recipe)  # refuses wrong options here, too
+    lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
     for name, counts in current.info.splits.items():
         lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
-    for stage in current.recipe.stages:
+    for stage in recipe.stages:
         steps = training.count_steps(current.info, "train", stage.batch_size, training=True)
         lines.append(
             f"stage {stage.name}: {current.head_of(stage)}, {stage.epochs} epochs of {steps} steps"

@@ -375,6 +375,9 @@ def override(recipe: Recipe, path: str, value: Any) -> Recipe:
         # What is not JSON is a plain word.
         with contextlib.suppress(json.JSONDecodeError):
             value = json.loads(value)
+    if path == "backbone" and value != recipe.backbone:
+        # The options belong to the backbone that the recipe named.
+        recipe = dataclasses.replace(recipe, backbone_options={})
     return _replace(recipe, path.split("."), value, path)
 
 

@@ -16,15 +16,15 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.weights import load_weights
 from aacf_tf.devices import make_strategy, resolve_precision
-from aacf_tf.model import ActionModel, build_model
+from aacf_tf.model import ActionModel, build_model, make_backbone
 from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError, UserError
-from tfrecords.files import write_json
+from tfrecords.files import StrPath, write_json
+from tfrecords.filesystem import AnyPath, to_path
 from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, read_dataset, translate_errors
 
@@ -36,14 +36,14 @@ class Run:
     """What a run works on: a recipe, a data set directory and a working directory."""
 
     recipe: Recipe
-    data: Path
+    data: AnyPath
     workdir: Path
     info: DatasetInfo
 
     @classmethod
-    def open(cls, recipe: Recipe, data: str | Path, workdir: str | Path) -> Run:
+    def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
         """Checks the data set; UserError where it is not one."""
-        return cls(recipe, Path(data), Path(workdir), load_info(data))
+        return cls(recipe, to_path(data), Path(workdir), load_info(data))
 
     def checkpoint_folder(self, stage: Stage) -> Path:
         return self.workdir / "checkpoints" / stage.name
@@ -139,7 +139,7 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
     recipe = run.recipe
     if given is None and not recipe.weights:
         return None
-    backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
+    backbone = make_backbone(recipe)
     if given is not None:
         # By name: the order of Keras depends on what is trainable.
         values = {variable.name: variable for variable in given.variables}

@@ -222,6 +222,16 @@ def test_options_of_a_backbone_are_named(tiny_recipe):
         build_model(recipe, 2)
 
 
+@pytest.mark.parametrize(
+    "options, received",
+    [({"channels": 2}, "of 2 channels"), ({"all_end_points": True}, "time3")],
+)
+def test_a_backbone_that_no_head_can_stand_on_is_refused(tiny_recipe, options, received):
+    recipe = dataclasses.replace(tiny_recipe, backbone_options={"width": 12, **options})
+    with pytest.raises(UsageError, match=f"backbone_options: expected .*received.*{received}"):
+        build_model(recipe, 2)
+
+
 @pytest.mark.parametrize("width, hidden", [(12, 32), (120, 40), (1200, 256)])
 def test_the_attention_is_as_wide_as_the_features_ask_for(tiny_recipe, width, hidden):
     recipe = recipes.override(tiny_recipe, "backbone_options.width", width)

@@ -18,6 +18,12 @@ def test_round_trip_and_docstring(name):
     assert "Command:" in recipes.RECIPES[name].__doc__
 
 
+def test_another_backbone_leaves_the_options_of_the_first_behind():
+    demo = recipes.load_recipe("demo")
+    assert recipes.override(demo, "backbone", "small").backbone_options == {"width": 64}
+    assert recipes.override(demo, "backbone", "i3d").backbone_options == {}
+
+
 def test_the_methods_numbers():
     loss = recipes.LossOptions()
     assert loss.weights() == {
