@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FRAMES = 4  # of a clip, and as many of its conjugate
 HEIGHT = 108  # of a frame, pixels
-WIDEST = 240
+WIDEST = 192
 GAP = 3  # between frames
 MIDDLE = 20  # between clip and conjugate
 BORDER = 16
@@ -116,20 +116,24 @@ def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
         title: a line above them.
     """
     rows = [_row(pair) for pair in pairs]
-    width = max(NARROWEST, *(row.shape[1] for row in rows))
+    # Conjugates stand in one column, whatever the shape of the clips.
+    column = max(clip.shape[1] for clip, _ in rows) + MIDDLE
+    width = max(NARROWEST, column + max(conjugate.shape[1] for _, conjugate in rows))
     text = 2 * LINE + 4
-    height = BORDER + LINE + sum(text + row.shape[0] + BORDER for row in rows) + BORDER // 2
+    height = BORDER + LINE + sum(text + clip.shape[0] + BORDER for clip, _ in rows) + BORDER // 2
     sheet = np.empty((height, width + 2 * BORDER, 3), np.uint8)
     sheet[:] = PAPER
-    places, lines = [], [(BORDER, BORDER // 2, title, FAINT)]
+    lines = [(BORDER, BORDER // 2, title, FAINT)]
     y = BORDER + LINE
-    for pair, row in zip(pairs, rows):
+    for pair, (clip, conjugate) in zip(pairs, rows):
         lines.append((BORDER, y, " | ".join(pair.labels) or "(no action)", INK))
         lines.append((BORDER, y + LINE, f"{pair.id}    conjugate: {origin(pair)}", FAINT))
         y += text
-        sheet[y : y + row.shape[0], BORDER : BORDER + row.shape[1]] = row
-        places.append(y)
-        y += row.shape[0] + BORDER
+        below = y + clip.shape[0]
+        sheet[y:below, BORDER : BORDER + clip.shape[1]] = clip
+        sheet[y:below, BORDER + column - MIDDLE // 2] = FAINT
+        sheet[y:below, BORDER + column : BORDER + column + conjugate.shape[1]] = conjugate
+        y = below + BORDER
     return _write(sheet, lines, width)
 
 
@@ -150,8 +154,8 @@ def origin(pair: ClipPair) -> str:
     return f"{length:.1f} s, from {start:.1f} s on: it overlaps the clip"
 
 
-def _row(pair: ClipPair) -> np.ndarray:
-    """Frames of a pair side by side, its flow below them."""
+def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of the clip side by side, its flow below them; and those of the conjugate."""
     halves = []
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
         index = _even(len(frames))
@@ -160,10 +164,7 @@ def _row(pair: ClipPair) -> np.ndarray:
         if codes is not None:
             strips.append(_strip(_scaled(flow.picture(codes[index]))))
         halves.append(np.concatenate(strips))
-    between = np.empty((halves[0].shape[0], MIDDLE, 3), np.uint8)
-    between[:] = PAPER
-    between[:, MIDDLE // 2] = FAINT
-    return np.concatenate([halves[0], between, halves[1]], axis=1)
+    return halves[0], halves[1]
 
 
 def _even(count: int) -> np.ndarray:

@@ -218,10 +218,11 @@ def test_windows_are_all_that_could_serve():
     found = before_after.windows((10, 12), (4, 16), [(10, 12), (14, 14.4)], 25, margin=0.5)
     # 5.5 s before: a window each half second, the nearest a margin away; 1.5 and 1.6 s after.
     np.testing.assert_allclose(found, [(7.5 - n / 2, 9.5 - n / 2) for n in range(8)])
-    # No room for 2 s anywhere: the longest piece on either side.
+    # No room for 2 s anywhere: the longest piece there is.
     found = before_after.windows((10, 12), (8.5, 16), [(12.9, 13), (14, 20)], 25, margin=0.5)
-    np.testing.assert_allclose(found, [(8.5, 9.5), (13, 14)])
+    np.testing.assert_allclose(found, [(8.5, 9.5)])
     assert before_after.windows((10, 12), (9.9, 12.1), [], 25) == []
+    assert before_after.windows((10, 10.1), (0, 20), [], 25) == []  # a clip of three frames
 
 
 def test_the_window_most_like_the_background(tmp_path, write_video):

@@ -72,16 +72,17 @@ def windows(
     """All spans that could be the conjugate; arguments as `free_span`.
 
     As long as the clip, one each `STEP` of its length; where no free piece of the shot has that
-    room, the longest piece on either side of the clip.
+    room, the longest one there is (a tie: the first).
     """
     start, end = clip
     shot = min(shot[0], start), max(shot[1], end)
     pieces = free_pieces(shot, [*actions, (start - margin, end + margin)])
     length = end - start
+    if length < _shortest(fps):
+        return []
     if not any(high - low >= length for low, high in pieces):
-        sides = ([p for p in pieces if p[1] <= start], [p for p in pieces if p[0] >= end])
-        longest = [max(side, key=lambda p: p[1] - p[0]) for side in sides if side]
-        return [p for p in longest if p[1] - p[0] >= _shortest(fps)]
+        longest = max(pieces, key=lambda piece: piece[1] - piece[0], default=(0.0, 0.0))
+        return [longest] if longest[1] - longest[0] >= _shortest(fps) else []
     found = []
     for low, high in pieces:
         count = math.floor((high - low - length) / (STEP * length) + 1e-6)
