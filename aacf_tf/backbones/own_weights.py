@@ -85,7 +85,9 @@ def _check(
             f"{n} {list(given[n])}" for n in sorted(given) if n not in wanted
         ],
     }
-    raise_misfit(where, backbone, misfits, [])
+    others = not set(wanted) & set(given)
+    hints = ["No layer is the same: the file is of another backbone."] if others else []
+    raise_misfit(where, backbone, misfits, hints)
 
 
 def _place(name: str) -> tuple[str, ...]:

@@ -94,7 +94,7 @@ def recognise(path: str | Path) -> tuple[str, str]:
     Raises:
         UsageError: there is nothing, or nothing known.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         path = _checkpoint_in(path)
     prefix = path
@@ -224,8 +224,8 @@ def _checkpoint_in(folder: Path) -> Path:
     found = sorted(folder.glob("*.index"))
     if len(found) != 1:
         raise UsageError(
-            f"Expected one checkpoint in {folder}, received {len(found)}"
-            f"{': ' + ', '.join(file.name for file in found[:10]) if found else ''}."
+            f"Expected the working directory of a run, or a folder with one checkpoint, received "
+            f"{folder} with {', '.join(file.name for file in found[:10]) or 'none'}."
         )
     return found[0]
 
