@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, schema, writer
+from tfrecords import build, filesystem, schema, writer
 from tfrecords.conjugates import shots
 from tfrecords.dataset import load_info, load_manifest
 from tfrecords.errors import UsageError, UserError
@@ -124,6 +124,31 @@ def test_a_stopped_build_continues(table, tmp_path, monkeypatch):
     run(input=table, output=output, num_shards=3)
     assert {path: path.stat().st_mtime_ns for path in written} == finished  # kept, not rebuilt
     assert content(output) == content(tmp_path / "whole")
+
+
+def test_a_stopped_build_beyond_this_machine_continues(table, tmp_path, monkeypatch):
+    run(input=table, output=tmp_path / "whole", num_shards=3)
+    monkeypatch.setattr(filesystem, "SCHEMES", (*filesystem.SCHEMES, "ram://"))
+    output = filesystem.to_path("ram://builds/stopped")
+    real, written = writer.write_shard, []
+
+    def fail_at_the_third(path, examples):
+        if len(written) == 2:
+            raise RuntimeError("power failure")
+        written.append(path)
+        return real(path, examples)
+
+    monkeypatch.setattr(writer, "write_shard", fail_at_the_third)
+    with pytest.raises(RuntimeError):
+        run(input=table, output=output, num_shards=3)
+    assert not (output / "dataset.json").exists()
+    del written[:]
+    monkeypatch.setattr(writer, "write_shard", lambda *a: written.append(a[0]) or real(*a))
+    run(input=table, output=output, num_shards=3)
+    assert len(written) == 4
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == content(
+        tmp_path / "whole"
+    )
 
 
 def test_a_finished_build_does_nothing(table, tmp_path, capsys, monkeypatch):
