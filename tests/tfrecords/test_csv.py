@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from tfrecords.conjugates import shots
 from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.video import UnreadableError
@@ -259,6 +260,41 @@ def test_before_after_avoids_cuts_and_actions(tmp_path, write_video, counted):
     assert (second.conjugate_start, len(second.conjugate)) == pytest.approx((0.1, 4))
     assert empty.conjugate is None
     assert first.conjugate.max() < 128  # of the first shot
+
+
+def test_before_after_by_likeness(tmp_path, write_video, counted):
+    frames = counted(80, 48, 64) // 8  # little by little brighter, in one shot
+    write_video(tmp_path / "a.mkv", frames, fps=20)
+    frames[20:40] += (
+        80  # before the clip the camera looks elsewhere for a second, unseen by `shots`
+    )
+    write_video(tmp_path / "c.mkv", frames, fps=20)
+    text = "video,label,start,end\na.mkv,x,2.0,2.4\nc.mkv,x,2.0,2.4\n"
+    pairs = {}
+    for rank in ("longer", "alike"):
+        opened = source(tmp_path, text, margin=0.1, conjugate_rank=rank)
+        opened._timelines = {
+            str(tmp_path / name): shots.Timeline(str(tmp_path / name))
+            for name in ("a.mkv", "c.mkv")
+        }
+        for timeline in opened._timelines.values():
+            timeline._chunks = {0: shots.Chunk((), 4.0, 20.0)}
+        pairs[rank] = [opened.load(row).conjugate_start for row in opened.rows()]
+    assert pairs["longer"] == pytest.approx([1.5, 1.5])
+    assert pairs["alike"] == pytest.approx([1.5, 2.5])
+    with pytest.raises(UsageError, match="--conjugate_rank among longer, alike, received 'best'"):
+        source(tmp_path, text, conjugate_rank="best")
+
+
+@pytest.mark.parametrize(
+    "name", ["with space", "a 'b' (c)+!&;", "größe 動画", 'quote "q"', "-i $(x)"]
+)
+def test_odd_names_are_read(tmp_path, write_video, counted, name):
+    write_video(tmp_path / f"{name}.mkv", counted(3))
+    cell = '"' + f"{name}.mkv".replace('"', '""') + '"'
+    opened = source(tmp_path, f"video,label\n{cell},x\n", conjugate="none")
+    row = opened.rows()[0]
+    assert row.media == f"{name}.mkv" and len(opened.load(row).clip) == 3
 
 
 def test_negative_clip_is_the_nearest_of_the_same_split(tmp_path, write_video, counted):
