@@ -250,8 +250,7 @@ def test_two_mirrored_devices_train_like_one(squares_data, tmp_path):
         tf.config.set_logical_device_configuration(cpu, two)
         from aacf_tf import recipes, training
         from aacf_tf.devices import make_strategy
-        from aacf_tf.backbones.folding import freeze_batch_norm
-from aacf_tf.optimizers import make_optimizer
+        from aacf_tf.optimizers import make_optimizer
         data, strategy, output = sys.argv[1:]
         recipe = recipes.load_recipe("demo")
         stage = dataclasses.replace(recipe.stages[0], optimizer="sgd", learning_rate=0.01, warmup=1,
