@@ -23,7 +23,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Iterable, NamedTuple, Optional, Sequence
 
-from tfrecords.conjugates.before_after import MIN_FRAMES
+from tfrecords.conjugates.before_after import MIN_FRAMES, free_pieces
 from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.csv import CsvSource
@@ -107,7 +107,7 @@ def span_in_thread(
     blocked = [*actions, (start - margin, end + margin)]
     best = None
     for shot in (shot for shot in shots if shot.thread == own):
-        for low, high in _free((shot.start, shot.end), blocked):
+        for low, high in free_pieces((shot.start, shot.end), blocked):
             length = min(end - start, high - low)
             before = high <= start
             span = (high - length, high) if before else (low, low + length)
@@ -117,21 +117,6 @@ def span_in_thread(
             if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
                 best = rank, span
     return best and best[1]
-
-
-def _free(
-    span: tuple[float, float], blocked: Iterable[tuple[float, float]]
-) -> list[tuple[float, float]]:
-    """What is left of a span without the blocked ones."""
-    pieces = [span]
-    for start, end in blocked:
-        pieces = [
-            piece
-            for low, high in pieces
-            for piece in ((low, min(high, start)), (max(low, end), high))
-            if piece[0] < piece[1]
-        ]
-    return pieces
 
 
 def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
