@@ -5,8 +5,8 @@
     parse   record -> encoded frames
     draw    one time offset, crop, flip a record, for clip and conjugate alike
     sample  which frames: before decoding, so that no frame is decoded in vain
-    decode  JPEG or PNG -> uint8, and uint8 to the end: four times less to copy than float
-    fit     resize (`tfrecords.preprocess`)
+    decode  JPEG or PNG -> uint8, and uint8 to the end: four times less to copy than float; and
+            resize (`tfrecords.preprocess`)
     complete  what is missing: a conjugate, a mask
     augment crop and flip
     batch
@@ -163,7 +163,7 @@ def read_dataset(
     read_masks = masks or swaps
 
     def load(serialized: tf.Tensor) -> Tensors:
-        return fit(decode(parse(serialized, read_masks, modality)), size, resize)
+        return decode(parse(serialized, read_masks, modality), size, resize)
 
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
@@ -173,7 +173,7 @@ def read_dataset(
         draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates, swap)
         record = sample(record, frames, fps, draws)
         if not cache:
-            record = fit(decode(record), size, resize)
+            record = decode(record, size, resize)
         inputs = augment(complete(record, frames, draws), size, window, draws, resize)
         if swaps:
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
@@ -308,8 +308,11 @@ def frame_indices(
     return tf.minimum(tf.cast(indices, tf.int32), length - 1)
 
 
-def decode(record: Tensors) -> Tensors:
-    """JPEG or PNG frames -> uint8 [T, H, W, C]; an empty list stays one."""
+def decode(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
+    """JPEG or PNG frames -> uint8 [T, h, w, C], see `preprocess`; an empty list stays one.
+
+    A mask becomes 0 and 1.
+    """
 
     def images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
         def decode_one(image: tf.Tensor) -> tf.Tensor:
@@ -325,31 +328,22 @@ def decode(record: Tensors) -> Tensors:
 
     decoded = dict(record)
     for pair in _pairs(record):
-        # Clip and conjugate in one loop: the list is never empty, and a branch would cost a copy.
+        # Clip and conjugate as one until they have their size: joined later they would be copied,
+        # and one of them may be empty.
         encoded = [record[name] for name in pair]
         frames = images(tf.concat(encoded, axis=0), 2 if pair == FLOW_PAIR else 3)
+        frames = _preprocess_of(pair[0])(frames, size, resize)
         decoded.update(zip(pair, tf.split(frames, [tf.size(e) for e in encoded])))
     if "mask" in record:
+        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
         decoded["mask"] = tf.cond(
             record["has_mask"],
-            lambda: images(record["mask"], 1),
+            lambda: tf.cast(
+                preprocess(images(record["mask"], 1) * 255, size, resize) > 127, tf.uint8
+            ),
             lambda: tf.zeros_like(decoded[pair[0]][:0, ..., :1]),
         )
     return decoded
-
-
-def fit(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
-    """Resizes the frames there are, see `preprocess`; a mask becomes 0 and 1."""
-    fitted = dict(record)
-    for clip, conjugate in _pairs(record):
-        frames = tf.concat([record[clip], record[conjugate]], axis=0)
-        frames = _preprocess_of(clip)(frames, size, resize)
-        count = tf.shape(record[clip])[0]
-        fitted.update({clip: frames[:count], conjugate: frames[count:]})
-    if "mask" in record:
-        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
-        fitted["mask"] = tf.cast(preprocess(record["mask"] * 255, size, resize) > 127, tf.uint8)
-    return fitted
 
 
 def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
@@ -360,8 +354,12 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
     completed = {**record, "has_conjugate": tf.logical_or(record["has_conjugate"], freeze)}
     for pair in _pairs(record):
         clip, conjugate = (record[name] for name in pair)
-        indices = tf.where(tf.shape(conjugate)[0] > 0, times + frames, stand_in)
-        conjugate = tf.gather(tf.concat([clip, conjugate], axis=0), indices)
+        conjugate = tf.cond(
+            tf.shape(conjugate)[0] > 0,
+            lambda there=conjugate: there,
+            lambda clip=clip: tf.gather(clip, stand_in),
+        )
+        conjugate = tf.ensure_shape(conjugate, [frames, *clip.shape[1:]])
         if pair == FLOW_PAIR and draws is not None:
             conjugate = tf.cond(
                 freeze,
@@ -395,9 +393,8 @@ def augment(
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
     pairs = _pairs(record)
     for pair in pairs:
-        frames = tf.stack([record[name] for name in pair])
-        frames = _preprocess_of(pair[0])(frames, size, resize, crop, flip)
-        inputs.update(zip(pair if len(pairs) > 1 else RGB_PAIR, tf.unstack(frames)))
+        for name, own in zip(pair if len(pairs) > 1 else RGB_PAIR, pair):
+            inputs[name] = _preprocess_of(own)(record[own], size, resize, crop, flip)
     if "mask" in record:
         mask = preprocess(record["mask"], size, resize, crop, flip)
         inputs.update(mask=tf.squeeze(mask, -1), has_mask=record["has_mask"])
