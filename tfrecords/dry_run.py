@@ -37,6 +37,8 @@ def describe(
         counts[0] += len(shard.rows)
         counts[1] += 1
     lines += [f"  {name:<12} {n:>8} rows {m:>5} shards" for name, (n, m) in splits.items()]
+    from tfrecords import schema  # noqa: F401  (brings TensorFlow: seconds, but once a build)
+
     prepare_process()
     start = time.perf_counter()
     sample = sorted({(2 * n + 1) * len(rows) // (2 * SAMPLE) for n in range(SAMPLE)})
