@@ -1,7 +1,7 @@
 """Records in, batches out: a tf.data pipeline in named phases.
 
     list    the shards of a split; in training their order and that of the records is drawn anew
-            for each epoch
+            for each epoch (`tfrecords.order`)
     parse   record -> encoded frames
     draw    one time offset, crop, flip a record, for clip and conjugate alike
     sample  which frames: before decoding, so that no frame is decoded in vain
@@ -27,7 +27,7 @@ optical flow [T, H, W, 2], which goes the way of the frames through every phase.
 from __future__ import annotations
 
 import contextlib
-from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
 
@@ -35,6 +35,7 @@ from tfrecords import schema
 from tfrecords.dataset import INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
 from tfrecords.flow import NO_MOTION
+from tfrecords.order import Epochs, assert_cardinality, list_records, shuffle_epochs
 from tfrecords.preprocess import Window, crop_size, preprocess, preprocess_flow
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
@@ -73,8 +74,12 @@ def read_dataset(
     swap: float = 0.0,
     masks: bool = False,
     negative_weight: float = 0.01,
+    class_weights: Optional[Sequence[float]] = None,
+    view: Optional[Tuple[float, float, float]] = None,
     first_epoch: int = 0,
+    first_step: int = 0,
     epochs: Optional[int] = None,
+    worker: Tuple[int, int] = (0, 1),
     shuffle_buffer: int = 1024,
     cache: bool = False,
     modality: str = "rgb",
@@ -103,10 +108,18 @@ def read_dataset(
             masks. Less often where the neighbour's conjugate is missing or a frozen frame.
         masks: adds "mask" and "has_mask" to the inputs.
         negative_weight: sample weight of a clip without a label (single-label data).
+        class_weights: [K], sample weight of a clip by its class; of several labels their mean.
+            None: 1.
+        view: for a test of several views, where this one lies: its start in the clip's free time,
+            the crop's top and left in the free room, each 0..1. None: the centre, the whole frame.
         first_epoch: number of the first epoch.
+        first_step: in training, the number of batches of the first epoch that are left out, as a
+            run that stopped behind them wants it; their frames are not decoded. Needs `epochs`.
         epochs: None: the data set is one epoch long, and in training a new one at each iteration.
             N: it is the epochs first_epoch ... first_epoch + N - 1 in a row, always the same: this
             is the form that a resumed run continues exactly.
+        worker: (number, count) in training on several machines: of every batch come the rows of
+            this one, batch_size / count. Together they are the batches of one machine.
         shuffle_buffer: records, still encoded, among which training draws the next.
         cache: keeps all frames of the split in memory, decoded and resized (height x width x 3
             bytes each; for small data sets).
@@ -143,6 +156,8 @@ def read_dataset(
             "Expected batch_size=1 for whole frames, which differ in size. "
             f"Received batch_size={batch_size}."
         )
+    if first_step and epochs is None:
+        raise ValueError(f"Expected epochs with first_step. Received first_step={first_step}.")
     info = load_info(directory)
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
@@ -153,7 +168,13 @@ def read_dataset(
     clips = info.splits[split]["clips"]
     steps = count_steps(info, split, batch_size, training)
     batch_size = min(batch_size, clips)
-    window = crop_size(size, crop if training else 1.0)
+    if batch_size % worker[1] or not 0 <= worker[0] < worker[1]:
+        raise ValueError(
+            "Expected a worker (number, count) whose count divides batch_size. "
+            f"Received {worker}, {batch_size}."
+        )
+    window = crop_size(size, crop if training or view else 1.0)
+    chosen = Draws(*view, *[tf.constant(False)] * 3) if view else None
     swaps = training and swap > 0
     if swaps and not has_masks(directory, split):
         raise UsageError(
@@ -170,33 +191,30 @@ def read_dataset(
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
         record = item if cache else parse(item, read_masks, modality)
-        draws = None if key is None else draw(key, record["id"], flip, frozen_conjugates, swap)
+        draws = chosen
+        if key is not None:
+            draws = draw(key, record["id"], flip, frozen_conjugates, swap)
         record = sample(record, frames, fps, draws)
         if not cache:
             record = decode(record, size, resize)
         inputs = augment(complete(record, frames, draws), size, window, draws, resize)
         if swaps:
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
-        return inputs, *targets(record["labels"], info, negative_weight)
+        return inputs, *targets(record["labels"], info, negative_weight, class_weights)
 
     if cache:
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
-    def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        """The records of an epoch in its order, cut to whole batches, each with the epoch's key."""
-        key = tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
-        if cache:  # + 1: the shuffle reads to the end, which is what completes the cache
-            records = _shuffle(cached, clips + 1, key)
-        else:
-            records = _shuffle(list_records(paths, key), shuffle_buffer, key)
-        records = records.take(steps * batch_size).apply(_assert(steps * batch_size))
-        return records.map(lambda record: (record, key))
-
-    if training:
-        dataset = _epoch_numbers(first_epoch, epochs, seed).flat_map(list_epoch)
+    part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
+    if training and cache:
+        # + 1: the shuffle reads to the end, which is what completes the cache.
+        dataset = shuffle_epochs(lambda key: cached, clips + 1, part)
+    elif training:
+        dataset = shuffle_epochs(lambda key: list_records(paths, key), shuffle_buffer, part)
     else:
-        dataset = (cached if cache else list_records(paths)).apply(_assert(clips))
-    dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+        dataset = (cached if cache else list_records(paths)).apply(assert_cardinality(clips))
+    dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size // worker[1] if training else batch_size)
     if swaps:
         dataset = dataset.map(
             lambda *batch: swap_actors(*batch, keep_masks=masks),
@@ -204,7 +222,7 @@ def read_dataset(
         )
     if not training:
         dataset = dataset.repeat(epochs or 1)
-    dataset = dataset.apply(_assert(steps * (epochs or 1)))  # what a progress bar counts to
+    dataset = dataset.apply(assert_cardinality(part.total))  # what a progress bar counts to
     options = tf.data.Options()
     # Sharded by file, several workers would not read what one worker reads.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -217,9 +235,6 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
     return max(1, clips // batch_size) if training else -(-clips // batch_size)
 
 
-_assert = tf.data.experimental.assert_cardinality
-
-
 def has_masks(directory: StrPath, split: str) -> bool:
     """Whether a record of a split has a mask; reads up to the first that has one."""
     paths = shard_paths(directory, load_info(directory), split)
@@ -229,17 +244,6 @@ def has_masks(directory: StrPath, split: str) -> bool:
 
 
 # ---- the phases, each on one record -------------------------------------------------------------
-
-
-def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """Serialised records, in order or in that of the epoch's key.
-
-    In training several shards are read in turn: neighbours in a file are spread over the epoch.
-    """
-    if key is None:
-        return tf.data.TFRecordDataset(paths)
-    shards = _shuffle(tf.data.Dataset.from_tensor_slices(paths), len(paths), key)
-    return shards.interleave(tf.data.TFRecordDataset, cycle_length=min(8, len(paths)))
 
 
 def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
@@ -402,14 +406,20 @@ def augment(
 
 
 def targets(
-    labels: tf.Tensor, info: DatasetInfo, negative_weight: float
+    labels: tf.Tensor,
+    info: DatasetInfo,
+    negative_weight: float,
+    class_weights: Optional[Sequence[float]],
 ) -> Tuple[tf.Tensor, tf.Tensor]:
     """Label ids int64 [n] -> (target, sample weight), see `read_dataset`."""
     classes = len(info.labels)
+    weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
     if info.multi_label:
-        return tf.minimum(tf.reduce_sum(tf.one_hot(labels, classes), axis=0), 1.0), tf.constant(1.0)
+        target = tf.minimum(tf.reduce_sum(tf.one_hot(labels, classes), axis=0), 1.0)
+        weight = tf.math.divide_no_nan(tf.reduce_sum(target * weights), tf.reduce_sum(target))
+        return target, tf.where(tf.reduce_any(target > 0), weight, 1.0)
     target = tf.cast(tf.concat([labels, [classes]], axis=0)[0], tf.int32)
-    return target, tf.where(target < classes, 1.0, negative_weight)
+    return target, tf.gather(tf.concat([weights, [negative_weight]], axis=0), target)
 
 
 def _pairs(record: Tensors) -> List[Tuple[str, str]]:
@@ -421,21 +431,7 @@ def _preprocess_of(name: str) -> Callable[..., tf.Tensor]:
     return preprocess_flow if name in FLOW_PAIR else preprocess
 
 
-# ---- order and errors ---------------------------------------------------------------------------
-
-
-def _epoch_numbers(first_epoch: int, epochs: Optional[int], seed: int) -> tf.data.Dataset:
-    if epochs is not None:
-        return tf.data.Dataset.range(first_epoch, first_epoch + epochs)
-    # A counter that goes on from one iteration of the data set to the next.
-    return tf.data.Dataset.random(seed, rerandomize_each_iteration=True).take(1)
-
-
-def _shuffle(dataset: tf.data.Dataset, buffer: int, key: tf.Tensor) -> tf.data.Dataset:
-    # The shuffle mixes its seed with the graph's. Called while an epoch's function is traced, this
-    # sets the seed of that function's graph only: the order hangs on the key and on nothing else.
-    tf.random.set_seed(1)
-    return dataset.shuffle(buffer, seed=key[0], reshuffle_each_iteration=False)
+# ---- errors --------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
