@@ -21,7 +21,6 @@ import re
 import shutil
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 
@@ -111,6 +110,7 @@ def run(
 
     from aacf_tf.backbones import build_backbone
     from aacf_tf.backbones.folding import fold_batch_norm
+    from benchmarks.timing import measure
 
     before = keras.mixed_precision.global_policy()
     keras.mixed_precision.set_global_policy(precision)
@@ -128,7 +128,7 @@ def run(
         f"{name} folded": _forward(folded, clip),
     }
     candidates.update(_torch_forward(name, clip, precision, threads))
-    seconds = measure(candidates, rounds)
+    seconds = {row: times.wall for row, times in measure(candidates, rounds).items()}
     flops = {**dict.fromkeys(candidates, flop), PEAK: PEAK_TIMES * 2 * PEAK_SIZE**3}
     rates = {row: [flops[row] / second / 1e9 for second in seconds[row]] for row in candidates}
     rows = {}
@@ -169,19 +169,6 @@ def count_flop(model: keras.Model, shape: Sequence[int]) -> dict[str, int]:
             continue
         counts[operation.name] = 2 * operation.outputs[0].shape.num_elements() * terms
     return counts
-
-
-def measure(candidates: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
-    """Name -> seconds, one a round; every candidate runs once in a round and once before all."""
-    for candidate in candidates.values():
-        candidate()
-    seconds = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, candidate in candidates.items():
-            start = time.perf_counter()
-            candidate()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def table(name: str, result: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.folding import fold_batch_norm
 from aacf_tf.backbones.i3d import i3d
-from benchmarks import backbones
+from benchmarks import backbones, timing
 from tfrecords.errors import UsageError
 
 built = functools.cache(i3d)
@@ -83,20 +83,13 @@ def test_shares_are_those_of_the_same_round(monkeypatch):
     monkeypatch.setattr(backbones, "_torch_forward", lambda *_: {})
     times = {"small as it is": [6.0, 12.0, 6.0], "small folded": [4.0, 8.0, 4.4]}
     times = {backbones.PEAK: [8.0, 16.0, 8.0], **times}
-    monkeypatch.setattr(backbones, "measure", lambda candidates, rounds: times)
+    seconds = {name: timing.Times(wall, wall) for name, wall in times.items()}
+    monkeypatch.setattr(timing, "measure", lambda candidates, rounds: seconds)
     rows = backbones.run("small", (4, 12, 12), "float32", rounds=3, threads=1)["rows"]
     assert rows[backbones.PEAK] == {"milliseconds": [8000, 16000, 8000], "gflops": 1.0}
     assert rows["small as it is"]["share"] == pytest.approx(0.5)
     assert rows["small folded"]["share"] == pytest.approx(0.75)
     assert rows["small folded"]["gflops"] == pytest.approx(3 / 4.4)
-
-
-def test_rounds_are_interleaved_after_one_warm_up():
-    calls = []
-    candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
-    seconds = backbones.measure(candidates, 3)
-    assert calls == ["a", "b"] * 4
-    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
 
 
 def test_sizes():

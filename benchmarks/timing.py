@@ -1,0 +1,34 @@
+"""How long things take that are to be compared: in interleaved rounds, by the clock on the wall."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Mapping, NamedTuple
+
+
+class Times(NamedTuple):
+    """Seconds, one a round.
+
+    `wall`: from the call to its return; `processor`: of all threads of this process together. On
+    one core, with nothing else to do, the two are the same: what they differ by went to others.
+    """
+
+    wall: list[float]
+    processor: list[float]
+
+
+def measure(candidates: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Times]:
+    """Times each candidate once a round, one after the other, and once before all, not counted.
+
+    Interleaved, they see the same state of the machine: compare those of the same round.
+    """
+    for candidate in candidates.values():
+        candidate()
+    times = {name: Times([], []) for name in candidates}
+    for _ in range(rounds):
+        for name, candidate in candidates.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            candidate()
+            times[name].wall.append(time.perf_counter() - wall)
+            times[name].processor.append(time.process_time() - processor)
+    return times
