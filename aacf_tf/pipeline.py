@@ -223,8 +223,8 @@ def _claim(current: Run, resume: bool, new: bool) -> None:
 
 def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = "") -> str:
     """The first field in which two plain structures differ, in words; empty: none."""
-    # Where and in what precision a run goes on is not what it is.
-    ignore = (*ignore, "precision", "strategy")
+    # Where, in what precision and how often saved a run goes on is not what it is.
+    ignore = (*ignore, "precision", "strategy", "keep", "save_minutes")
     if isinstance(old, dict) and isinstance(new, dict):
         items = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new} - {*ignore})]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

@@ -39,9 +39,10 @@ FACTOR_TERMS = (
     "presence",
     "time_spread",
 )
-OPTIMIZERS = ("adam", "adamw", "sgd")
+OPTIMIZERS = ("adam", "adamw", "sgd", "sgdw")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-STRATEGIES = ("auto", "one_device", "mirrored")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
+MODALITIES = ("rgb", "flow", "two_stream")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,14 @@ class DataOptions:
             becomes the conjugate: the scene then says nothing of the action. Needs masks in
             `train`; acts in stages that train the recipe's own head.
         cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
+        views: how many views of a clip a frozen backbone's features are cached in: the first is
+            what tests see, view v >= 1 what training draws in epoch v; 0: no cache.
+        map_crop: side, in cells, of the random crop of a cached feature map that training sees; 0:
+            the whole map.
+        class_weights: `balanced`: sample weights by the inverse of the classes' frequencies in
+            `train`, their mean over the clips 1; empty: all alike.
+        test_clips, test_crops: views of a video that are averaged in evaluation: so many stretches
+            of time, evenly spread, each in so many crops of `crop`'s size (1: the whole frame).
     """
 
     frames: int = 16
@@ -74,6 +83,11 @@ class DataOptions:
     frozen_conjugates: float = 0.0
     swap: float = 0.0
     cache: bool = False
+    views: int = 0
+    map_crop: int = 0
+    class_weights: str = ""
+    test_clips: int = 1
+    test_crops: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,12 +129,13 @@ class Stage:
         name: of its folder under `checkpoints/` and `logs/`.
         head: one of HEADS, or `recipe` for the recipe's own.
         epochs, batch_size: the batch is the global one, in pairs.
-        optimizer: `adam`, `adamw` (decoupled decay) or `sgd` (momentum 0.9); with the first and the
-            last, `weight_decay` is the coupled L2 of the optimisers of the paper's time.
+        keep_head: go on with the previous stage's head, which must be of the same kind.
+        optimizer: `adam` or `sgd` (momentum 0.9), with which `weight_decay` is the coupled L2 of
+            the optimisers of the paper's time; `adamw` or `sgdw`: the same, decay decoupled.
         learning_rate: its peak: linear warm-up, then cosine to zero, or `milestones`.
         warmup: steps, or below 1 a share of all steps.
         milestones: pairs of (share of the steps, factor): from there on the rate is that factor of
-            its peak; none: cosine.
+            its peak, `((0, 1),)` a constant rate; none: cosine.
         backbone_rate: the backbone's learning rate as a factor of the head's; 0 freezes it, batch
             norm in inference mode. The decay of `adamw` keeps the head's rate.
         backbone_start: share of the steps before which the backbone's weights stand still; its
@@ -131,10 +146,12 @@ class Stage:
         label_smoothing, dropout: the usual; dropout before the classifiers.
         pairs_first: share of the steps, from the start, in which only `difference` and `presence`
             act, for a head that has them. From scratch one phase does not start.
+        patience: epochs without a better validation after which the stage ends; 0: never.
     """
 
     name: str
     head: str = "recipe"
+    keep_head: bool = False
     epochs: int = 10
     batch_size: int = 16
     optimizer: str = "adam"
@@ -148,6 +165,7 @@ class Stage:
     label_smoothing: float = 0.0
     dropout: float = 0.0
     pairs_first: float = 0.0
+    patience: int = 0
 
 
 @dataclass(frozen=True)
@@ -158,8 +176,10 @@ class Recipe:
         name: of the recipe.
         data, loss, stages: see there.
         backbone: one of BACKBONES; backbone_options: keyword arguments of its function.
+        modality: what the backbone sees: `rgb`, `flow`, or both in `two_stream`.
         weights: file of published weights, or checkpoint of another run, that the backbone begins
             with (`aacf_tf.backbones.weights`); empty: random weights.
+        synchronized_batch_norm: batch norm's statistics over all replicas.
         head: one of HEADS.
         hidden: width of the attention's hidden layer; 0: a third of the feature map's depth, within
             32..256 (32 for D = 64, 64 for 192, 256 for 1024).
@@ -170,6 +190,8 @@ class Recipe:
             actor's.
         seed: of the weights and of all that is random in the data.
         precision, strategy: see `train_main.py --help`.
+        keep: checkpoints kept besides the best.
+        save_minutes: a checkpoint inside an epoch after so many minutes; 0: at its end only.
     """
 
     name: str
@@ -178,7 +200,9 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage("main"),)
     backbone: str = "small"
     backbone_options: Mapping[str, Any] = field(default_factory=dict)
+    modality: str = "rgb"
     weights: str = ""
+    synchronized_batch_norm: bool = False
     head: str = "aacf"
     hidden: int = 0
     score: str = "action"
@@ -187,6 +211,8 @@ class Recipe:
     seed: int = 0
     precision: str = "auto"
     strategy: str = "auto"
+    keep: int = 2
+    save_minutes: float = 10.0
 
 
 def demo() -> Recipe:
@@ -321,6 +347,8 @@ def check(recipe: Recipe) -> None:
         "baseline": (recipe.baseline, ("alone", "stage", "none")),
         "precision": (recipe.precision, PRECISIONS),
         "strategy": (recipe.strategy, STRATEGIES),
+        "modality": (recipe.modality, MODALITIES),
+        "data.class_weights": (data.class_weights, ("", "balanced")),
         "data.resize": (data.resize, ("stretch", "short_side")),
     }
     numbers = {
@@ -331,9 +359,15 @@ def check(recipe: Recipe) -> None:
         "data.crop": (data.crop, 0.01, 1),
         "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
         "data.swap": (data.swap, 0, 1),
+        "data.views": (data.views, 0, None),
+        "data.map_crop": (data.map_crop, 0, None),
+        "data.test_clips": (data.test_clips, 1, None),
+        "data.test_crops": (data.test_crops, 1, None),
         "hidden": (recipe.hidden, 0, None),
         "mask_threshold": (recipe.mask_threshold, 0, 1),
         "seed": (recipe.seed, 0, 2**31 - 1),
+        "keep": (recipe.keep, 1, None),
+        "save_minutes": (recipe.save_minutes, 0, None),
     }
     numbers.update(
         {f"loss.{item.name}": (getattr(loss, item.name), 0, None) for item in fields(loss)}
@@ -342,7 +376,8 @@ def check(recipe: Recipe) -> None:
         prefix = f"stages.{place}"
         words[f"{prefix}.head"] = (stage.head, (*HEADS, "recipe"))
         words[f"{prefix}.optimizer"] = (stage.optimizer, OPTIMIZERS)
-        limits = {"epochs": 1, "batch_size": 1, "learning_rate": 0, "warmup": 0, "weight_decay": 0}
+        limits = {"epochs": 1, "batch_size": 1, "patience": 0}
+        limits.update({"learning_rate": 0, "warmup": 0, "weight_decay": 0})
         numbers.update(
             {f"{prefix}.{n}": (getattr(stage, n), low, None) for n, low in limits.items()}
         )
@@ -354,7 +389,8 @@ def check(recipe: Recipe) -> None:
             numbers[f"{prefix}.milestones.{number}.1"] = (factor, 0, None)
     for name, (value, allowed) in words.items():
         if value not in allowed:
-            raise UsageError(f"{name}: expected one of {', '.join(allowed)}, received {value!r}.")
+            expected = ", ".join(word or "nothing" for word in allowed)
+            raise UsageError(f"{name}: expected one of {expected}, received {value!r}.")
     for name, (value, low, high) in numbers.items():
         if not (math.isfinite(value) and low <= value and (high is None or value <= high)):
             expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"

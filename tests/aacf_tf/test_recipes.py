@@ -70,6 +70,17 @@ def test_wrong_fields_are_named(path, value, message):
         recipes.override(recipes.load_recipe("jhmdb"), path, value)
 
 
+def test_the_settings_of_an_earlier_version_are_read():
+    content = recipes.to_dict(recipes.load_recipe("demo"))
+    for name in ("modality", "synchronized_batch_norm", "keep", "save_minutes"):
+        del content[name]
+    for name in ("views", "map_crop", "class_weights", "test_clips", "test_crops"):
+        del content["data"][name]
+    for name in ("patience", "keep_head"):
+        del content["stages"][0][name]
+    assert recipes.from_dict(content) == recipes.load_recipe("demo")
+
+
 def test_unknown_recipe():
     with pytest.raises(UsageError, match=r"default, demo, jhmdb or a config.json, received 'x'"):
         recipes.load_recipe("x")
@@ -92,6 +103,8 @@ def test_every_recipe_passes_its_check(name):
         ("stages.0.batch_size", "0", "stages.0.batch_size: expected at least 1"),
         ("score", "x", "score: expected one of action, combined, received 'x'"),
         ("seed", "-1", "seed: expected 0 to"),
+        ("keep", "0", "keep: expected at least 1, received 0"),
+        ("data.class_weights", "some", "weights: expected one of nothing, balanced, received"),
     ],
 )
 def test_values_no_run_can_use_are_refused(path, value, message):
