@@ -26,8 +26,8 @@ MODES = ("all", "train", "evaluate", "export", "report", "plan")
 flags.DEFINE_string(
     "recipe",
     None,
-    "What to train: demo, jhmdb, default, or the config.json of a run to repeat. Without it: demo; "
-    "with --data: default.",
+    f"What to train: {', '.join(recipes.RECIPES)}, or the config.json of a run to repeat. Without "
+    "it: demo; with --data: default.",
 )
 flags.DEFINE_string(
     "data", None, "Data set directory (of tfrecords.build); the demo makes its own."
@@ -35,11 +35,14 @@ flags.DEFINE_string(
 flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
 flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
 flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone, instead of the recipe's.")
+flags.DEFINE_enum(
+    "modality", None, recipes.MODALITIES, "What the backbone sees: frames, optical flow, or both."
+)
 flags.DEFINE_string(
     "weights",
     None,
-    "File of published weights that the backbone begins with, or a checkpoint of another run; see "
-    "docs/backbones.md.",
+    "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), or the "
+    "directory of a run, whose attention is taken too; see docs/training.md.",
 )
 flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
 flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")
@@ -77,7 +80,8 @@ def main(arguments: Sequence[str]) -> None:
 def _recipe() -> recipes.Recipe:
     """The recipe with all that the flags override, checked."""
     recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
-    for field in ("backbone", "weights", "head", "precision", "strategy", "seed"):
+    plain = ("backbone", "modality", "weights", "head", "precision", "strategy", "seed")
+    for field in plain:
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)
     for field in ("frames", "height", "width"):

@@ -45,6 +45,58 @@ def test_the_methods_numbers():
     assert (stage.warmup, stage.pairs_first, stage.weight_decay) == (0.1, 0.5, 1e-4)
 
 
+def milestones(stage):
+    """The epochs at which a stage's rate falls, and to which part of its peak."""
+    return [(round(share * stage.epochs, 9), factor) for share, factor in stage.milestones]
+
+
+def test_the_numbers_of_the_supplement_for_video_features():
+    for name, rate, epochs, falls in (
+        ("actionthread", 0.01, 60, (20, 40)),
+        ("hollywood2", 0.001, 30, (10, 20)),
+    ):
+        recipe = recipes.load_recipe(name)
+        (stage,) = recipe.stages
+        assert (recipe.backbone, recipe.modality) == ("i3d", "two_stream")
+        assert (recipe.data.frames, recipe.data.height, recipe.data.width) == (128, 256, 352)
+        assert recipe.data.resize == "stretch"
+        assert (stage.optimizer, stage.learning_rate, stage.epochs) == ("adam", rate, epochs)
+        assert milestones(stage) == [(falls[0], 0.1), (falls[1], 0.01)]
+        assert (stage.weight_decay, stage.warmup) == (1e-4, 0)
+        # Features are extracted once, the head is trained on them.
+        assert (stage.backbone_rate, recipe.head) == (0, "aacf") and recipe.data.views > 0
+
+
+def test_the_numbers_of_the_supplement_for_hacs():
+    recipe = recipes.load_recipe("hacs30")
+    data = recipe.data
+    assert recipe.backbone == "resnet3d34" and recipe.modality == "rgb"
+    assert (data.frames, data.fps, min(data.height, data.width)) == (32, 16.0, 128)
+    assert data.resize == "whole"  # the aspect ratio is kept
+    assert recipe.loss.negative == 0.01
+    last_layer, network, factorization = recipe.stages
+    for stage in recipe.stages:
+        assert (stage.optimizer, stage.batch_size, stage.warmup) == ("sgd", 64, 0)
+        assert stage.frozen_batch_norm
+    assert (last_layer.head, last_layer.backbone_rate) == ("average", 0)
+    assert (last_layer.learning_rate, last_layer.epochs) == (0.001, 20)
+    assert (network.head, network.backbone_rate, network.keep_head) == ("average", 1, True)
+    assert (network.learning_rate, network.epochs) == (0.0001, 15)
+    assert milestones(last_layer) == milestones(network) == [(0, 1)]  # a constant rate
+    assert (factorization.head, factorization.backbone_rate) == ("recipe", 0)
+    assert (factorization.learning_rate, factorization.epochs) == (0.0001, 5)
+    assert milestones(factorization) == [(3, 0.1)]
+
+
+def test_the_numbers_of_the_supplement_for_still_images():
+    recipe = recipes.load_recipe("voc2012")
+    data = recipe.data
+    assert (recipe.backbone, data.frames, data.resize) == ("densenet161", 1, "whole")
+    assert (min(data.height, data.width), data.map_crop) == (256, 8)
+    assert [stage.batch_size for stage in recipe.stages] == [32]
+    assert recipe.baseline == "alone"  # .782 of average pooling beside .802
+
+
 def test_override_any_field():
     recipe = recipes.load_recipe("jhmdb")
     assert recipes.override(recipe, "loss.context", "0").loss.context == 0.0
@@ -82,7 +134,7 @@ def test_the_settings_of_an_earlier_version_are_read():
 
 
 def test_unknown_recipe():
-    with pytest.raises(UsageError, match=r"default, demo, jhmdb or a config.json, received 'x'"):
+    with pytest.raises(UsageError, match=r"default, demo, .* or a config.json, received 'x'"):
         recipes.load_recipe("x")
 
 
@@ -103,6 +155,9 @@ def test_every_recipe_passes_its_check(name):
         ("stages.0.batch_size", "0", "stages.0.batch_size: expected at least 1"),
         ("score", "x", "score: expected one of action, combined, received 'x'"),
         ("seed", "-1", "seed: expected 0 to"),
+        ("data.test_crops", "2", "test_crops: expected 1, 3 or 5, received 2"),
+        ("stages.0.keep_head", "true", "keep_head: expected the stage before .* received 'none'"),
+        ("stages.1.keep_head", "true", "train the head 'recipe', received 'average'"),
         ("keep", "0", "keep: expected at least 1, received 0"),
         ("data.class_weights", "some", "weights: expected one of nothing, balanced, received"),
     ],
