@@ -30,6 +30,7 @@ LABELS_FILE = "labels.txt"
 SKIPPED_FILE = "skipped.csv"
 MANIFEST_FILE = "manifest.json"
 PLAN_FILE = "build.json"
+FEATURES = "features"  # the modality of a directory of cached features
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
@@ -47,7 +48,8 @@ class DatasetInfo:
         splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
             there are, pairs those of them with a conjugate, negatives those without a label,
             skipped the rows that could not be read.
-        modality: "rgb", or "rgb+flow" where the records hold optical flow too.
+        modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
+            hold a backbone's feature maps and no frames, see `tfrecords.feature_reader`.
         schema_version: of the records, see `tfrecords.schema`.
     """
 

@@ -6,7 +6,7 @@ while it is still encoded, and reads what the undisturbed run on one machine wou
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple, Union
 
 import tensorflow as tf
 
@@ -70,7 +70,7 @@ def shuffle_epochs(
     share = epochs.batch_size // workers
 
     def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = tf.random.stateless_uniform([2], [epochs.seed, epoch], None, None, tf.int64)
+        key = epoch_key(epochs.seed, epoch)
         epoch_records = _shuffle(records(key), buffer, key)
         epoch_records = epoch_records.take(rows).apply(assert_cardinality(rows))
         if epochs.first_step:
@@ -84,6 +84,20 @@ def shuffle_epochs(
         return epoch_records.map(lambda record: (record, key))
 
     return _epoch_numbers(epochs).flat_map(list_epoch)
+
+
+def epoch_key(seed: int, epoch: Union[int, tf.Tensor]) -> tf.Tensor:
+    """int64 [2], of which chance in that epoch is a function."""
+    return tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
+
+
+def record_key(key: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
+    """int64 [2], of which a record's chance is a function: of the epoch's key and its id.
+
+    By the id, not the place in a file: a row that is skipped, or one more, must not change what is
+    drawn for the others.
+    """
+    return key + tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
 
 
 def _epoch_numbers(epochs: Epochs) -> tf.data.Dataset:

@@ -32,10 +32,16 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import tensorflow as tf
 
 from tfrecords import schema
-from tfrecords.dataset import INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
+from tfrecords.dataset import FEATURES, INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
 from tfrecords.flow import NO_MOTION
-from tfrecords.order import Epochs, assert_cardinality, list_records, shuffle_epochs
+from tfrecords.order import (
+    Epochs,
+    assert_cardinality,
+    list_records,
+    record_key,
+    shuffle_epochs,
+)
 from tfrecords.preprocess import Window, crop_size, preprocess, preprocess_flow
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
@@ -159,6 +165,10 @@ def read_dataset(
     if first_step and epochs is None:
         raise ValueError(f"Expected epochs with first_step. Received first_step={first_step}.")
     info = load_info(directory)
+    if info.modality == FEATURES:
+        raise UsageError(
+            f"Expected records of frames in {directory}, received cached features of a backbone."
+        )
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
             f"Expected optical flow in the records of {directory} for the modality {modality}, "
@@ -259,14 +269,9 @@ def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
 def draw(
     key: tf.Tensor, identity: tf.Tensor, flip: bool, frozen_conjugates: float, swap: float
 ) -> Draws:
-    """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar.
-
-    By the id, not the place in a file: a row that is skipped, or one more, must not change what is
-    drawn for the others.
-    """
-    own = tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
+    """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar."""
     # A longer draw begins as a shorter one: a new kind of chance leaves the others as they were.
-    values = tf.random.stateless_uniform([6], key + own)
+    values = tf.random.stateless_uniform([6], record_key(key, identity))
     time, y, x, mirror, freeze, partner = tf.unstack(values)
     return Draws(
         time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates, partner < swap
@@ -383,17 +388,18 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
 def augment(
     record: Tensors,
     size: Tuple[int, int],
-    window: Tuple[int, int],
+    window: Optional[Tuple[int, int]],
     draws: Optional[Draws],
     resize: str,
 ) -> Tensors:
     """Crops and flips clip, conjugate and mask alike -> the inputs of the model.
 
-    Where the flow is alone, it is the clip.
+    Without a window nothing is cropped. Where the flow is alone, it is the clip.
     """
     crop = flip = None
     if draws is not None:
-        crop, flip = Window(*window, draws.y, draws.x), draws.flip
+        crop = Window(*window, draws.y, draws.x) if window else None
+        flip = draws.flip
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
     pairs = _pairs(record)
     for pair in pairs:
@@ -436,7 +442,7 @@ def _preprocess_of(name: str) -> Callable[..., tf.Tensor]:
 
 @contextlib.contextmanager
 def translate_errors(directory: StrPath) -> Iterator[None]:
-    """Wraps whatever iterates over `read_dataset`: a corrupt record becomes a UserError.
+    """Wraps whatever iterates over a data set: a corrupt record becomes a UserError.
 
     TensorFlow's own error does not name the file, so the shards are read once more to find it. An
     error that the records are not to blame for passes unchanged.
@@ -456,13 +462,14 @@ def translate_errors(directory: StrPath) -> Iterator[None]:
 def _check_records(directory: StrPath) -> None:
     """Reads and decodes every record; UserError naming the first that cannot be."""
     info = load_info(directory)
+    decode = schema.decode_features if info.modality == FEATURES else schema.decode
     for split, counts in info.splits.items():
         found = 0
         for path in shard_paths(directory, info, split) if counts["clips"] else ():
             position = 0
             try:
                 for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                    schema.decode(serialized)
+                    decode(serialized)
                     position += 1
             except (tf.errors.OpError, UserError) as error:
                 reason = str(error) if isinstance(error, UserError) else "the file is damaged"

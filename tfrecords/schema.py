@@ -25,6 +25,14 @@ conjugate: the same scene without the action. Names follow MediaSequence.
                                                      string   the same, a frame of the conjugate
                    region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
                                                               who act, shares 0..1 of width, height
+
+A record of cached features has the context of the record it was made from and, for frames, the
+feature maps of a backbone's END_POINT, such as Mixed_5c:
+
+    context        END_POINT/feature/dimensions      int64 4  T, H, W, D, of all its maps
+    feature lists  END_POINT/feature/bytes           string   float16, C order; one entry a view
+                   CONJUGATE/END_POINT/feature/bytes string   the same, empty where a view has none
+                   CLASS_SEGMENTATION/image/encoded  string   as above, a frame of the first view
 """
 
 from __future__ import annotations
@@ -54,6 +62,8 @@ TIMESTAMPS = "image/timestamp"
 CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
 MASKS = "CLASS_SEGMENTATION/image/encoded"
 FLOW = "FORWARD_FLOW/image/encoded"
+MAPS = "/feature/bytes"  # behind the name of the end point
+DIMENSIONS = "/feature/dimensions"
 BOXES = tuple(f"region/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 
 # A clip and its conjugate, as they are called in `ClipPair`, in a parsed record and in a batch.
@@ -350,6 +360,102 @@ def decode(serialized: bytes) -> ClipPair:
         raise UserError(
             f"Expected a record of schema version {SCHEMA_VERSION}, received {len(serialized)} "
             f"bytes that cannot be decoded ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def encode_features(
+    serialized: bytes,
+    end_point: str,
+    maps: Sequence[np.ndarray],
+    conjugates: Sequence[Optional[np.ndarray]],
+    mask: Optional[np.ndarray] = None,
+) -> bytes:
+    """A record of cached features.
+
+    Args:
+        serialized: the record they were made from.
+        end_point: of the backbone.
+        maps: of each view, float16 [T, H, W, D], all of one shape.
+        conjugates: the same of the conjugates, None for a view without; empty: of no view.
+        mask: uint8 [t, h, w] of 0 and 1, of the frames of the first view.
+    """
+    example = tf.train.SequenceExample.FromString(serialized)
+    example.context.feature[end_point + DIMENSIONS].CopyFrom(_ints(*maps[0].shape))
+    example.ClearField("feature_lists")
+    lists = {end_point + MAPS: [_bytes(values.tobytes()) for values in maps]}
+    if conjugates:
+        entries = (b"" if values is None else values.tobytes() for values in conjugates)
+        lists[CONJUGATE + end_point + MAPS] = [_bytes(entry) for entry in entries]
+    if mask is not None:
+        lists[MASKS] = [_bytes(_encode_image(frame, "PNG")) for frame in mask]
+    for name, features in lists.items():
+        example.feature_lists.feature_list[name].feature.extend(features)
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_features(
+    serialized: tf.Tensor, end_point: str, conjugates: bool = True, masks: bool = False
+) -> dict[str, tf.Tensor]:
+    """Parses one record of cached features inside a graph; maps stay bytes.
+
+    Returns:
+        id string [], labels int64 [n], dimensions int64 [4], features string [views] and, if asked
+        for, conjugate_features string [views] (an empty string: none), mask string [t] (empty:
+        none).
+    """
+    lists = {end_point + MAPS: tf.io.FixedLenSequenceFeature([], tf.string)}
+    if conjugates:
+        lists[CONJUGATE + end_point + MAPS] = tf.io.FixedLenSequenceFeature([], tf.string)
+    if masks:
+        lists[MASKS] = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
+    context, sequences = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={
+            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
+            end_point + DIMENSIONS: tf.io.FixedLenFeature([4], tf.int64),
+        },
+        sequence_features=lists,
+    )
+    record = {
+        "id": context[EXAMPLE_ID],
+        "labels": context[LABEL_INDEX],
+        "dimensions": context[end_point + DIMENSIONS],
+        "features": sequences[end_point + MAPS],
+    }
+    if conjugates:
+        record["conjugate_features"] = sequences[CONJUGATE + end_point + MAPS]
+    if masks:
+        record["mask"] = sequences[MASKS]
+    return record
+
+
+def decode_features(serialized: bytes) -> dict[str, list[Optional[np.ndarray]]]:
+    """The maps in a record of cached features: name of the feature -> one a view, float16.
+
+    Raises:
+        UserError: the bytes are not such a record.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        found = {}
+        for name, values in example.feature_lists.feature_list.items():
+            if name.endswith(MAPS):
+                end_point = name[: -len(MAPS)].removeprefix(CONJUGATE)
+                shape = example.context.feature[end_point + DIMENSIONS].int64_list.value
+                entries = [feature.bytes_list.value[0] for feature in values.feature]
+                found[name] = [
+                    np.frombuffer(entry, np.float16).reshape(shape) if entry else None
+                    for entry in entries
+                ]
+        if not found:
+            raise ValueError("it holds no feature maps")
+        return found
+    except Exception as error:  # as in `decode`
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Expected a record of cached features, received {len(serialized)} bytes that cannot "
+            f"be decoded ({type(error).__name__}: {reason})."
         ) from error
 
 

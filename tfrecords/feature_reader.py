@@ -1,0 +1,241 @@
+"""Cached features in, batches out: what a head is trained on while its backbone is frozen.
+
+    DIR/dataset.json    as of any data set, modality "features"; splits, classes and the place of
+                        every record are those of the data set that the features were made from
+    DIR/features.json   the fields of `FeatureInfo`
+    DIR/train-00000-of-00004.tfrecord ...   records of maps, see `tfrecords.schema`
+
+Records come in the order in which `read_dataset` reads the data set itself, as a function of
+(seed, epoch). Which view of a record is seen and where its map is cropped is one of (seed, epoch,
+id of the record).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+from tfrecords import schema
+from tfrecords.dataset import FEATURES, StrPath, load_info, shard_paths
+from tfrecords.errors import UsageError, UserError
+from tfrecords.files import write_json
+from tfrecords.filesystem import to_path
+from tfrecords.order import (
+    Epochs,
+    assert_cardinality,
+    list_records,
+    record_key,
+    shuffle_epochs,
+)
+from tfrecords.reader import Tensors, count_steps, targets
+
+FEATURES_FILE = "features.json"
+# Records in the shuffle hold no more than this; where it is too little for `shuffle_buffer` of
+# them, their order is no longer quite that of `read_dataset`.
+SHUFFLE_BYTES = 2 << 30
+
+
+@dataclass
+class FeatureInfo:
+    """What `features.json` says.
+
+    Attributes:
+        end_point: of the backbone, by which the records name their maps.
+        views: how many each record of `train` has; records of other splits have one.
+        conjugates: whether there are maps of conjugates.
+        shape: [T, H, W, D] of the maps; None in it: records differ.
+        frames: [T, height, width] of the masks; None in it: records differ.
+        made_from: all that the maps depend on, for people to read.
+    """
+
+    end_point: str
+    views: int
+    conjugates: bool
+    shape: List[Optional[int]]
+    frames: List[Optional[int]]
+    made_from: Dict[str, Any]
+
+    def write(self, directory: StrPath) -> None:
+        """Writes `features.json`."""
+        write_json(to_path(directory) / FEATURES_FILE, asdict(self))
+
+    @classmethod
+    def load(cls, directory: StrPath) -> FeatureInfo:
+        """Reads `features.json`.
+
+        Raises:
+            UsageError: the directory holds no cached features.
+            UserError: the file is corrupt.
+        """
+        path = to_path(directory) / FEATURES_FILE
+        if load_info(directory).modality != FEATURES:
+            raise UsageError(f"Expected cached features in {directory}, received another data set.")
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"Expected {path} to describe cached features: {error}.") from error
+
+
+def read_features(
+    directory: StrPath,
+    split: str,
+    batch_size: int = 8,
+    training: bool = True,
+    seed: int = 0,
+    *,
+    map_crop: int = 0,
+    conjugates: bool = True,
+    masks: bool = False,
+    negative_weight: float = 0.01,
+    class_weights: Optional[Sequence[float]] = None,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    epochs: Optional[int] = None,
+    worker: Tuple[int, int] = (0, 1),
+    shuffle_buffer: int = 1024,
+) -> tf.data.Dataset:
+    """Reads a split of cached features as batches of (inputs, targets, sample_weights).
+
+    Args:
+        directory: of the features.
+        split: such as "train".
+        training: shuffled, with a random view of each record; else in order, the first view.
+        map_crop: in training, side in cells of the random crop of height and width; 0: none.
+        conjugates: adds their maps to the inputs.
+        masks: adds "mask" and "has_mask"; not in training, whose views differ.
+        batch_size, seed, negative_weight, class_weights, first_epoch, first_step, epochs, worker,
+            shuffle_buffer: as of `read_dataset`.
+
+    Returns:
+        A finite data set. inputs: features, conjugate_features float16 [B, T, H, W, D] (a missing
+        conjugate is a copy of the clip); has_conjugate bool [B]; id string [B]; with `masks`: mask
+        uint8 [B, t, h, w] of 0 and 1, has_mask bool [B]. targets and sample_weights: as of
+        `read_dataset`.
+
+    Raises:
+        UsageError: no such features or split; conjugates or map_crop that they do not have.
+    """
+    info, features = load_info(directory), FeatureInfo.load(directory)
+    paths = shard_paths(directory, info, split)
+    if masks and training:
+        raise ValueError("Expected masks=False in training. Received masks=True.")
+    _check(directory, features, map_crop, training, conjugates)
+    clips = info.splits[split]["clips"]
+    steps = count_steps(info, split, batch_size, training)
+    if not training and None in features.shape:
+        batch_size = 1
+    batch_size = min(batch_size, clips)
+    if batch_size % worker[1] or not 0 <= worker[0] < worker[1]:
+        raise ValueError(
+            "Expected a worker (number, count) whose count divides batch_size. "
+            f"Received {worker}, {batch_size}."
+        )
+
+    def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
+        """One view of a record, its maps still bytes; key: the epoch's, if any."""
+        record = schema.parse_features(serialized, features.end_point, conjugates, masks)
+        view, y, x = 0, 0.0, 0.0
+        if key is not None:
+            view, y, x = tf.unstack(tf.random.stateless_uniform([3], record_key(key, record["id"])))
+            view = tf.cast(view * tf.cast(tf.size(record["features"]), tf.float32), tf.int32)
+            record["place"] = tf.stack([y, x])
+        for name in _maps(record):
+            record[name] = record[name][view]
+        return record
+
+    def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
+        inputs = _decode(record, features, map_crop if training else 0)
+        return inputs, *targets(record["labels"], info, negative_weight, class_weights)
+
+    part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
+    if training:
+        # Selected before they are shuffled: of several views one is kept in memory.
+        dataset = shuffle_epochs(
+            lambda key: list_records(paths, key).map(lambda record: select(record, key)),
+            _fitting(shuffle_buffer, features),
+            part,
+        ).map(lambda record, key: record)
+    else:
+        dataset = list_records(paths).apply(assert_cardinality(clips)).map(select)
+    dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size // worker[1] if training else batch_size)
+    if not training:
+        dataset = dataset.repeat(epochs or 1)
+    total = part.total if training else -(-clips // batch_size) * (epochs or 1)
+    dataset = dataset.apply(assert_cardinality(total))
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _check(
+    directory: StrPath, features: FeatureInfo, map_crop: int, training: bool, conjugates: bool
+) -> None:
+    if conjugates and not features.conjugates:
+        raise UsageError(f"Expected maps of conjugates in {directory}, received none.")
+    sides = features.shape[1:3]
+    if training and any((side or map_crop) < map_crop for side in sides):
+        raise UsageError(
+            f"data.map_crop: expected at most the cells of the cached maps ({sides[0]} x "
+            f"{sides[1]}), received {map_crop}."
+        )
+    if training and None in sides and not map_crop:
+        raise UsageError(
+            f"data.map_crop: expected cells to cut from the maps in {directory}, which differ in "
+            "size, received 0."
+        )
+
+
+def _fitting(records: int, features: FeatureInfo) -> int:
+    """As many records as `SHUFFLE_BYTES` hold, where their size is known."""
+    if None in features.shape:
+        return records
+    size = 2 * (1 + features.conjugates)
+    for side in features.shape:
+        size *= side
+    return max(1, min(records, SHUFFLE_BYTES // size))
+
+
+def _maps(record: Tensors) -> List[str]:
+    return [name for name in ("features", "conjugate_features") if name in record]
+
+
+def _decode(record: Tensors, features: FeatureInfo, map_crop: int) -> Tensors:
+    """A selected view -> the inputs of a head."""
+    inputs = {"id": record["id"], "has_conjugate": tf.constant(False)}
+    shape = record["dimensions"]
+    for name in _maps(record):
+        encoded = record[name]
+        if name != "features":
+            inputs["has_conjugate"] = tf.strings.length(encoded) > 0
+            encoded = tf.where(inputs["has_conjugate"], encoded, record["features"])
+        cells = tf.reshape(tf.io.decode_raw(encoded, tf.float16), shape)
+        cells = tf.ensure_shape(cells, features.shape)
+        inputs[name] = _cut(cells, map_crop, record["place"]) if map_crop else cells
+    if "mask" in record:
+        inputs["has_mask"] = tf.size(record["mask"]) > 0
+        mask = tf.map_fn(
+            lambda image: tf.io.decode_png(image, 1)[..., 0],
+            record["mask"],
+            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
+        )
+        empty = [side or 1 for side in features.frames]
+        mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
+        inputs["mask"] = tf.ensure_shape(mask, features.frames)
+    return inputs
+
+
+def _cut(cells: tf.Tensor, side: int, place: tf.Tensor) -> tf.Tensor:
+    """[T, H, W, D] -> [T, side, side, D]; place [2] in [0, 1): y, x as of `preprocess.Window`."""
+    room = tf.shape(cells)[1:3] - side
+    with tf.control_dependencies(
+        [tf.debugging.assert_non_negative(room, "data.map_crop is larger than a cached map")]
+    ):
+        offset = tf.cast(place * tf.cast(room + 1, tf.float32), tf.int32)
+    top, left = tf.unstack(tf.minimum(offset, room))
+    return tf.ensure_shape(
+        cells[:, top : top + side, left : left + side], [cells.shape[0], side, side, cells.shape[3]]
+    )
