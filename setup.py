@@ -46,7 +46,12 @@ setup(
         "dev": [*TEST, "ruff>=0.6", "mypy>=1.8"],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
-        "beam": ["apache-beam>=2.69,<2.78"],
+        # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
+        "gpu": ["tensorflow[and-cuda]==2.15.1"],
+        # Beam 2.77 refuses a newer pillow.
+        "beam": ["apache-beam>=2.69,<2.78", "pillow<13"],
+        # What benchmarks/data.py measures the reader against.
+        "bench": ["simplejpeg>=1.7"],
     },
     entry_points={
         "console_scripts": [
