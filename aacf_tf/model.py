@@ -23,7 +23,8 @@ class ActionModel(keras.Model):
     Call arguments:
         inputs: a dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
             same shape and `has_conjugate` bool `[B]`, for swapped pairs `swapped` bool `[B]` and
-            `context_target` as the targets; or the clips alone.
+            `context_target` as the targets; or the clips alone. For a frozen backbone `features`
+            and `conjugate_features` `[B, t, h, w, D]`, its cached maps, in the clips' place.
 
     Returns:
         the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
@@ -81,16 +82,29 @@ class ActionModel(keras.Model):
         return [*self.trackers.values(), *(metric for _, metric in self.places)]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        clips = inputs["clip"] if isinstance(inputs, Mapping) else inputs
-        pairs = isinstance(inputs, Mapping) and "conjugate" in inputs
-        if not (pairs and self.head.pairs):
-            return self.head(self.backbone(clips, training=training), training=training)
-        # ONE batch, so that batch norm sees clips and conjugates together.
-        both = tf.concat([clips, inputs["conjugate"]], axis=0)
-        outputs = self.head(self.backbone(both, training=training), training=training)
+        others = {"conjugate", "conjugate_features"}
+        pairs = isinstance(inputs, Mapping) and bool(others & {*inputs}) and self.head.pairs
+        outputs = self.head(self.features(inputs, pairs, training), training=training)
+        if not pairs:
+            return outputs
         halves = {name: tf.split(value, 2, axis=0) for name, value in outputs.items()}
         clip = {name: half[0] for name, half in halves.items()}
         return {**clip, "conjugate": {name: half[1] for name, half in halves.items()}}
+
+    def features(self, inputs: Any, pairs: bool, training: bool = False) -> tf.Tensor:
+        """The maps `[B, t, h, w, D]` of the clips; for pairs, those of the conjugates behind them.
+
+        Cached ones (`features`, `conjugate_features`) are taken as they are.
+        """
+        if not isinstance(inputs, Mapping):
+            return self.backbone(inputs, training=training)
+        cached = "features" in inputs
+        names = ("features", "conjugate_features") if cached else ("clip", "conjugate")
+        # ONE batch, so that batch norm sees clips and conjugates together.
+        both = tf.concat([inputs[name] for name in names], axis=0) if pairs else inputs[names[0]]
+        if cached:
+            return tf.cast(both, self.backbone.output.dtype)
+        return self.backbone(both, training=training)
 
     def strides(self) -> tuple[int, int, int]:
         """Pixels and frames from one cell of the feature map to the next: time, height, width."""
