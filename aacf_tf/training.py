@@ -7,6 +7,7 @@ WORKDIR/logs/<stage>/          TensorBoard, and history.json: one entry an epoch
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.weights import load_weights
+from aacf_tf.backbones.own_weights import load_attention
+from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.devices import make_strategy, resolve_precision
 from aacf_tf.model import ActionModel, build_model, make_backbone
 from aacf_tf.optimizers import make_optimizer
@@ -26,7 +28,13 @@ from tfrecords.errors import UsageError, UserError
 from tfrecords.files import StrPath, write_json
 from tfrecords.filesystem import AnyPath, to_path
 from tfrecords.progress import progress
-from tfrecords.reader import count_steps, has_masks, read_dataset, translate_errors
+from tfrecords.reader import (
+    count_labels,
+    count_steps,
+    has_masks,
+    read_dataset,
+    translate_errors,
+)
 
 BEST = "best"  # folder of the best checkpoint, below that of the last ones
 
@@ -73,6 +81,19 @@ class Run:
             **options,
         )
 
+    def batch_size(self, stage: Stage, training: bool) -> int:
+        """Clips a batch: one where whole frames, which differ in size, are tested."""
+        return 1 if self.recipe.data.resize == "whole" and not training else stage.batch_size
+
+    @functools.cached_property
+    def class_weights(self) -> list[float] | None:
+        """Sample weight of each class in training, see `DataOptions`; None: all alike."""
+        if not self.recipe.data.class_weights:
+            return None
+        counts = count_labels(self.data, "train")
+        there = [count for count in counts if count]
+        return [sum(there) / (len(there) * max(count, 1)) for count in counts]
+
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
         """Batches of a split as this recipe samples and sizes them."""
         data = self.recipe.data
@@ -85,17 +106,21 @@ class Run:
             split,
             data.frames,
             (data.height, data.width),
-            stage.batch_size,
+            self.batch_size(stage, training),
             training,
             self.recipe.seed,
-            fps=data.fps or None,
-            resize=data.resize,
-            crop=data.crop,
-            flip=data.flip,
-            frozen_conjugates=frozen,
-            swap=swap,
-            negative_weight=self.recipe.loss.negative,
-            **options,
+            **{
+                "fps": data.fps or None,
+                "resize": data.resize,
+                "crop": data.crop,
+                "flip": data.flip,
+                "frozen_conjugates": frozen,
+                "swap": swap,
+                "negative_weight": self.recipe.loss.negative,
+                "class_weights": self.class_weights if training else None,
+                "modality": self.recipe.modality,
+                **options,
+            },
         )
 
 
@@ -128,10 +153,12 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     strategy = make_strategy(recipe.strategy)
     with strategy.scope():  # variables made outside of it cannot be trained in it
         backbone = _begin(run, backbone)
+    head = None
     for number, stage in enumerate(recipe.stages, start=1):
         title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
         with strategy.scope():
-            backbone = _train_stage(run, stage, backbone, f"{title} ({stage.name})").backbone
+            model = _train_stage(run, stage, backbone, head, f"{title} ({stage.name})")
+        backbone, head = model.backbone, model.head
 
 
 def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
@@ -147,7 +174,7 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
             variable.assign(values[variable.name])
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
-        print(f"weights  {load_weights(backbone, recipe.weights)}")
+        print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
     return backbone
 
 
@@ -193,9 +220,22 @@ def _read(checkpoint: tf.train.Checkpoint, path: str) -> None:
         ) from error
 
 
-def _train_stage(run: Run, stage: Stage, backbone: keras.Model | None, title: str) -> ActionModel:
+def _train_stage(
+    run: Run,
+    stage: Stage,
+    backbone: keras.Model | None,
+    head: keras.layers.Layer | None,
+    title: str,
+) -> ActionModel:
+    """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
     steps = count_steps(run.info, "train", stage.batch_size, training=True)
     model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
+    if stage.keep_head:
+        model.head.set_weights(head.get_weights())
+    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
+        taken = load_attention(model.head, run.recipe.weights)
+        if taken:
+            print(taken)
     optimizer = make_optimizer(stage, model, steps * stage.epochs)
     # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
     model.compile(optimizer=optimizer, weighted_metrics=[])

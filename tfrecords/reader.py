@@ -253,6 +253,19 @@ def has_masks(directory: StrPath, split: str) -> bool:
         return any(size > 0 for size in sizes.as_numpy_iterator())
 
 
+def count_labels(directory: StrPath, split: str) -> List[int]:
+    """Of each class the records of a split that have it; reads them all and decodes no frame."""
+    info = load_info(directory)
+    records = tf.data.TFRecordDataset(shard_paths(directory, info, split))
+    labels = records.map(lambda record: schema.parse(record, masks=False, rgb=False)["labels"])
+    counts = [0] * len(info.labels)
+    with translate_errors(directory):
+        for ids in labels.as_numpy_iterator():
+            for number in ids:
+                counts[number] += 1
+    return counts
+
+
 # ---- the phases, each on one record -------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Loads weights that this project has written: a run's checkpoint, or a `.weights.h5` file.
 
+Of a checkpoint the backbone, and where its head is of the same kind, the attention too.
+
 Both name variables by their place in the model. What the backbone would write itself is compared
 with what is there, so that a misfit is known before anything is assigned. It is written for that,
 to a temporary folder: Keras and TensorFlow tell those names to nobody else (I3D: 50 MB).
@@ -56,6 +58,41 @@ def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
         link.symlink_to(Path(path).resolve())
         _load(backbone, path, lambda: backbone.load_weights(str(link)))
     return len(wanted), ignored
+
+
+def load_attention(head: keras.layers.Layer, path: str) -> str:
+    """Takes over a run's head but for its classifiers, which are of the run's own classes.
+
+    Args:
+        head: of `aacf_tf.heads`, with its variables.
+        path: any file of weights; where it is no checkpoint of a run nothing is done.
+
+    Returns:
+        what was done, for the user; empty: nothing, as nothing could be.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if not path or "," in path:
+        return ""
+    kind, prefix = weight_files.recognise(path)
+    parts = {
+        name: part
+        for name, part in vars(head).items()
+        if isinstance(part, keras.layers.Layer) and part.weights and "classifier" not in name
+    }
+    if kind != weight_files.OWN_CHECKPOINT or not parts:
+        return ""
+    checkpoint = tf.train.Checkpoint(head=tf.train.Checkpoint(**parts))
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = _shapes_of_checkpoint(checkpoint.write(f"{folder}/own"))
+    given = _shapes_of_checkpoint(prefix)
+    wanted = {name: shape for name, shape in wanted.items() if name.startswith("head/")}
+    names = " and ".join(parts)
+    if any(given.get(name) != shape for name, shape in wanted.items()):
+        return f"head     new: {path} has no {names} of this form"
+    checkpoint.restore(prefix).expect_partial()
+    return f"head     {names} from {path}; the classifiers are new, for {head.actions} classes"
 
 
 LOADERS = {weight_files.OWN_CHECKPOINT: load_checkpoint, weight_files.OWN_H5: load_h5}

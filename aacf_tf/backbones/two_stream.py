@@ -12,11 +12,12 @@ than what rounding to bytes does to any displacement. `read_array` gives floats 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
+from aacf_tf.backbones import build_backbone
 from tfrecords.errors import UsageError
 from tfrecords.files import StrPath
 
@@ -52,22 +53,43 @@ def two_stream_i3d(
         `[B, t, h, w, 2048]` in the compute dtype, the 1024 channels of RGB first; with the top the
         sum of the two logits, float32 `[B, classes]`, whose softmax is the joint prediction.
     """
-    from tensorflow import keras
+    return two_stream("i3d", include_top=include_top, classes=classes, dropout=dropout)
 
-    from aacf_tf.backbones.i3d import i3d
+
+def two_stream(backbone: str, **options: Any) -> keras.Model:
+    """The same for any backbone that takes flow, that is, with an option `channels`.
+
+    Args:
+        backbone: one of `aacf_tf.backbones.BACKBONES`.
+        **options: of its function, for both streams.
+
+    Raises:
+        UsageError: the backbone has no option `channels`, or refuses another one.
+    """
+    from tensorflow import keras
 
     pixels, ends = {}, []
     for stream, channels in CHANNELS.items():
-        network = i3d(include_top=include_top, classes=classes, dropout=dropout, channels=channels)
+        network = build_backbone(backbone, **options, channels=channels)
         # The same layers under a name of their own; two of one name cannot stand in a model.
-        network = keras.Model(network.input, network.output, name=f"{stream}_i3d")
+        network = keras.Model(network.input, network.output, name=f"{stream}_{backbone}")
         pixels[stream] = keras.Input((None, None, None, channels), name=stream)
         ends.append(network(pixels[stream]))
-    if include_top:
+    if isinstance(ends[0], dict):
+        raise UsageError("backbone_options: expected no all_end_points for two streams.")
+    if len(ends[0].shape) == 2:
         joined = keras.layers.Add(dtype="float32", name="logits")(ends)
     else:
         joined = keras.layers.Concatenate(name="features")(ends)
-    return keras.Model(pixels, joined, name="two_stream_i3d")
+    return keras.Model(pixels, joined, name=f"two_stream_{backbone}")
+
+
+def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
+    """Name -> network of each stream, RGB first; of a backbone of one stream itself."""
+    if not isinstance(backbone.input, dict):
+        return {"": backbone}
+    networks = {layer.name.partition("_")[0]: layer for layer in backbone.layers}
+    return {stream: networks[stream] for stream in CHANNELS}
 
 
 def read_array(path: StrPath, stream: str) -> np.ndarray:

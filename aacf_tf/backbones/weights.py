@@ -39,6 +39,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones import own_weights, weight_files, weight_names
 from aacf_tf.backbones.misfits import named, raise_misfit
+from aacf_tf.backbones.two_stream import streams_of
 from aacf_tf.backbones.weight_files import Value, WeightFile
 from aacf_tf.backbones.weight_names import KERAS, NAMINGS, TOPS, Naming
 from tfrecords.errors import UsageError
@@ -95,6 +96,31 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     for variable, array in assignments:
         variable.assign(array)
     return LoadedWeights(f"{kind}, {naming.title}", len(assignments), fit.ignored, fit.kept)
+
+
+def load_stream_weights(backbone: keras.Model, paths: str) -> str:
+    """Loads the weights of a recipe: of a two-stream backbone one file a stream, or one for both.
+
+    Args:
+        backbone: of one stream, or of `two_stream`.
+        paths: see `load_weights`; for two streams also `RGB,FLOW`.
+
+    Returns:
+        what has been loaded, for the user.
+
+    Raises:
+        UsageError: as `load_weights`, or not one path a stream.
+    """
+    streams = streams_of(backbone)
+    parts = paths.split(",")
+    if len(streams) == 1 or len(parts) == 1:
+        return str(load_weights(backbone, paths))
+    if len(parts) != len(streams):
+        raise UsageError(
+            f"--weights: expected a file of RGB and one of flow, as RGB,FLOW, received {paths!r}."
+        )
+    loaded = {name: load_weights(streams[name], path) for name, path in zip(streams, parts)}
+    return "; ".join(f"{name}: {result}" for name, result in loaded.items())
 
 
 def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
