@@ -10,11 +10,16 @@ from tensorflow import keras
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.folding import freeze_batch_norm
+from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.heads import make_head
 from aacf_tf.localization import validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
 from aacf_tf.recipes import Recipe, Stage
 from tfrecords.errors import UsageError
+
+# Of each modality: the clip's names in a batch, and the channels of their pixels.
+STREAM_INPUTS = {"rgb": ("clip",), "flow": ("clip",), "two_stream": ("clip", "flow")}
+CHANNELS = {"rgb": (3,), "flow": (2,), "two_stream": (3, 2)}
 
 
 class ActionModel(keras.Model):
@@ -63,6 +68,7 @@ class ActionModel(keras.Model):
     ):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
+        self.two_streams = len(streams_of(backbone)) > 1
         terms = (*head.terms, *(losses.SWAP_TERMS if swap and head.factors else ()))
         self.loss_weights = {term: (loss_weights or {}).get(term, 1.0) for term in terms}
         self.pairs_first_steps = pairs_first_steps
@@ -76,6 +82,11 @@ class ActionModel(keras.Model):
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.places = validation_metrics(self.strides(), mask_threshold)
+
+    @property
+    def geometry(self) -> keras.Model:
+        """The network whose cells the maps have: the backbone, or any of its streams."""
+        return next(iter(streams_of(self.backbone).values()))
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -98,20 +109,26 @@ class ActionModel(keras.Model):
         """
         if not isinstance(inputs, Mapping):
             return self.backbone(inputs, training=training)
-        cached = "features" in inputs
-        names = ("features", "conjugate_features") if cached else ("clip", "conjugate")
-        # ONE batch, so that batch norm sees clips and conjugates together.
-        both = tf.concat([inputs[name] for name in names], axis=0) if pairs else inputs[names[0]]
-        if cached:
-            return tf.cast(both, self.backbone.output.dtype)
-        return self.backbone(both, training=training)
+
+        def join(clip: str, conjugate: str) -> tf.Tensor:
+            # ONE batch, so that batch norm sees clips and conjugates together.
+            return tf.concat([inputs[clip], inputs[conjugate]], axis=0) if pairs else inputs[clip]
+
+        if "features" in inputs:
+            features = join("features", "conjugate_features")
+            return tf.cast(features, self.backbone.output.dtype)
+        pixels = join("clip", "conjugate")
+        if self.two_streams:
+            pixels = {"rgb": pixels, "flow": join("flow", "conjugate_flow")}
+        return self.backbone(pixels, training=training)
 
     def strides(self) -> tuple[int, int, int]:
         """Pixels and frames from one cell of the feature map to the next: time, height, width."""
         # Divisible by the strides of every backbone, and shapes cost nothing.
-        *sides, channels = self.backbone.input_shape[1:]
+        stream = self.geometry
+        *sides, channels = stream.input_shape[1:]
         size = [side or free for side, free in zip(sides, (64, 960, 960))]
-        grid = self.backbone.compute_output_shape((1, *size, channels))[1:4]
+        grid = stream.compute_output_shape((1, *size, channels))[1:4]
         return tuple(side // cells for side, cells in zip(size, grid))
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -201,23 +218,31 @@ class ActionModel(keras.Model):
 
 
 def make_backbone(recipe: Recipe) -> keras.Model:
-    """A new backbone of a recipe.
+    """A new backbone of a recipe, for its modality.
 
     Raises:
-        UsageError: it does not take RGB, or does not give one feature map.
+        UsageError: it does not take that, or does not give one feature map.
     """
-    backbone = build_backbone(recipe.backbone, **recipe.backbone_options)
-    taken, given = backbone.input_shape, backbone.output_shape
-    if len(taken) != 5 or taken[-1] not in (3, None):
-        raise UsageError(
-            "backbone_options: expected a backbone of RGB clips [B, T, H, W, 3], received one of "
-            f"{taken[-1]} channels."
-        )
-    if not isinstance(given, tuple) or len(given) != 5:
-        raise UsageError(
-            "backbone_options: expected a backbone that ends in one feature map [B, t, h, w, D], "
-            f"received one that gives {given} (no include_top, no all_end_points)."
-        )
+    options, channels = dict(recipe.backbone_options), CHANNELS[recipe.modality]
+    if recipe.modality == "rgb":
+        backbone = build_backbone(recipe.backbone, **options)
+    elif recipe.modality == "flow":
+        backbone = build_backbone(recipe.backbone, **{"channels": channels[0], **options})
+    else:
+        backbone = two_stream(recipe.backbone, **options)
+    for network, depth in zip(streams_of(backbone).values(), channels):
+        taken, given = network.input_shape, network.output_shape
+        if len(taken) != 5 or taken[-1] not in (depth, None):
+            raise UsageError(
+                f"backbone_options: expected a backbone of {recipe.modality} clips "
+                f"[B, T, H, W, {depth}], received one of {taken[-1]} channels."
+            )
+        if not isinstance(given, tuple) or len(given) != 5:
+            raise UsageError(
+                "backbone_options: expected a backbone that ends in one feature map "
+                f"[B, t, h, w, D], received one that gives {given} (no include_top, no "
+                "all_end_points)."
+            )
     return backbone
 
 
@@ -273,5 +298,7 @@ def build_model(
         mask_threshold=recipe.mask_threshold,
     )
     # The head's variables come with its first call; 32 pixels are enough for every backbone.
-    model(tf.zeros([side or least for side, least in zip(backbone.input_shape, (1, 8, 32, 32, 3))]))
+    shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
+    names = STREAM_INPUTS[recipe.modality]
+    model({n: tf.zeros([*shape, c]) for n, c in zip(names, CHANNELS[recipe.modality])})
     return model

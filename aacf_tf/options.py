@@ -274,6 +274,11 @@ def check(recipe: Recipe) -> None:
         if not (math.isfinite(value) and low <= value and (high is None or value <= high)):
             expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {expected}, received {value}.")
+    if recipe.modality != "rgb" and recipe.backbone == "densenet161":
+        raise UsageError(
+            "modality: expected rgb for the backbone densenet161, which is of photographs, "
+            f"received {recipe.modality}."
+        )
     if data.test_crops not in (1, 3, 5):
         raise UsageError(f"data.test_crops: expected 1, 3 or 5, received {data.test_crops}.")
     if data.test_crops > 1 and data.crop == 1 and data.resize != "whole":
