@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from aacf_tf import localization, metrics, overlays
 from aacf_tf.losses import presence_score
-from aacf_tf.model import ActionModel
+from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
+from aacf_tf.recipes import DataOptions
 from aacf_tf.training import Run
 from tfrecords.dataset import DatasetInfo
 from tfrecords.errors import UsageError
 from tfrecords.files import write_json, write_text
 from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, translate_errors
+
+Forward = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
 
 
 def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
@@ -53,10 +56,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     writer = csv.writer(table, lineterminator="\n")
     strides = model.strides()
     prior = None
-    data = run.recipe.data
-    # One graph for all splits and for the smaller last batches.
-    clips = tf.TensorSpec([None, data.frames, data.height, data.width, 3], tf.uint8)
-    forward = tf.function(lambda batch: model(batch, training=False), input_signature=[clips])
+    forward = compile_forward(run, model)
     for split in splits:
         outputs = predict_split(run, model, split, forward)
         if prior is None and outputs["masked"].any():
@@ -86,12 +86,27 @@ def test_splits(info: DatasetInfo) -> list[str]:
     ]
 
 
-def predict_split(
-    run: Run, model: ActionModel, split: str, forward: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-) -> dict[str, Any]:
+def compile_forward(run: Run, model: ActionModel) -> Forward:
+    """The model's call for a batch of clips, one graph for all splits and all sizes of batches."""
+    data = run.recipe.data
+    sizes = [data.height, data.width]
+    if data.resize == "whole" or data.test_crops > 1:
+        sizes = [None, None]
+    names = STREAM_INPUTS[run.recipe.modality]
+    spec = {
+        name: tf.TensorSpec([None, data.frames, *sizes, channels], tf.uint8)
+        for name, channels in zip(names, CHANNELS[run.recipe.modality])
+    }
+    call = tf.function(lambda clips: model(clips, training=False), input_signature=[spec])
+    return lambda inputs: call({name: inputs[name] for name in names})
+
+
+def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) -> dict[str, Any]:
     """Everything evaluation needs about a split, in the order of its records.
 
-    `forward` is the model's call for clips, compiled once for all splits.
+    `forward` is the model's call for a batch, see `compile_forward`. Scores are means over the
+    views of the recipe (`data.test_clips`, `data.test_crops`); maps are of the centre of the clip
+    and its whole frame.
 
     Returns:
         id `[N]` of str; targets bool `[N, K]`; action, context, combined: probabilities `[N, K]`;
@@ -101,7 +116,8 @@ def predict_split(
         known and in the picture; coverage `[N, t, h, w]`: the share of each cell that the mask
         covers; difference `[N, t, h, w]`: the mean absolute frame difference of each cell, as
         weights; shown bool `[N, t, h, w]`: where the action map as displayed is above .5. Scores,
-        presence, context_attention and shown only where the head has them.
+        presence, context_attention and shown only where the head has them; difference only where
+        the model sees frames. Where frames differ in size and so do the maps, an array of arrays.
     """
     stage = run.recipe.stages[-1]
     classes = len(run.info.labels)
@@ -111,26 +127,23 @@ def predict_split(
     def keep(name: str, value: np.ndarray) -> None:
         collected.setdefault(name, []).append(value)
 
-    steps = count_steps(run.info, split, stage.batch_size, training=False)
-    batches = run.batches(split, stage, training=False, masks=True)
+    steps = count_steps(run.info, split, run.batch_size(stage, False), training=False)
+    views = _views(run.recipe.data)
+
+    def read(name: str, **options: Any) -> Iterable[tuple[Any, ...]]:
+        batches = run.batches(split, stage, training=False, **options)
+        return progress(batches, total=steps, desc=f"evaluate {split}{name}", leave=False)
+
     with translate_errors(run.data):
-        for inputs, targets, _ in progress(
-            batches, total=steps, desc=f"evaluate {split}", leave=False
-        ):
-            outputs = {name: value.numpy() for name, value in forward(inputs["clip"]).items()}
+        for inputs, targets, _ in read("", masks=True):
+            outputs = {name: value.numpy() for name, value in forward(inputs).items()}
             keep("id", inputs["id"].numpy().astype(str))
             targets = targets.numpy()
             if not run.info.multi_label:
                 targets = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
             keep("targets", targets > 0)
-            for score in metrics.SCORES:
-                if f"{score}_scores" in outputs:
-                    scores = outputs[f"{score}_scores"]
-                    if run.info.multi_label:
-                        chances = 1 / (1 + np.exp(-scores.astype(np.float64)))
-                    else:
-                        chances = metrics.softmax(scores)
-                    keep(score, chances[:, :classes])
+            for score, chances in _chances(run, outputs).items():
+                keep(score, chances)
             if "presence" in model.head.terms:
                 keep("presence", presence_score(outputs["action_logits"]).numpy())
             if "context_attention" in outputs:
@@ -142,12 +155,57 @@ def predict_split(
             else:
                 evidence = localization.normalize_map(outputs["class_activation"])
                 keep("evidence", evidence.numpy())
-            grid = collected["evidence"][0].shape[1:]
+            grid = collected["evidence"][-1].shape[1:]
             coverage = localization.cell_coverage(inputs["mask"], grid, strides).numpy()
             keep("coverage", coverage)
             keep("masked", inputs["has_mask"].numpy() & (coverage > 0).any((1, 2, 3)))
-            keep("difference", _frame_difference(inputs["clip"], grid, strides).numpy())
-    return {name: np.concatenate(parts) for name, parts in collected.items()}
+            if run.recipe.modality != "flow":
+                keep("difference", _frame_difference(inputs["clip"], grid, strides).numpy())
+        sums: dict[str, Any] = {}
+        for number, view in enumerate(views, start=1):
+            parts = [
+                _chances(run, {name: value.numpy() for name, value in forward(inputs).items()})
+                for inputs, *_ in read(f", view {number} of {len(views)}", view=view)
+            ]
+            for score in parts[0]:
+                sums[score] = sums.get(score, 0) + np.concatenate([part[score] for part in parts])
+    means = {score: total / len(views) for score, total in sums.items()}
+    return {**{name: _join(parts) for name, parts in collected.items()}, **means}
+
+
+def _chances(run: Run, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Score -> probabilities `[B, K]` of the real classes, by the scores that the head has."""
+    chances = {}
+    for score in metrics.SCORES:
+        if f"{score}_scores" in outputs:
+            scores = outputs[f"{score}_scores"]
+            if run.info.multi_label:
+                values = 1 / (1 + np.exp(-scores.astype(np.float64)))
+            else:
+                values = metrics.softmax(scores)
+            chances[score] = values[:, : len(run.info.labels)]
+    return chances
+
+
+def _views(data: DataOptions) -> list[tuple[float, Any, Any]]:
+    """Start, top and left of every view, 0..1, see `read_dataset`; none where one view is all."""
+    if data.test_clips == data.test_crops == 1:
+        return []
+    # Three along the diagonal: along the longer side, where the shorter has no room.
+    line = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
+    places = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
+    times = [(number + 0.5) / data.test_clips for number in range(data.test_clips)]
+    return [(time, *place) for time in times for place in places]
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    """Batches one after the other; of differing shapes, an array of each clip's array."""
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    clips = [clip for part in parts for clip in part]
+    joined = np.empty(len(clips), object)
+    joined[:] = clips
+    return joined
 
 
 def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
@@ -176,30 +234,48 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
     """Where the maps of the clips with a mask lie, beside what one gets without learning."""
     threshold = run.recipe.mask_threshold
     masked = outputs["masked"]
-    coverage = outputs["coverage"][masked]
-    cells = localization.actor_cells(coverage, threshold)
     maps = {"action": outputs["evidence"][masked]}
     if "context_attention" in outputs:
         maps["context"] = outputs["context_attention"][masked]
-    maps["frame_difference"] = outputs["difference"][masked]
+    if "difference" in outputs:
+        maps["frame_difference"] = outputs["difference"][masked]
+    coverage = outputs["coverage"][masked]
     if prior is not None:
         maps["mean_mask"] = np.repeat(prior[None], len(coverage), axis=0)
-    values = {
-        f"{name}_{measure.__name__}": measure(weights, cells).numpy()
-        for name, weights in maps.items()
-        for measure in _MEASURES.get(name, _USUAL)
-    }
-    if "shown" in outputs:
-        values["action_iou"] = _overlap(outputs["shown"][masked], cells.numpy())
+    shown = outputs["shown"][masked] if "shown" in outputs else None
+    values: dict[str, np.ndarray] = {}
+    areas = np.empty(len(coverage))
+
+    def note(name: str, places: np.ndarray, found: np.ndarray) -> None:
+        values.setdefault(name, np.empty(len(coverage), found.dtype))[places] = found
+
+    for places in _by_grid(coverage):
+        cells = localization.actor_cells(np.stack(coverage[places]), threshold)
+        areas[places] = cells.numpy().mean(axis=(1, 2, 3))
+        for name, weights in maps.items():
+            for measure in _MEASURES.get(name, _USUAL):
+                found = measure(np.stack(weights[places]), cells).numpy()
+                note(f"{name}_{measure.__name__}", places, found)
+        if shown is not None:
+            note("action_iou", places, _overlap(np.stack(shown[places]), cells.numpy()))
     # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
     far = localization.off_centre(coverage)
     return {
         **{name: _mean(value) for name, value in values.items()},
         "off_centre_third": {name: _mean(value[far]) for name, value in values.items()},
         "clips_with_mask": len(coverage),
-        "mask_area": float(cells.numpy().mean()),
+        "mask_area": float(areas.mean()),
         "mask_threshold": threshold,
     }
+
+
+def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Of maps `[t, h, w]` the places of those of one shape, for each shape there is."""
+    shapes = [clip.shape for clip in maps]
+    return [
+        np.array([place for place, other in enumerate(shapes) if other == shape])
+        for shape in dict.fromkeys(shapes)
+    ]
 
 
 _USUAL = (localization.pointing, localization.mass, localization.auc)
@@ -240,6 +316,8 @@ def _mean_training_mask(
     clips = run.info.splits.get("train", {}).get("clips")
     if not clips or not has_masks(run.data, "train"):
         return None
+    if run.recipe.data.resize == "whole":
+        return None  # no two frames of one size
     stage = run.recipe.stages[-1]
     total = np.zeros(grid)
     with translate_errors(run.data):

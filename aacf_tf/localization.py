@@ -144,24 +144,23 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     return tf.where(acting > 0, tf.math.divide_no_nan(found, acting), np.nan)
 
 
-def off_centre(coverage: np.ndarray) -> np.ndarray:
+def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:
     """The third of the clips (at least one) whose actor is farthest from the picture's centre.
 
     Args:
-        coverage: `[N, t, h, w]`, share of each cell that is the actor's.
+        coverage: of each clip `[t, h, w]`, share of each cell that is the actor's.
 
     Returns:
         bool `[N]`; distances are of the centre of gravity, in picture heights and widths.
     """
-    height, width = coverage.shape[2:]
-    amount = coverage.sum(axis=1) + 1e-12
-    total = amount.sum(axis=(1, 2))
-    rows = (np.arange(height) + 0.5) / height - 0.5
-    columns = (np.arange(width) + 0.5) / width - 0.5
-    y = (amount.sum(2) @ rows) / total
-    x = (amount.sum(1) @ columns) / total
-    chosen = np.zeros(len(coverage), bool)
-    chosen[np.argsort(-np.hypot(y, x), kind="stable")[: max(1, len(coverage) // 3)]] = True
+    distances = []
+    for clip in coverage:
+        amount = clip.sum(axis=0) + 1e-12
+        rows, columns = ((np.arange(side) + 0.5) / side - 0.5 for side in amount.shape)
+        y, x = amount.sum(1) @ rows, amount.sum(0) @ columns
+        distances.append(np.hypot(y, x) / amount.sum())
+    chosen = np.zeros(len(distances), bool)
+    chosen[np.argsort(-np.array(distances), kind="stable")[: max(1, len(distances) // 3)]] = True
     return chosen
 
 

@@ -151,19 +151,17 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
         -> the same; presence: pair of sets, such as "x_p" -> AUC; localization: of X, as in
         `metrics.json`.
     """
-    import tensorflow as tf
     from sklearn.metrics import roc_auc_score
 
     from aacf_tf import evaluation, metrics, training
     from benchmarks.composites import load_scenes
     from tfrecords.dataset import load_info
 
-    stage, options = run.recipe.stages[-1], run.recipe.data
+    stage = run.recipe.stages[-1]
     model = training.restore(run, stage)
     head = run.head_of(stage)
     whole = evaluation.evaluate(run, model, head, run.workdir)
-    clips = tf.TensorSpec([None, options.frames, options.height, options.width, 3], tf.uint8)
-    forward = tf.function(lambda batch: model(batch, training=False), input_signature=[clips])
+    forward = evaluation.compile_forward(run, model)
     composites = dataclasses.replace(run, data=sets, info=load_info(sets))
     outputs = {
         name: evaluation.predict_split(run if name == "x" else composites, model, split, forward)

@@ -81,7 +81,7 @@ def read_dataset(
     masks: bool = False,
     negative_weight: float = 0.01,
     class_weights: Optional[Sequence[float]] = None,
-    view: Optional[Tuple[float, float, float]] = None,
+    view: Optional[Tuple[float, Optional[float], Optional[float]]] = None,
     first_epoch: int = 0,
     first_step: int = 0,
     epochs: Optional[int] = None,
@@ -117,7 +117,8 @@ def read_dataset(
         class_weights: [K], sample weight of a clip by its class; of several labels their mean.
             None: 1.
         view: for a test of several views, where this one lies: its start in the clip's free time,
-            the crop's top and left in the free room, each 0..1. None: the centre, the whole frame.
+            the crop's top and left in the free room, each 0..1; the last two None: the whole frame.
+            None: the centre, the whole frame.
         first_epoch: number of the first epoch.
         first_step: in training, the number of batches of the first epoch that are left out, as a
             run that stopped behind them wants it; their frames are not decoded. Needs `epochs`.
@@ -183,7 +184,8 @@ def read_dataset(
             "Expected a worker (number, count) whose count divides batch_size. "
             f"Received {worker}, {batch_size}."
         )
-    window = crop_size(size, crop if training or view else 1.0)
+    uncut = view is not None and view[1] is None
+    window = None if uncut else crop_size(size, crop if training or view else 1.0)
     chosen = Draws(*view, *[tf.constant(False)] * 3) if view else None
     swaps = training and swap > 0
     if swaps and not has_masks(directory, split):
