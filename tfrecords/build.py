@@ -26,7 +26,7 @@ from tfrecords.filesystem import AnyPath, remove_folder, to_path
 from tfrecords.plan import PROGRESS, alone, claim, clear, refuse_other
 from tfrecords.sources import Source, SourceOptions
 
-BUILDER_VERSION = 2  # raise it when records built from the same input change
+BUILDER_VERSION = 3  # raise it when records built from the same input change
 RUNNERS = ("local", "beam")
 REMOTE_SOURCES = ("csv",)  # whose input may be remote
 

@@ -25,6 +25,8 @@ MAX_CLIP_BYTES = 2 << 30
 # A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
 MAX_PIXELS = 1 << 26
 DEFAULT_RATE = 25.0  # frames/s where the file names no rate and has a single frame
+# Formats that name other files: through them a build would read what lies beyond its data.
+PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
 
 
 class UnreadableError(UserError):
@@ -75,7 +77,7 @@ def read_frames(
         UnreadableError: as `read_span`.
     """
     video = read_span(path, start, end, short_side)
-    return resample(video, fps or video.fps)
+    return resample(path, video, fps or video.fps)
 
 
 def read_span(
@@ -110,15 +112,43 @@ def read_span(
     if not frames:
         span = f"[{start:g}, {'' if end is None else f'{end:g}'})"
         raise UnreadableError(path, f"no frame lies in the span {span} s")
-    return Video(np.stack(frames), measure_rate(np.array(times), rate), np.array(times))
+    return Video(_stack(frames), measure_rate(np.array(times), rate), np.array(times))
 
 
-def resample(video: Video, fps: float) -> Video:
-    """Puts a video on an even timeline; the very frames where they already are on it."""
-    index = sample_index(video.times, video.fps, fps)
+def _stack(frames: list[np.ndarray]) -> np.ndarray:
+    """As `np.stack`, but empties the list meanwhile: a long clip is not held twice."""
+    stacked = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
+    for n in range(len(frames)):
+        stacked[n], frames[n] = frames[n], None
+    return stacked
+
+
+def resample(path: str, video: Video, fps: float) -> Video:
+    """Puts a span of a file on an even timeline; the very frames where they already are on it.
+
+    Raises:
+        UnreadableError: as `even_index`.
+    """
+    index = even_index(path, video, fps)
     if np.array_equal(index, np.arange(len(video.times))):
         return video._replace(fps=fps)
     return Video(video.frames[index], fps, video.times[0] + np.arange(len(index)) / fps)
+
+
+def even_index(path: str, video: Video, fps: float) -> np.ndarray:
+    """`sample_index` of a span of a file.
+
+    Raises:
+        UnreadableError: the frames are so far apart that what fills the gap would be too long.
+    """
+    seconds = video.times[-1] - video.times[0]
+    if seconds * fps * video.frames[0].nbytes > MAX_CLIP_BYTES:
+        raise UnreadableError(
+            path,
+            f"{len(video.times)} frames spread over {seconds:.0f} s make too long a clip at "
+            f"{fps:g} frames/s; give start and end",
+        )
+    return sample_index(video.times, video.fps, fps)
 
 
 def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
@@ -222,7 +252,7 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
         if start > 0 and not counted and stream.time_base:
             try:
                 container.seek(int((start + origin) / stream.time_base), stream=stream)
-            except av.FFmpegError:
+            except (av.FFmpegError, OverflowError):  # the latter beyond all times there are
                 return
         time = -1.0 / rate
         for frame in _frames(container, stream):
@@ -236,21 +266,31 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
 def _open(path: str) -> av.container.InputContainer:
     try:
         if filesystem.is_remote(path):
-            return av.open(_fetch(path))
+            return _single(av.open(_fetch(path)), path)
         if not os.path.isfile(path):
             raise UnreadableError(path, "there is no such file")
         if not os.path.getsize(path):
             raise UnreadableError(path, "the file is empty")
-        return av.open(path)
+        # Without the option f%d.png would be taken for the pattern of many files.
+        return _single(av.open(path, options={"pattern_type": "none"}), path)
     except (av.FFmpegError, OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(path, f"not a video ({text})") from error
+
+
+def _single(container: av.container.InputContainer, path: str) -> av.container.InputContainer:
+    if container.format.name in PLAYLISTS:
+        container.close()
+        raise UnreadableError(path, f"a playlist ({container.format.name}), not a video")
+    return container
 
 
 def _stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
     if not container.streams.video:
         raise UnreadableError(path, "it has no video stream")
     stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise UnreadableError(path, "there is no decoder for its video stream")
     if stream.width * stream.height > MAX_PIXELS:
         size = f"{stream.width} x {stream.height} pixels"
         raise UnreadableError(path, f"frames of {size} (at most {MAX_PIXELS:,} are decoded)")

@@ -12,7 +12,7 @@ from tfrecords import build, read_dataset
 from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
-from tfrecords.sources.actionthread import Shot, span_in_thread
+from tfrecords.sources.actionthread import Shot, own_thread, span_in_thread
 
 ACTIONS = (
     "video,label,start,end,split\n"
@@ -67,6 +67,27 @@ def test_a_conjugate_beyond_the_cut_in_the_same_thread(folder):
     # No threads are known of this video: the span is in the shot of the action.
     assert other.conjugate is not None and other.conjugate_media_id == "two.mkv"
     assert source.remarks[0].startswith("threads.csv names the threads of 1 of 2 videos")
+
+
+def test_the_most_alike_of_the_thread(folder, write_video):
+    """The thread's last shot is of another light; near is what the default takes, alike the first.
+
+    Alike never takes what shows something else, though it be of the thread.
+    """
+    frames = np.full((80, 24, 32, 3), 60, np.uint8)
+    frames[10:20], frames[40:80] = 160, 240
+    write_video(folder / "series" / "one.mkv", frames, fps=10)
+    spans = {"left": ["0,1", "2,4", "4,6"], "right": ["1,2", "6,8"]}
+    lines = [f"series/one.mkv,{name},{span}" for name, of in spans.items() for span in of]
+    (folder / "threads.csv").write_text("video,thread,start,end\n" + "\n".join(lines) + "\n")
+    (folder / "actions.csv").write_text(
+        "video,label,start,end\nseries/one.mkv,Kiss,3.0,3.8\nseries/one.mkv,Hug,2,2.9\n"
+    )
+    starts = {}
+    for rank in ("longer", "alike"):
+        source = opened(folder, margin=0.1, conjugate_rank=rank)
+        starts[rank] = source.load(source.rows()[0]).conjugate_start
+    assert starts == {"longer": pytest.approx(4.0), "alike": pytest.approx(0.2)}
 
 
 def test_without_threads_the_cut_is_the_end(folder):
@@ -124,7 +145,7 @@ LEFT, RIGHT = "left", "right"
     ],
 )
 def test_span_in_thread(shots, actions, expected):
-    found = span_in_thread((10.0, 11.0), shots, actions, margin=0.5)
+    found = span_in_thread((10.0, 11.0), own_thread((10.0, 11.0), shots), actions, margin=0.5)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -170,6 +170,22 @@ def test_a_broken_mask_makes_the_row_unreadable(tmp_path, write_video, counted, 
     assert (caught.value.file, caught.value.reason) == ("a.mkv", reason)
 
 
+@pytest.mark.parametrize("name", ["m.npz", "m.mat"])
+def test_a_mask_that_would_fill_the_memory_is_not_unpacked(
+    tmp_path, write_video, counted, name, monkeypatch
+):
+    write_video(tmp_path / "a.mkv", counted(2))
+    mask = np.zeros((40, 240, 320), np.uint8)  # 3 MB, of which 4 kB are on the disk
+    if name == "m.npz":
+        np.savez_compressed(tmp_path / name, mask=mask)
+    else:
+        scipy.io.savemat(tmp_path / name, {"part_mask": mask}, do_compression=True)
+    monkeypatch.setattr("tfrecords.video.MAX_CLIP_BYTES", 1_000_000)
+    opened = source(tmp_path, f"video,label,mask\na.mkv,x,{name}\n")
+    with pytest.raises(UnreadableError, match=r"a mask of 3,072,\d+ bytes .at most 1,000,000"):
+        opened.load(opened.rows()[0])
+
+
 def _damaged_npz(path: Path) -> None:
     np.savez_compressed(path, mask=np.random.default_rng(0).random((5, 24, 32)) > 0.5)
     _overwrite(path, 50)
@@ -260,6 +276,24 @@ def test_before_after_avoids_cuts_and_actions(tmp_path, write_video, counted):
     assert (second.conjugate_start, len(second.conjugate)) == pytest.approx((0.1, 4))
     assert empty.conjugate is None
     assert first.conjugate.max() < 128  # of the first shot
+
+
+def test_before_after_of_a_clip_that_reaches_to_the_end(
+    tmp_path, write_video, counted, monkeypatch
+):
+    """Nothing lies behind it, whether the table names no end or, as in frames, one far behind."""
+    monkeypatch.setattr("tfrecords.conjugates.shots.LONG", 1.0)
+    monkeypatch.setattr("tfrecords.conjugates.shots.CHUNK", 0.5)
+    for name in "abcd":
+        write_video(tmp_path / f"{name}.mkv", np.full((60, 24, 32, 3), 90, np.uint8), fps=20)
+    opened = source(
+        tmp_path, "video,label,start,end\na.mkv,x,2,\nb.mkv,x,2,1e6\nc.mkv,x,,\nd.mkv,x,0,1e9\n"
+    )
+    first, second, *whole = (opened.load(row) for row in opened.rows())
+    for pair in (first, second):
+        assert len(pair.clip) == 20
+        assert pair.conjugate_start == pytest.approx(0.5) and len(pair.conjugate) == 20
+    assert [pair.conjugate for pair in whole] == [None, None]
 
 
 def test_before_after_by_likeness(tmp_path, write_video, counted):

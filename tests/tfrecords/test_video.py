@@ -105,6 +105,47 @@ def test_unreadable_files_say_why(tmp_path, content, reason):
     assert caught.value.file == str(path)
 
 
+@pytest.mark.parametrize("start", [1e12, 1e300])  # beyond 64 bits of the container's unit
+def test_a_span_beyond_all_times_is_unreadable(tmp_path, write_video, counted, start):
+    path = str(write_video(tmp_path / "a.mkv", counted(10)))
+    with pytest.raises(UnreadableError, match="no frame lies in the span"):
+        video.read_frames(path, start, 2 * start)
+
+
+def test_a_stream_without_a_decoder_is_unreadable(tmp_path, write_video, counted):
+    path = write_video(tmp_path / "a.mkv", counted(3))
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_XXXX"))
+    for read in (video.read_frames, video.read_header):
+        with pytest.raises(UnreadableError, match="there is no decoder for its video stream"):
+            read(str(path))
+
+
+def test_a_playlist_does_not_lead_to_other_files(tmp_path, write_video, counted):
+    write_video(tmp_path / "secret.mkv", counted(3))
+    lists = {
+        "a.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n../secret.mkv\n#EXT-X-ENDLIST\n",
+        "a.mp4": "ffconcat version 1.0\nfile secret.mkv\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(UnreadableError, match="not a video"):
+            video.read_frames(str(tmp_path / name))
+
+
+def test_the_name_of_an_image_is_no_pattern(tmp_path):
+    for name, shade in (("%d.png", 0), ("0.png", 100), ("1.png", 200)):
+        cv2.imwrite(str(tmp_path / name), np.full((24, 32, 3), shade, np.uint8))
+    assert numbers(video.read_frames(str(tmp_path / "%d.png")).frames) == [0]
+
+
+def test_a_gap_of_hours_is_not_filled_with_frames(tmp_path, write_video, counted):
+    times = [0, 50, 100, 360_000_000, 360_000_050]  # 100 hours
+    path = str(write_video(tmp_path / "a.mkv", counted(5), times=times))
+    assert len(video.read_frames(path).frames) == 5  # at its own mean rate
+    with pytest.raises(UnreadableError, match=r"5 frames spread over 360000 s .* at 25 frames/s"):
+        video.read_frames(path, fps=25)
+
+
 @pytest.mark.parametrize(
     "name", ["with space", 'a "quote" \'s', "(1)+!&%#", "größe 動画", "$(touch x); -i"]
 )

@@ -67,16 +67,16 @@ def between_actions(clip: Span, actions: Iterable[Span]) -> Span:
 
 
 def windows(
-    clip: Span, shot: Span, actions: Iterable[Span], fps: float, margin: float = 0.5
+    clip: Span, shots: Iterable[Span], actions: Iterable[Span], fps: float, margin: float = 0.5
 ) -> list[Span]:
-    """All spans that could be the conjugate; arguments as `free_span`.
+    """All spans in some shots that could be the conjugate; other arguments as `free_span`.
 
-    As long as the clip, one each `STEP` of its length; where no free piece of the shot has that
+    As long as the clip, one each `STEP` of its length; where no free piece of the shots has that
     room, the longest one there is (a tie: the first).
     """
     start, end = clip
-    shot = min(shot[0], start), max(shot[1], end)
-    pieces = free_pieces(shot, [*actions, (start - margin, end + margin)])
+    blocked = [*actions, (start - margin, end + margin)]
+    pieces = [piece for shot in shots for piece in free_pieces(shot, blocked)]
     length = end - start
     if length < _shortest(fps):
         return []

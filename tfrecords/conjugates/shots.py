@@ -91,12 +91,6 @@ class Timeline:
         self._context = (CONTEXT + 2) / header.fps
         self._chunks: dict[int, Chunk] = {}
 
-    def clip_end(self, end: float) -> float:
-        """`end`, or that of the file where it is earlier."""
-        number = self._number(end)
-        chunk = self._chunk(number)
-        return end if chunk.end is None else min(end, chunk.end)
-
     def fps(self, time: float) -> float:
         """Frames/s around a time."""
         return self._chunk(self._number(time)).fps
@@ -114,7 +108,7 @@ class Timeline:
         longer and that this one has room `enough`, or both sides have been looked at for `FAR`.
 
         Args:
-            start, end: of the span, seconds.
+            start, end: of the span, seconds, in the file.
             within: where the caller's interest ends.
             enough: seconds of room beside the span that serve the caller.
 

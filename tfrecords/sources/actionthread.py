@@ -12,7 +12,8 @@ cut in between. The data set's own file of annotations is not public; this layou
 
 Conjugates (`before_after`): a span before or after the action in the same thread, over no annotated
 action. With threads.csv it may lie in another shot of the thread, beyond a cut away and back;
-without, in the shot of the action, whose ends are looked for.
+without, in the shot of the action, whose ends are looked for. --conjugate_rank=alike chooses among
+the windows of all these shots up to a minute away.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ import hashlib
 import os
 from collections import defaultdict
 from dataclasses import replace
-from typing import Iterable, NamedTuple, Optional, Sequence
+from typing import Iterable, NamedTuple, Optional
 
-from tfrecords.conjugates.before_after import MIN_FRAMES, free_pieces
+from tfrecords.conjugates import before_after
+from tfrecords.conjugates.before_after import MIN_FRAMES, Span, free_pieces
 from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.csv import CsvSource
@@ -67,55 +69,63 @@ class ActionThreadSource(CsvSource):
         """Of rows, files and threads."""
         return hashlib.sha256(f"{super().fingerprint()} {self._shots}".encode()).hexdigest()
 
-    def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
+    def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
         shots = self._shots.get(row.media)
         if not shots or not row.labels:
-            return super()._before_or_after(row)
-        others = self._by_media[self._paths[row.media]]
-        actions = [(other.start, other.end) for other in others if other.labels]
-        found = span_in_thread((row.start, row.end), shots, actions, self._options.margin)
+            return super()._before_or_after(row, end)
+        path, margin, clip = self._paths[row.media], self._options.margin, (row.start, end)
+        actions = [(other.start, other.end) for other in self._by_media[path] if other.labels]
+        spans = own_thread(clip, shots)
+        if self._options.conjugate_rank == "alike":
+            low, high = row.start - before_after.NEAR, end + before_after.NEAR
+            near = [(max(start, low), min(stop, high)) for start, stop in spans]
+            candidates = before_after.windows(clip, near, actions, DEFAULT_RATE, margin)
+            found = before_after.most_alike(path, clip, candidates)
+        else:
+            found = span_in_thread(clip, spans, actions, margin)
         return found and (row.media, *found)
 
 
+def own_thread(clip: Span, shots: Iterable[Shot]) -> list[Span]:
+    """The shots of the thread that shows most of a clip; none where the clip lies in no shot."""
+    seen: dict[str, float] = defaultdict(float)  # thread -> seconds of the clip it shows
+    for shot in shots:
+        seen[shot.thread] += max(0.0, min(clip[1], shot.end) - max(clip[0], shot.start))
+    if not any(seen.values()):
+        return []
+    own = max(seen, key=seen.get)
+    return [(shot.start, shot.end) for shot in shots if shot.thread == own]
+
+
 def span_in_thread(
-    clip: tuple[float, float],
-    shots: Sequence[Shot],
-    actions: Iterable[tuple[float, float]],
-    margin: float,
-) -> Optional[tuple[float, float]]:
-    """Chooses a conjugate's span in the thread that shows most of the clip.
+    clip: Span, shots: Iterable[Span], actions: Iterable[Span], margin: float
+) -> Optional[Span]:
+    """Chooses a conjugate's span in the shots of a thread.
 
     As long as the clip where a free piece of one shot has the room, else the longest piece there
     is, of at least `MIN_FRAMES` frames; of equal ones the nearest in time (a tie: before).
 
     Args:
         clip: (start, end) of the clip, seconds; so are all spans.
-        shots: of the clip's video.
+        shots: of the thread.
         actions: spans of all annotated actions of the video; the clip's own may be among them.
         margin: seconds between the clip and its conjugate.
 
     Returns:
-        (start, end), or None where no shot of the thread has room, or the clip lies in no shot.
+        (start, end), or None where no shot has room.
     """
     start, end = clip
-    seen: dict[str, float] = defaultdict(float)  # thread -> seconds of the clip it shows
-    for shot in shots:
-        seen[shot.thread] += max(0.0, min(end, shot.end) - max(start, shot.start))
-    if not any(seen.values()):
-        return None
-    own = max(seen, key=seen.get)
     blocked = [*actions, (start - margin, end + margin)]
     best = None
-    for shot in (shot for shot in shots if shot.thread == own):
-        for low, high in free_pieces((shot.start, shot.end), blocked):
-            length = min(end - start, high - low)
-            before = high <= start
-            span = (high - length, high) if before else (low, low + length)
-            away = start - span[1] if before else span[0] - end
-            # To the millisecond: equal lengths may differ in their last bits.
-            rank = (-round(length, 3), round(away, 3), not before)
-            if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
-                best = rank, span
+    for low, high in (piece for shot in shots for piece in free_pieces(shot, blocked)):
+        length = min(end - start, high - low)
+        before = high <= start
+        span = (high - length, high) if before else (low, low + length)
+        away = start - span[1] if before else span[0] - end
+        # To the millisecond: equal lengths may differ in their last bits.
+        rank = (-round(length, 3), round(away, 3), not before)
+        if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
+            best = rank, span
     return best and best[1]
 
 

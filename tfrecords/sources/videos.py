@@ -91,14 +91,15 @@ class VideoSource(Source):
         # Here, since it brings TensorFlow: a mistake in the table is answered at once.
         from tfrecords.schema import ClipPair
 
-        span = video.read_span(self._paths[row.media], row.start, row.end, self.short_side)
+        path = self._paths[row.media]
+        span = video.read_span(path, row.start, row.end, self.short_side)
         fps = self._options.fps or span.fps
-        index = video.sample_index(span.times, span.fps, fps)
-        clip = span.frames[index]
+        clip = video.resample(path, span, fps).frames
         mask = None
         if row.mask:
-            mask = read_mask(self._paths[row.mask], span, (row.start, row.end))[index]
-        media_id, start, conjugate = self._conjugate(row, clip, mask, fps)
+            mask = read_mask(self._paths[row.mask], span, (row.start, row.end))
+            mask = mask[video.even_index(path, span, fps)]
+        media_id, start, conjugate = self._conjugate(row, _end(row, span), clip, mask, fps)
         return ClipPair(
             id=row.id,
             clip=clip,
@@ -113,7 +114,7 @@ class VideoSource(Source):
         )
 
     def _conjugate(
-        self, row: Row, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
+        self, row: Row, end: float, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
     ) -> tuple[Optional[str], Optional[float], Optional[np.ndarray]]:
         """(file, start in it, frames); frames None: the row has no conjugate."""
         if self.conjugate in ("remove_person", "frozen_frame"):
@@ -124,7 +125,7 @@ class VideoSource(Source):
         if self.conjugate == "given" and row.conjugate_media:
             place = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
         elif self.conjugate == "before_after":
-            place = self._before_or_after(row)
+            place = self._before_or_after(row, end)
         elif self.conjugate == "negative_clip":
             place = self._negative(row)
         if place is None:
@@ -138,9 +139,10 @@ class VideoSource(Source):
             return frozen_frame(clip)
         return clip if mask is None else remove_person(clip, mask)
 
-    def _before_or_after(self, row: Row) -> Optional[tuple[str, float, float]]:
-        if row.end is None or not row.labels:
-            return None  # the clip reaches to the file's end / there is no action to leave out
+    def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
+        """(file, start, end) of the conjugate of a row, whose clip reaches to `end`."""
+        if not row.labels or (row.end is None and not row.start):
+            return None  # there is no action to leave out / the clip is the whole file
         path, margin = self._paths[row.media], self._options.margin
         actions = [
             (other.start, math.inf if other.end is None else other.end)
@@ -153,16 +155,16 @@ class VideoSource(Source):
             if path not in self._timelines:
                 self._timelines[path] = shots.scan(path)
             timeline = self._timelines[path]
-            clip = row.start, timeline.clip_end(row.end)
+            clip = row.start, end
             fps = timeline.fps(row.start)
             if alike:
-                around = row.start - before_after.NEAR, clip[1] + before_after.NEAR
+                around = row.start - before_after.NEAR, end + before_after.NEAR
                 shot = timeline.shot(*clip, around)
             else:
-                room = clip[1] - row.start + margin
+                room = end - row.start + margin
                 shot = timeline.shot(*clip, before_after.between_actions(clip, actions), room)
         if alike:
-            candidates = before_after.windows(clip, shot, actions, fps, margin)
+            candidates = before_after.windows(clip, [shot], actions, fps, margin)
             found = before_after.most_alike(path, clip, candidates)
         else:
             found = before_after.free_span(clip, shot, actions, fps, margin)
@@ -179,6 +181,12 @@ class VideoSource(Source):
         ]
         nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
         return nearest and (nearest.media, nearest.start, nearest.end)
+
+
+def _end(row: Row, span: Video) -> float:
+    """Where a row's clip ends, in seconds: where the table says, or before that the file."""
+    end = float(span.times[-1]) + 1.0 / span.fps
+    return end if row.end is None or end < row.end - 1.0 / span.fps else row.end
 
 
 def read_mask(path: str, clip: Video, span: tuple[float, Optional[float]]) -> np.ndarray:
@@ -221,11 +229,17 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
     try:
         with filesystem.open_file(path) as file:
             if extension == ".npz":
-                mask = np.load(file)[key] > 0
+                arrays = np.load(file)
+                _check_size(path, arrays.zip.getinfo(f"{key}.npy").file_size)
+                mask = arrays[key] > 0
             else:
                 import scipy.io
 
+                shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
+                _check_size(path, math.prod(shapes[key]))
                 mask = scipy.io.loadmat(file, variable_names=[key])[key] > 0
+    except UnreadableError:
+        raise
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
     except KeyError as error:
@@ -236,3 +250,9 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
         axes = "[T, H, W]" if extension == ".npz" else "[H, W, T]"
         raise UnreadableError(path, f"expected {key} of {axes}, received {mask.shape}")
     return mask if extension == ".npz" else mask.transpose(2, 0, 1)
+
+
+def _check_size(path: str, size: int) -> None:
+    """UnreadableError for a mask that is larger than any clip: a few bytes may unpack to many."""
+    if size > video.MAX_CLIP_BYTES:
+        raise UnreadableError(path, f"a mask of {size:,} bytes (at most {video.MAX_CLIP_BYTES:,})")
