@@ -23,7 +23,7 @@ from absl import flags
 from tfrecords import checks, commandline, dataset, dry_run, filesystem, shards, sources
 from tfrecords.errors import UsageError, UserError
 from tfrecords.filesystem import AnyPath, remove_folder, to_path
-from tfrecords.plan import PROGRESS, alone, claim, clear, refuse_other
+from tfrecords.plan import PROGRESS, alone, claim, clear, confirm, refuse_other
 from tfrecords.sources import Source, SourceOptions
 
 BUILDER_VERSION = 3  # raise it when records built from the same input change
@@ -97,15 +97,22 @@ def build(
     """
     directory = to_path(output)
     refuse_other(directory, plan)
-    if (directory / dataset.INFO_FILE).is_file():
-        remove_folder(directory / PROGRESS)
-        print(f"{output} is finished already; nothing to do.")
-        return dataset.load_info(directory)
-    all_shards = shards.list_shards(source.rows(), num_shards)
-    with alone(directory):
-        claim(directory, plan)
-        write(directory, all_shards)
-        return _finish(source, directory, all_shards)
+    if not _finished(directory):
+        all_shards = shards.list_shards(source.rows(), num_shards)
+        with alone(directory):
+            claim(directory, plan)
+            if not _finished(directory):  # by a build that has ended since, as below
+                write(directory, all_shards)
+            if not _finished(directory):  # a remote directory has no lock
+                confirm(directory, plan)
+                return _finish(source, directory, all_shards)
+    remove_folder(directory / PROGRESS)
+    print(f"{output} is finished already; nothing to do.")
+    return dataset.load_info(directory)
+
+
+def _finished(directory: AnyPath) -> bool:
+    return (directory / dataset.INFO_FILE).is_file()
 
 
 def _finish(

@@ -86,17 +86,23 @@ def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
     for part in range(parts):
         path = shards[part * len(shards) // parts]
         try:
-            records = tf.data.TFRecordDataset(path).as_numpy_iterator()
-            records = [data for data in records if _paired(data)]
+            paired = [n for n, data in enumerate(_records(path)) if _paired(data)]
         except tf.errors.DataLossError as error:
             raise UserError(f"{path} is corrupt: {error.message}.") from error
         # Where a shard has less than its share, the later ones make up for it.
-        share = min(len(records), -(-left // (parts - part)))
-        for n in range(share):
-            # Shards hold rows in turn: the same place in all of them would be one class's.
-            place = (n + (part + 0.5) / parts) / share
-            yield schema.decode(records[int(place * len(records))])
+        share = min(len(paired), -(-left // (parts - part)))
+        # Shards hold rows in turn: the same place in all of them would be one class's.
+        places = ((n + (part + 0.5) / parts) / share for n in range(share))
+        chosen = {paired[int(place * len(paired))] for place in places}
+        # Read twice, since a shard may be larger than the memory.
+        yield from (schema.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
         left -= share
+
+
+def _records(path: str) -> Iterator[bytes]:
+    import tensorflow as tf
+
+    return tf.data.TFRecordDataset(path).as_numpy_iterator()
 
 
 def _paired(serialized: bytes) -> bool:

@@ -13,6 +13,7 @@ id of the record).
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -46,7 +47,7 @@ class FeatureInfo:
         end_point: of the backbone, by which the records name their maps.
         views: how many each record of `train` has; records of other splits have one.
         conjugates: whether there are maps of conjugates.
-        shape: [T, H, W, D] of the maps; None in it: records differ.
+        shapes: split -> [T, H, W, D] of its maps; None in it: records differ.
         frames: [T, height, width] of the masks; None in it: records differ.
         made_from: all that the maps depend on, for people to read.
     """
@@ -54,7 +55,7 @@ class FeatureInfo:
     end_point: str
     views: int
     conjugates: bool
-    shape: List[Optional[int]]
+    shapes: Dict[str, List[Optional[int]]]
     frames: List[Optional[int]]
     made_from: Dict[str, Any]
 
@@ -122,10 +123,14 @@ def read_features(
     paths = shard_paths(directory, info, split)
     if masks and training:
         raise ValueError("Expected masks=False in training. Received masks=True.")
-    _check(directory, features, map_crop, training, conjugates)
+    shape = features.shapes[split]
+    if conjugates and not features.conjugates:
+        raise UsageError(f"Expected maps of conjugates in {directory}, received none.")
+    if training:
+        _check_crop(directory, shape, map_crop)
     clips = info.splits[split]["clips"]
     steps = count_steps(info, split, batch_size, training)
-    if not training and None in features.shape:
+    if not training and None in shape:
         batch_size = 1
     batch_size = min(batch_size, clips)
     if batch_size % worker[1] or not 0 <= worker[0] < worker[1]:
@@ -147,7 +152,7 @@ def read_features(
         return record
 
     def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
-        inputs = _decode(record, features, map_crop if training else 0)
+        inputs = _decode(record, shape, features.frames, map_crop if training else 0)
         return inputs, *targets(record["labels"], info, negative_weight, class_weights)
 
     part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
@@ -155,7 +160,7 @@ def read_features(
         # Selected before they are shuffled: of several views one is kept in memory.
         dataset = shuffle_epochs(
             lambda key: list_records(paths, key).map(lambda record: select(record, key)),
-            _fitting(shuffle_buffer, features),
+            _fitting(shuffle_buffer, shape, conjugates),
             part,
         ).map(lambda record, key: record)
     else:
@@ -171,49 +176,46 @@ def read_features(
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
-def _check(
-    directory: StrPath, features: FeatureInfo, map_crop: int, training: bool, conjugates: bool
-) -> None:
-    if conjugates and not features.conjugates:
-        raise UsageError(f"Expected maps of conjugates in {directory}, received none.")
-    sides = features.shape[1:3]
-    if training and any((side or map_crop) < map_crop for side in sides):
+def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: int) -> None:
+    height, width = shape[1:3]
+    if any((side or map_crop) < map_crop for side in (height, width)):
         raise UsageError(
-            f"data.map_crop: expected at most the cells of the cached maps ({sides[0]} x "
-            f"{sides[1]}), received {map_crop}."
+            f"data.map_crop: expected at most the {height} x {width} cells of the maps in "
+            f"{directory}, received {map_crop}."
         )
-    if training and None in sides and not map_crop:
+    if None in shape and not map_crop:
         raise UsageError(
             f"data.map_crop: expected cells to cut from the maps in {directory}, which differ in "
             "size, received 0."
         )
 
 
-def _fitting(records: int, features: FeatureInfo) -> int:
+def _fitting(records: int, shape: Sequence[Optional[int]], conjugates: bool) -> int:
     """As many records as `SHUFFLE_BYTES` hold, where their size is known."""
-    if None in features.shape:
+    if None in shape:
         return records
-    size = 2 * (1 + features.conjugates)
-    for side in features.shape:
-        size *= side
-    return max(1, min(records, SHUFFLE_BYTES // size))
+    return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(shape) * (1 + conjugates))))
 
 
 def _maps(record: Tensors) -> List[str]:
     return [name for name in ("features", "conjugate_features") if name in record]
 
 
-def _decode(record: Tensors, features: FeatureInfo, map_crop: int) -> Tensors:
-    """A selected view -> the inputs of a head."""
+def _decode(
+    record: Tensors,
+    shape: Sequence[Optional[int]],
+    frames: Sequence[Optional[int]],
+    map_crop: int,
+) -> Tensors:
+    """A selected view -> the inputs of a head; shape: of maps, frames: of masks, `FeatureInfo`."""
     inputs = {"id": record["id"], "has_conjugate": tf.constant(False)}
-    shape = record["dimensions"]
     for name in _maps(record):
         encoded = record[name]
         if name != "features":
             inputs["has_conjugate"] = tf.strings.length(encoded) > 0
             encoded = tf.where(inputs["has_conjugate"], encoded, record["features"])
-        cells = tf.reshape(tf.io.decode_raw(encoded, tf.float16), shape)
-        cells = tf.ensure_shape(cells, features.shape)
+        cells = tf.reshape(tf.io.decode_raw(encoded, tf.float16), record["dimensions"])
+        cells = tf.ensure_shape(cells, shape)
         inputs[name] = _cut(cells, map_crop, record["place"]) if map_crop else cells
     if "mask" in record:
         inputs["has_mask"] = tf.size(record["mask"]) > 0
@@ -222,9 +224,9 @@ def _decode(record: Tensors, features: FeatureInfo, map_crop: int) -> Tensors:
             record["mask"],
             fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
         )
-        empty = [side or 1 for side in features.frames]
+        empty = [side or 1 for side in frames]
         mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
-        inputs["mask"] = tf.ensure_shape(mask, features.frames)
+        inputs["mask"] = tf.ensure_shape(mask, frames)
     return inputs
 
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import io
 import os
 import posixpath
 import shutil
 import tempfile
+import threading
+from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Union
@@ -20,6 +23,8 @@ SCHEMES = ("s3://", "gs://", "az://", "hdfs://", "http://", "https://")
 READ_ONLY = ("http://", "https://")
 # Where a file that is being written can be seen half; elsewhere it appears when it is whole.
 VISIBLE_EARLY = ("hdfs://",)
+# Remote videos that are kept on this machine: one for each row that may be in work.
+KEPT = max(4, os.cpu_count() or 1)
 
 
 def is_remote(path: str) -> bool:
@@ -59,6 +64,72 @@ def open_file(path: str) -> BinaryIO:
         OSError: there is no such file, or it cannot be fetched.
     """
     return RemotePath(path).fetch() if is_remote(path) else open(path, "rb")
+
+
+def open_media(path: str) -> BinaryIO:
+    """`open_file` for videos, masks and images: the last `KEPT` remote ones are fetched once.
+
+    A row opens its video up to four times, and the next row is often of the same one.
+    """
+    return _fetched.open(path) if is_remote(path) else open(path, "rb")
+
+
+class _Fetched:
+    """Copies of remote files in the order of their use; safe to share by threads.
+
+    They have no names, so that they go with the process, however that ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._copies: dict[str, Future] = {}
+
+    def open(self, url: str) -> BinaryIO:
+        """Another view of the copy; who comes first fetches it, the others wait for that."""
+        with self._lock:
+            copy = self._copies.pop(url, None)
+            first = copy is None
+            copy = self._copies[url] = copy or Future()
+            while len(self._copies) > KEPT:
+                del self._copies[next(iter(self._copies))]
+        if first:
+            try:
+                copy.set_result(RemotePath(url).fetch())
+            except BaseException as error:
+                copy.set_exception(error)
+                with self._lock:  # the next row tries again
+                    if self._copies.get(url) is copy:
+                        del self._copies[url]
+        return io.BufferedReader(_View(copy.result()))
+
+
+class _View(io.RawIOBase):
+    """A file that others read too: this reader's own place in it. The last view closes it."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = os.preadv(self._file.fileno(), [buffer], self._place)
+        self._place += count
+        return count
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place}.get(whence)
+        if start is None:
+            start = os.fstat(self._file.fileno()).st_size
+        self._place = start + offset
+        return self._place
+
+
+_fetched = _Fetched()
 
 
 class RemotePath:

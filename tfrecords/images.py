@@ -42,7 +42,7 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
         UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
     """
     try:
-        with filesystem.open_file(path) as file, Image.open(file) as image:
+        with filesystem.open_media(path) as file, Image.open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(path, TOO_LARGE)

@@ -32,7 +32,8 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
             )
         return
     key = _change(found, plan)
-    if key and _has_content(directory):
+    # Of a remote directory nobody knows whether another build is at work in it.
+    if key and (isinstance(directory, RemotePath) or _has_content(directory)):
         reasons = {
             "builder_version": "by another version of this command",
             "input_digest": "from other rows or files",
@@ -50,6 +51,14 @@ def claim(directory: AnyPath, plan: dict) -> None:
     if found is None or _change(found, plan):
         clear(directory)
         files.write_json(directory / PLAN_FILE, plan)
+        confirm(directory, plan)
+
+
+def confirm(directory: AnyPath, plan: dict) -> None:
+    """UserError where the directory has another plan by now: a remote one knows no locks."""
+    found = _found(directory)
+    if found is None or _change(found, plan):
+        raise UserError(f"Another build is writing into {directory}.")
 
 
 def clear(directory: AnyPath) -> None:
@@ -64,8 +73,8 @@ def clear(directory: AnyPath) -> None:
 def alone(directory: AnyPath) -> Iterator[None]:
     """Keeps a second build out of a directory; the lock ends with the process, in any way.
 
-    A remote store has no locks: two builds by the same plan then do the work twice and write the
-    same bytes.
+    A remote store has no locks. There two builds by the same plan do the work twice and write the
+    same bytes; of two by different plans one is refused, by `claim` or in the end by `confirm`.
     """
     if isinstance(directory, RemotePath):
         yield

@@ -115,16 +115,15 @@ def write_one(
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
     """A row's record, or why there is none."""
-    import av
-    import cv2
-
     from tfrecords.video import UnreadableError
 
     try:
         return sources.record_bytes(source, row, quality)
     except UnreadableError as error:
         return error.reason
-    except (av.FFmpegError, cv2.error, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         # Of a file so odd that nothing foresaw it: the other rows are still worth building.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"

@@ -45,7 +45,7 @@ def verify(directory: files.StrPath) -> str:
     names = [name for name, counts in info.splits.items() if counts["clips"]]
     shards = [(n, to_path(path)) for n in names for path in dataset.shard_paths(directory, info, n)]
     counts = {name: dict.fromkeys(("clips", "pairs", "negatives"), 0) for name in names}
-    places: dict[str, AnyPath] = {}
+    ids: set[str] = set()
     images = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
@@ -57,8 +57,9 @@ def verify(directory: files.StrPath) -> str:
             for split, path in progress(shards, desc="verify", unit="shard", leave=False):
                 found = next(checked)
                 for name in found.ids:
-                    if places.setdefault(name, path) is not path or found.ids.count(name) > 1:
+                    if name in ids:
                         raise UserError(f"{path}: the id {name!r} stands twice in the data set.")
+                    ids.add(name)
                 counts[split]["clips"] += len(found.ids)
                 counts[split]["pairs"] += found.pairs
                 counts[split]["negatives"] += found.negatives
@@ -122,6 +123,8 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> tuple[schema.ClipPair
     size = [context[name].int64_list.value[0] for name in (schema.HEIGHT, schema.WIDTH)]
     if list(pair.clip.shape[1:3]) != size:
         raise UserError(f"expected frames of {size}, received {list(pair.clip.shape[1:3])}")
+    if info.modality == "rgb+flow" and pair.flow is None:
+        raise UserError(f"no optical flow, which {dataset.INFO_FILE} names")
     times = len(lists[schema.TIMESTAMPS].feature)
     if times != len(pair.clip):
         raise UserError(f"{len(pair.clip)} frames have {times} timestamps")

@@ -310,7 +310,7 @@ def _has_times(container: av.container.InputContainer) -> bool:
 
 def _fetch(path: str) -> BinaryIO:
     try:
-        return filesystem.open_file(path)
+        return filesystem.open_media(path)
     except OSError as error:
         raise UnreadableError(path, str(error)) from error
 

@@ -6,11 +6,10 @@ epoch v.
 
 from __future__ import annotations
 
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from tfrecords.files import StrPath
 from tfrecords.order import epoch_key
 from tfrecords.preprocess import crop_size
 from tfrecords.reader import (
@@ -26,7 +25,7 @@ from tfrecords.reader import (
 
 
 def read_views(
-    path: StrPath,
+    paths: Sequence[str],
     frames: int = 16,
     size: Tuple[int, int] = (64, 64),
     batch_size: int = 8,
@@ -41,10 +40,10 @@ def read_views(
     masks: bool = False,
     modality: str = "rgb",
 ) -> tf.data.Dataset:
-    """Reads one shard, each record's views one after the other, in the order of the records.
+    """Reads shards, each record's views one after the other, in the order of the records.
 
     Args:
-        path: of the shard.
+        paths: of the shards, read one after the other.
         views: how many of each record.
         batch_size: views a batch; the last may be smaller.
         crop: as of `read_dataset` in training, view 0 the centre; None: nothing is cut, whatever
@@ -71,7 +70,7 @@ def read_views(
 
         return tf.cond(view == 0, lambda: see(None), see_drawn) if views > 1 else see(None)
 
-    dataset = tf.data.TFRecordDataset(str(path)).flat_map(
+    dataset = tf.data.TFRecordDataset(paths).flat_map(
         lambda serialized: tf.data.Dataset.range(views).map(lambda view: (serialized, view))
     )
     dataset = dataset.map(to_view, num_parallel_calls=tf.data.AUTOTUNE)

@@ -229,6 +229,8 @@ def test_what_another_plan_has_built_stays(table, tmp_path, monkeypatch):
     [
         (cv2.error("bad\n size"), "cv2.error: bad size"),
         (ValueError("bad size"), "ValueError: bad size"),
+        (AttributeError("no width"), "AttributeError: no width"),
+        (MemoryError(), "MemoryError: "),
         (av.error.InvalidDataError(1, "bad size"), "av.error.InvalidDataError: "),
     ],
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
-from tfrecords import ClipPair, dataset, files, filesystem, read_dataset, write_dataset
+from tfrecords import ClipPair, dataset, files, filesystem, plan, read_dataset, write_dataset
+from tfrecords.errors import UsageError, UserError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.video import UnreadableError
 
@@ -98,6 +100,42 @@ def test_rows_of_remote_videos_and_masks(server, tmp_path, write_video, counted)
     assert "cannot be fetched" in caught.value.reason
 
 
+def test_media_are_fetched_once(server, tmp_path, monkeypatch):
+    data = np.random.default_rng(0).bytes(300_000)
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode() + data)
+    fetched, fetch = [], filesystem.RemotePath.fetch
+
+    def count(path):
+        fetched.append(path.name)
+        return fetch(path)
+
+    monkeypatch.setattr(filesystem.RemotePath, "fetch", count)
+    monkeypatch.setattr(filesystem, "KEPT", 2)
+    monkeypatch.setattr(filesystem, "_fetched", filesystem._Fetched())
+
+    def read(name):
+        return filesystem.open_media(f"{server}/{name}")
+
+    with ThreadPoolExecutor(4) as pool:  # whoever comes later waits for the first
+        views = list(pool.map(read, "aaaa"))
+    assert fetched == ["a"]
+    first, second, *_ = views
+    assert first.read(3) == b"a" + data[:2]
+    first.seek(-4, 2)
+    assert first.read() == data[-4:] and first.tell() == 300_001
+    assert second.read() == b"a" + data  # a place of its own
+    assert (read("b").read(1), read("a").read(1), read("c").read(1)) == (b"b", b"a", b"c")
+    assert fetched == ["a", "b", "c"]
+    third = views[2]
+    assert read("b").read(1) == b"b" and fetched[3:] == ["b"]  # it was used before a
+    assert third.read() == b"a" + data  # though forgotten by now, open until it is closed
+    for _ in range(2):  # a failure is not kept
+        with pytest.raises(OSError, match=r"cannot be fetched: .*404"):
+            read("missing")
+    assert fetched[4:] == ["missing", "missing"]
+
+
 @pytest.fixture
 def remote(monkeypatch):
     """A folder beyond this machine: TensorFlow's own in memory, taken for one of the schemes."""
@@ -149,3 +187,14 @@ def test_a_data_set_is_written_and_read_beyond_this_machine(remote, tmp_path):
     batches = read_dataset(str(remote), "train", frames=3, size=(8, 8), training=False)
     ((inputs, _, _),) = batches.as_numpy_iterator()
     assert inputs["clip"][:, 0, 0, 0, 0].tolist() == [0, 40, 80, 20, 60]  # two shards
+
+
+def test_of_two_builds_by_different_plans_one_is_refused(remote):
+    """A remote directory knows no locks: the plan that lies there says whose it is."""
+    plan.claim(remote, {"fps": 10})
+    plan.claim(remote, {"fps": 10})  # the same build goes on
+    with pytest.raises(UsageError, match="was built with fps 10, not 16"):
+        plan.claim(remote, {"fps": 16})  # though no shard is there yet
+    plan.confirm(remote, {"fps": 10})
+    with pytest.raises(UserError, match=r"Another build is writing into ram://bucket/folder\."):
+        plan.confirm(remote, {"fps": 16})  # which had looked before the other came

@@ -148,6 +148,26 @@ def test_an_id_twice(directory):
         verify(directory)
 
 
+def test_flow_in_every_record(tmp_path, rng):
+    clips = rng.integers(0, 256, (3, 4, 8, 8, 3), np.uint8)
+    pairs = [
+        ClipPair(
+            name, clip, clip[:2], ("run",), flow=clip[..., :2], conjugate_flow=clip[:2, ..., 1:]
+        )
+        for name, clip in zip("abc", clips)
+    ]
+    write_dataset(tmp_path, {"train": pairs}, ["run"], num_shards=1)
+    assert "3 records in 1 shards, 36 images" in verify(tmp_path)
+
+    def drop(example):
+        for name in (schema.FLOW, schema.CONJUGATE + schema.FLOW):
+            example.feature_lists.feature_list.pop(name)
+
+    rewrite(tmp_path / "train-00000-of-00001.tfrecord", drop, keep=3)
+    with pytest.raises(UserError, match=r"record 2: no optical flow, which dataset.json names\."):
+        verify(tmp_path)
+
+
 @pytest.mark.slow
 def test_the_command(directory):
     command = [sys.executable, "-m", "tfrecords.show", str(directory), "--verify"]

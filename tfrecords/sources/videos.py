@@ -227,7 +227,7 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
         return None
     key = "mask" if extension == ".npz" else "part_mask"
     try:
-        with filesystem.open_file(path) as file:
+        with filesystem.open_media(path) as file:
             if extension == ".npz":
                 arrays = np.load(file)
                 _check_size(path, arrays.zip.getinfo(f"{key}.npy").file_size)
