@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import os
 from pathlib import Path
+from typing import Sequence
 
 import tensorflow as tf
 
@@ -44,18 +48,85 @@ def resolve_precision(name: str) -> str:
     return "mixed_bfloat16" if fast else "float32"
 
 
+@functools.cache
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The distribution strategy for `name`; `auto` mirrors over the GPUs where there are several.
+    """The distribution strategy for `name`, one for the whole process.
 
-    Without GPUs `mirrored` takes all logical CPUs.
+    `auto`: `multi_worker` where TF_CONFIG names several workers, else mirrored over the GPUs where
+    there are several. Without GPUs `mirrored` takes all logical CPUs.
+
+    `multi_worker` must come before anything that TensorFlow computes. Two strategies in a process
+    would disturb each other's collective operations, so the first one is given again.
 
     Raises:
-        UsageError: an unknown name.
+        UsageError: an unknown name, or a TF_CONFIG that names no cluster with a place in it for
+            this process.
     """
     if name not in STRATEGIES:
         raise UsageError(f"--strategy: expected one of {', '.join(STRATEGIES)}, received {name!r}.")
+    if name == "auto" and "TF_CONFIG" in os.environ and _read_cluster() > 1:
+        name = "multi_worker"
+    if name == "multi_worker":
+        _read_cluster()
+        return tf.distribute.MultiWorkerMirroredStrategy()
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     return tf.distribute.OneDeviceStrategy("/GPU:0" if gpus else "/CPU:0")
+
+
+def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
+    """(number, count) of this process among the workers of a run; number 0 is the chief.
+
+    The chief alone writes the run directory, evaluates, exports and reports.
+    """
+    resolver = strategy.cluster_resolver
+    if (
+        not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        or not resolver.task_type
+    ):
+        return 0, 1
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs = len(cluster.get("chief", ()))
+    first = chiefs if resolver.task_type == "worker" else 0
+    return first + resolver.task_id, chiefs + len(cluster.get("worker", ()))
+
+
+def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
+    """The sums of what the workers give, the same for all; each waits for the others.
+
+    Args:
+        strategy: of the run.
+        values: of this worker; as many on each.
+    """
+    if worker_of(strategy)[1] == 1:
+        return [float(value) for value in values]
+    own = strategy.num_replicas_in_sync // worker_of(strategy)[1]
+    given = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(values, tf.float32) / own
+    )
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None).numpy().tolist()
+
+
+def _read_cluster() -> int:
+    """The number of workers that TF_CONFIG names."""
+    text = os.environ.get("TF_CONFIG")
+    expected = (
+        "--strategy: expected TF_CONFIG in the environment, such as "
+        '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
+        '"task": {"type": "worker", "index": 0}}'
+    )
+    if not text:
+        raise UsageError(f"{expected}, received none.")
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        kinds = {kind: len(addresses) for kind, addresses in cluster.items()}
+        kind, index = task["type"], int(task["index"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{expected}, received {text!r}.") from error
+    known = set(kinds) <= {"chief", "worker"} and kinds.get("chief", 0) <= 1
+    if not known or not 0 <= index < kinds.get(kind, 0):
+        raise UsageError(f"{expected}, a task of that cluster, received {text!r}.")
+    return sum(kinds.values())

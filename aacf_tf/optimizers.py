@@ -1,4 +1,4 @@
-"""Optimisers of a stage: warm-up and cosine, a rate of its own for the backbone, weight decay."""
+"""Optimisers of a stage: schedules, a rate of its own for the backbone, weight decay."""
 
 from __future__ import annotations
 
@@ -59,10 +59,30 @@ class _GroupRates:
 
     Works on the update, not on the gradient, to which Adam is blind. It is public interface only,
     has its slots in checkpoints and works under every strategy; tfa's MultiOptimizer does not.
+
+    Attributes:
+        gradient_norm: float32 scalar, of the last step's gradient over all replicas.
     """
 
     rates: Mapping[str, float] = {}
     start = 0  # step before which variables with a rate of their own stand still
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Every replica has the same value: none waits for another to write or read it.
+        self.gradient_norm = tf.Variable(
+            0.0,
+            trainable=False,
+            name="gradient_norm",
+            synchronization=tf.VariableSynchronization.ON_READ,
+            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+    def aggregate_gradients(self, grads_and_vars: Any) -> Any:
+        pairs = list(super().aggregate_gradients(grads_and_vars))
+        gradients = [tf.cast(value, tf.float32) for value, _ in pairs if value is not None]
+        self.gradient_norm.assign(tf.linalg.global_norm(gradients))
+        return pairs
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
         # Under a strategy a replica's copy of a variable has a suffix to its name.
@@ -86,17 +106,30 @@ class AdamW(_GroupRates, keras.optimizers.AdamW):
 
 
 class SGD(_GroupRates, keras.optimizers.SGD):
-    """keras.optimizers.SGD with `rates`."""
+    """keras.optimizers.SGD with `rates`; a `weight_decay` is decoupled and follows the schedule."""
+
+
+_DECOUPLED = ("adamw", "sgdw")
 
 
 def coupled_decay(stage: Stage) -> float:
     """The part of a stage's weight decay that belongs into the loss."""
-    return 0.0 if stage.optimizer == "adamw" else stage.weight_decay
+    return 0.0 if stage.optimizer in _DECOUPLED else stage.weight_decay
 
 
 def is_kernel(variable: tf.Variable) -> bool:
     """Whether weight decay applies: not to biases, not to batch norm."""
     return "kernel" in variable.name
+
+
+def make_schedule(stage: Stage, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The learning rate of a stage at each of its steps, before a factor of the backbone's."""
+    warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
+    warmup = min(int(warmup), steps)
+    if stage.milestones:
+        milestones = [(round(share * steps), factor) for share, factor in stage.milestones]
+        return WarmupMilestones(stage.learning_rate, milestones, warmup)
+    return WarmupCosine(stage.learning_rate, steps, warmup)
 
 
 def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
@@ -107,28 +140,35 @@ def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimi
         model: an `ActionModel`, built.
         steps: of the whole stage.
     """
-    warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
-    warmup = min(int(warmup), steps)
-    if stage.milestones:
-        milestones = [(int(share * steps), factor) for share, factor in stage.milestones]
-        rate = WarmupMilestones(stage.learning_rate, milestones, warmup)
-    else:
-        rate = WarmupCosine(stage.learning_rate, steps, warmup)
+    rate = make_schedule(stage, steps)
     if stage.optimizer == "adam":
         optimizer = Adam(rate)
     elif stage.optimizer == "sgd":
         optimizer = SGD(rate, momentum=0.9)
     elif stage.optimizer == "adamw":
         optimizer = AdamW(rate, weight_decay=stage.weight_decay)
-        spared = [v for v in model.trainable_variables if not is_kernel(v)]
-        optimizer.exclude_from_weight_decay(var_list=spared)
+    elif stage.optimizer == "sgdw":
+        optimizer = SGD(rate, momentum=0.9, weight_decay=stage.weight_decay)
     else:
         raise ValueError(
-            f"Expected an optimizer of adam, adamw, sgd. Received {stage.optimizer!r}."
+            f"Expected an optimizer of adam, adamw, sgd, sgdw. Received {stage.optimizer!r}."
         )
+    if stage.optimizer in _DECOUPLED:
+        spared = [v for v in model.trainable_variables if not is_kernel(v)]
+        optimizer.exclude_from_weight_decay(var_list=spared)
     if stage.backbone_rate != 1.0 or stage.backbone_start:
         names = [variable.name for variable in model.backbone.trainable_variables]
         optimizer.rates = dict.fromkeys(names, stage.backbone_rate)
         optimizer.start = int(stage.backbone_start * steps)
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
+    """The rates of the last step by group: `head`, and `backbone` where it has one of its own."""
+    rate = float(optimizer.learning_rate.numpy())
+    rates = {"head": rate}
+    if optimizer.rates:
+        moves = optimizer.iterations.numpy() > optimizer.start
+        rates["backbone"] = rate * next(iter(optimizer.rates.values())) * moves
+    return rates

@@ -1,33 +1,42 @@
-"""Trains the stages of a recipe with `model.fit`; a killed run goes on where it stopped.
+"""Trains the stages of a recipe with `model.fit`; a stopped run goes on where it stopped.
 
-WORKDIR/checkpoints/<stage>/   one checkpoint an epoch, the last two kept; in best/ the best one on
-                               the split `validation`, where there is one
-WORKDIR/logs/<stage>/          TensorBoard, and history.json: one entry an epoch
+What a run keeps is told in `checkpoints`, what it shows in `callbacks`.
 """
 
 from __future__ import annotations
 
 import functools
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.folding import synchronize_batch_norm
 from aacf_tf.backbones.own_weights import load_attention
 from aacf_tf.backbones.weights import load_stream_weights
-from aacf_tf.devices import make_strategy, resolve_precision
+from aacf_tf.callbacks import Board, ProgressLine
+from aacf_tf.checkpoints import (
+    BEST,
+    Keeper,
+    Stopped,
+    Termination,
+    epochs_in,
+    parts,
+    read,
+    read_history,
+    stops_early,
+)
+from aacf_tf.devices import make_strategy, resolve_precision, worker_of
 from aacf_tf.model import ActionModel, build_model, make_backbone
 from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
+from aacf_tf.validation import Validation
 from tfrecords.dataset import DatasetInfo, load_info
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import StrPath, write_json
+from tfrecords.errors import UsageError
+from tfrecords.files import StrPath
 from tfrecords.filesystem import AnyPath, to_path
-from tfrecords.progress import progress
 from tfrecords.reader import (
     count_labels,
     count_steps,
@@ -36,17 +45,19 @@ from tfrecords.reader import (
     translate_errors,
 )
 
-BEST = "best"  # folder of the best checkpoint, below that of the last ones
-
 
 @dataclass
 class Run:
-    """What a run works on: a recipe, a data set directory and a working directory."""
+    """What a run works on: a recipe, a data set directory and a working directory.
+
+    `store` is called when there is something new in the working directory that must not be lost.
+    """
 
     recipe: Recipe
     data: AnyPath
     workdir: Path
     info: DatasetInfo
+    store: Callable[[], None] = lambda: None
 
     @classmethod
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
@@ -123,6 +134,16 @@ class Run:
             },
         )
 
+    def replay(self, stage: Stage, epoch: int, step: int) -> tuple[Any, tf.Tensor, tf.Tensor]:
+        """The batch that a step of a stage trains on, read once more; epoch and step count from 1.
+
+        Returns:
+            inputs (with `id`), targets, sample weights, as `read_dataset`.
+        """
+        place = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
+        batches = self.batches("train", stage, training=True, cache=self.recipe.data.cache, **place)
+        return next(iter(batches))
+
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:
     """Trains all stages of the run's recipe, or what is left of them.
@@ -135,8 +156,10 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     Raises:
         UsageError: the recipe's `weights` do not fit its backbone.
         UserError: a corrupt record, or a loss that is not finite.
+        Stopped: SIGTERM came; all that was trained is saved.
     """
     recipe = run.recipe
+    strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
     run.info.require_split("train")
     if recipe.data.swap and not has_masks(run.data, "train"):  # not after an hour of stage 1
         raise UsageError(
@@ -150,15 +173,15 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
         )
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    strategy = make_strategy(recipe.strategy)
-    with strategy.scope():  # variables made outside of it cannot be trained in it
-        backbone = _begin(run, backbone)
-    head = None
-    for number, stage in enumerate(recipe.stages, start=1):
-        title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
-        with strategy.scope():
-            model = _train_stage(run, stage, backbone, head, f"{title} ({stage.name})")
-        backbone, head = model.backbone, model.head
+    with Termination().active() as termination, strategy.scope():
+        # Variables made outside of the scope cannot be trained in it.
+        backbone, head = _begin(run, backbone), None
+        for number, stage in enumerate(recipe.stages, start=1):
+            title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
+            model = _train_stage(run, stage, backbone, head, termination, f"{title} ({stage.name})")
+            backbone, head = model.backbone, model.head
+    if termination.received:
+        raise Stopped("SIGTERM: all is trained and saved; the same command does what is left.")
 
 
 def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
@@ -192,32 +215,16 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
     last = tf.train.latest_checkpoint(str(folder))
     if last is None:
         raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
-    done = int(Path(last).name.rpartition("-")[2])
-    if done < stage.epochs:
+    done = epochs_in(last)
+    history = read_history(run.log_folder(stage) / "history.json")
+    if done < stage.epochs and not stops_early(stage, history):
         print(
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
     model = run.build(stage)
     path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
-    _read(tf.train.Checkpoint(**_parts(model)), path)
+    read(tf.train.Checkpoint(**parts(model)), path)
     return model
-
-
-def _parts(model: ActionModel) -> dict[str, Any]:
-    """What a checkpoint holds of a model: its weights, and no sums of its metrics."""
-    return {"backbone": model.backbone, "head": model.head}
-
-
-def _read(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Restores everything that the checkpoint's objects hold."""
-    try:
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-    except Exception as error:  # a damaged file raises anything, IndexError for one
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
-            f"version), received: {reason}"
-        ) from error
 
 
 def _train_stage(
@@ -225,6 +232,7 @@ def _train_stage(
     stage: Stage,
     backbone: keras.Model | None,
     head: keras.layers.Layer | None,
+    termination: Termination,
     title: str,
 ) -> ActionModel:
     """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
@@ -236,120 +244,121 @@ def _train_stage(
         taken = load_attention(model.head, run.recipe.weights)
         if taken:
             print(taken)
+    if run.recipe.synchronized_batch_norm:
+        synchronize_batch_norm(model.backbone)
     optimizer = make_optimizer(stage, model, steps * stage.epochs)
     # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
     model.compile(optimizer=optimizer, weighted_metrics=[])
-    epochs = _Epochs(run, stage, steps, title)
-    done = epochs.restore(model)
-    if done >= stage.epochs:
+    # Metrics are summed over the workers already.
+    model.distribute_reduction_method = "first"
+    keeper = Keeper(run, stage, steps, termination)
+    keeper.restore(model)
+    if keeper.finished:
         print(f"{title}: finished already")
         return model
-    batches = run.batches(
-        "train",
-        stage,
-        training=True,
-        first_epoch=done,
-        epochs=stage.epochs - done,
-        cache=run.recipe.data.cache,
-    )
-    validation = None
-    if run.info.splits.get("validation", {}).get("clips"):
-        cache = run.recipe.data.cache
-        validation = run.batches("validation", stage, training=False, masks=True, cache=cache)
-        validation = validation.map(_without_id)
-    logs = keras.callbacks.TensorBoard(
-        str(run.log_folder(stage)), write_graph=False, update_freq="epoch"
-    )
-    with translate_errors(run.data):
+    strategy = tf.distribute.get_strategy()
+    number, workers = worker_of(strategy)
+    behind = keeper.epochs_done * steps + keeper.steps_done
+    line = ProgressLine(title, stage.batch_size, steps * stage.epochs, behind, shown=number == 0)
+    validation = _make_validation(run, stage)
+    callbacks = [*([validation] if validation else []), line]
+    if number == 0:
+        board = Board(run.log_folder(stage), steps, line, validation)
+        callbacks.append(board)
+    callbacks.append(keeper)  # last: it may stop
+
+    def fit(first_step: int, epochs: int) -> None:
+        def read_own(worker: tuple[int, int]) -> tf.data.Dataset:
+            batches = run.batches(
+                "train",
+                stage,
+                training=True,
+                first_epoch=keeper.epochs_done,
+                first_step=first_step,
+                epochs=epochs,
+                cache=run.recipe.data.cache,
+                worker=worker,
+            )
+            return batches.map(_without_id)
+
+        batches = _spread(strategy, read_own)
+        if workers == 1:
+            line.measure(model, batches)
         model.fit(
-            batches.map(_without_id),
-            steps_per_epoch=steps,
-            epochs=stage.epochs,
-            initial_epoch=done,
-            validation_data=validation,
-            callbacks=[logs, epochs],
+            batches,
+            steps_per_epoch=steps - first_step,
+            initial_epoch=keeper.epochs_done,
+            epochs=keeper.epochs_done + epochs,
+            callbacks=callbacks,
             verbose=0,
         )
+
+    try:
+        with translate_errors(run.data):
+            if keeper.steps_done:  # what is left of the epoch that was cut
+                fit(keeper.steps_done, 1)
+            if not keeper.finished:
+                fit(0, stage.epochs - keeper.epochs_done)
+    finally:
+        line.close()
+        if number == 0:
+            board.close()
     return model
+
+
+def _make_validation(run: Run, stage: Stage) -> Validation | None:
+    """None without a split `validation`; UsageError where the stage's end depends on it."""
+    if not run.info.splits.get("validation", {}).get("clips"):
+        if stage.patience:
+            raise UsageError(
+                f"patience of stage {stage.name!r}: expected a split 'validation' in {run.data}, "
+                f"received {', '.join(run.info.splits)}."
+            )
+        return None
+    cache = run.recipe.data.cache
+    batches = run.batches("validation", stage, training=False, masks=True, cache=cache)
+    strategy = tf.distribute.get_strategy()
+    if worker_of(strategy)[1] > 1:
+        # Every worker judges all of it.
+        spread = strategy.distribute_datasets_from_function(lambda _: batches.map(_without_id))
+    else:
+        spread = strategy.experimental_distribute_dataset(batches.map(_without_id))
+    return Validation(run, stage, spread)
+
+
+def _spread(
+    strategy: tf.distribute.Strategy, read_own: Callable[[tuple[int, int]], tf.data.Dataset]
+) -> Any:
+    """Training batches for the devices of a strategy.
+
+    Within one process `fit` splits the global batches itself. Of several workers each reads what
+    is its own, by `read_own((number, count))`.
+    """
+    count = worker_of(strategy)[1]
+    if count == 1:
+        return read_own((0, 1))
+    replicas = strategy.num_replicas_in_sync // count  # of a worker
+
+    def for_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        batches = read_own((context.input_pipeline_id, count))
+        if replicas == 1:
+            return batches
+        # A step takes one element a replica.
+        return batches.map(lambda *batch: _split(batch, replicas)).unbatch()
+
+    return strategy.distribute_datasets_from_function(for_worker)
+
+
+def _split(batch: Any, parts: int) -> Any:
+    """`[B, ...]` to `[parts, B / parts, ...]`, in every tensor."""
+
+    def split(value: tf.Tensor) -> tf.Tensor:
+        shape = tf.shape(value)
+        return tf.reshape(value, tf.concat([[parts, shape[0] // parts], shape[1:]], axis=0))
+
+    return tf.nest.map_structure(split, batch)
 
 
 def _without_id(inputs: dict[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:
     """Strings cannot be sent to a GPU."""
     return {name: value for name, value in inputs.items() if name != "id"}, *rest
-
-
-class _Epochs(keras.callbacks.Callback):
-    """One line with an ETA for the stage; a checkpoint and the history at the end of each epoch."""
-
-    def __init__(self, run: Run, stage: Stage, steps: int, title: str):
-        super().__init__()
-        self.stage, self.steps, self.title = stage, steps, title
-        # Epochs before all terms act.
-        self.first_whole = math.ceil(stage.pairs_first * stage.epochs)
-        self.history_file = run.log_folder(stage) / "history.json"
-        self.folder = run.checkpoint_folder(stage)
-        self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64, name="epoch")
-        self.history: list[dict[str, float]] = []
-
-    def restore(self, model: ActionModel) -> int:
-        """Restores the last checkpoint, if any; returns the number of epochs done."""
-        checkpoint = tf.train.Checkpoint(
-            optimizer=model.optimizer, epoch=self.epoch, **_parts(model)
-        )
-        self.manager = tf.train.CheckpointManager(checkpoint, str(self.folder), max_to_keep=2)
-        best = tf.train.Checkpoint(**_parts(model))
-        self.best = tf.train.CheckpointManager(best, str(self.folder / BEST), max_to_keep=1)
-        if self.manager.latest_checkpoint:
-            _read(checkpoint, self.manager.latest_checkpoint)
-        done = int(self.epoch.numpy())
-        if done and self.history_file.is_file():
-            entries = json.loads(self.history_file.read_text(encoding="utf-8"))
-            self.history = [entry for entry in entries if entry["epoch"] <= done]
-        return done
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        done = int(self.epoch.numpy()) * self.steps
-        self.bar = progress(
-            total=self.steps * self.stage.epochs, initial=done, desc=self.title, unit="step"
-        )
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.bar.update()
-        if logs and self.bar.n % 10 == 0:
-            shown = {name: logs[name] for name in ("loss", "accuracy") if name in logs}
-            self.bar.set_postfix({k: f"{v:.3f}" for k, v in shown.items()}, refresh=False)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        values = {name: float(value) for name, value in (logs or {}).items()}
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            self.bar.close()
-            raise UserError(
-                f"Expected a finite {broken[0]} in epoch {epoch + 1} of stage "
-                f"{self.stage.name!r}, received {values[broken[0]]}; try a lower --learning_rate."
-            )
-        self.epoch.assign(epoch + 1)
-        self.history.append({"epoch": epoch + 1, **values})
-        write_json(self.history_file, self.history)
-        if self._is_best():
-            self.best.save(checkpoint_number=epoch + 1)
-        # Last of all: an epoch without it is done again, and its best with it.
-        self.manager.save(checkpoint_number=epoch + 1)
-
-    def _is_best(self) -> bool:
-        """Whether the last epoch is the best on `validation`; of equals the later one.
-
-        Judged by the accuracy of the combined score, whatever score is served: validation plays in
-        the scenes of training, where by the action score alone an early epoch that goes by the
-        scene would win. By the loss where there is no accuracy; never True without a split
-        `validation`, nor while only the pair terms act.
-        """
-        entries = self.history[self.first_whole :]
-        for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
-            if entries and name in entries[-1]:
-                values = [sign * entry[name] for entry in entries]
-                return values[-1] >= max(values)
-        return False
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.bar.close()

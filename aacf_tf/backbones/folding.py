@@ -1,4 +1,4 @@
-"""Batch normalization outside of training: folded into the convolutions, or frozen.
+"""Batch normalization changed after it is built: folded into convolutions, frozen, synchronised.
 
 With fixed statistics a batch normalization is one multiplication and one addition a channel, which
 the convolution before it can do with its kernel and a bias:
@@ -85,6 +85,17 @@ def freeze_batch_norm(backbone: keras.Model) -> None:
     for part in backbone.submodules:
         if isinstance(part, keras.layers.BatchNormalization):
             part.trainable = False  # in Keras also: runs in inference mode
+
+
+def synchronize_batch_norm(backbone: keras.Model) -> None:
+    """Takes the statistics of every batch norm over all replicas of a strategy, in training.
+
+    Of one replica they stay what they are but for rounding, and the moving variance, which is then
+    the biased one: the fused kernel, which takes the unbiased one, cannot do it.
+    """
+    for part in backbone.submodules:
+        if isinstance(part, keras.layers.BatchNormalization):
+            part.synchronized, part.fused = True, False
 
 
 def _find_folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:

@@ -1,0 +1,186 @@
+"""Seeing a stage: its progress line, the time it waits for data, TensorBoard."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.checkpoints import gradient_norm
+from aacf_tf.model import ActionModel
+from aacf_tf.optimizers import learning_rates
+from tfrecords.progress import progress
+
+_REPEATS = 4  # steps on one batch, the first of which compiles
+# A stage with less left is not worth them: what they cost is at most 2 % of it.
+_WORTH_MEASURING = 50 * _REPEATS
+_POINTS = 20  # scalars of single steps an epoch
+
+
+class ProgressLine(keras.callbacks.Callback):
+    """One line for the whole stage: clips done and how many a second, ETA, loss, wait for data.
+
+    Args:
+        title: in front.
+        batch_size: clips a step, over all devices.
+        steps: of all epochs; done: those behind it.
+        shown: whether to print it; numbers are measured all the same.
+
+    Attributes:
+        rate: clips a second in this epoch.
+        waiting: share of this epoch's time spent on waiting for data: 1 - the time of a step on a
+            repeated batch / the time of a step on real data; None: not measured.
+    """
+
+    def __init__(self, title: str, batch_size: int, steps: int, done: int, shown: bool = True):
+        super().__init__()
+        self.batch_size, self.steps_left = batch_size, steps - done
+        self.bar = progress(
+            total=steps * batch_size,
+            initial=done * batch_size,
+            desc=title,
+            unit="clip",
+            disable=not shown,
+        )
+        self.repeated: float | None = None  # seconds
+        self._new_epoch()
+
+    def measure(self, model: ActionModel, batches: tf.data.Dataset) -> None:
+        """Times steps on one batch, again and again; all variables are put back afterwards.
+
+        Does nothing for a stage of which little is left.
+        """
+        if self.repeated is None and self.steps_left >= _WORTH_MEASURING:
+            self.repeated = time_repeated_batch(model, batches)
+
+    @property
+    def rate(self) -> float:
+        return self._steps * self.batch_size / self._seconds if self._seconds else 0.0
+
+    @property
+    def waiting(self) -> float | None:
+        if self.repeated is None or not self._steps:
+            return None
+        return max(0.0, 1 - self.repeated * self._steps / self._seconds)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._new_epoch()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self._compiled:
+            self._seconds += time.perf_counter() - self._start
+            self._steps += 1
+        self._compiled = True
+        self.bar.update(self.batch_size)
+        if logs and (self.bar.n // self.batch_size) % 10 == 0:
+            shown = {name: f"{logs[name]:.3f}" for name in ("loss", "accuracy") if name in logs}
+            if self.waiting is not None:
+                shown["waits for data"] = f"{100 * self.waiting:.0f}%"
+            self.bar.set_postfix(shown, refresh=False)
+
+    def close(self) -> None:
+        """Ends the line; what is printed next begins a new one."""
+        self.bar.close()
+
+    _compiled = False  # by the first step, which says nothing of the others
+
+    def _new_epoch(self) -> None:
+        self._steps, self._seconds = 0, 0.0
+
+
+def time_repeated_batch(model: ActionModel, batches: tf.data.Dataset) -> float:
+    """Seconds of a training step for which no data are waited for.
+
+    Weights, optimiser and metrics are what they were before. The training function that it
+    compiles is the one that `fit` goes on with.
+    """
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [variable.numpy() for variable in variables]
+    clock = _Clock()
+    repeated = batches.take(1).cache().repeat()
+    model.fit(repeated, steps_per_epoch=_REPEATS, callbacks=[clock], verbose=0)
+    for variable, value in zip(variables, before):
+        variable.assign(value)
+    return statistics.median(clock.seconds[1:])
+
+
+class _Clock(keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seconds.append(time.perf_counter() - self._start)
+
+
+class Board(keras.callbacks.Callback):
+    """TensorBoard: `train` and `validation` beside each other, over the optimiser's steps.
+
+    Within epochs the gradient's norm, the learning rate of each group of layers, clips a second,
+    the share of time that data are waited for. After each epoch the loss by its terms, accuracies,
+    and on validation the mean AP, localisation, the confusion matrix and attention maps.
+
+    Args:
+        folder: of the log.
+        steps: of an epoch.
+        line: which measures the time.
+        validation: whose pictures to show; None: there is no such split.
+    """
+
+    def __init__(self, folder: Path, steps: int, line: ProgressLine, validation: Any):
+        super().__init__()
+        self._writers = {
+            name: tf.summary.create_file_writer(str(folder / name))
+            for name in ("train", "validation")
+        }
+        self._every = max(1, steps // _POINTS)
+        self._line, self._validation = line, validation
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if batch % self._every == 0:
+            optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+            values = {
+                "gradient_norm": gradient_norm(self.model),
+                "clips_per_second": self._line.rate,
+                **{f"learning_rate/{k}": v for k, v in learning_rates(optimizer).items()},
+            }
+            if self._line.waiting is not None:
+                values["waiting_for_data"] = self._line.waiting
+            self._write("train", values)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for split, prefix in (("validation", "val_"), ("train", "")):
+            names = [name for name in logs or {} if name.startswith("val_") == bool(prefix)]
+            self._write(split, {f"epoch/{name[len(prefix) :]}": logs[name] for name in names})
+        if self._validation is not None:
+            step = self._step()
+            with self._writers["validation"].as_default():
+                for name, picture in self._validation.pictures(epoch).items():
+                    tf.summary.image(name, picture[None], step)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Closes the files."""
+        for writer in self._writers.values():
+            writer.close()
+
+    def _write(self, split: str, values: dict[str, float]) -> None:
+        step = self._step()
+        with self._writers[split].as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step)
+
+    def _step(self) -> np.int64:
+        return self.model.optimizer.iterations.numpy()

@@ -1,0 +1,293 @@
+"""Never lost: checkpoints inside and behind epochs, the history, and reasons to stop.
+
+WORKDIR/checkpoints/<stage>/   the last ones, numbered by the step, and in best/ the best epoch on
+                               the split `validation`, where there is one
+WORKDIR/logs/<stage>/          history.json and history.csv, one entry an epoch; not_finite.json
+                               where a loss or gradient was
+
+A checkpoint holds the weights, the optimiser with its step, the place in the data (epochs done,
+steps done of the next one) and the sums of that epoch's metrics. What the data are is a function of
+seed, epoch and step, so that a run which goes on from there is the undisturbed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.devices import sum_over_workers, worker_of
+from aacf_tf.model import ActionModel
+from aacf_tf.recipes import Stage
+from tfrecords.errors import UserError
+from tfrecords.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from aacf_tf.training import Run
+
+BEST = "best"  # folder of the best checkpoint, below that of the last ones
+
+
+class Stopped(UserError):
+    """SIGTERM came, and what was trained is saved."""
+
+    # What a shell reports of a process that SIGTERM ended: whoever started the run sees that it is
+    # neither done nor broken.
+    exit_code = 128 + signal.SIGTERM
+
+
+class Termination:
+    """Whether SIGTERM came; `active` where it must not end the process at once."""
+
+    received = False
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[Termination]:
+        """Takes SIGTERM over; only the main thread can."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = signal.signal(signal.SIGTERM, self._note)
+        try:
+            yield self
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _note(self, *_: Any) -> None:
+        self.received = True
+
+
+class Keeper(keras.callbacks.Callback):
+    """Keeps a stage: checkpoints, its history, and the end of it where there is reason to stop.
+
+    Args:
+        run: what is trained.
+        stage: of its recipe.
+        steps: of an epoch.
+        termination: looked at after every step.
+
+    Attributes:
+        epochs_done, steps_done: whole epochs, and steps of the next one.
+        history: one entry an epoch.
+    """
+
+    def __init__(self, run: Run, stage: Stage, steps: int, termination: Termination):
+        super().__init__()
+        self.run, self.stage, self.steps, self.termination = run, stage, steps, termination
+        self.epochs_done = self.steps_done = 0
+        self.history: list[dict[str, float]] = []
+        self._history_file = run.log_folder(stage) / "history.json"
+        self._sums: list[Any] = []
+
+    def restore(self, model: ActionModel) -> None:
+        """Goes back to the last checkpoint of the stage, if there is one.
+
+        Raises:
+            UserError: it is damaged, or not every worker has found the same one.
+        """
+        recipe = self.run.recipe
+        self._strategy = tf.distribute.get_strategy()
+        self._epoch, self._step = (
+            tf.Variable(0, trainable=False, dtype=tf.int64, name=name) for name in ("epoch", "step")
+        )
+        whole = tf.train.Checkpoint(
+            optimizer=model.optimizer,
+            epoch=self._epoch,
+            step=self._step,
+            metrics=list(model.trackers.values()),
+            **parts(model),
+        )
+        found = tf.train.latest_checkpoint(str(self.run.checkpoint_folder(self.stage)))
+        if found:
+            read(whole, found)
+        self.epochs_done, self.steps_done = int(self._epoch.numpy()), int(self._step.numpy())
+        if self.steps_done:
+            self._sums = [variable.numpy() for variable in self._metric_variables(model)]
+        if self.epochs_done:
+            self.history = read_history(self._history_file)[: self.epochs_done]
+        self._agree_on_place()
+        self._chief = worker_of(self._strategy)[0] == 0
+        folder = self.run.checkpoint_folder(self.stage)
+        if not self._chief:
+            # To save needs all workers, as some variables are spread over them; one copy is kept.
+            self._scratch = tempfile.TemporaryDirectory()
+            folder = Path(self._scratch.name)
+        best = tf.train.Checkpoint(**parts(model))
+        self._last = tf.train.CheckpointManager(whole, str(folder), max_to_keep=recipe.keep)
+        self._best = tf.train.CheckpointManager(best, str(folder / BEST), max_to_keep=1)
+        self._saved = time.monotonic()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of the stage is left."""
+        return self.epochs_done >= self.stage.epochs or stops_early(self.stage, self.history)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        # `fit` has just reset them: an epoch that was cut keeps its metrics whole.
+        for variable, value in zip(self._metric_variables(self.model), self._sums):
+            variable.assign(value)
+        self._sums = []
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.steps_done += 1
+        self._check_finite({**(logs or {}), "gradient_norm": gradient_norm(self.model)})
+        minutes = self.run.recipe.save_minutes
+        due = self._chief and minutes and time.monotonic() - self._saved > 60 * minutes
+        stop, due = self._any_worker(self.termination.received, bool(due))
+        if self.steps_done < self.steps and (stop or due):
+            self._save()
+            if stop:
+                self._stop()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        self._check_finite(values)
+        self.epochs_done, self.steps_done = epoch + 1, 0
+        self.history.append({"epoch": epoch + 1, **values})
+        if self._chief:
+            write_json(self._history_file, self.history)
+            write_text(self._history_file.with_suffix(".csv"), _to_csv(self.history))
+        if is_best(self.stage, self.history):
+            self._best.save(checkpoint_number=epoch + 1)
+        # Last of all: an epoch without it is done again, and its best with it.
+        self._save()
+        if self.finished:
+            self.model.stop_training = True
+        if self._any_worker(self.termination.received)[0]:
+            self._stop()
+
+    def _save(self) -> None:
+        self._epoch.assign(self.epochs_done)
+        self._step.assign(self.steps_done)
+        self._last.save(checkpoint_number=self.epochs_done * self.steps + self.steps_done)
+        self._saved = time.monotonic()
+        self.run.store()
+
+    def _stop(self) -> None:
+        raise Stopped(
+            f"SIGTERM: stage {self.stage.name!r} is saved after {self.epochs_done} epochs and "
+            f"{self.steps_done} steps; the same command goes on from there."
+        )
+
+    def _check_finite(self, values: dict[str, Any]) -> None:
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        name, epoch, step = broken[0], self.epochs_done + 1, self.steps_done
+        inputs = self.run.replay(self.stage, epoch, step)[0]
+        ids = [identity.decode() for identity in inputs["id"].numpy().tolist()]
+        path = self._history_file.with_name("not_finite.json")
+        if self._chief:
+            seed = self.run.recipe.seed
+            write_json(
+                path,
+                {"seed": seed, "epoch": epoch, "step": step, "not_finite": broken, "ids": ids},
+            )
+        shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+        raise UserError(
+            f"Expected a finite {name} in step {step} of epoch {epoch} of stage "
+            f"{self.stage.name!r}, received {float(values[name])}; try a lower --learning_rate, or "
+            f"look at the records of the batch, {shown} (all in {path}; `Run.replay` reads them "
+            "as they were trained on)."
+        )
+
+    def _metric_variables(self, model: ActionModel) -> list[tf.Variable]:
+        return [v for metric in model.trackers.values() for v in metric.variables]
+
+    def _any_worker(self, *flags: bool) -> list[bool]:
+        """Whether any worker says so: they must save and stop at the same step, or none goes on."""
+        return [total > 0 for total in sum_over_workers(self._strategy, flags)]
+
+    def _agree_on_place(self) -> None:
+        own = [self.epochs_done, self.steps_done]
+        count = worker_of(self._strategy)[1]
+        if sum_over_workers(self._strategy, own) != [count * value for value in own]:
+            raise UserError(
+                f"Expected all workers to find the same checkpoint in {self.run.workdir}, received "
+                f"{own[0]} epochs and {own[1]} steps on this one and another place on others; give "
+                "a folder that all of them share, or one on s3://."
+            )
+
+
+def parts(model: ActionModel) -> dict[str, Any]:
+    """What every checkpoint holds of a model: its weights."""
+    return {"backbone": model.backbone, "head": model.head}
+
+
+def read(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores everything that the checkpoint's objects hold; UserError where it is damaged."""
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    except Exception as error:  # a damaged file raises anything, IndexError for one
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
+            f"version), received: {reason}"
+        ) from error
+
+
+def epochs_in(path: str) -> int:
+    """The whole epochs that a checkpoint's run had done; UserError where it is damaged."""
+    epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
+    read(tf.train.Checkpoint(epoch=epoch), path)
+    return int(epoch.numpy())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """The entries of a history.json; none where there is no such file."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def is_best(stage: Stage, history: Sequence[dict[str, float]]) -> bool:
+    """Whether the last epoch is the best on `validation`; of equals the later one."""
+    values = _judgements(stage, history)
+    return bool(values) and values[-1] >= max(values)
+
+
+def stops_early(stage: Stage, history: Sequence[dict[str, float]]) -> bool:
+    """Whether `stage.patience` epochs have gone by without one better than all before it."""
+    values = _judgements(stage, history)
+    if not stage.patience or not values:
+        return False
+    return len(values) - 1 - values.index(max(values)) >= stage.patience
+
+
+def _judgements(stage: Stage, history: Sequence[dict[str, float]]) -> list[float]:
+    """What the epochs are judged by, more is better; empty without a split `validation`.
+
+    The accuracy of the combined score, whatever score is served: validation plays in the scenes of
+    training, where by the action score alone an early epoch that goes by the scene would win. The
+    loss where there is no accuracy. Epochs in which only the pair terms act do not count.
+    """
+    entries = history[math.ceil(stage.pairs_first * stage.epochs) :]
+    for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
+        if entries and name in entries[-1]:
+            return [sign * entry[name] for entry in entries]
+    return []
+
+
+def _to_csv(history: Sequence[dict[str, float]]) -> str:
+    columns = list(dict.fromkeys(name for entry in history for name in entry))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()
+
+
+def gradient_norm(model: ActionModel) -> float:
+    """Of the last step."""
+    # Under mixed_float16 Keras wraps the optimiser in one that scales the loss.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return float(optimizer.gradient_norm.numpy())

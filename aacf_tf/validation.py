@@ -1,0 +1,128 @@
+"""Judges the split `validation` after every epoch: the model's own metrics, mean AP, pictures."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Callable
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf import metrics
+from aacf_tf.recipes import Stage
+from tfrecords.progress import progress
+from tfrecords.reader import count_steps
+
+if TYPE_CHECKING:
+    from aacf_tf.training import Run
+
+_CLIPS = 4  # shown with their maps
+_TIMES = 10  # epochs of a stage after which pictures are made
+_MAPS = ("action_logits", "class_activation", "context_attention")
+
+
+class Validation(keras.callbacks.Callback):
+    """Adds `val_...` to the logs of every epoch, as `fit` would with `validation_data`.
+
+    One pass does for all: the scores of the whole split, which the mean AP needs, come with it.
+    Comes before the callbacks that read the logs. Of several workers each judges the whole split.
+
+    Args:
+        run, stage: what is trained.
+        batches: of the split, spread by the strategy; no strings in them.
+    """
+
+    def __init__(self, run: Run, stage: Stage, batches: Any):
+        super().__init__()
+        self._run, self._stage, self._batches = run, stage, batches
+        self._function: Callable | None = None
+        self._results: dict[str, list[np.ndarray]] = {}
+        self._names: list[str] = []  # of the metrics that the data can tell
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.model.reset_metrics()
+        strategy = tf.distribute.get_strategy()
+        self._function = self._function or self._make_function(strategy)
+        self._results = {}
+        size = self._run.batch_size(self._stage, training=False)
+        steps = count_steps(self._run.info, "validation", size, training=False)
+        for batch in progress(
+            self._batches, total=steps, desc="validation", leave=False, disable=None
+        ):
+            for name, values in self._function(*batch).items():
+                first = not self._results.get(name)
+                if first or name not in ("clip", *_MAPS):  # enough of these for the pictures
+                    local = strategy.experimental_local_results(values)
+                    value = np.concatenate([part.numpy() for part in local])
+                    self._results.setdefault(name, []).append(value)
+        values = {m.name: float(m.result()) for m in self.model.metrics if m.name in self._names}
+        mean_ap = metrics.classification(*self._scores(), self._run.info.labels)["mean_ap"]
+        if mean_ap is not None:
+            values["mean_ap"] = mean_ap
+        logs.update({f"val_{name}": value for name, value in values.items()})
+
+    def pictures(self, epoch: int) -> dict[str, np.ndarray]:
+        """Name -> uint8 `[h, w, 3]`: confusion matrix and maps; none after most epochs."""
+        every = math.ceil(self._stage.epochs / _TIMES)
+        if (epoch + 1) % every and epoch + 1 < self._stage.epochs:
+            return {}
+        shown = {}
+        if not self._run.info.multi_label:
+            shown["confusion"] = confusion_picture(*self._scores(), self._run.info.labels)
+        return shown
+
+    def _make_function(self, strategy: tf.distribute.Strategy) -> Callable:
+        model = self.model
+
+        def judge(x: Any, y: tf.Tensor, weights: tf.Tensor) -> dict[str, tf.Tensor]:
+            outputs = model(x, training=False)
+            model.compute_loss(x, y, outputs, weights)
+            self._names = list(model.compute_metrics(x, y, outputs, weights))
+            scores = outputs.get(f"{self._run.recipe.score}_scores", outputs["combined_scores"])
+            kept = {name: outputs[name] for name in _MAPS if name in outputs}
+            return {"targets": y, "scores": scores, **kept}
+
+        @tf.function(input_signature=self._batches.element_spec)
+        def on_all(*batch: Any) -> dict[str, Any]:
+            return strategy.run(judge, args=batch)
+
+        return on_all
+
+    def _scores(self) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities and targets bool, both `[N, K]`."""
+        classes = len(self._run.info.labels)
+        scores, targets = (np.concatenate(self._results[name]) for name in ("scores", "targets"))
+        if self._run.info.multi_label:
+            return 1 / (1 + np.exp(-scores.astype(np.float64))), targets > 0
+        known = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
+        return metrics.softmax(scores)[:, :classes], known
+
+
+def confusion_picture(
+    probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
+) -> np.ndarray:
+    """Rows: the true class, columns: the predicted one; each row's share, dark is 1.
+
+    Args:
+        probabilities: `[N, K]`.
+        targets: bool `[N, K]`; a row without a True is left out.
+        labels: the K names, written where there are at most 30.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    acting = targets.any(-1)
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, (targets[acting].argmax(-1), probabilities[acting].argmax(-1)), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(labels) <= 30:
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
