@@ -201,6 +201,34 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
     return backbone
 
 
+def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
+    """The first stage with a frozen backbone, and its model as training begins it.
+
+    Raises:
+        UsageError: there is no such stage, its features are not to be cached, or the stage before
+            it has not been trained.
+    """
+    recipe = run.recipe
+    stage = next((stage for stage in recipe.stages if stage.backbone_rate == 0), None)
+    if stage is None or not recipe.data.views:
+        raise UsageError(
+            "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
+            f"data.views of 1 or more, received data.views={recipe.data.views} and "
+            + ", ".join(f"{stage.name}: {stage.backbone_rate:g}" for stage in recipe.stages)
+            + "."
+        )
+    strategy = make_strategy(recipe.strategy)
+    place, before = recipe.stages.index(stage), None
+    if tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
+        before = restore(run, stage).backbone
+    elif place:
+        before = restore(run, recipe.stages[place - 1]).backbone
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
+    with strategy.scope():
+        return stage, run.build(stage, backbone=_begin(run, before))
+
+
 def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
     """The model of a stage in float32.
 
