@@ -326,7 +326,7 @@ def frame_indices(
     The start is drawn from the room there is, or is its middle; past the end the last repeats.
     """
     room = tf.floor(tf.maximum(tf.cast(length - 1, tf.float32) - (frames - 1) * step, 0.0))
-    start = tf.floor(room / 2 if draws is None else draws.time * (room + 1))
+    start = tf.floor(room / 2 if draws is None else tf.minimum(draws.time * (room + 1), room))
     # The addend keeps a product such as 3 * (30 / 10) from falling just below an integer.
     indices = tf.floor(start + tf.range(frames, dtype=tf.float32) * step + 1e-3)
     return tf.minimum(tf.cast(indices, tf.int32), length - 1)
