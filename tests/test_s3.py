@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -11,14 +12,44 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Runs commands, one a line of JSON, as their scripts would. One process for all, since each takes
+# seconds to import TensorFlow; and not this one, since the S3 client aborts when a process ends.
+COMMANDS = """
+import contextlib, io, json, os, sys
+import tensorflow as tf, tensorflow_io
+from absl import flags
+from tfrecords import build, commandline, show
+answers = sys.stdout
+print(json.dumps("s3" in tf.io.gfile.get_registered_schemes()), flush=True)
+for line in sys.stdin:
+    name, *arguments = json.loads(line)
+    module = {"build": build, "show": show}[name]
+    values = module.define_flags(flags.FlagValues())
+    out, errors, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        try:
+            rest = values([name, *arguments])[1:]
+            commandline._guarded(lambda positional: module.main(positional, values), rest)
+        except SystemExit as end:
+            code = end.code
+    print(json.dumps([code, out.getvalue(), errors.getvalue()]), file=answers, flush=True)
+os._exit(0)
+"""
 
-pytestmark = pytest.mark.slow
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +71,7 @@ def s3() -> dict[str, str]:
             except urllib.error.URLError:
                 assert server.poll() is None, "moto's server has ended"
                 time.sleep(0.2)
-        environment = {
+        yield {
             **os.environ,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -49,14 +80,6 @@ def s3() -> dict[str, str]:
             "S3_USE_HTTPS": "0",
             "S3_VERIFY_SSL": "0",
         }
-        native = (
-            "import os, tensorflow as tf, tensorflow_io as io; "
-            "os._exit('s3' not in tf.io.gfile.get_registered_schemes())"
-        )
-        done = subprocess.run([sys.executable, "-c", native], env=environment, check=False)
-        if done.returncode:
-            pytest.skip("needs s3:// of tensorflow-io, whose native part cannot be loaded here")
-        yield environment
     finally:
         server.kill()
         server.wait()
@@ -81,15 +104,26 @@ def read(bucket, name: str) -> bytes:
     return bucket.Object(name).get()["Body"].read()
 
 
-def command(s3: dict[str, str], *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *arguments],
+@pytest.fixture(scope="module")
+def command(s3):
+    """Runs a command that sees the server: `command("show", directory)` -> `Done`."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", COMMANDS],
         cwd=PROJECT,
         env=s3,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
+
+    def run(*arguments: str) -> Done:
+        print(json.dumps(arguments), file=worker.stdin, flush=True)
+        return Done(*json.loads(worker.stdout.readline()))
+
+    with worker:
+        if not json.loads(worker.stdout.readline()):
+            pytest.skip("needs s3:// of tensorflow-io, whose native part cannot be loaded here")
+        yield run
 
 
 def video(path: Path, shade: int) -> bytes:
@@ -104,7 +138,7 @@ def video(path: Path, shade: int) -> bytes:
     return path.read_bytes()
 
 
-def test_build_to_s3_and_train_two_steps_from_it(s3, bucket, tmp_path):
+def test_build_to_s3_and_train_two_steps_from_it(s3, command, bucket, tmp_path):
     lines = ["video,label,split,end"]
     for n in range(10):
         name = f"videos/clip {n}.mkv"
@@ -116,12 +150,12 @@ def test_build_to_s3_and_train_two_steps_from_it(s3, bucket, tmp_path):
     bucket.put_object(Key="in/clips.csv", Body=table.encode())
     (tmp_path / "clips.csv").write_text(table)
 
-    build = ("-m", "tfrecords.build", "--num_shards=3", "--conjugate=frozen_frame")
+    build = ("build", "--num_shards=3", "--conjugate=frozen_frame")
     local = tmp_path / "local"
-    done = command(s3, *build, f"--input={tmp_path / 'clips.csv'}", f"--output={local}")
+    done = command(*build, f"--input={tmp_path / 'clips.csv'}", f"--output={local}")
     assert done.returncode == 0, done.stderr
     remote = (*build, "--input=s3://bucket/in/clips.csv", "--output=s3://bucket/out/data")
-    done = command(s3, *remote)
+    done = command(*remote)
     assert done.returncode == 0, done.stderr
     assert "9 clips of 2 classes, 9 with a conjugate (frozen_frame), 1 rows skipped" in done.stdout
     for path in local.iterdir():
@@ -131,24 +165,24 @@ def test_build_to_s3_and_train_two_steps_from_it(s3, bucket, tmp_path):
     assert {item.key for item in bucket.objects.filter(Prefix="out/")} == {
         f"out/data/{path.name}" for path in local.iterdir()
     }
-    assert "finished already" in command(s3, *remote).stdout
+    assert "finished already" in command(*remote).stdout
 
     # Neither finished nor with notes of what is: all of it is written again, over what is there.
     lost = "out/data/train-00001-of-00003.tfrecord"
     whole = read(bucket, lost)
     for name in (lost, "out/data/dataset.json"):
         bucket.Object(name).delete()
-    done = command(s3, *remote)
+    done = command(*remote)
     assert done.returncode == 0, done.stderr
     assert read(bucket, lost) == whole
 
-    done = command(s3, "-m", "tfrecords.show", "s3://bucket/out/data", "--verify")
+    done = command("show", "s3://bucket/out/data", "--verify")
     assert (done.returncode, done.stdout) == (
         0,
         "s3://bucket/out/data: 9 records in 6 shards, 180 images: checksums agree.\n",
     ), done.stderr
-    done = command(
-        s3,
+    train = [
+        sys.executable,
         "train_main.py",
         "--recipe=demo",
         "--mode=train",
@@ -161,21 +195,22 @@ def test_build_to_s3_and_train_two_steps_from_it(s3, bucket, tmp_path):
         "--set=baseline=none",
         "--data=s3://bucket/out/data",
         f"--workdir={tmp_path / 'run'}",
-    )
+    ]
+    done = subprocess.run(train, cwd=PROJECT, env=s3, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run" / "checkpoints").rglob("ckpt-*.index"))
     bucket.Object(lost).delete()
-    done = command(s3, "-m", "tfrecords.show", "s3://bucket/out/data")
+    done = command("show", "s3://bucket/out/data")
     assert done.returncode == 1
     assert "Expected the shard s3://bucket/out/data/train-00001-of-00003.tfrecord" in done.stderr
 
 
-def test_a_bucket_that_is_not_there_is_one_sentence(s3, tmp_path):
+def test_a_bucket_that_is_not_there_is_one_sentence(command, tmp_path):
     (tmp_path / "clips.csv").write_text("video,label\na.mkv,x\n")
     where = f"--input={tmp_path / 'clips.csv'}"
-    done = command(s3, "-m", "tfrecords.build", where, "--output=s3://nobucket/data")
+    done = command("build", where, "--output=s3://nobucket/data")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("error: s3://nobucket/data/")
-    done = command(s3, "-m", "tfrecords.build", "--input=s3://bucket/no.csv", "--output=x")
+    done = command("build", "--input=s3://bucket/no.csv", "--output=x")
     assert done.returncode == 2
     assert "Expected a csv file at s3://bucket/no.csv: cannot be fetched" in done.stderr
