@@ -6,13 +6,14 @@ What a run keeps is told in `checkpoints`, what it shows in `callbacks`.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf import features
 from aacf_tf.backbones.folding import synchronize_batch_norm
 from aacf_tf.backbones.own_weights import load_attention
 from aacf_tf.backbones.weights import load_stream_weights
@@ -35,6 +36,7 @@ from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from aacf_tf.validation import Validation
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError
+from tfrecords.feature_reader import read_features
 from tfrecords.files import StrPath
 from tfrecords.filesystem import AnyPath, to_path
 from tfrecords.reader import (
@@ -51,6 +53,7 @@ class Run:
     """What a run works on: a recipe, a data set directory and a working directory.
 
     `store` is called when there is something new in the working directory that must not be lost.
+    `caches`: name of a stage -> the directory of the cached features that it is trained on.
     """
 
     recipe: Recipe
@@ -58,6 +61,7 @@ class Run:
     workdir: Path
     info: DatasetInfo
     store: Callable[[], None] = lambda: None
+    caches: dict[str, AnyPath] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
@@ -134,6 +138,25 @@ class Run:
             },
         )
 
+    def stage_batches(
+        self, split: str, stage: Stage, training: bool, **options: Any
+    ) -> tf.data.Dataset:
+        """Batches that a stage is trained or validated on: frames, or cached features of them."""
+        if stage.name not in self.caches:
+            return self.batches(split, stage, training, cache=self.recipe.data.cache, **options)
+        return read_features(
+            self.caches[stage.name],
+            split,
+            self.batch_size(stage, training),
+            training,
+            self.recipe.seed,
+            map_crop=self.recipe.data.map_crop,
+            conjugates=self.head_of(stage) in PAIR_HEADS,
+            negative_weight=self.recipe.loss.negative,
+            class_weights=self.class_weights if training else None,
+            **options,
+        )
+
     def replay(self, stage: Stage, epoch: int, step: int) -> tuple[Any, tf.Tensor, tf.Tensor]:
         """The batch that a step of a stage trains on, read once more; epoch and step count from 1.
 
@@ -141,8 +164,7 @@ class Run:
             inputs (with `id`), targets, sample weights, as `read_dataset`.
         """
         place = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
-        batches = self.batches("train", stage, training=True, cache=self.recipe.data.cache, **place)
-        return next(iter(batches))
+        return next(iter(self.stage_batches("train", stage, training=True, **place)))
 
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:
@@ -284,6 +306,8 @@ def _train_stage(
     if keeper.finished:
         print(f"{title}: finished already")
         return model
+    if stage.backbone_rate == 0 and run.recipe.data.views:
+        run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
     behind = keeper.epochs_done * steps + keeper.steps_done
@@ -297,14 +321,13 @@ def _train_stage(
 
     def fit(first_step: int, epochs: int) -> None:
         def read_own(worker: tuple[int, int]) -> tf.data.Dataset:
-            batches = run.batches(
+            batches = run.stage_batches(
                 "train",
                 stage,
                 training=True,
                 first_epoch=keeper.epochs_done,
                 first_step=first_step,
                 epochs=epochs,
-                cache=run.recipe.data.cache,
                 worker=worker,
             )
             return batches.map(_without_id)
@@ -343,8 +366,7 @@ def _make_validation(run: Run, stage: Stage) -> Validation | None:
                 f"received {', '.join(run.info.splits)}."
             )
         return None
-    cache = run.recipe.data.cache
-    batches = run.batches("validation", stage, training=False, masks=True, cache=cache)
+    batches = run.stage_batches("validation", stage, training=False, masks=True)
     strategy = tf.distribute.get_strategy()
     if worker_of(strategy)[1] > 1:
         # Every worker judges all of it.

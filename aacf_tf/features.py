@@ -1,0 +1,270 @@
+"""Cached features: a frozen backbone runs once over the data, heads are trained on its maps.
+
+    DATA-features/<digest>/   a data set directory, see `tfrecords.feature_reader`
+
+Beside the data, not in the run's directory: runs that differ in their head, their loss or their
+schedule share one cache, and it costs hours where an epoch of the head costs minutes. The digest is
+of all that the maps depend on: the data, how clips are sampled and sized, the backbone with the
+values of its weights, the precision. So a cache is never stale; what no run needs any more can be
+deleted. A shard that is there is not made again: a killed command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.devices import worker_of
+from aacf_tf.model import ActionModel
+from aacf_tf.recipes import PAIR_HEADS, Stage
+from tfrecords import plan, schema
+from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
+from tfrecords.errors import UsageError, UserError
+from tfrecords.feature_reader import FeatureInfo
+from tfrecords.files import write_json
+from tfrecords.filesystem import AnyPath, to_path
+from tfrecords.progress import progress
+from tfrecords.reader import translate_errors
+from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+from tfrecords.views import read_views
+from tfrecords.writer import finish_dataset, write_shard
+
+if TYPE_CHECKING:
+    from aacf_tf.training import Run
+
+# Of clips in one batch, their conjugates not counted: one of 128 x 256 x 352, 64 of 16 x 112 x 112.
+# The backbone's first maps take a hundred times as many bytes.
+PIXELS = 1 << 24
+MOST_VIEWS = 64  # in one batch
+
+Views = Iterator["tuple[np.ndarray, np.ndarray | None, np.ndarray | None]"]
+
+
+def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> AnyPath:
+    """The directory of the cached features of some splits; makes what is missing of them.
+
+    Args:
+        run: of what; its recipe says how many views of a clip `train` has, other splits have one.
+        stage: whether its head needs conjugates.
+        model: of that stage, whose backbone is frozen.
+        splits: those with clips are cached.
+
+    Raises:
+        UsageError: the stage swaps actors between clips; several workers lack features.
+        UserError: a record is corrupt; features are beyond float16; another process is at it.
+    """
+    if run.recipe.data.swap and stage.head == "recipe":
+        raise UsageError(
+            "data.views: expected 0 with data.swap, whose pairs cannot be cached, "
+            f"received {run.recipe.data.views}; set data.swap to 0."
+        )
+    splits = [name for name in splits if run.info.splits.get(name, {}).get("clips")]
+    weights = _digest_weights(model.backbone)
+    # Maps of conjugates may be there already, for a head that looks at them.
+    needed = run.head_of(stage) in PAIR_HEADS
+    caches = [
+        _Cache(run, model, weights, pairs) for pairs in ((True,) if needed else (True, False))
+    ]
+    for candidate in caches:
+        if candidate.holds(splits):
+            return candidate.directory
+    if worker_of(tf.distribute.get_strategy())[1] > 1:
+        raise UsageError(
+            "--strategy=multi_worker: expected features that are cached already, received none in "
+            f"{caches[-1].directory}; run --mode=features on one machine first."
+        )
+    caches[-1].make(splits)
+    return caches[-1].directory
+
+
+class _Cache:
+    """One directory of features, there or to be."""
+
+    def __init__(self, run: Run, model: ActionModel, weights: str, conjugates: bool):
+        self.run, self.model, self.conjugates = run, model, conjugates
+        self.data = data = run.recipe.data
+        # A map crop takes the place of the crop of frames; one view is the test's.
+        self.crop = None if data.map_crop or data.views == 1 else data.crop
+        self.made_from = {
+            "data": digest(run.data),
+            "frames": data.frames,
+            "size": [data.height, data.width],
+            "fps": data.fps,
+            "resize": data.resize,
+            "modality": run.recipe.modality,
+            "backbone": run.recipe.backbone,
+            "backbone_options": dict(run.recipe.backbone_options),
+            "end_point": model.backbone.output_names[0],
+            "weights": weights,
+            "precision": model.backbone.output.dtype.name,
+            "conjugates": conjugates,
+            "views": data.views,
+        }
+        if data.views > 1:
+            self.made_from.update(
+                crop=self.crop,
+                flip=data.flip,
+                frozen_conjugates=data.frozen_conjugates,
+                seed=run.recipe.seed,
+            )
+        text = json.dumps(self.made_from, sort_keys=True)
+        name = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.directory = to_path(f"{str(run.data).rstrip('/')}-features/{name}")
+
+    def holds(self, splits: Sequence[str]) -> bool:
+        """Whether these splits are all there."""
+        if not (self.directory / INFO_FILE).is_file():
+            return False
+        return {*splits} <= {*load_info(self.directory).splits}
+
+    def make(self, splits: Sequence[str]) -> None:
+        """Makes the shards that are not there, and the files that describe all of them."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        info = self.run.info
+        if (self.directory / INFO_FILE).is_file():
+            splits = [*load_info(self.directory).splits, *splits]
+        splits = [name for name in info.splits if name in splits]
+        shards = {n: [*map(to_path, shard_paths(self.run.data, info, n))] for n in splits}
+        total = sum(info.splits[name]["clips"] * self._views(name) for name in splits)
+        bar = progress(total=total, desc=f"features {self.directory.name}", unit="view")
+        notes: dict[str, list[dict[str, Any]]] = {}
+        with plan.alone(self.directory), translate_errors(self.run.data), bar:
+            for split, paths in shards.items():
+                missing = [path for path in paths if not self._is_there(path)]
+                maps = self._maps(split, missing)
+                notes[split] = [self._shard(split, path, maps, bar) for path in paths]
+        whole = self.data.resize == "whole"
+        size = [None, None] if whole else [self.data.height, self.data.width]
+        FeatureInfo(
+            self.made_from["end_point"],
+            self.data.views,
+            self.conjugates,
+            {split: _common([n["shape"] for n in notes[split] if n["shape"]]) for split in splits},
+            [self.data.frames, *size],
+            self.made_from,
+        ).write(self.directory)
+        finish_dataset(
+            self.directory,
+            dataclasses.replace(
+                info, modality=FEATURES, splits={name: info.splits[name] for name in splits}
+            ),
+            manifest={note["name"]: note["manifest"] for found in notes.values() for note in found},
+        )
+
+    def _views(self, split: str) -> int:
+        return self.data.views if split == "train" else 1
+
+    def _note(self, path: AnyPath) -> AnyPath:
+        return self.directory / plan.PROGRESS / f"{path.name}.json"
+
+    def _is_there(self, path: AnyPath) -> bool:
+        return self._note(path).is_file() and (self.directory / path.name).is_file()
+
+    def _shard(self, split: str, path: AnyPath, maps: Views, bar: Any) -> dict[str, Any]:
+        """Makes a shard from the next maps, if it is not there; returns its notes."""
+        if self._is_there(path):
+            note = json.loads(self._note(path).read_text(encoding="utf-8"))
+            there = note["manifest"]["records"] * self._views(split)
+            bar.initial += there  # it says nothing of the time that the rest will take
+            bar.update(there)
+            return note
+        shapes: list[tuple[int, ...]] = []
+        entry = write_shard(
+            self.directory / path.name, self._records(split, path, maps, shapes, bar)
+        )
+        note = {"name": path.name, "manifest": entry, "shape": _common(shapes)}
+        write_json(self._note(path), note)  # after the shard, which without it is made again
+        return note
+
+    def _records(
+        self, split: str, path: AnyPath, maps: Views, shapes: list[tuple[int, ...]], bar: Any
+    ) -> Iterator[bytes]:
+        """A shard's records with the maps of their views; notes the shapes of all maps."""
+        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            views = list(islice(maps, self._views(split)))
+            bar.update(len(views))
+            clips, conjugates, masks = zip(*views)
+            shapes.append(clips[0].shape)
+            yield schema.encode_features(
+                serialized,
+                self.made_from["end_point"],
+                clips,
+                conjugates if self.conjugates else (),
+                masks[0],
+            )
+
+    def _maps(self, split: str, paths: Sequence[AnyPath]) -> Views:
+        """Of each view of each record of the shards: map, that of the conjugate, mask.
+
+        None: there is none.
+        """
+        data, train = self.data, split == "train"
+        crop = self.crop if train else None
+        pixels = data.frames * data.height * data.width
+        alone = data.resize == "whole" and crop is None  # sizes differ
+        views = read_views(
+            [str(path) for path in paths],
+            data.frames,
+            (data.height, data.width),
+            1 if alone else max(1, min(MOST_VIEWS, PIXELS // pixels)),
+            self.run.recipe.seed,
+            views=self._views(split),
+            fps=data.fps or None,
+            resize=data.resize,
+            crop=crop,
+            flip=data.flip,
+            frozen_conjugates=data.frozen_conjugates if self.conjugates else 1.0,
+            masks=not train,
+            modality=self.run.recipe.modality,
+        )
+        forward = tf.function(self._forward, input_signature=[views.element_spec])  # one trace
+        for inputs in views:
+            found = forward(inputs).numpy()
+            if not np.isfinite(found).all():
+                raise UserError(
+                    f"Expected features within float16 (65504) of the clips "
+                    f"{', '.join(inputs['id'].numpy().astype(str))}, received greater ones: the "
+                    "backbone's weights are broken, or it cannot be cached."
+                )
+            has_conjugate = inputs["has_conjugate"].numpy()
+            others = iter(found[len(has_conjugate) :])
+            masks = inputs.get("mask")
+            for row, paired in enumerate(has_conjugate):
+                known = masks is not None and bool(inputs["has_mask"][row])
+                yield (
+                    found[row],
+                    next(others) if paired and self.conjugates else None,
+                    masks[row].numpy() if known else None,
+                )
+
+    def _forward(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """float16: the maps of the clips, behind them those of the conjugates there are."""
+        clips = {}
+        for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+            if clip in inputs:
+                clips[clip] = inputs[clip]
+                if self.conjugates:
+                    others = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
+                    clips[clip] = tf.concat([inputs[clip], others], axis=0)
+        return tf.cast(self.model.features(clips, pairs=False), tf.float16)
+
+
+def _common(shapes: Sequence[Sequence[int | None]]) -> list[int | None]:
+    """The shape of all; None where they differ."""
+    return [sides[0] if len({*sides}) == 1 else None for sides in zip(*shapes)]
+
+
+def _digest_weights(backbone: keras.Model) -> str:
+    """Of the values of all variables, in whatever order Keras lists them."""
+    parts = [
+        f"{v.name} {v.shape} {hashlib.sha256(v.numpy().tobytes()).hexdigest()}"
+        for v in backbone.variables
+    ]
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
