@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError, UserError
-from tfrecords.reader import count_steps, translate_errors
+from tfrecords.reader import count_labels, count_steps, translate_errors
 
 LABELS = ["run", "walk"]
 SMALL = {"frames": 4, "size": (24, 32), "batch_size": 4}
@@ -133,6 +133,21 @@ def test_multi_labels(tmp_path):
     assert [row["target"].tolist() for row in rows(dataset)] == [[1, 1], [0, 0], [0, 1]]
     assert [row["weight"] for row in rows(dataset)] == [1, 1, 1]
     assert next(iter(dataset))[1].dtype == tf.float32
+
+
+def test_class_weights(tmp_path):
+    cases = [(), ("run",), ("walk",), ("walk", "run")]
+    options = {"training": False, "class_weights": [0.5, 4.0], "negative_weight": 0.25}
+    pairs = [pair_of(n, labels=labels) for n, labels in enumerate(cases)]
+    single = write(tmp_path / "one", *pairs[:3], num_shards=1)
+    assert [row["weight"] for row in rows(read_dataset(single, "test", **SMALL, **options))] == [
+        *(0.25, 0.5, 4.0)
+    ]
+    several = write(tmp_path / "several", *pairs, num_shards=1, multi_label=True)
+    assert [row["weight"] for row in rows(read_dataset(several, "test", **SMALL, **options))] == [
+        *(1.0, 0.5, 4.0, 2.25)
+    ]
+    assert count_labels(several, "test") == [2, 2] and count_labels(single, "train") == [1, 1]
 
 
 # ---- sampling -----------------------------------------------------------------------------------
@@ -421,6 +436,67 @@ def test_without_epochs_each_iteration_is_a_new_one(twelve, cache):
     assert_equal_rows(one, rows(read_dataset(twelve, "train", **RANDOM, cache=cache)))
 
 
+# ---- parts of an epoch --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_an_epoch_goes_on_at_a_step(twelve, cache):
+    options = {**RANDOM, "cache": cache, "batch_size": 5}
+    whole = rows(read_dataset(twelve, "train", **options, epochs=3))  # two batches an epoch
+    rest = read_dataset(twelve, "train", **options, first_epoch=1, first_step=1, epochs=2)
+    assert rest.cardinality() == 3
+    assert_equal_rows(rows(rest), whole[15:])
+
+
+def test_what_is_left_out_is_not_decoded(tmp_path):
+    write_dataset(tmp_path, {"train": map(pair_of, range(4))}, LABELS, num_shards=1)
+    options = {**SMALL, "batch_size": 1, "epochs": 1}
+    order = [row["id"] for row in rows(read_dataset(tmp_path, "train", **options))]
+    path = str(tmp_path / "train-00000-of-00001.tfrecord")
+    records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            broken = order[0] in record or order[1] in record
+            writer.write(record.replace(b"\x89PNG", b"\0\0\0\0") if broken else record)
+    rest = rows(read_dataset(tmp_path, "train", **options, first_step=2))
+    assert [row["id"] for row in rest] == order[2:]
+
+
+@pytest.mark.parametrize("first_step", [0, 1])
+def test_workers_share_every_batch(twelve, first_step):
+    options = {**RANDOM, "epochs": 2, "first_step": first_step}
+    batches = list(read_dataset(twelve, "train", **options))
+    shares = [list(read_dataset(twelve, "train", **options, worker=(n, 2))) for n in (0, 1)]
+    assert len(batches) == len(shares[0]) == len(shares[1]) == 6 - first_step
+    for batch, *parts in zip(batches, *shares):
+        joined = tf.nest.map_structure(lambda *values: tf.concat(values, axis=0), *parts)
+        for whole, part in zip(tf.nest.flatten(batch), tf.nest.flatten(joined)):
+            np.testing.assert_array_equal(part, whole)
+    for worker in ((0, 3), (2, 2)):
+        with pytest.raises(ValueError, match=r"whose count divides batch_size.*, 4\."):
+            read_dataset(twelve, "train", **SMALL, worker=worker)
+
+
+# ---- views of a test ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("view", "start", "corner"),
+    # Seven starts are free; a crop of 16 x 24 pixels has 8 pixels of room each way.
+    [((0.0, 0.0, 0.0), 0, (0, 0)), ((0.5, 0.5, 1.0), 3, (4, 8)), ((1.0, 1.0, 0.0), 6, (8, 0))],
+)
+def test_a_view_lies_where_it_is_wanted(tmp_path, view, start, corner):
+    row = first(write(tmp_path, pair_of(0, length=10)), view=view, crop=0.7)
+    assert times(row) == times(row, "conjugate") == list(range(start, start + 4))
+    assert row["clip"].shape == (4, 16, 24, 3)
+    assert (row["clip"][0, 0, 0, 1:] / 2).tolist() == list(corner)
+
+
+def test_a_view_of_the_whole_frame(tmp_path):
+    row = first(write(tmp_path, pair_of(0, length=10)), view=(0.0, None, None), crop=0.7)
+    assert times(row) == [0, 1, 2, 3] and row["clip"].shape == (4, 24, 32, 3)
+
+
 # ---- errors -------------------------------------------------------------------------------------
 
 
@@ -481,5 +557,7 @@ def test_wrong_arguments_are_named(twelve):
     for options in ({"frames": 0}, {"batch_size": 0}, {"epochs": 0}, {"frozen_conjugates": 1.1}):
         with pytest.raises(ValueError, match="Expected frames, batch_size and epochs"):
             read_dataset(twelve, "train", **options)
+    with pytest.raises(ValueError, match="Expected epochs with first_step"):
+        read_dataset(twelve, "train", first_step=1)
     with pytest.raises(ValueError, match="Received crop=2"):
         read_dataset(twelve, "train", crop=2)

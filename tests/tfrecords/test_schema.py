@@ -168,3 +168,53 @@ def test_broken_frame_is_a_user_error():
     good = schema.encode(make_pair(), LABELS, "PNG")
     with pytest.raises(UserError, match="cannot be decoded"):
         schema.decode(good.replace(b"\x89PNG", b"\x00\x00\x00\x00"))
+
+
+# ---- cached features ----------------------------------------------------------------------------
+
+
+def make_features(mask=None, conjugates=True):
+    record = schema.encode(make_pair(), LABELS)
+    rng = np.random.default_rng(1)
+    maps = list(rng.standard_normal((3, 2, 4, 5, 6)).astype(np.float16))
+    others = [maps[1] + 1, None, maps[0] - 1] if conjugates else []
+    encoded = schema.encode_features(record, "Mixed_5c", maps, others, mask)
+    return record, maps, others, encoded
+
+
+def test_features_round_trip_exactly():
+    mask = (np.arange(2 * 4 * 5).reshape(2, 4, 5) % 3 == 0).astype(np.uint8)
+    record, maps, others, encoded = make_features(mask)
+    found = schema.decode_features(encoded)
+    assert list(found) == ["CONJUGATE/Mixed_5c/feature/bytes", "Mixed_5c/feature/bytes"]
+    for expected, received in zip((others, maps), found.values()):
+        assert [value is None for value in received] == [value is None for value in expected]
+        for one, two in zip(expected, received):
+            if one is not None:
+                np.testing.assert_array_equal(two, one)
+    parsed = schema.parse_features(tf.constant(encoded), "Mixed_5c", masks=True)
+    assert (parsed["id"].numpy(), parsed["labels"].numpy().tolist()) == (b"clip/7", [1])
+    assert parsed["dimensions"].numpy().tolist() == [2, 4, 5, 6]
+    assert parsed["features"].numpy()[2] == maps[2].tobytes()
+    assert [len(entry) for entry in parsed["conjugate_features"].numpy()] == [480, 0, 480]
+    images = [tf.io.decode_png(image, 1).numpy()[..., 0] for image in parsed["mask"]]
+    np.testing.assert_array_equal(images, mask)
+    # All that was known of the clip is still there, and no frame.
+    before, after = (tf.train.SequenceExample.FromString(x) for x in (record, encoded))
+    for name, value in before.context.feature.items():
+        assert after.context.feature[name] == value
+    assert len(encoded) < 6 * 480 + 2000
+    assert encoded == make_features(mask)[-1]
+
+
+def test_features_without_conjugates():
+    parsed = schema.parse_features(
+        tf.constant(make_features(conjugates=False)[-1]), "Mixed_5c", conjugates=False, masks=True
+    )
+    assert "conjugate_features" not in parsed and parsed["mask"].shape == [0]
+
+
+@pytest.mark.parametrize("broken", [b"\xff no record", b""])
+def test_what_are_no_features_is_named(broken):
+    with pytest.raises(UserError, match="Expected a record of cached features"):
+        schema.decode_features(broken)
