@@ -75,7 +75,6 @@ def shuffle_epochs(
         epoch_records = epoch_records.take(rows).apply(assert_cardinality(rows))
         if epochs.first_step:
             skipped = tf.constant(epochs.first_step * epochs.batch_size, tf.int64)
-            skipped = tf.constant(skipped, tf.int64)
             epoch_records = epoch_records.skip(tf.where(epoch == epochs.first, skipped, 0))
         if workers > 1:
             epoch_records = epoch_records.enumerate().filter(
