@@ -172,7 +172,8 @@ class Keeper(keras.callbacks.Callback):
         self._step.assign(self.steps_done)
         self._last.save(checkpoint_number=self.epochs_done * self.steps + self.steps_done)
         self._saved = time.monotonic()
-        self.run.store()
+        if self._chief:
+            self.run.store()
 
     def _stop(self) -> None:
         raise Stopped(

@@ -33,6 +33,7 @@ from aacf_tf.devices import make_strategy, resolve_precision, worker_of
 from aacf_tf.model import ActionModel, build_model, make_backbone
 from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
+from aacf_tf.remote_run import Mirror
 from aacf_tf.validation import Validation
 from tfrecords.dataset import DatasetInfo, load_info
 from tfrecords.errors import UsageError
@@ -52,7 +53,7 @@ from tfrecords.reader import (
 class Run:
     """What a run works on: a recipe, a data set directory and a working directory.
 
-    `store` is called when there is something new in the working directory that must not be lost.
+    `mirror` is there where the working directory is kept elsewhere, see `remote_run`.
     `caches`: name of a stage -> the directory of the cached features that it is trained on.
     """
 
@@ -60,13 +61,22 @@ class Run:
     data: AnyPath
     workdir: Path
     info: DatasetInfo
-    store: Callable[[], None] = lambda: None
+    mirror: Mirror | None = None
     caches: dict[str, AnyPath] = field(default_factory=dict)
 
     @classmethod
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
         """Checks the data set; UserError where it is not one."""
         return cls(recipe, to_path(data), Path(workdir), load_info(data))
+
+    def store(self) -> None:
+        """Keeps what is new in the working directory, where that is not its place already."""
+        if self.mirror:
+            self.mirror.store()
+
+    def address(self, path: Path) -> str:
+        """A path below the working directory as the user knows it."""
+        return self.mirror.address(str(path)) if self.mirror else str(path)
 
     def checkpoint_folder(self, stage: Stage) -> Path:
         return self.workdir / "checkpoints" / stage.name

@@ -239,6 +239,11 @@ class RemotePath:
             if half != self._url:
                 gfile.rename(half, self._url, overwrite=True)
 
+    def download(self, local: Path) -> None:
+        """Copies the file to this machine, over what is there."""
+        with self._errors() as gfile:
+            gfile.copy(self._url, str(local), overwrite=True)
+
     def unlink(self, missing_ok: bool = False) -> None:
         """Removes the file."""
         try:

@@ -1,0 +1,127 @@
+"""Runs that must end with the same weights, in a process of their own: `DATA OUTPUT`.
+
+Deterministic operations and the number of logical devices can only be chosen before TensorFlow
+starts. Writes OUTPUT/<name>.npz, a run's weights by name, and its history as OUTPUT/<name>.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+os.environ["TF_DETERMINISTIC_OPS"] = "1"
+
+import numpy as np
+import tensorflow as tf
+
+from aacf_tf import checkpoints, recipes, training
+from aacf_tf.checkpoints import Keeper, Stopped
+
+DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
+
+
+def recipe(stages, **changes):
+    base = recipes.load_recipe("demo")
+    data = dataclasses.replace(base.data, frames=6, height=24, width=24)
+    return dataclasses.replace(
+        base,
+        data=data,
+        stages=stages,
+        backbone_options={"width": 12},
+        hidden=8,
+        precision="float32",
+        **changes,
+    )
+
+
+def open_run(name, settings):
+    return training.Run.open(settings, DATA, OUTPUT / "runs" / name)
+
+
+def note(name, run):
+    """What a run has come to."""
+    values = {}
+    for stage in run.recipe.stages:
+        model = training.restore(run, stage, best=False)
+        values.update({f"{stage.name}/{w.name}": w.numpy() for w in model.backbone.weights})
+        values.update({f"{stage.name}/{w.name}": w.numpy() for w in model.head.weights})
+    np.savez(OUTPUT / f"{name}.npz", **values)
+    shutil.copy(run.log_folder(run.recipe.stages[-1]) / "history.json", OUTPUT / f"{name}.json")
+
+
+class Killed(Exception):
+    """What kill -9 is to the process."""
+
+
+def disturbed_run(settings):
+    """SIGTERM in the middle of an epoch, a kill behind one, and then to the end."""
+    run = open_run("disturbed", settings)
+    step, epoch = Keeper.on_train_batch_end, Keeper.on_epoch_end
+
+    def terminate(self, batch, logs=None):
+        if (self.epochs_done, self.steps_done) == (1, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+        step(self, batch, logs)
+
+    Keeper.on_train_batch_end = terminate
+    try:
+        training.train(run)
+    except Stopped as stopped:
+        assert stopped.exit_code == 143
+        (OUTPUT / "stopped.txt").write_text(str(stopped))
+    Keeper.on_train_batch_end = step
+
+    def kill(self, number, logs=None):
+        epoch(self, number, logs)
+        raise Killed
+
+    Keeper.on_epoch_end = kill
+    try:
+        training.train(run)
+    except Killed:
+        (OUTPUT / "killed.txt").write_text(str(checkpoints.epochs_in(last_of(run))))
+    Keeper.on_epoch_end = epoch
+    training.train(run)
+    return run
+
+
+def last_of(run):
+    return tf.train.latest_checkpoint(str(run.checkpoint_folder(run.recipe.stages[-1])))
+
+
+def main():
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+
+    stage = dataclasses.replace(
+        recipes.load_recipe("demo").stages[0], epochs=4, batch_size=4, dropout=0.5
+    )
+    settings = recipe((stage,))
+    whole = open_run("whole", settings)
+    training.train(whole)
+    note("whole", whole)
+    note("disturbed", disturbed_run(settings))
+
+    # Five steps; three clips a step do not divide by two devices.
+    stage = dataclasses.replace(
+        stage, optimizer="sgd", learning_rate=0.05, warmup=0, pairs_first=0.0,
+        dropout=0.0, batch_size=3, epochs=1, head="average",
+    )  # fmt: skip
+    for norm in ("frozen", "synchronized"):
+        for strategy in ("one_device", "mirrored"):
+            settings = recipe(
+                (dataclasses.replace(stage, frozen_batch_norm=norm == "frozen"),),
+                synchronized_batch_norm=norm == "synchronized",
+                strategy=strategy,
+            )
+            run = open_run(f"{norm}_{strategy}", settings)
+            training.train(run)
+            note(f"{norm}_{strategy}", run)
+
+
+main()
