@@ -126,7 +126,14 @@ class _Cache:
 
     def make(self, splits: Sequence[str]) -> None:
         """Makes the shards that are not there, and the files that describe all of them."""
-        self.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"Expected to be allowed to write cached features into {self.directory}, beside "
+                f"the data ({error}); copy or link the data to another place, or set data.views "
+                "to 0."
+            ) from error
         info = self.run.info
         if (self.directory / INFO_FILE).is_file():
             splits = [*load_info(self.directory).splits, *splits]
