@@ -230,8 +230,8 @@ def find_boxes(
 def _in_space(cells: np.ndarray, predictor: Predictor, frame: tuple[int, int]) -> np.ndarray:
     from aacf_tf import overlays
 
-    resize = predictor.description["resize"]
-    return overlays.in_space(cells, frame, predictor.size, predictor.centres[1:], resize)
+    size, centres = predictor.seen(frame, cells.shape)
+    return overlays.in_space(cells, frame, size, centres, predictor.description["resize"])
 
 
 def _draw(

@@ -93,11 +93,37 @@ class Predictor:
                 f"Expected a model exported by this project in {directory}, received one that "
                 f"cannot be loaded ({type(error).__name__})."
             ) from error
+        modality = self.description.get("modality", "rgb")
+        if modality != "rgb":
+            raise UsageError(
+                f"Expected a model of RGB frames in {directory}, received one of {modality}: its "
+                "signatures take the optical flow themselves."
+            )
         self.frames: int = self.description["frames"]
         self.size: tuple[int, int] = (self.description["height"], self.description["width"])
-        self.centres = _centres(self.description)
+        self._axes = _axes(self.description)
+        self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
         # Larger frames are scaled down: twice what the network needs is enough to look at.
         self.short_side = max(256, 2 * max(self.size))
+
+    def seen(
+        self, frame: tuple[int, int], grid: tuple[int, int]
+    ) -> tuple[tuple[int, int], list[np.ndarray]]:
+        """What the network sees of a frame, and where the cells of its map lie there.
+
+        Args:
+            frame: (height, width) in pixels.
+            grid: rows and columns of the map.
+
+        Returns:
+            (height, width) in pixels, and of the rows and of the columns the centres there.
+        """
+        if self.description["resize"] != "whole":
+            return self.size, self.centres[1:]
+        scale = max(side / full for side, full in zip(self.size, frame))
+        axes = zip(self._axes[1:], grid)
+        centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
+        return tuple(round(full * scale) for full in frame), centres
 
     def predict(
         self, path: str | Path, start: float = 0.0, end: float | None = None
@@ -237,16 +263,14 @@ class Predictor:
             prediction.reliable, prediction.context_trust = self._by_class(row), trust
 
 
-def _centres(description: dict[str, Any]) -> list[np.ndarray]:
-    """Of the cells along time, height and width."""
+def _axes(description: dict[str, Any]) -> list[tuple[float, float, int]]:
+    """Of a map's time, height and width: the centre of cell 0, the stride, the number of cells."""
     if "map_centres" in description:
         places = (description["map_centres"][name] for name in ("time", "height", "width"))
-        axes = [(axis["start"], axis["stride"], axis["size"]) for axis in places]
-    else:  # exported before maps were placed by receptive fields: the middles of the stride boxes
-        sizes = (description[name] for name in ("frames", "height", "width"))
-        strides = description["strides"]
-        axes = [((s - 1) / 2, s, -(-size // s)) for size, s in zip(sizes, strides)]
-    return [start + stride * np.arange(size) for start, stride, size in axes]
+        return [(axis["start"], axis["stride"], axis["size"]) for axis in places]
+    # Exported before maps were placed by receptive fields: the middles of the stride boxes.
+    sizes = (description[name] for name in ("frames", "height", "width"))
+    return [((s - 1) / 2, s, -(-size // s)) for size, s in zip(sizes, description["strides"])]
 
 
 def _check_file(path: str | Path) -> None:

@@ -87,6 +87,7 @@ def _summary(recipe: Recipe, metrics: dict[str, Any], labels: Sequence[str]) -> 
         f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}",
         f"backbone {recipe.backbone}",
         f"head {metrics['head']}",
+        *([f"modality {recipe.modality}"] if recipe.modality != "rgb" else []),
         f"trained: {stages}",
         f"seed {recipe.seed}",
     ]
@@ -275,8 +276,7 @@ def _clips(
     for row in chosen:
         if row.id not in clips:
             continue
-        clip, mask = clips[row.id]
-        rows_of_frames = report_figures.draw(clip, mask, model)
+        rows_of_frames = report_figures.draw(clips[row.id], model)
         sheet.setdefault(row.labels.split("|")[0], (row, rows_of_frames))
         image = report_figures.data_uri(report_figures.join(rows_of_frames))
         verdict = "right" if row.right else "wrong"
@@ -292,6 +292,7 @@ def _clips(
     report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()))
     rows_shown = f"{_ACTION_MAPS.get(recipe.head, _OTHER_MAP)} (orange)"
     rows_shown += " and context map (blue)" if recipe.head == "aacf" else ""
+    flow = "" if recipe.modality != "flow" else "motion in colours, by direction and speed; "
     values = "attention logits"
     if recipe.head not in _ACTION_MAPS:
         values = "evidence for the predicted class"
@@ -300,8 +301,8 @@ def _clips(
         f'<div class="clips">{"".join(figures)}</div>',
         f"Clips of the split <b>{escape(split)}</b>. "
         f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
-        f"{rows_shown} over them; the actor’s outline where the data have a mask. Above: the true "
-        "class, and the predicted one with its probability. Shown is "
+        f"{rows_shown} over them; {flow}the actor’s outline where the data have a mask. Above: "
+        "the true class, and the predicted one with its probability. Shown is "
         f"clip((x − median) / (max − median), 0, 1) of the {values}. <b>The rule of "
         "choice</b>: classes in order, six evenly spread over the list where there are more; of "
         "each the first clip of the split that the model gets right, then the first that it gets "

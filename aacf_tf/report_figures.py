@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 
 from aacf_tf import overlays
-from aacf_tf.model import ActionModel
+from aacf_tf.model import STREAM_INPUTS, ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords.files import replacing
+from tfrecords.flow import picture
 from tfrecords.reader import read_dataset, translate_errors
 
 CLIPS = 12
@@ -24,6 +25,13 @@ FRAMES = 6  # of each clip, evenly spread
 _FRAME_HEIGHT = 128  # pixels
 _SHEET_FRAMES = 4  # of each clip in the sheet, which is shown small
 _BAR_HEIGHT = 34  # pixels
+
+
+class Clip(NamedTuple):
+    """A clip as the model takes it: name -> uint8 `[T, h, w, C]`; mask bool `[T, h, w]` or None."""
+
+    inputs: dict[str, np.ndarray]
+    mask: np.ndarray | None
 
 
 class Chosen(NamedTuple):
@@ -61,52 +69,55 @@ def choose(rows: Sequence[Chosen], labels: Sequence[str], count: int = CLIPS) ->
     return chosen[:count]
 
 
-def load_clips(
-    data_dir: Path, split: str, recipe: Recipe, ids: set[str]
-) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
-    """The clips of these ids, as evaluation sees them.
-
-    Returns:
-        id -> (clip uint8 `[T, h, w, 3]`, mask bool `[T, h, w]` or None).
-    """
+def load_clips(data_dir: Path, split: str, recipe: Recipe, ids: set[str]) -> dict[str, Clip]:
+    """The clips of these ids, by id, as evaluation sees them."""
     data = recipe.data
     dataset = read_dataset(
         data_dir,
         split,
         data.frames,
         (data.height, data.width),
-        batch_size=8,
+        batch_size=1 if data.resize == "whole" else 8,
         training=False,
         fps=data.fps or None,
         resize=data.resize,
         masks=True,
+        modality=recipe.modality,
     )
-    found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+    names = STREAM_INPUTS[recipe.modality]
+    found: dict[str, Clip] = {}
     with translate_errors(data_dir):
         for inputs, _, _ in dataset:
             batch = {name: value.numpy() for name, value in inputs.items()}
             for place, name in enumerate(batch["id"].astype(str)):
                 if name in ids:
                     mask = batch["mask"][place] > 0 if batch["has_mask"][place] else None
-                    found[name] = batch["clip"][place].copy(), mask
+                    found[name] = Clip({n: batch[n][place].copy() for n in names}, mask)
             if len(found) == len(ids):
                 break
     return found
 
 
-def draw(clip: np.ndarray, mask: np.ndarray | None, model: ActionModel) -> list[list[np.ndarray]]:
-    """The pictures of a clip: a row of frames, and one under each map; uint8 `[H, W, 3]` each."""
-    outputs = {key: value.numpy()[0] for key, value in model(clip[None], training=False).items()}
+def draw(clip: Clip, model: ActionModel) -> list[list[np.ndarray]]:
+    """The pictures of a clip: a row of frames, and one under each map; uint8 `[H, W, 3]` each.
+
+    Optical flow that stands alone is shown in colours.
+    """
+    pixels, mask = clip.inputs["clip"], clip.mask
+    inputs = {name: value[None] for name, value in clip.inputs.items()}
+    outputs = {key: value.numpy()[0] for key, value in model(inputs, training=False).items()}
     evidence = "action_logits" if "action_logits" in outputs else "class_activation"
     heats = [(overlays.display(outputs[evidence]), overlays.ACTION_COLORS)]
     if "context_attention" in outputs:
         context = overlays.display_attention(outputs["context_attention"])
         heats.append((context, overlays.CONTEXT_COLORS))
-    times, *places = (axis.centres for axis in receptive_field(model.backbone, clip.shape[:3]))
-    shown = _evenly(len(clip), FRAMES)
-    size = clip.shape[1:3]
+    times, *places = (axis.centres for axis in receptive_field(model.geometry, pixels.shape[:3]))
+    shown = _evenly(len(pixels), FRAMES)
+    if pixels.shape[-1] == 2:
+        pixels = picture(pixels)
+    size = pixels.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
-    frames = [overlays.enlarge(clip[place], height) for place in shown]
+    frames = [overlays.enlarge(pixels[place], height) for place in shown]
     rows = [frames]
     for heat, colors in heats:
         cells = overlays.at_times(heat, shown, times)
@@ -137,7 +148,7 @@ def write_sheet(
 
     Args:
         path: of the file.
-        clips: row of predictions.csv, and what `draw` gives; of one size.
+        clips: row of predictions.csv, and what `draw` gives; smaller ones get a white rim.
         columns: clips beside each other.
     """
     strips = []
@@ -148,6 +159,11 @@ def write_sheet(
         title += "" if row.right else f" (taken for {row.predicted})"
         bar = overlays.text_bar(strip.shape[1], _BAR_HEIGHT, [title])
         strips.append(np.concatenate([bar, strip]))
+    sides = np.max([strip.shape[:2] for strip in strips], axis=0)
+    strips = [
+        np.pad(strip, (*((0, n) for n in sides - strip.shape[:2]), (0, 0)), constant_values=255)
+        for strip in strips
+    ]
     columns = min(columns, len(strips))
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     rows = [strips[first : first + columns] for first in range(0, len(strips), columns)]

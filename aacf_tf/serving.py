@@ -17,6 +17,10 @@ The scores and maps: `probabilities` (of the score the recipe names), `action_pr
 than nothing speaks for an action (logsumexp of the logits - log N). A head leaves out what it lacks
 (`aacf_tf.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
 
+Of a model of optical flow the input is `flow`, uint8 `[batch, T, H, W, 2]` as `tfrecords.flow` has
+it, encoded as PNG of two channels; of two streams `frames` and `flow`, both. Where the recipe keeps
+whole frames, those of one request are of one size.
+
 T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
 that training uses; only operations of core TensorFlow are there, and no code of ours is needed.
 The backbone's batch norms are folded into its convolutions.
@@ -43,11 +47,14 @@ from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords import schema
 from tfrecords.dataset import LABELS_FILE
-from tfrecords.preprocess import preprocess
+from tfrecords.preprocess import preprocess, preprocess_flow
 from tfrecords.reader import frame_indices
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
+# What goes in -> its channels, how it is brought to its size, its name in a parsed record.
+_INPUTS = {"frames": (3, preprocess, "clip"), "flow": (2, preprocess_flow, "flow")}
+_INPUT_NAMES = {"rgb": ("frames",), "flow": ("flow",), "two_stream": ("frames", "flow")}
 
 Tensors = dict  # name -> tf.Tensor
 
@@ -111,55 +118,76 @@ def _signatures(
     """Name -> tf.function with its input fixed."""
     data = recipe.data
     size, frames = (data.height, data.width), data.frames
-    pixels = tf.TensorSpec([None, frames, None, None, 3], tf.uint8, name="frames")
+    inputs = {name: _INPUTS[name] for name in _INPUT_NAMES[recipe.modality]}
+    pixels = {
+        name: tf.TensorSpec([None, frames, None, None, channels], tf.uint8, name=name)
+        for name, (channels, _, _) in inputs.items()
+    }
+    images = {name: tf.TensorSpec([None, frames], tf.string, name=name) for name in inputs}
+    sides = (None, None) if data.resize == "whole" else size
 
-    def serve(clips: tf.Tensor) -> Tensors:
-        outputs = head(backbone(clips, training=False), training=False)
+    def see(clips: Tensors) -> tf.Tensor:
+        """Pixels of the right size -> the backbone's map."""
+        if len(clips) > 1:
+            return backbone({"rgb": clips["frames"], "flow": clips["flow"]}, training=False)
+        return backbone(next(iter(clips.values())), training=False)
+
+    def serve(clips: Tensors) -> Tensors:
+        outputs = head(see(clips), training=False)
         return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
 
-    def decode_frame(encoded: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(encoded, 3, expand_animations=False)
-        return preprocess(tf.ensure_shape(image, [None, None, 3]), size, data.resize)
+    def fit(clips: Tensors) -> Tensors:
+        return {name: inputs[name][1](clip, size, data.resize) for name, clip in clips.items()}
 
-    def serve_encoded(encoded: tf.Tensor) -> Tensors:
+    def decode(name: str, encoded: tf.Tensor) -> tf.Tensor:
+        channels, resize, _ = inputs[name]
+
+        def decode_one(image: tf.Tensor) -> tf.Tensor:
+            if channels == 2:  # two channels cannot be asked for, only found
+                pixels = tf.io.decode_png(image)
+            else:
+                pixels = tf.io.decode_image(image, channels, expand_animations=False)
+            return resize(tf.ensure_shape(pixels, [None, None, channels]), size, data.resize)
+
         # Frame by frame: the clips of a batch need not be of one size.
-        clips = tf.map_fn(
-            decode_frame,
-            tf.reshape(encoded, [-1]),
-            fn_output_signature=tf.TensorSpec([*size, 3], tf.uint8),
+        spec = tf.TensorSpec([*sides, channels], tf.uint8)
+        flat = tf.map_fn(decode_one, tf.reshape(encoded, [-1]), fn_output_signature=spec)
+        height, width = tf.unstack(tf.shape(flat)[1:3]) if None in sides else size
+        return tf.reshape(flat, [-1, frames, height, width, channels])
+
+    def serve_encoded(encoded: Tensors) -> Tensors:
+        return serve({name: decode(name, values) for name, values in encoded.items()})
+
+    def sample_example(serialized: tf.Tensor) -> Tensors:
+        record = schema.parse(
+            serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs
         )
-        return serve(tf.reshape(clips, [-1, frames, *size, 3]))
-
-    def sample_example(serialized: tf.Tensor) -> tf.Tensor:
-        record = schema.parse(serialized, masks=False)
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
-        indices = frame_indices(tf.size(record["clip"]), frames, step, None)
-        return tf.gather(record["clip"], indices)
+        found = {name: record[listed] for name, (_, _, listed) in inputs.items()}
+        length = tf.size(next(iter(found.values())))
+        indices = frame_indices(length, frames, step, None)
+        return {name: tf.gather(values, indices) for name, values in found.items()}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, frames], tf.string, name="frames")])
-    def serving_default(frames: tf.Tensor) -> Tensors:
-        return serve_encoded(frames)
-
-    @tf.function(input_signature=[pixels])
-    def serve_tensor(frames: tf.Tensor) -> Tensors:
-        return serve(preprocess(frames, size, data.resize))
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve_examples(examples: tf.Tensor) -> Tensors:
-        spec = tf.TensorSpec([frames], tf.string)
+        spec = dict.fromkeys(inputs, tf.TensorSpec([frames], tf.string))
         return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
 
-    @tf.function(input_signature=[pixels])
-    def features(frames: tf.Tensor) -> Tensors:
-        clips = preprocess(frames, size, data.resize)
-        found = tf.cast(backbone(clips, training=False), tf.float32)
+    def features(clips: Tensors) -> Tensors:
+        found = tf.cast(see(fit(clips)), tf.float32)
         factors = head(found, training=False)
         kept = {name: factors[name] for name in ("action", "context") if name in factors}
         return {"features": found, **kept}
 
-    functions = (serving_default, serve_tensor, serve_examples, features)
-    names = ("serving_default", "serve_tensor", "serve_examples", "features")
-    return dict(zip(names, functions))
+    functions = {
+        "serving_default": (serve_encoded, images),
+        "serve_tensor": (lambda clips: serve(fit(clips)), pixels),
+        "serve_examples": (serve_examples, tf.TensorSpec([None], tf.string, name="examples")),
+        "features": (features, pixels),
+    }
+    return {
+        name: tf.function(function, input_signature=[spec])
+        for name, (function, spec) in functions.items()
+    }
 
 
 def _outputs(
@@ -185,7 +213,7 @@ def _outputs(
 def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str) -> dict[str, Any]:
     """The content of model.json."""
     data = recipe.data
-    axes = receptive_field(model.backbone, (data.frames, data.height, data.width))
+    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
     return {
         "recipe": recipe.name,
         "frames": data.frames,
@@ -195,6 +223,7 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
         "resize": data.resize,
         "scaling": "inside: pixels 0..255 go in",
         "backbone": recipe.backbone,
+        "modality": recipe.modality,
         "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
         "map_centres": {  # cell i lies at frame or pixel start + i * stride, counted from 0
             name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
@@ -221,14 +250,21 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
         )
         return
     data = recipe.data
-    gray = np.full([1, data.frames, data.height, data.width, 3], 127, np.uint8)
-    encoded = tf.io.encode_jpeg(gray[0, 0]).numpy()
-    record = schema.encode(schema.ClipPair("warm-up", gray[0], None, ()), {})
+    names = _INPUT_NAMES[recipe.modality]
+    sides = [1, data.frames, data.height, data.width]
+    gray = {name: np.full([*sides, _INPUTS[name][0]], 127, np.uint8) for name in names}
+    encoded = {
+        name: np.array([[tf.io.encode_png(clip[0, 0]).numpy()] * data.frames])
+        for name, clip in gray.items()
+    }
+    frames = np.full([*sides[1:], 3], 127, np.uint8)
+    flow = gray["flow"][0] if "flow" in names else None
+    record = schema.encode(schema.ClipPair("warm-up", frames, None, (), flow=flow), {})
     requests = {
-        "serving_default": {"frames": np.array([[encoded] * data.frames])},
-        "serve_tensor": {"frames": gray},
+        "serving_default": encoded,
+        "serve_tensor": gray,
         "serve_examples": {"examples": np.array([record])},
-        "features": {"frames": gray},
+        "features": gray,
     }
     folder.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:

@@ -79,7 +79,9 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     parts = {
         name: part
         for name, part in vars(head).items()
-        if isinstance(part, keras.layers.Layer) and part.weights and "classifier" not in name
+        if isinstance(part, keras.layers.Layer)
+        and part.trainable_weights
+        and "classifier" not in name
     }
     if kind != weight_files.OWN_CHECKPOINT or not parts:
         return ""

@@ -8,7 +8,6 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from aacf_tf import evaluation
 from aacf_tf.training import Run
@@ -55,7 +54,7 @@ def test_a_head_is_judged_by_what_it_has(
         assert "mean_mask_mass" not in values  # the training clips have no masks
     assert place["clips_with_mask"] == 8 and place["mask_threshold"] == 0.0
 
-    forward = tf.function(lambda clips: model(clips, training=False))
+    forward = evaluation.compile_forward(run, model)
     outputs = evaluation.predict_split(run, model, "test", forward)
     assert ("presence" in outputs) == presence
     for name in scores:

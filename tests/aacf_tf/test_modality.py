@@ -1,0 +1,124 @@
+"""Optical flow alone, and two streams: from the batches to the served model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from aacf_tf import evaluation, load, recipes, report_figures, serving
+from aacf_tf.training import Run
+from tfrecords import ClipPair, write_dataset
+from tfrecords.errors import UsageError
+from tfrecords.flow import picture
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Clips of noise with noise for flow, 6 frames of 24 x 24 pixels."""
+    rng = np.random.default_rng(0)
+
+    def noise(channels):
+        return rng.integers(0, 255, (6, 24, 24, channels), np.uint8)
+
+    return [
+        ClipPair(
+            f"{number}",
+            noise(3),
+            noise(3),
+            ("ab"[number % 2],),
+            6.0,
+            flow=noise(2),
+            conjugate_flow=noise(2),
+        )
+        for number in range(4)
+    ]
+
+
+@pytest.fixture(scope="module")
+def flow_data(pairs, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("flow") / "data"
+    write_dataset(directory, {"train": pairs, "test": pairs}, ["a", "b"], num_shards=1)
+    return directory
+
+
+def opened(recipe, modality, data, workdir):
+    """A run with a model whose weights are far from their start: all that it sees counts."""
+    run = Run.open(dataclasses.replace(recipe, modality=modality), data, workdir)
+    model = run.build(run.recipe.stages[-1])
+    rng = np.random.default_rng(1)
+    for variable in model.trainable_variables:
+        variable.assign_add(rng.normal(0, 0.2, variable.shape).astype("float32"))
+    return run, model
+
+
+def chances(model, inputs):
+    scores = model(inputs)["action_scores"].numpy()
+    return np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+
+
+def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path):
+    run, model = opened(tiny_recipe, "flow", flow_data, tmp_path)
+    inputs, *_ = next(iter(run.batches("train", run.recipe.stages[-1], training=True)))
+    assert inputs["clip"].shape == inputs["conjugate"].shape == (4, 6, 24, 24, 2)
+    content = evaluation.evaluate(run, model, "aacf", tmp_path)
+    assert content["splits"]["test"]["clips"] == 4
+    outputs = evaluation.predict_split(run, model, "test", evaluation.compile_forward(run, model))
+    flows = np.stack([pair.flow for pair in pairs])
+    np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
+    assert "difference" not in outputs  # it sees no frame
+    clips = report_figures.load_clips(flow_data, "test", run.recipe, {"2"})
+    rows = report_figures.draw(clips["2"], model)
+    shown = report_figures.overlays.enlarge(picture(pairs[2].flow)[0], 128)
+    np.testing.assert_array_equal(rows[0][0], shown)
+    assert len(rows) == 3
+
+
+def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_path):
+    run, model = opened(tiny_recipe, "two_stream", flow_data, tmp_path)
+    assert model.backbone.output_shape[-1] == 24  # 12 of each, side by side
+    outputs = evaluation.predict_split(run, model, "test", evaluation.compile_forward(run, model))
+    frames, flows = np.stack([p.clip for p in pairs]), np.stack([p.flow for p in pairs])
+    expected = chances(model, {"clip": frames, "flow": flows})
+    np.testing.assert_allclose(outputs["action"], expected, rtol=1e-4, atol=1e-5)
+    without = chances(model, {"clip": frames, "flow": np.full_like(flows, 128)})
+    assert abs(expected - without).max() > 0.01
+
+    version = serving.export(model, run.recipe, ["a", "b"], tmp_path / "aacf")
+    assert json.loads((version / "assets/model.json").read_text())["modality"] == "two_stream"
+    signatures = tf.saved_model.load(str(version)).signatures
+
+    def encoded(clips):
+        return np.array([[tf.io.encode_png(image).numpy() for image in clip] for clip in clips])
+
+    records = [
+        record.numpy()
+        for record in tf.data.TFRecordDataset(str(flow_data / "test-00000-of-00001.tfrecord"))
+    ]
+    answers = {
+        "serve_tensor": {"frames": tf.constant(frames), "flow": tf.constant(flows)},
+        "serving_default": {"frames": encoded(frames), "flow": encoded(flows)},
+        "serve_examples": {"examples": tf.constant(records)},
+    }
+    for name, inputs in answers.items():
+        inputs = {key: tf.constant(value) for key, value in inputs.items()}
+        served = signatures[name](**inputs)["action_probabilities"]
+        np.testing.assert_allclose(served, expected, rtol=1e-3, atol=1e-4)
+    found = signatures["features"](frames=tf.constant(frames), flow=tf.constant(flows))
+    np.testing.assert_allclose(
+        found["features"], model.backbone({"rgb": frames, "flow": flows}), rtol=1e-3, atol=1e-3
+    )
+    with pytest.raises(UsageError, match=r"a model of RGB frames .* received one of two_stream"):
+        load(tmp_path / "aacf")
+
+
+def test_what_a_modality_needs_is_said(tiny_recipe, squares_data, tmp_path):
+    run = Run.open(dataclasses.replace(tiny_recipe, modality="flow"), squares_data, tmp_path)
+    with pytest.raises(UsageError, match="build it with --flow"):
+        run.batches("train", run.recipe.stages[-1], training=True)
+    densenet = recipes.override(tiny_recipe, "backbone", "densenet161")
+    with pytest.raises(UsageError, match="expected rgb for the backbone densenet161"):
+        recipes.check(dataclasses.replace(densenet, modality="flow"))
