@@ -6,7 +6,7 @@ import base64
 import io
 import re
 from pathlib import Path
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 import cv2
 import numpy as np
@@ -103,9 +103,18 @@ def draw(clip: Clip, model: ActionModel) -> list[list[np.ndarray]]:
 
     Optical flow that stands alone is shown in colours.
     """
-    pixels, mask = clip.inputs["clip"], clip.mask
     inputs = {name: value[None] for name, value in clip.inputs.items()}
     outputs = {key: value.numpy()[0] for key, value in model(inputs, training=False).items()}
+    return draw_maps(clip.inputs["clip"], clip.mask, outputs, model)
+
+
+def draw_maps(
+    pixels: np.ndarray,
+    mask: np.ndarray | None,
+    outputs: Mapping[str, np.ndarray],
+    model: ActionModel,
+) -> list[list[np.ndarray]]:
+    """`draw` for pixels `[T, h, w, C]` of which the model's outputs are known already."""
     evidence = "action_logits" if "action_logits" in outputs else "class_activation"
     heats = [(overlays.display(outputs[evidence]), overlays.ACTION_COLORS)]
     if "context_attention" in outputs:

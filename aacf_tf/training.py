@@ -141,6 +141,7 @@ class Run:
                 "flip": data.flip,
                 "frozen_conjugates": frozen,
                 "swap": swap,
+                "jitter": data.jitter,
                 "negative_weight": self.recipe.loss.negative,
                 "class_weights": self.class_weights if training else None,
                 "modality": self.recipe.modality,
@@ -320,6 +321,12 @@ def _train_stage(
         run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
+    clips = min(stage.batch_size, run.info.splits["train"]["clips"])
+    if workers > 1 and clips % strategy.num_replicas_in_sync:
+        raise UsageError(
+            f"batch_size of stage {stage.name!r}: expected a multiple of the "
+            f"{strategy.num_replicas_in_sync} devices of all workers, received {clips} clips."
+        )
     behind = keeper.epochs_done * steps + keeper.steps_done
     line = ProgressLine(title, stage.batch_size, steps * stage.epochs, behind, shown=number == 0)
     validation = _make_validation(run, stage)
@@ -404,19 +411,13 @@ def _spread(
         if replicas == 1:
             return batches
         # A step takes one element a replica.
-        return batches.map(lambda *batch: _split(batch, replicas)).unbatch()
+        return batches.map(
+            lambda *batch: tf.nest.map_structure(
+                lambda value: tf.stack(tf.split(value, replicas)), batch
+            )
+        ).unbatch()
 
     return strategy.distribute_datasets_from_function(for_worker)
-
-
-def _split(batch: Any, parts: int) -> Any:
-    """`[B, ...]` to `[parts, B / parts, ...]`, in every tensor."""
-
-    def split(value: tf.Tensor) -> tf.Tensor:
-        shape = tf.shape(value)
-        return tf.reshape(value, tf.concat([[parts, shape[0] // parts], shape[1:]], axis=0))
-
-    return tf.nest.map_structure(split, batch)
 
 
 def _without_id(inputs: dict[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:

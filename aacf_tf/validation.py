@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import metrics
+from aacf_tf import metrics, report_figures
 from aacf_tf.recipes import Stage
 from tfrecords.progress import progress
 from tfrecords.reader import count_steps
@@ -17,9 +17,10 @@ from tfrecords.reader import count_steps
 if TYPE_CHECKING:
     from aacf_tf.training import Run
 
+_SHOWN = ("clip", "mask", "has_mask")
 _CLIPS = 4  # shown with their maps
 _TIMES = 10  # epochs of a stage after which pictures are made
-_MAPS = ("action_logits", "class_activation", "context_attention")
+_MAPS = ("action_logits", "class_activation", "context_attention")  # that are drawn
 
 
 class Validation(keras.callbacks.Callback):
@@ -38,6 +39,7 @@ class Validation(keras.callbacks.Callback):
         self._run, self._stage, self._batches = run, stage, batches
         self._function: Callable | None = None
         self._results: dict[str, list[np.ndarray]] = {}
+        self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch
         self._names: list[str] = []  # of the metrics that the data can tell
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -47,15 +49,18 @@ class Validation(keras.callbacks.Callback):
         self._results = {}
         size = self._run.batch_size(self._stage, training=False)
         steps = count_steps(self._run.info, "validation", size, training=False)
-        for batch in progress(
-            self._batches, total=steps, desc="validation", leave=False, disable=None
-        ):
-            for name, values in self._function(*batch).items():
-                first = not self._results.get(name)
-                if first or name not in ("clip", *_MAPS):  # enough of these for the pictures
-                    local = strategy.experimental_local_results(values)
-                    value = np.concatenate([part.numpy() for part in local])
-                    self._results.setdefault(name, []).append(value)
+        bar = progress(self._batches, total=steps, desc="validation", leave=False, disable=None)
+        for batch in bar:
+            outputs = self._function(*batch)
+            if not self._results:
+                # Enough for the pictures.
+                shown = {name: batch[0][name] for name in _SHOWN if name in batch[0]}
+                shown.update({name: outputs[name] for name in _MAPS if name in outputs})
+                self._first = {
+                    name: self._gather(values)[:_CLIPS] for name, values in shown.items()
+                }
+            for name in ("scores", "targets"):
+                self._results.setdefault(name, []).append(self._gather(outputs[name]))
         values = {m.name: float(m.result()) for m in self.model.metrics if m.name in self._names}
         mean_ap = metrics.classification(*self._scores(), self._run.info.labels)["mean_ap"]
         if mean_ap is not None:
@@ -70,7 +75,20 @@ class Validation(keras.callbacks.Callback):
         shown = {}
         if not self._run.info.multi_label:
             shown["confusion"] = confusion_picture(*self._scores(), self._run.info.labels)
+        if "clip" not in self._first:  # cached features
+            return shown
+        for place, pixels in enumerate(self._first["clip"]):
+            mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
+            outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
+            rows = report_figures.draw_maps(pixels, mask, outputs, self.model)
+            shown[f"clip_{place + 1}"] = report_figures.join(rows)
         return shown
+
+    @staticmethod
+    def _gather(values: Any) -> np.ndarray:
+        """What the replicas of this process have, as one."""
+        parts = tf.distribute.get_strategy().experimental_local_results(values)
+        return np.concatenate([part.numpy() for part in parts])
 
     def _make_function(self, strategy: tf.distribute.Strategy) -> Callable:
         model = self.model

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import keras
 
 from aacf_tf import build_model, devices, recipes, training
 from aacf_tf.backbones.folding import freeze_batch_norm
-from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, make_optimizer
+from aacf_tf.checkpoints import Keeper, is_best, stops_early
+from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
 from aacf_tf.training import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.errors import UsageError, UserError
@@ -34,65 +34,87 @@ def two_stages(recipe):
     return dataclasses.replace(recipe, stages=(first, dataclasses.replace(stage, epochs=1)))
 
 
-class Stop(Exception):
-    """What a kill is to the process."""
-
-
-@pytest.mark.parametrize("epochs_before", [1, 3])
-def test_interrupted_and_continued_equals_undisturbed(
-    squares_data, tiny_recipe, tmp_path, monkeypatch, epochs_before
+def test_the_best_epoch_on_validation_is_restored(
+    squares_data, tiny_recipe, tmp_path, monkeypatch, capsys
 ):
-    """With dropout and two stages, stopped in the middle of the first or of the second."""
-    stage = dataclasses.replace(tiny_recipe.stages[0], dropout=0.5)
-    first = dataclasses.replace(stage, name="backbone", head="average", optimizer="adamw")
-    recipe = dataclasses.replace(tiny_recipe, stages=(first, stage))
-    whole = Run.open(recipe, squares_data, tmp_path / "whole")
-    training.train(whole)
-
-    parts = Run.open(recipe, squares_data, tmp_path / "parts")
-    original = training._Epochs.on_epoch_end
-    seen = []
-
-    def stop(self, epoch, logs=None):
-        original(self, epoch, logs)
-        seen.append(epoch)
-        if len(seen) == epochs_before:
-            raise Stop
-
-    monkeypatch.setattr(training._Epochs, "on_epoch_end", stop)
-    with pytest.raises(Stop):
-        training.train(parts)
-    monkeypatch.setattr(training._Epochs, "on_epoch_end", original)
-    training.train(parts)
-
-    for stage in recipe.stages:
-        models = [training.restore(run, stage) for run in (whole, parts)]
-        for a, b in zip(*(model.weights for model in models)):
-            if "trackers" not in a.name:
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=a.name)
-        history = json.loads((parts.log_folder(stage) / "history.json").read_text())
-        assert [entry["epoch"] for entry in history] == [1, 2]
-        assert {"loss", "val_loss", "accuracy"} <= set(history[0])
-
-
-def test_the_best_epoch_on_validation_is_restored(squares_data, tiny_recipe, tmp_path, monkeypatch):
-    recipe = recipes.override(tiny_recipe, "stages.0.epochs", 4)
+    """And the stage ends where its patience does; all of it is told."""
+    recipe = recipes.override(tiny_recipe, "stages.0.epochs", 6)
+    recipe = recipes.override(recipe, "stages.0.pairs_first", 0.33)
+    recipe = recipes.override(recipe, "stages.0.patience", 1)
     run = Run.open(recipe, squares_data, tmp_path)
-    original = training._Epochs.on_epoch_end
+    original = Keeper.on_epoch_end
     kernels = []
 
     def note(self, epoch, logs):
         kernels.append(self.model.head.action_classifier.kernel.numpy())
-        # Epochs 1 and 2 of 4 train the pair terms alone and cannot be the best.
+        # Epochs 1 and 2 of 6 train the pair terms alone and cannot be the best.
         original(self, epoch, {**logs, "val_accuracy": [0.9, 0.9, 0.8, 0.5][epoch]})
 
-    monkeypatch.setattr(training._Epochs, "on_epoch_end", note)
+    monkeypatch.setattr(Keeper, "on_epoch_end", note)
     training.train(run)
-    model = training.restore(run, recipe.stages[0])
+    assert len(kernels) == 4
+    stage = recipe.stages[0]
+    model = training.restore(run, stage)
     np.testing.assert_array_equal(model.head.action_classifier.kernel.numpy(), kernels[2])
     assert (kernels[2] != kernels[3]).any()
-    last = training.restore(run, recipe.stages[0], best=False)
+    last = training.restore(run, stage, best=False)
     np.testing.assert_array_equal(last.head.action_classifier.kernel.numpy(), kernels[3])
+    training.train(run)
+    output = capsys.readouterr().out
+    assert "finished already" in output and "Warning" not in output
+
+    history = json.loads((run.log_folder(stage) / "history.json").read_text())
+    with (run.log_folder(stage) / "history.csv").open() as file:
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    assert rows == history and [entry["epoch"] for entry in history] == [1, 2, 3, 4]
+    assert len(list(run.checkpoint_folder(stage).glob("ckpt-*.index"))) == recipe.keep
+
+    seen = {split: read_board(run.log_folder(stage) / split) for split in ("train", "validation")}
+    train_tags = {"gradient_norm", "learning_rate/head", "clips_per_second"}
+    assert {*train_tags, "epoch/loss", "epoch/presence", "epoch/accuracy"} <= set(seen["train"])
+    assert seen["train"]["gradient_norm"] > 0
+    assert {"epoch/loss", "epoch/mean_ap", "epoch/action_mass"} <= set(seen["validation"])
+    assert {"confusion", "clip_1"} <= set(seen["validation"])
+    assert seen["validation"]["epoch/mean_ap"] == pytest.approx(history[-1]["val_mean_ap"])
+
+
+def read_board(folder):
+    """Tag -> the last scalar, or the number of pictures."""
+    reader = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    reader.Reload()
+    values = {}
+    for tag in reader.Tags()["tensors"]:
+        value = tf.make_ndarray(reader.Tensors(tag)[-1].tensor_proto)
+        values[tag] = float(value) if value.ndim == 0 else len(value)
+    return values
+
+
+def test_when_a_stage_stops_early_by_hand(tiny_recipe):
+    stage = dataclasses.replace(tiny_recipe.stages[0], patience=2, epochs=10, pairs_first=0.1)
+
+    def entries(*values, name="val_accuracy"):
+        return [{name: value} for value in values]
+
+    assert not stops_early(stage, entries(0.9, 0.5, 0.6))  # epoch 1 does not count
+    assert not stops_early(stage, entries(0.9, 0.5, 0.6, 0.6))
+    assert stops_early(stage, entries(0.9, 0.5, 0.6, 0.6, 0.4))  # as good is not better
+    assert is_best(stage, entries(0.9, 0.5, 0.6, 0.6)) and not is_best(
+        stage, entries(0.9, 0.5, 0.4)
+    )
+    assert not stops_early(stage, entries(9, 3, 2, 1, name="val_loss"))
+    assert stops_early(stage, entries(9, 3, 4, 5, name="val_loss"))
+    for never in (dataclasses.replace(stage, patience=0), dataclasses.replace(stage, epochs=50)):
+        assert not stops_early(never, entries(0.9, 0.5, 0.4, 0.3, 0.2))
+
+
+def test_patience_needs_validation(tiny_recipe, tmp_path):
+    clip = np.zeros((2, 24, 24, 3), np.uint8)
+    write_dataset(tmp_path / "data", {"train": [ClipPair("a", clip, clip, ("x",))]}, labels=["x"])
+    run = Run.open(
+        recipes.override(tiny_recipe, "stages.0.patience", 1), tmp_path / "data", tmp_path
+    )
+    with pytest.raises(UsageError, match=r"patience of stage 'main': expected a split"):
+        training.train(run)
 
 
 def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path, capsys):
@@ -158,10 +180,19 @@ def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, t
     assert second.head.factors and not first.head.factors
 
 
-def test_a_loss_that_is_not_finite_stops(squares_data, tiny_recipe, tmp_path):
+def test_a_loss_that_is_not_finite_names_its_batch(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(tiny_recipe, "stages.0.learning_rate", 1e30)
-    with pytest.raises(UserError, match=r"Expected a finite .* in epoch 1 of stage 'main'"):
-        training.train(Run.open(recipe, squares_data, tmp_path))
+    run = Run.open(recipe, squares_data, tmp_path)
+    stage = recipe.stages[0]
+    with pytest.raises(UserError, match=r"in step \d of epoch 1 of stage 'main'") as error:
+        training.train(run)
+    found = json.loads((run.log_folder(stage) / "not_finite.json").read_text())
+    assert (found["seed"], found["epoch"], len(found["ids"])) == (0, 1, 4)
+    assert ", ".join(found["ids"]) in str(error.value)
+    # The order of the epoch, read in one go.
+    batches = run.batches("train", stage, training=True, epochs=1, cache=True)
+    ids = [inputs["id"].numpy().astype(str).tolist() for inputs, _, _ in batches]
+    assert ids[found["step"] - 1] == found["ids"]
 
 
 def test_restore_without_a_checkpoint(squares_data, tiny_recipe, tmp_path):
@@ -197,11 +228,13 @@ def test_the_backbone_has_its_own_rate(tiny_recipe, kind):
         np.testing.assert_allclose(scaled, factor * full, rtol=1e-3, atol=1e-6)
 
 
-def test_decoupled_decay_spares_biases_and_norms(tiny_recipe):
+@pytest.mark.parametrize("kind", ["adamw", "sgdw"])
+def test_decoupled_decay_spares_biases_and_norms(tiny_recipe, kind):
     stage = dataclasses.replace(
-        tiny_recipe.stages[0], optimizer="adamw", weight_decay=0.1, warmup=0, learning_rate=0.1
+        tiny_recipe.stages[0], optimizer=kind, weight_decay=0.1, warmup=0, learning_rate=0.1
     )
-    model = build_model(tiny_recipe, 2)
+    model = build_model(tiny_recipe, 2, stage=stage)
+    assert model.weight_decay == 0  # none of it in the loss
     optimizer = make_optimizer(stage, model, 10)
     before = [v.numpy() for v in model.trainable_variables]
     gradients = [tf.zeros_like(v) for v in model.trainable_variables]
@@ -209,6 +242,27 @@ def test_decoupled_decay_spares_biases_and_norms(tiny_recipe):
     for variable, old in zip(model.trainable_variables, before):
         factor = 0.99 if "kernel" in variable.name else 1.0
         np.testing.assert_allclose(variable.numpy(), factor * old, rtol=1e-5, err_msg=variable.name)
+
+
+def test_gradient_norm_and_rates_of_a_step_by_hand(tiny_recipe):
+    stage = dataclasses.replace(
+        tiny_recipe.stages[0], learning_rate=0.5, warmup=0, backbone_rate=0.25, backbone_start=0.5
+    )
+    model = build_model(tiny_recipe, 2, stage=stage)
+    optimizer = make_optimizer(stage, model, steps=2)
+    variables = model.trainable_variables
+    gradients = [tf.fill(v.shape, 2.0) for v in variables]
+    count = sum(np.prod(v.shape) for v in variables)
+    rates = []
+    for _ in range(2):
+        optimizer.apply_gradients(zip(gradients, variables))
+        rates.append(learning_rates(optimizer))
+    assert float(optimizer.gradient_norm) == pytest.approx(2 * np.sqrt(count), rel=1e-5)
+    half = 0.25  # of a cosine over two steps
+    assert rates == [
+        {"head": pytest.approx(0.5), "backbone": 0.0},
+        {"head": pytest.approx(half), "backbone": pytest.approx(0.25 * half)},
+    ]
 
 
 def test_precision_and_strategy_names():
@@ -235,54 +289,6 @@ def test_mixed_precision_keeps_weights_and_scores_in_float32(squares_data, tiny_
     assert model.backbone(tf.zeros([1, 6, 24, 24, 3])).dtype == tf.bfloat16
     assert {value.dtype for value in outputs.values()} == {tf.float32}
     assert {v.dtype for v in model.trainable_variables} == {tf.float32}
-
-
-def test_two_mirrored_devices_train_like_one(squares_data, tmp_path):
-    """One strategy a process, so each runs in its own; two steps, the same global batch."""
-    script = textwrap.dedent(
-        """
-        import sys, dataclasses
-        import numpy as np
-        import tensorflow as tf
-        from tensorflow import keras
-        cpu = tf.config.list_physical_devices("CPU")[0]
-        two = [tf.config.LogicalDeviceConfiguration()] * 2
-        tf.config.set_logical_device_configuration(cpu, two)
-        from aacf_tf import recipes, training
-        from aacf_tf.devices import make_strategy
-        from aacf_tf.optimizers import make_optimizer
-        data, strategy, output = sys.argv[1:]
-        recipe = recipes.load_recipe("demo")
-        stage = dataclasses.replace(recipe.stages[0], optimizer="sgd", learning_rate=0.01, warmup=1,
-                                    pairs_first=0.0, backbone_rate=0.0, batch_size=8, epochs=1)
-        recipe = dataclasses.replace(
-            recipe, data=dataclasses.replace(recipe.data, frames=6, height=24, width=24),
-            stages=(stage,), backbone_options={"width": 12}, hidden=8, strategy=strategy)
-        run = training.Run.open(recipe, data, output)
-        keras.utils.set_random_seed(0)
-        with make_strategy(strategy).scope():
-            model = run.build(stage, steps=2)
-            start = np.random.default_rng(0)
-            for v in model.trainable_variables:
-                v.assign(start.normal(0, 0.3, v.shape))
-            model.compile(optimizer=make_optimizer(stage, model, 2))
-        batches = run.batches("train", stage, training=True, epochs=1).map(training._without_id)
-        history = model.fit(batches, steps_per_epoch=2, verbose=0).history
-        np.savez(output + ".npz", *[v.numpy() for v in model.trainable_variables],
-                 loss=history["loss"][0])
-        """
-    )
-    results = []
-    for strategy in ("one_device", "mirrored"):
-        output = str(tmp_path / strategy)
-        command = [sys.executable, "-c", script, str(squares_data), strategy, output]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        results.append(np.load(output + ".npz"))
-    one, two = results
-    assert one["loss"] > 0
-    for name in one.files:
-        np.testing.assert_allclose(two[name], one[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 def test_a_corrupt_record_is_named(squares_data, tiny_recipe, tmp_path):
@@ -314,10 +320,12 @@ def test_milestones():
 
 
 def test_milestones_of_a_stage_are_shares_of_its_steps(tiny_recipe):
-    stage = dataclasses.replace(tiny_recipe.stages[0], milestones=((0.5, 0.1),), warmup=0)
-    optimizer = make_optimizer(stage, build_model(tiny_recipe, 2), steps=8)
+    shares = ((1 / 3, 0.1), (2 / 3, 0.01))
+    stage = dataclasses.replace(tiny_recipe.stages[0], milestones=shares, warmup=0)
+    # The step nearest to it: a third of 60 epochs of 7 steps is 139.99999999999997.
+    optimizer = make_optimizer(stage, build_model(tiny_recipe, 2), steps=420)
     config = optimizer.get_config()["learning_rate"]["config"]
-    assert config == {"peak": 4e-3, "milestones": [(4, 0.1)], "warmup": 0}
+    assert config == {"peak": 4e-3, "milestones": [(140, 0.1), (280, 0.01)], "warmup": 0}
 
 
 def test_the_backbone_starts_late(tiny_recipe):
