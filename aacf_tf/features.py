@@ -112,6 +112,7 @@ class _Cache:
                 crop=self.crop,
                 flip=data.flip,
                 frozen_conjugates=data.frozen_conjugates,
+                jitter=data.jitter,
                 seed=run.recipe.seed,
             )
         text = json.dumps(self.made_from, sort_keys=True)
@@ -228,6 +229,7 @@ class _Cache:
             crop=crop,
             flip=data.flip,
             frozen_conjugates=data.frozen_conjugates if self.conjugates else 1.0,
+            jitter=data.jitter,
             masks=not train,
             modality=self.run.recipe.modality,
         )

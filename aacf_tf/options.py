@@ -59,6 +59,8 @@ class DataOptions:
         swap: share of training pairs whose actor is pasted on the conjugate of another clip, which
             becomes the conjugate: the scene then says nothing of the action. Needs masks in
             `train`; acts in stages that train the recipe's own head.
+        jitter: how far training changes the light and the colours of a pair: brightness by up to
+            this share of white, contrast and saturation by factors within 1 +- it; 0: not at all.
         cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
         views: how many views of a clip a frozen backbone's features are cached in: the first is
             what tests see, view v >= 1 what training draws in epoch v; 0: no cache.
@@ -80,6 +82,7 @@ class DataOptions:
     flip: bool = True
     frozen_conjugates: float = 0.0
     swap: float = 0.0
+    jitter: float = 0.0
     cache: bool = False
     views: int = 0
     map_crop: int = 0
@@ -239,6 +242,7 @@ def check(recipe: Recipe) -> None:
         "data.crop": (data.crop, 0.01, 1),
         "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
         "data.swap": (data.swap, 0, 1),
+        "data.jitter": (data.jitter, 0, 0.99),
         "data.views": (data.views, 0, None),
         "data.map_crop": (data.map_crop, 0, None),
         "data.test_clips": (data.test_clips, 1, None),

@@ -12,6 +12,7 @@
     batch
     swap    in training, if asked for: the actor of a clip pasted into the scene of its neighbour in
             the batch (`tfrecords.swap`)
+    jitter  in training, if asked for: other light and colours (`tfrecords.photometric`)
 
 With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
@@ -42,6 +43,7 @@ from tfrecords.order import (
     record_key,
     shuffle_epochs,
 )
+from tfrecords.photometric import COLORS, DRAWN, make_jitter
 from tfrecords.preprocess import Window, crop_size, preprocess, preprocess_flow
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
@@ -61,6 +63,7 @@ class Draws(NamedTuple):
     flip: tf.Tensor  # bool
     freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
     swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, where that can be
+    colors: Optional[tf.Tensor] = None  # [DRAWN] in [-1, 1), see `tfrecords.photometric`
 
 
 def read_dataset(
@@ -78,6 +81,7 @@ def read_dataset(
     flip: bool = True,
     frozen_conjugates: float = 0.0,
     swap: float = 0.0,
+    jitter: float = 0.0,
     masks: bool = False,
     negative_weight: float = 0.01,
     class_weights: Optional[Sequence[float]] = None,
@@ -112,6 +116,8 @@ def read_dataset(
         swap: in training, the share of clips whose actor is pasted on the conjugate of the
             neighbour in the batch, which becomes their conjugate too (see `tfrecords.swap`); needs
             masks. Less often where the neighbour's conjugate is missing or a frozen frame.
+        jitter: in training, how far light and colours of a pair change, below 1 (see
+            `photometric.make_jitter`); not those of optical flow.
         masks: adds "mask" and "has_mask" to the inputs.
         negative_weight: sample weight of a clip without a label (single-label data).
         class_weights: [K], sample weight of a clip by its class; of several labels their mean.
@@ -154,6 +160,8 @@ def read_dataset(
             "Expected frames, batch_size and epochs of 1 or more, frozen_conjugates and swap in "
             f"0..1. Received {frames}, {batch_size}, {epochs}, {frozen_conjugates}, {swap}."
         )
+    if not 0 <= jitter < 1:
+        raise ValueError(f"Expected jitter in [0, 1). Received jitter={jitter}.")
     if modality not in MODALITIES:
         raise ValueError(
             f"Expected modality to be one of {tuple(MODALITIES)}. Received modality={modality!r}."
@@ -194,6 +202,7 @@ def read_dataset(
             "received no record with one; set data.swap to 0."
         )
     read_masks = masks or swaps
+    colors = training and jitter > 0 and RGB_PAIR in MODALITIES[modality]
 
     def load(serialized: tf.Tensor) -> Tensors:
         return decode(parse(serialized, read_masks, modality), size, resize)
@@ -205,7 +214,7 @@ def read_dataset(
         record = item if cache else parse(item, read_masks, modality)
         draws = chosen
         if key is not None:
-            draws = draw(key, record["id"], flip, frozen_conjugates, swap)
+            draws = draw(key, record["id"], flip, frozen_conjugates, swap, colors)
         record = sample(record, frames, fps, draws)
         if not cache:
             record = decode(record, size, resize)
@@ -231,6 +240,11 @@ def read_dataset(
         dataset = dataset.map(
             lambda *batch: swap_actors(*batch, keep_masks=masks),
             num_parallel_calls=tf.data.AUTOTUNE,
+        )
+    if colors:
+        change = make_jitter(jitter)
+        dataset = dataset.map(
+            lambda inputs, *rest: (change(inputs), *rest), num_parallel_calls=tf.data.AUTOTUNE
         )
     if not training:
         dataset = dataset.repeat(epochs or 1)
@@ -282,14 +296,25 @@ def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
 
 
 def draw(
-    key: tf.Tensor, identity: tf.Tensor, flip: bool, frozen_conjugates: float, swap: float
+    key: tf.Tensor,
+    identity: tf.Tensor,
+    flip: bool,
+    frozen_conjugates: float,
+    swap: float,
+    colors: bool = False,
 ) -> Draws:
     """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar."""
     # A longer draw begins as a shorter one: a new kind of chance leaves the others as they were.
-    values = tf.random.stateless_uniform([6], record_key(key, identity))
-    time, y, x, mirror, freeze, partner = tf.unstack(values)
+    values = tf.random.stateless_uniform([6 + DRAWN * colors], record_key(key, identity))
+    time, y, x, mirror, freeze, partner = tf.unstack(values[:6])
     return Draws(
-        time, y, x, tf.logical_and(flip, mirror < 0.5), freeze < frozen_conjugates, partner < swap
+        time,
+        y,
+        x,
+        tf.logical_and(flip, mirror < 0.5),
+        freeze < frozen_conjugates,
+        partner < swap,
+        2 * values[6:] - 1 if colors else None,
     )
 
 
@@ -416,6 +441,8 @@ def augment(
         crop = Window(*window, draws.y, draws.x) if window else None
         flip = draws.flip
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
+    if draws is not None and draws.colors is not None:
+        inputs[COLORS] = draws.colors  # for the batch
     pairs = _pairs(record)
     for pair in pairs:
         for name, own in zip(pair if len(pairs) > 1 else RGB_PAIR, pair):

@@ -11,8 +11,10 @@ from typing import Optional, Sequence, Tuple
 import tensorflow as tf
 
 from tfrecords.order import epoch_key
+from tfrecords.photometric import DRAWN, make_jitter
 from tfrecords.preprocess import crop_size
 from tfrecords.reader import (
+    MODALITIES,
     Draws,
     Tensors,
     augment,
@@ -22,6 +24,7 @@ from tfrecords.reader import (
     parse,
     sample,
 )
+from tfrecords.schema import RGB_PAIR
 
 
 def read_views(
@@ -37,6 +40,7 @@ def read_views(
     crop: Optional[float] = None,
     flip: bool = True,
     frozen_conjugates: float = 0.0,
+    jitter: float = 0.0,
     masks: bool = False,
     modality: str = "rgb",
 ) -> tf.data.Dataset:
@@ -48,14 +52,16 @@ def read_views(
         batch_size: views a batch; the last may be smaller.
         crop: as of `read_dataset` in training, view 0 the centre; None: nothing is cut, whatever
             `resize`: with "whole" batch_size is then 1.
-        frames, size, seed, fps, resize, flip, frozen_conjugates, masks, modality: as of
+        frames, size, seed, fps, resize, flip, frozen_conjugates, jitter, masks, modality: as of
             `read_dataset`.
 
     Returns:
         A data set of the inputs of `read_dataset`.
     """
     window = crop_size(size, crop) if crop is not None else None
-    centre = Draws(*tf.fill([3], 0.5), *tf.fill([3], False))
+    colors = jitter > 0 and views > 1 and RGB_PAIR in MODALITIES[modality]
+    none = tf.zeros([DRAWN]) if colors else None
+    centre = Draws(*tf.fill([3], 0.5), *tf.fill([3], False), none)
 
     def to_view(serialized: tf.Tensor, view: tf.Tensor) -> Tensors:
         record = parse(serialized, masks, modality)
@@ -66,7 +72,7 @@ def read_views(
 
         def see_drawn() -> Tensors:
             key = epoch_key(seed, view)
-            return see(draw(key, record["id"], flip, frozen_conjugates, swap=0.0))
+            return see(draw(key, record["id"], flip, frozen_conjugates, 0.0, colors))
 
         return tf.cond(view == 0, lambda: see(None), see_drawn) if views > 1 else see(None)
 
@@ -74,4 +80,7 @@ def read_views(
         lambda serialized: tf.data.Dataset.range(views).map(lambda view: (serialized, view))
     )
     dataset = dataset.map(to_view, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size).prefetch(1)
+    dataset = dataset.batch(batch_size)
+    if colors:
+        dataset = dataset.map(make_jitter(jitter), num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(1)
