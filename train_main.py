@@ -21,7 +21,7 @@ from tfrecords.errors import UsageError
 from tfrecords.filesystem import to_path
 
 FLAGS = flags.FLAGS
-MODES = ("all", "train", "evaluate", "export", "report", "plan")
+MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")
 
 flags.DEFINE_string(
     "recipe",
@@ -55,7 +55,12 @@ flags.DEFINE_float("learning_rate", None, "Peak learning rate of every stage.")
 flags.DEFINE_integer("frames", None, "Frames a clip.")
 flags.DEFINE_integer("height", None, "Pixels after resizing.")
 flags.DEFINE_integer("width", None, "Pixels after resizing.")
-flags.DEFINE_integer("seed", None, "Of the weights and of all that is random in the data.")
+flags.DEFINE_list(
+    "seed",
+    None,
+    "Of the weights and of all that is random in the data; several (0,1,2): a run each, in "
+    "WORKDIR/seed-N, then mean and standard deviation.",
+)
 flags.DEFINE_bool("resume", True, "Continue the run in --workdir; --noresume refuses to.")
 flags.DEFINE_multi_string(
     "set", [], "Any field of the recipe: --set loss.context=0 --set stages.1.epochs=5; repeatable."
@@ -67,23 +72,39 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     recipe = _recipe()
-    workdir = Path(FLAGS.workdir or f"runs/{recipe.name}")
+    workdir = to_path(FLAGS.workdir or f"runs/{recipe.name}")
     if FLAGS.data is None and recipe.name != "demo":
         raise UsageError(f"--data: expected a data set directory for the recipe {recipe.name!r}.")
     # What follows starts TensorFlow; wrong flags were answered before.
     from aacf_tf import pipeline
 
     data = to_path(FLAGS.data) if FLAGS.data else pipeline.demo_data(Path("data/demo"))
-    pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
+    seeds = _seeds()
+    if len(seeds) > 1:
+        pipeline.run_seeds(recipe, seeds, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
+    else:
+        pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
+
+
+def _seeds() -> list[int]:
+    """The seeds of the flag; none: the recipe's own."""
+    given = FLAGS.seed or []
+    if not all(number.strip().isdecimal() for number in given) or len(set(given)) < len(given):
+        raise UsageError(
+            f"--seed: expected a number, or different ones as 0,1,2, received {','.join(given)!r}."
+        )
+    return [int(number) for number in given]
 
 
 def _recipe() -> recipes.Recipe:
     """The recipe with all that the flags override, checked."""
     recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
-    plain = ("backbone", "modality", "weights", "head", "precision", "strategy", "seed")
-    for field in plain:
+    for field in ("backbone", "modality", "weights", "head", "precision", "strategy"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)
+    for number in _seeds():
+        recipe = recipes.override(recipe, "seed", number)
+        recipes.check(recipe)  # of several each is looked at; the last stands for them
     for field in ("frames", "height", "width"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, f"data.{field}", FLAGS[field].value)

@@ -3,6 +3,7 @@
 WORKDIR/config.json   the recipe; a directory holds one run
 WORKDIR/metrics.json  predictions.csv  export/aacf/<version>/  report/index.html
 WORKDIR/baselines/average/   average pooling beside it, its own run directory
+WORKDIR/seed-N/              of several seeds: a run directory each (`aacf_tf.seeds`)
 """
 
 from __future__ import annotations
@@ -10,21 +11,25 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 
 from absl import flags
+from tensorflow import keras
 
-from aacf_tf import evaluation, metrics, recipes, report, serving, training
-from aacf_tf.model import make_backbone
+from aacf_tf import evaluation, features, metrics, plan, recipes, report, seeds, serving, training
+from aacf_tf.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.recipes import Recipe
+from aacf_tf.remote_run import worked_on
 from aacf_tf.training import Run
 from tfrecords import build
-from tfrecords.dataset import INFO_FILE, digest
+from tfrecords.dataset import INFO_FILE, digest, load_info
 from tfrecords.errors import UsageError, UserError
 from tfrecords.files import write_json
 from tfrecords.filesystem import AnyPath
 
 CONFIG_FILE = "config.json"
+# Fields of a recipe that a run may change when it goes on.
+_CHANGEABLE = ("precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops")
 
 
 def demo_data(directory: Path) -> Path:
@@ -37,30 +42,46 @@ def demo_data(directory: Path) -> Path:
 
 
 def run(
-    recipe: Recipe, data: AnyPath, workdir: Path, *, mode: str = "all", resume: bool = True
+    recipe: Recipe, data: AnyPath, workdir: AnyPath, *, mode: str = "all", resume: bool = True
 ) -> None:
     """Carries a recipe out.
 
     Args:
         recipe: what to do.
         data: data set directory.
-        workdir: created where it is not.
-        mode: `all`, or one step: train, evaluate, export, report, plan.
+        workdir: created where it is not; may be remote, see `aacf_tf.remote_run`.
+        mode: `all`, or one step: train, evaluate, features, export, report, plan.
         resume: whether a run found in `workdir` is continued.
 
     Raises:
         UsageError: `workdir` holds another run, or a step's input is not there.
         UserError: a step failed.
     """
-    current = Run.open(recipe, data, workdir)
     if mode == "plan":
-        print(plan(current))
+        print(plan.describe(Run.open(recipe, data, str(workdir))))
         return
-    _claim(current, resume, new=mode in ("all", "train"))
-    if mode in ("all", "train"):
-        training.train(current)
-        if _baseline_alone(recipe):
-            training.train(_baseline_run(current))
+    strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
+    chief = worker_of(strategy)[0] == 0
+    with worked_on(workdir) as (folder, mirror):
+        current = Run.open(recipe, data, folder)
+        current.mirror = mirror
+        if mode == "features":
+            stage, model = training.build_frozen(current)
+            print(f"features {features.cache(current, stage, model, [*current.info.splits])}")
+            return
+        _claim(current, resume, new=mode in ("all", "train"), chief=chief)
+        if mode in ("all", "train"):
+            training.train(current)
+            if _baseline_alone(recipe):
+                training.train(_baseline_run(current))
+        if chief:
+            _finish(current, mode)
+        sum_over_workers(strategy, [0.0])  # they leave together: one that is gone ends the others
+
+
+def _finish(current: Run, mode: str) -> None:
+    """What comes after training; the chief's part where there are several workers."""
+    recipe, data, workdir = current.recipe, current.data, current.workdir
     # Training is not lost for want of a test split: the model is exported all the same.
     judged = mode != "all" or bool(evaluation.test_splits(current.info))
     if not judged:
@@ -71,6 +92,7 @@ def run(
     if mode in ("all", "evaluate") and judged:
         evaluate(current)
         print(table(workdir))
+        current.store()
     last = recipe.stages[-1]
     labels = current.info.labels
     if mode in ("all", "export", "report"):
@@ -84,12 +106,35 @@ def run(
             multi_label=current.info.multi_label,
             digest=digest(data),
         )
-        print(f"model    {version}")
+        print(f"model    {current.address(version)}")
+        current.store()
     if mode in ("all", "report") and judged:
         page = report.write_report(workdir, recipe, labels, data_dir=data, model=model)
-        print(f"report   {page}")
+        print(f"report   {current.address(page)}")
     if mode in ("all", "evaluate") and judged:
-        print(f"metrics  {workdir / 'metrics.json'}")
+        print(f"metrics  {current.address(workdir / 'metrics.json')}")
+
+
+def run_seeds(
+    recipe: Recipe,
+    numbers: Sequence[int],
+    data: AnyPath,
+    workdir: AnyPath,
+    *,
+    mode: str = "all",
+    resume: bool = True,
+) -> None:
+    """Carries a recipe out with several seeds, each in a directory of its own, and sums them up.
+
+    Args and errors are those of `run`; `numbers` are the seeds.
+    """
+    for number in numbers:
+        keras.backend.clear_session()  # what one run has made in memory is no part of the next
+        own = dataclasses.replace(recipe, seed=number)
+        run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
+    if mode in ("all", "evaluate") and evaluation.test_splits(load_info(data)):
+        print(seeds.table(seeds.collect(workdir, numbers)))
+        print(f"seeds    {workdir / seeds.SEEDS_FILE}")
 
 
 def evaluate(current: Run) -> None:
@@ -108,21 +153,6 @@ def evaluate(current: Run) -> None:
             if current.head_of(stage) == "average":
                 model = training.restore(current, stage)
                 evaluation.evaluate(current, model, "average", beside)
-
-
-def plan(current: Run) -> str:
-    """What a run would do: the recipe, and the steps of each stage."""
-    recipe = current.recipe
-    make_backbone(recipe)  # refuses wrong options here, too
-    lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
-    for name, counts in current.info.splits.items():
-        lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
-    for stage in recipe.stages:
-        steps = training.count_steps(current.info, "train", stage.batch_size, training=True)
-        lines.append(
-            f"stage {stage.name}: {current.head_of(stage)}, {stage.epochs} epochs of {steps} steps"
-        )
-    return "\n".join(lines)
 
 
 def table(workdir: Path) -> str:
@@ -189,8 +219,8 @@ def _pair(scores: dict[str, Any] | None) -> str:
     return f"{_number(scores['top1'])} / {_number(scores['mean_ap'])}"
 
 
-def _claim(current: Run, resume: bool, new: bool) -> None:
-    """Notes a new run in its directory; refuses a directory that holds another one."""
+def _claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
+    """Refuses a directory that holds another run; the chief notes a new one in it."""
     path = current.workdir / CONFIG_FILE
     config = {
         "recipe": recipes.to_dict(current.recipe),
@@ -218,13 +248,14 @@ def _claim(current: Run, resume: bool, new: bool) -> None:
                 )
     elif not new:
         raise UsageError(f"--workdir: expected a trained run, received {current.workdir}.")
-    write_json(path, config)
+    if chief:
+        write_json(path, config)
 
 
 def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = "") -> str:
     """The first field in which two plain structures differ, in words; empty: none."""
-    # Where, in what precision and how often saved a run goes on is not what it is.
-    ignore = (*ignore, "precision", "strategy", "keep", "save_minutes")
+    # How a run goes on, how often it is saved and in how many views it is judged is not what it is.
+    ignore = (*ignore, *_CHANGEABLE)
     if isinstance(old, dict) and isinstance(new, dict):
         items = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new} - {*ignore})]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):

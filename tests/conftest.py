@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any, Callable, Sequence
 
 import pytest
 
@@ -97,6 +98,31 @@ def check_layer(tmp_path):
             keras.mixed_precision.set_global_policy("float32")
 
     return check
+
+
+@pytest.fixture(scope="session")
+def write_video() -> Callable:
+    """Writes uint8 [T, H, W, 3] without loss (FFV1); `times` are milliseconds, T of them."""
+    from fractions import Fraction
+
+    import av
+
+    def write(path: Path, frames: Any, fps: int = 20, times: Sequence[int] | None = None) -> Path:
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=fps)
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "bgr0"
+            unit = Fraction(1, fps) if times is None else Fraction(1, 1000)
+            stream.codec_context.time_base = unit
+            times = range(len(frames)) if times is None else times
+            for time, image in zip(times, frames):
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts, frame.time_base = time, unit
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

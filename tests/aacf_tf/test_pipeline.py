@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from aacf_tf import pipeline, recipes
+from aacf_tf import pipeline, recipes, seeds
 from tfrecords.dataset import INFO_FILE
 from tfrecords.errors import UsageError
 
@@ -56,8 +56,9 @@ def test_a_directory_holds_one_run(quick, squares_data, without_tests, tmp_path)
     with pytest.raises(UsageError, match="another data"):
         pipeline.run(quick, without_tests, workdir, mode="train")
     # Where a run goes on is not what it is.
-    moved = dataclasses.replace(quick, precision="auto", strategy="one_device")
-    assert pipeline.run(moved, squares_data, workdir, mode="plan") is None
+    moved = dataclasses.replace(quick, precision="auto", strategy="one_device", keep=3)
+    moved = recipes.override(moved, "data.test_clips", 2)
+    pipeline.run(moved, squares_data, workdir, mode="train")  # finished already
 
 
 def test_a_run_refused_before_it_began_leaves_its_directory_free(quick, squares_data, tmp_path):
@@ -72,9 +73,64 @@ def test_a_run_refused_before_it_began_leaves_its_directory_free(quick, squares_
 def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):
     pipeline.run(quick, squares_data, tmp_path / "run", mode="plan")
     text = capsys.readouterr().out
-    assert "stage main: aacf, 1 epochs of 4 steps" in text
+    assert "stage main: aacf, 1 epochs of 4 steps, 4 pairs each" in text
     assert "train: 16 clips, 16 with a conjugate" in text
+    assert "1 combined + 1 difference + 0.5 context + 1 agreement" in text
+    assert "adam, weight decay 0.0001 (coupled, kernels)" in text
+    assert "to step 2 only difference and presence" in text
     assert not (tmp_path / "run").exists()
+
+
+def test_plan_shows_each_stage_s_schedule(tiny_recipe, squares_data, tmp_path, capsys):
+    hacs = recipes.load_recipe("hacs30")
+    stages = tuple(dataclasses.replace(stage, batch_size=4) for stage in hacs.stages)
+    recipe = dataclasses.replace(
+        tiny_recipe, stages=stages, data=dataclasses.replace(tiny_recipe.data, views=2)
+    )
+    pipeline.run(recipe, squares_data, tmp_path / "run", mode="plan")
+    text = capsys.readouterr().out
+    parts = text.split("\nstage ")[1:]
+    rates = [part.split("  rate       ")[1].split("\n")[0] for part in parts]
+    assert rates == [
+        "0.001 at epoch 0",
+        "0.0001 at epoch 0",
+        "0.0001 at epoch 0, 1e-05 at epoch 3",
+    ]
+    assert (
+        "head average, a new one; the backbone small is frozen, its features cached in 2 views"
+        in (parts[0])
+    )
+    assert "Warning: a frozen backbone of random weights" in parts[0]
+    assert "that of the stage before; the backbone small, its batch norms frozen" in parts[1]
+    assert "1 classification" in parts[1] and "0.25 presence" in parts[2]
+
+
+def test_features_mode_wants_a_frozen_backbone(quick, squares_data, tmp_path):
+    with pytest.raises(UsageError, match=r"--mode=features: expected .* data.views=0 and main: 1"):
+        pipeline.run(quick, squares_data, tmp_path / "run", mode="features")
+
+
+def test_several_seeds_are_summed_up(quick, squares_data, tmp_path, capsys):
+    pipeline.run_seeds(quick, [3, 4], squares_data, tmp_path)
+    content = json.loads((tmp_path / "seeds.json").read_text(), parse_constant=pytest.fail)
+    runs = [json.loads((tmp_path / f"seed-{n}/metrics.json").read_text()) for n in (3, 4)]
+    assert json.loads((tmp_path / "seed-4/config.json").read_text())["recipe"]["seed"] == 4
+    found = content["splits"]["test"]["action"]["mean_ap"]
+    one, two = (run["splits"]["test"]["action"]["mean_ap"] for run in runs)
+    assert found["values"] == [one, two] and content["seeds"] == [3, 4]
+    assert found["mean"] == pytest.approx((one + two) / 2)
+    assert found["std"] == pytest.approx(abs(one - two) / 2**0.5)
+    text = capsys.readouterr().out
+    assert f"{found['mean']:.3f} ± {found['std']:.3f}" in text
+
+
+def test_the_spread_of_numbers_by_hand():
+    runs = [{"a": 1.0, "b": None, "names": ["x"]}, {"a": 4.0, "b": 2, "names": ["x"]}]
+    assert seeds.spread(runs) == {
+        "a": {"mean": 2.5, "std": pytest.approx(3 / 2**0.5), "values": [1.0, 4.0]},
+        "b": {"mean": 2.0, "std": None, "values": [None, 2]},
+        "names": ["x"],
+    }
 
 
 def test_table_by_hand(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aacf_tf import load, metrics, serving
+from aacf_tf.prediction import Predictor
 from tfrecords import video
 from tfrecords.errors import UsageError, UserError
 from tfrecords.video import UnreadableError
@@ -184,3 +185,13 @@ def test_wrong_paths_are_named(exported, tmp_path):
     (broken / "assets" / "labels.txt").write_text("a\n")
     with pytest.raises(UserError, match="cannot be loaded"):
         load(tmp_path)
+
+
+def test_a_whole_frame_has_as_many_cells_as_it_is_long():
+    predictor = Predictor.__new__(Predictor)
+    predictor.description, predictor.size = {"resize": "whole"}, (32, 32)
+    predictor._axes = [(0.0, 1, 1), (2.0, 4, 8), (2.5, 4, 8)]
+    size, (rows, columns) = predictor.seen((64, 96), (8, 12))
+    assert size == (32, 48)
+    np.testing.assert_array_equal(rows, 2 + 4 * np.arange(8))
+    np.testing.assert_array_equal(columns, 2.5 + 4 * np.arange(12))
