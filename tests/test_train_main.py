@@ -44,6 +44,7 @@ def test_help_is_quick_and_ours():
         (["--set=loss.context"], "--set: expected field=value, received 'loss.context'"),
         (["surplus"], "Expected flags only"),
         (["--mode=fly"], "--mode=fly"),
+        (["--seed=1,2,1"], "--seed: expected a number, or different ones as 0,1,2, received"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, message):
