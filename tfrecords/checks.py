@@ -17,7 +17,7 @@ def warnings(source: Source) -> list[str]:
         examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
         what = "span stands" if len(twice) == 1 else "spans stand"
         found.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
-    shared = leaks(rows)
+    shared = leaks(rows, source.conjugate in ("given", "negative_clip"))
     if shared:
         examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
         what = "source video stands" if len(shared) == 1 else "source videos stand"
@@ -39,11 +39,13 @@ def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     return found
 
 
-def leaks(rows: Iterable[Row]) -> dict[str, list[str]]:
-    """File -> its splits, of the files in more than one."""
+def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:
+    """File -> its splits, of the files in more than one; `conjugates`: as conjugates count too."""
     splits: dict[str, dict[str, None]] = {}
     for row in rows:
         splits.setdefault(row.media, {})[row.split] = None
+        if conjugates and row.conjugate_media:
+            splits.setdefault(row.conjugate_media, {})[row.split] = None
     return {media: list(names) for media, names in splits.items() if len(names) > 1}
 
 

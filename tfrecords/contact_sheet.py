@@ -58,6 +58,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
     if count < 1:
         raise UsageError(f"Expected --count of at least 1, received {count}.")
     info = dataset.load_info(directory)
+    dataset.require_frames(directory, info)
     split = split or next((name for name, of in info.splits.items() if of.get("pairs")), None)
     if split is None or not info.require_split(split).get("pairs"):
         raise UserError(

@@ -114,6 +114,14 @@ def load_info(directory: StrPath) -> DatasetInfo:
     return info
 
 
+def require_frames(directory: StrPath, info: DatasetInfo) -> None:
+    """UsageError for a directory of cached features."""
+    if info.modality == FEATURES:
+        raise UsageError(
+            f"Expected records of frames in {directory}, received cached features of a backbone."
+        )
+
+
 def load_labels(path: StrPath) -> list[str]:
     """Reads a list of classes, one a line; the first line is id 0.
 

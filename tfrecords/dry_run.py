@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import Optional
+from typing import Iterator, Optional
 
 from tfrecords.filesystem import RemotePath, to_path
 from tfrecords.shards import Shard, outcome, prepare_process
 from tfrecords.sources import Row, Source
 
-SAMPLE = 3  # rows decoded, spread over the input
+SAMPLE = 3  # rows decoded, spread over the input; as many again for those that cannot be read
+STEPS = 3  # up to 3, 9, 27 rows are tried: of a part of a data set most files may be missing
 
 
 def describe(
@@ -41,19 +42,24 @@ def describe(
 
     prepare_process()
     start = time.perf_counter()
-    sample = sorted({(2 * n + 1) * len(rows) // (2 * SAMPLE) for n in range(SAMPLE)})
-    outcomes = [outcome(source, rows[n], quality) for n in sample]
-    seconds = (time.perf_counter() - start) / len(outcomes)
-    records = [found for found in outcomes if not isinstance(found, str)]
-    for n, found in zip(sample, outcomes):
-        if isinstance(found, str):
-            lines.append(f"  {rows[n].media} cannot be read: {found}")
+    outcomes = {}
+    for n in _spread(len(rows)):
+        outcomes[n] = outcome(source, rows[n], quality)
+        records = [found for found in outcomes.values() if not isinstance(found, str)]
+        if len(records) == SAMPLE:
+            break
+    tried = len(outcomes)
+    seconds = (time.perf_counter() - start) / tried
+    bad = [(rows[n].media, found) for n, found in outcomes.items() if isinstance(found, str)]
+    lines += [f"  {media} cannot be read: {reason}" for media, reason in bad[:SAMPLE]]
+    if len(bad) > SAMPLE:
+        lines.append(f"  ... nor can {len(bad) - SAMPLE} more of those tried")
     if not records:
-        return "\n".join([*lines, f"  None of the {len(sample)} rows tried can be read."])
-    size = sum(len(record.data) for record in records) / len(sample)
+        return "\n".join([*lines, f"  None of the {tried} rows tried can be read."])
+    size = sum(len(record.data) for record in records) / tried
     paired = sum(record.paired for record in records)
     lines.append(
-        f"  {len(sample)} rows tried: {len(records)} readable, {paired} with a conjugate, "
+        f"  {tried} rows tried: {len(records)} readable, {paired} with a conjugate, "
         f"{in_bytes(size)} and {seconds:.2g} s each"
     )
     total = size * len(rows)
@@ -64,6 +70,18 @@ def describe(
     if free is not None and free < 1.1 * total:
         lines.append(f"  Warning: only {in_bytes(free)} are free where {output} lies.")
     return "\n".join(lines)
+
+
+def _spread(count: int) -> Iterator[int]:
+    """Places among 0..count - 1, each once: the middles of ever smaller equal parts."""
+    seen: set[int] = set()
+    for step in range(1, STEPS + 1):
+        parts = SAMPLE**step
+        for n in range(parts):
+            place = (2 * n + 1) * count // (2 * parts)
+            if place not in seen:
+                seen.add(place)
+                yield place
 
 
 def in_bytes(size: float) -> str:

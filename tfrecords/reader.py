@@ -33,7 +33,15 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import tensorflow as tf
 
 from tfrecords import schema
-from tfrecords.dataset import FEATURES, INFO_FILE, DatasetInfo, StrPath, load_info, shard_paths
+from tfrecords.dataset import (
+    FEATURES,
+    INFO_FILE,
+    DatasetInfo,
+    StrPath,
+    load_info,
+    require_frames,
+    shard_paths,
+)
 from tfrecords.errors import UsageError, UserError
 from tfrecords.flow import NO_MOTION
 from tfrecords.order import (
@@ -174,10 +182,7 @@ def read_dataset(
     if first_step and epochs is None:
         raise ValueError(f"Expected epochs with first_step. Received first_step={first_step}.")
     info = load_info(directory)
-    if info.modality == FEATURES:
-        raise UsageError(
-            f"Expected records of frames in {directory}, received cached features of a backbone."
-        )
+    require_frames(directory, info)
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
             f"Expected optical flow in the records of {directory} for the modality {modality}, "

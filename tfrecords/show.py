@@ -147,10 +147,7 @@ def _skipped(directory: str) -> str:
 
 
 def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
-    import numpy as np
     import tensorflow as tf
-
-    from tfrecords import flow, schema
 
     path = dataset.shard_paths(directory, info, split)[0]
     try:
@@ -169,6 +166,17 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
         sizes = [len(value) for item in items for value in item.bytes_list.value]
         what = f"{sum(sizes):,} bytes" if sizes else f"{_values(items[0])} ... {_values(items[-1])}"
         rows.append((name, f"{len(items)} x, {what}"))
+    shapes = _maps(serialized) if info.modality == dataset.FEATURES else _frames(serialized)
+    title = f"Record {number} of {to_path(path).name}, {len(serialized):,} bytes: "
+    return title + "; ".join(shapes) + "\n" + _table(rows)
+
+
+def _frames(serialized: bytes) -> list[str]:
+    """What a record of frames holds."""
+    import numpy as np
+
+    from tfrecords import flow, schema
+
     pair = schema.decode(serialized)
     shapes = [f"clip {pair.clip.shape}"]
     if pair.conjugate is not None:
@@ -180,8 +188,19 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
     if pair.flow is not None:
         speed = np.linalg.norm(flow.dequantize(pair.flow), axis=-1).mean()
         shapes.append(f"flow {pair.flow.shape}, {speed:.2f} pixels a frame")
-    title = f"Record {number} of {to_path(path).name}, {len(serialized):,} bytes: "
-    return title + "; ".join(shapes) + "\n" + _table(rows)
+    return shapes
+
+
+def _maps(serialized: bytes) -> list[str]:
+    """What a record of cached features holds."""
+    from tfrecords import schema
+
+    shapes = []
+    for name, maps in schema.decode_features(serialized).items():
+        there = [values.shape for values in maps if values is not None]
+        what = f"{len(there)} of {len(maps)} views {there[0] if there else ''}"
+        shapes.append(f"{name.removesuffix(schema.MAPS)} {what}".rstrip())
+    return shapes
 
 
 def _box(edges: Sequence[float]) -> str:

@@ -32,6 +32,13 @@ class _Found(NamedTuple):
     images: int
 
 
+class _Record(NamedTuple):
+    id: str
+    paired: bool
+    negative: bool
+    images: int
+
+
 def verify(directory: files.StrPath) -> str:
     """Reads every shard and record: checksum, number, every image, label ids, masks, times.
 
@@ -88,11 +95,11 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
     ids, pairs, negatives, images = [], 0, 0, 0
     try:
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            example, count = _check_record(serialized, info)
-            ids.append(example.id)
-            pairs += example.conjugate is not None
-            negatives += not example.labels
-            images += count
+            record = _check_record(serialized, info)
+            ids.append(record.id)
+            pairs += record.paired
+            negatives += record.negative
+            images += record.images
     except (UserError, tf.errors.OpError) as error:
         damaged = isinstance(error, tf.errors.DataLossError)
         reason = "the file is damaged" if damaged else str(error).splitlines()[0].rstrip(".")
@@ -105,21 +112,41 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
     return _Found(ids, pairs, negatives, images)
 
 
-def _check_record(serialized: bytes, info: DatasetInfo) -> tuple[schema.ClipPair, int]:
-    """The record and the number of its images; UserError where something is wrong with it."""
-    pair = schema.decode(serialized)  # shapes and dtypes, the mask's length, boxes, optical flow
+def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
+    """What a record is; UserError where something is wrong with it."""
+    of_features = info.modality == dataset.FEATURES
+    # Shapes and dtypes, the mask's length, boxes, optical flow; or the sizes of maps.
+    decoded = (schema.decode_features if of_features else schema.decode)(serialized)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
     index = list(context[schema.LABEL_INDEX].int64_list.value)
+    names = [value.decode() for value in context[schema.LABEL_STRING].bytes_list.value]
     outside = [number for number in index if not 0 <= number < len(info.labels)]
     if outside:
         raise UserError(f"expected label ids below {len(info.labels)}, received {outside[0]}")
-    if [info.labels[number] for number in index] != list(pair.labels):
-        raise UserError(
-            f"label ids {index} are not {', '.join(pair.labels)} in {dataset.LABELS_FILE}"
-        )
+    if [info.labels[number] for number in index] != names:
+        raise UserError(f"label ids {index} are not {', '.join(names)} in {dataset.LABELS_FILE}")
     if len(index) > 1 and not info.multi_label:
         raise UserError(f"expected one label, received {len(index)}")
+    if of_features:
+        paired = schema.CONJUGATE + schema.MEDIA_ID in context
+    else:
+        _check_frames(decoded, example, info)
+        paired = decoded.conjugate is not None
+    count = 0
+    for name in IMAGES:
+        for feature in lists[name].feature if name in lists else ():
+            # OpenCV fills up what is missing of an image; the reader's own decoder refuses it.
+            tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
+            count += 1
+    name = context[schema.EXAMPLE_ID].bytes_list.value[0].decode()
+    return _Record(name, paired, not index, count)
+
+
+def _check_frames(
+    pair: schema.ClipPair, example: tf.train.SequenceExample, info: DatasetInfo
+) -> None:
+    context, lists = example.context.feature, example.feature_lists.feature_list
     size = [context[name].int64_list.value[0] for name in (schema.HEIGHT, schema.WIDTH)]
     if list(pair.clip.shape[1:3]) != size:
         raise UserError(f"expected frames of {size}, received {list(pair.clip.shape[1:3])}")
@@ -128,10 +155,3 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> tuple[schema.ClipPair
     times = len(lists[schema.TIMESTAMPS].feature)
     if times != len(pair.clip):
         raise UserError(f"{len(pair.clip)} frames have {times} timestamps")
-    count = 0
-    for name in IMAGES:
-        for feature in lists[name].feature if name in lists else ():
-            # OpenCV fills up what is missing of an image; the reader's own decoder refuses it.
-            tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
-            count += 1
-    return pair, count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tfrecords import checks
 from tfrecords.sources import Row, Source
 
@@ -47,3 +49,13 @@ def test_a_video_in_two_splits():
         "Warning: 2 source videos stand in several splits, so that a test may see what was "
         "trained on: a (train, test); b (val, test)."
     ]
+
+
+def test_a_conjugate_of_a_video_in_another_split():
+    source = make(("train", "a", 0, 1), ("test", "b", 0, 1))
+    first, second = source.rows()
+    source.rows = lambda: [replace(first, conjugate_media="b"), second]
+    (warning,) = checks.warnings(source)
+    assert warning.endswith("trained on: b (train, test).")
+    source.conjugate = "none"  # the column is not read
+    assert checks.warnings(source) == []

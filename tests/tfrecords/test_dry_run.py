@@ -8,7 +8,7 @@ import pytest
 
 from tfrecords import dry_run
 from tfrecords.shards import Shard
-from tfrecords.sources import Row, SourceOptions, open_source
+from tfrecords.sources import Row, SourceOptions, open_source, record_bytes
 
 
 @pytest.fixture
@@ -47,6 +47,22 @@ def test_rows_that_cannot_be_read_are_named(source):
     text = dry_run.describe(source, [Shard("train", 0, 1, rows)], 95, workers=1)
     assert "gone.mkv cannot be read: there is no such file" in text
     assert "None of the 1 rows tried can be read." in text
+
+
+def test_of_a_part_of_a_data_set_more_rows_are_tried(source):
+    """Of 90 rows 10 are there: the estimate is of all, by the share that was found."""
+    there = source.rows()[0]
+    gone = Row("train", "x", ("x",), "gone.mkv")
+    rows = [there if n % 9 == 5 else gone for n in range(90)]
+    source.rows = lambda: rows
+    text = dry_run.describe(source, [Shard("train", 0, 1, rows)], 95, workers=1)
+    # The middles of 3, 9, 27 equal parts, until three are there: 15, 45, 75; 5, 25, 35, 55, 65, 85;
+    # 1, 8, 11, 18, 21, 28, 31, 38, 41, 48, 51, 58, 61, 68. There are 5, 41 and 68.
+    assert "23 rows tried: 3 readable" in text
+    assert text.count("cannot be read: there is no such file") == 3
+    assert "... nor can 17 more of those tried" in text
+    size = len(record_bytes(source, there).data) * 3 / 23
+    assert f"{dry_run.in_bytes(size)} and" in text
 
 
 def test_a_full_disk_is_foreseen(source, tmp_path, monkeypatch):

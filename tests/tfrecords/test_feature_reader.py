@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, feature_reader, read_dataset, schema, write_dataset
+from tfrecords import (
+    ClipPair,
+    contact_sheet,
+    feature_reader,
+    read_dataset,
+    schema,
+    show,
+    verify,
+    write_dataset,
+)
 from tfrecords.dataset import load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo, read_features
@@ -230,3 +239,22 @@ def test_damage_is_named(data, tmp_path):
     message = r"Record 2 of .*train-00001-of-00004\.tfrecord is corrupt: the file is damaged"
     with pytest.raises(UserError, match=message), translate_errors(directory):
         read(directory)
+
+
+def test_features_are_shown_and_verified(features, data, tmp_path):
+    text = show.describe(features, "train")
+    assert "Mixed_5c 3 of 3 views (2, 5, 6, 8)" in text and "features frames 8 x 8" in text
+    assert "CONJUGATE/Mixed_5c 3 of 3 views" in text
+    assert verify.verify(features).endswith("24 records in 8 shards, 24 images: checksums agree.")
+    with pytest.raises(UsageError, match="Expected records of frames"):
+        contact_sheet.write_pairs(features, tmp_path / "sheet.png", None, 4)
+    broken = cache(data, tmp_path / "broken", lambda number: (1, 2, 2, 8))
+    path = tmp_path / "broken" / "test-00002-of-00004.tfrecord"
+    records = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    example = tf.train.SequenceExample.FromString(records[1])
+    maps = example.feature_lists.feature_list["Mixed_5c/feature/bytes"].feature[0]
+    maps.bytes_list.value[0] = maps.bytes_list.value[0][:-2]
+    records[1] = example.SerializeToString()
+    write_shard(path, records)
+    with pytest.raises(UserError, match=r"test-00002.*, record 1: Expected a record of cached"):
+        verify.verify(broken)

@@ -131,6 +131,7 @@ def test_conjugates(folder):
         (lambda sets: [path.unlink() for path in sets.iterdir()], "AnswerPhone_train.txt"),
         (lambda sets: (sets / "Kiss_test.txt").unlink(), "at .*Kiss_test.txt: No such file"),
         (lambda sets: (sets / "Run_test.txt").write_text("x  0\n"), "line 1: .*1 or -1, .*'x  0'"),
+        (lambda sets: (sets / "Eat_test.txt").write_text("x 1\nx -1"), "line 2: .*x once.* as -1"),
         (lambda sets: (sets / "Run_test.txt").write_text("x  1\n"), "clips of AnswerPhone_test"),
         (lambda sets: (sets / "Run_test.txt").write_text(""), "Run_test.txt: .*received none"),
     ],

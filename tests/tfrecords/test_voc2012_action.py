@@ -191,6 +191,9 @@ def test_annotations_tolerate_missing_tags(folder):
     path.write_text(annotation([((24, 32, 1, 1), "walking")]).replace("size", "sizes"))
     size, people = read_annotation(str(path))
     assert size is None and people[0].box == (0, 0, 24, 32)  # corners in the other order
+    for partial in ("<width>96</width>", "<width></width><height>0</height>"):
+        path.write_text(annotation([((24, 32, 1, 1), "walking")], partial))
+        assert read_annotation(str(path)).size is None
     source = opened(folder, short_side=32)
     pair = source.load(source.rows()[0])  # without a size the boxes are in the image's own pixels
     np.testing.assert_allclose(pair.boxes, [[0, 0, 0.25, 0.5]])

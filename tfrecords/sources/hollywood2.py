@@ -131,8 +131,8 @@ def _read_list(path: str) -> dict[str, bool]:
         cells = line.split()
         if cells and (len(cells) != 2 or cells[1] not in ("1", "-1")):
             fail(f"{path}, line {number}", f"expected a clip and 1 or -1, received {line!r}")
-        if cells:
-            shown[cells[0]] = cells[1] == "1"
+        if cells and shown.setdefault(cells[0], cells[1] == "1") != (cells[1] == "1"):
+            fail(f"{path}, line {number}", f"expected {cells[0]} once, received it as 1 and as -1")
     if not shown:
         fail(path, "expected a clip a line, received none")
     return shown

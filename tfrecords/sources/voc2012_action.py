@@ -227,9 +227,9 @@ def read_annotation(path: str) -> Annotation:
     """
     try:
         root = ElementTree.parse(path).getroot()
-        size = root.find("size")
-        if size is not None:
-            size = (int(_number(size, "width")), int(_number(size, "height")))
+        sides = [root.findtext(f"size/{name}") for name in ("width", "height")]
+        given = all(side and side.strip().isdigit() and int(side) for side in sides)
+        size = (int(sides[0]), int(sides[1])) if given else None
         people = []
         for person in root.iter("object"):
             flags, box = person.find("actions"), person.find("bndbox")
