@@ -1,4 +1,4 @@
-"""The factorization on a backbone of your own: here MobileNetV2 of `keras.applications`, by frames.
+"""The factorization on a backbone of your own: here MobileNet of `keras.applications`, by frames.
 
     python examples/own_backbone.py data/mine
 
@@ -36,7 +36,7 @@ def main(
     directory: str, frames: int = 8, size: tuple[int, int] = (128, 128), epochs: int = 10
 ) -> tf.Tensor:
     """Returns the maps `[B, T, H, W]` of the first test clips."""
-    images = keras.applications.MobileNetV2(
+    images = keras.applications.MobileNet(
         input_shape=(*size, 3),
         include_top=False,
         weights=None,  # "imagenet" downloads its own

@@ -65,7 +65,7 @@ def test_what_is_cached_is_what_the_backbone_gives(squares_data, frozen_recipe, 
         "validation": [3, 4, 4, 12],
     }
 
-    def expected(view, **options):
+    def expected(**options):
         batches = read_dataset(squares_data, "train", 6, (24, 24), 16, seed=0, crop=0.7, **options)
         inputs = next(iter(batches))[0]
         maps = np.split(model.features(inputs, pairs=True).numpy(), 2)
@@ -73,8 +73,8 @@ def test_what_is_cached_is_what_the_backbone_gives(squares_data, frozen_recipe, 
         return {name: pair for name, *pair in zip(inputs["id"].numpy(), *maps)}
 
     wanted = [
-        expected(0, training=False, view=(0.5, 0.5, 0.5)),
-        expected(1, first_epoch=1, epochs=1, frozen_conjugates=0.5),
+        expected(training=False, view=(0.5, 0.5, 0.5)),
+        expected(first_epoch=1, epochs=1, frozen_conjugates=0.5),
     ]
     found = records(directory, "train")
     assert found.keys() == wanted[0].keys() and len(found) == 16
@@ -134,7 +134,6 @@ def test_a_stopped_command_goes_on(squares_data, frozen_recipe, tmp_path, monkey
     for path in cache(run, model=model).glob("*"):  # as if it had been stopped
         if path.suffix == ".json" or path.name.startswith("validation-00001"):
             path.unlink()
-    directory = squares_data.with_name("data-features")
     seen = []
     original = features.write_shard
 
