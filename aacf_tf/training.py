@@ -362,7 +362,7 @@ def _train_stage(
         )
 
     try:
-        with translate_errors(run.data):
+        with translate_errors(run.caches.get(stage.name, run.data)):
             if keeper.steps_done:  # what is left of the epoch that was cut
                 fit(keeper.steps_done, 1)
             if not keeper.finished:
