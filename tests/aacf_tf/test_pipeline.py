@@ -6,11 +6,14 @@ import dataclasses
 import json
 import shutil
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from aacf_tf import pipeline, recipes, seeds
 from tfrecords.dataset import INFO_FILE
 from tfrecords.errors import UsageError
+from tfrecords.files import write_json
 
 
 @pytest.fixture
@@ -110,18 +113,44 @@ def test_features_mode_wants_a_frozen_backbone(quick, squares_data, tmp_path):
         pipeline.run(quick, squares_data, tmp_path / "run", mode="features")
 
 
-def test_several_seeds_are_summed_up(quick, squares_data, tmp_path, capsys):
-    pipeline.run_seeds(quick, [3, 4], squares_data, tmp_path)
-    content = json.loads((tmp_path / "seeds.json").read_text(), parse_constant=pytest.fail)
-    runs = [json.loads((tmp_path / f"seed-{n}/metrics.json").read_text()) for n in (3, 4)]
-    assert json.loads((tmp_path / "seed-4/config.json").read_text())["recipe"]["seed"] == 4
-    found = content["splits"]["test"]["action"]["mean_ap"]
-    one, two = (run["splits"]["test"]["action"]["mean_ap"] for run in runs)
-    assert found["values"] == [one, two] and content["seeds"] == [3, 4]
-    assert found["mean"] == pytest.approx((one + two) / 2)
-    assert found["std"] == pytest.approx(abs(one - two) / 2**0.5)
+def test_several_seeds_are_summed_up(quick, squares_data, tmp_path, capsys, monkeypatch):
+    def run(recipe, data, workdir, **options):
+        """In the place of a run: what it would reach depends on the seed."""
+        for folder, head in ((workdir, "aacf"), (workdir / "baselines/average", "average")):
+            scores = {"top1": 0.1 * recipe.seed, "mean_ap": None}
+            entry = {"clips": 8, "combined": scores, "localization": {"action_mass": 0.5}}
+            content = {"recipe": "demo", "head": head, "labels": ["a"], "splits": {"test": entry}}
+            write_json(folder / "metrics.json", content)
+
+    monkeypatch.setattr(pipeline, "run", run)
+    pipeline.run_seeds(quick, [3, 6], squares_data, tmp_path)
+    content = json.loads((tmp_path / "seeds.json").read_text())
+    assert content["seeds"] == [3, 6] and content["head"] == "aacf"
+    for splits in (content["splits"], content["average"]):
+        found = splits["test"]["combined"]
+        assert found["top1"]["mean"] == pytest.approx(0.45)
+        assert found["top1"]["std"] == pytest.approx(0.3 / 2**0.5)
+        assert found["mean_ap"] is None
+        assert splits["test"]["clips"]["values"] == [8, 8]
     text = capsys.readouterr().out
-    assert f"{found['mean']:.3f} ± {found['std']:.3f}" in text
+    assert text.count("0.450 ± 0.212") == 2 and "0.500 ± 0.000" in text
+
+
+@pytest.mark.slow
+def test_a_seed_of_several_is_the_run_with_that_seed(quick, squares_data, tmp_path):
+    pipeline.run_seeds(quick, [3, 4], squares_data, tmp_path)
+    alone = dataclasses.replace(quick, seed=4)
+    pipeline.run(alone, squares_data, tmp_path / "alone", mode="train")
+    readers = [
+        tf.train.load_checkpoint(
+            tf.train.latest_checkpoint(str(tmp_path / folder / "checkpoints/main"))
+        )
+        for folder in ("seed-4", "alone", "seed-3")
+    ]
+    name = "head/action_classifier/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    one, other, first = (reader.get_tensor(name) for reader in readers)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert abs(one - first).max() > 1e-2
 
 
 def test_the_spread_of_numbers_by_hand():
