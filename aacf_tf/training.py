@@ -298,6 +298,7 @@ def _train_stage(
 ) -> ActionModel:
     """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
     steps = count_steps(run.info, "train", stage.batch_size, training=True)
+    _check_share(run, stage)
     model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
     if stage.keep_head:
         model.head.set_weights(head.get_weights())
@@ -321,12 +322,6 @@ def _train_stage(
         run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
-    clips = min(stage.batch_size, run.info.splits["train"]["clips"])
-    if workers > 1 and clips % strategy.num_replicas_in_sync:
-        raise UsageError(
-            f"batch_size of stage {stage.name!r}: expected a multiple of the "
-            f"{strategy.num_replicas_in_sync} devices of all workers, received {clips} clips."
-        )
     behind = keeper.epochs_done * steps + keeper.steps_done
     line = ProgressLine(title, stage.batch_size, steps * stage.epochs, behind, shown=number == 0)
     validation = _make_validation(run, stage)
@@ -372,6 +367,19 @@ def _train_stage(
         if number == 0:
             board.close()
     return model
+
+
+def _check_share(run: Run, stage: Stage) -> None:
+    """UsageError where a device would get no clip of a batch, or a worker less than another."""
+    strategy = tf.distribute.get_strategy()
+    devices = strategy.num_replicas_in_sync
+    clips = min(stage.batch_size, run.info.splits["train"]["clips"])
+    uneven = worker_of(strategy)[1] > 1 and clips % devices
+    if uneven or -(-clips // devices) * (devices - 1) >= clips:
+        raise UsageError(
+            f"batch_size of stage {stage.name!r}: expected a multiple of the {devices} devices, "
+            f"received {clips} clips."
+        )
 
 
 def _make_validation(run: Run, stage: Stage) -> Validation | None:

@@ -94,7 +94,7 @@ class Validation(keras.callbacks.Callback):
         model = self.model
 
         def judge(x: Any, y: tf.Tensor, weights: tf.Tensor) -> dict[str, tf.Tensor]:
-            outputs = model(x, training=False)
+            outputs = _call(model, x, tf.shape(y)[0])
             model.compute_loss(x, y, outputs, weights)
             self._names = list(model.compute_metrics(x, y, outputs, weights))
             scores = outputs.get(f"{self._run.recipe.score}_scores", outputs["combined_scores"])
@@ -115,6 +115,23 @@ class Validation(keras.callbacks.Callback):
             return 1 / (1 + np.exp(-scores.astype(np.float64))), targets > 0
         known = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
         return metrics.softmax(scores)[:, :classes], known
+
+
+def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:
+    """The model's outputs; of no clips, which a replica may get of a last batch, none.
+
+    oneDNN's convolutions do not take an empty batch, so it sees one of zeros then.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        return model(x, training=False)
+
+    def fill(value: tf.Tensor) -> tf.Tensor:
+        shape = tf.concat([[tf.cast(clips == 0, tf.int32)], tf.shape(value)[1:]], axis=0)
+        filled = tf.concat([value, tf.zeros(shape, value.dtype)], axis=0)
+        return tf.ensure_shape(filled, value.shape)
+
+    outputs = model(tf.nest.map_structure(fill, x), training=False)
+    return tf.nest.map_structure(lambda value: value[:clips], outputs)
 
 
 def confusion_picture(

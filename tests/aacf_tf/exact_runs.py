@@ -47,8 +47,9 @@ def note(name, run):
     values = {}
     for stage in run.recipe.stages:
         model = training.restore(run, stage, best=False)
-        values.update({f"{stage.name}/{w.name}": w.numpy() for w in model.backbone.weights})
-        values.update({f"{stage.name}/{w.name}": w.numpy() for w in model.head.weights})
+        for place, weights in enumerate((*model.backbone.weights, *model.head.weights)):
+            # Keras numbers layers anew for each model of a process: only the last part stays.
+            values[f"{place}/{weights.name.split('/')[-1]}"] = weights.numpy()
     np.savez(OUTPUT / f"{name}.npz", **values)
     shutil.copy(run.log_folder(run.recipe.stages[-1]) / "history.json", OUTPUT / f"{name}.json")
 
@@ -98,11 +99,7 @@ def last_of(run):
     return tf.train.latest_checkpoint(str(run.checkpoint_folder(run.recipe.stages[-1])))
 
 
-def main():
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
-
+def stop_and_go_on():
     stage = dataclasses.replace(
         recipes.load_recipe("demo").stages[0], epochs=4, batch_size=4, dropout=0.5
     )
@@ -112,11 +109,19 @@ def main():
     note("whole", whole)
     note("disturbed", disturbed_run(settings))
 
-    # Five steps; three clips a step do not divide by two devices.
+
+def train_on_one_and_two():
+    """Five steps; neither they nor the last batch of validation divide by two devices."""
     stage = dataclasses.replace(
-        stage, optimizer="sgd", learning_rate=0.05, warmup=0, pairs_first=0.0,
-        dropout=0.0, batch_size=3, epochs=1, head="average",
-    )  # fmt: skip
+        recipes.load_recipe("demo").stages[0],
+        head="average",
+        optimizer="sgd",
+        learning_rate=0.05,
+        warmup=0,
+        pairs_first=0.0,
+        batch_size=3,
+        epochs=1,
+    )
     for norm in ("frozen", "synchronized"):
         for strategy in ("one_device", "mirrored"):
             settings = recipe(
@@ -129,4 +134,8 @@ def main():
             note(f"{norm}_{strategy}", run)
 
 
-main()
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+stop_and_go_on()
+train_on_one_and_two()
