@@ -62,6 +62,9 @@ class DataOptions:
         jitter: how far training changes the light and the colours of a pair: brightness by up to
             this share of white, contrast and saturation by factors within 1 +- it; 0: not at all.
         cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
+        shard: how several workers share the training data: by `record` of every batch, which then
+            is that of one machine, though each worker reads all files; or by `file`, each reading
+            its own, where there are as many files as workers.
         views: how many views of a clip a frozen backbone's features are cached in: the first is
             what tests see, view v >= 1 what training draws in epoch v; 0: no cache.
         map_crop: side, in cells, of the random crop of a cached feature map that training sees; 0:
@@ -84,6 +87,7 @@ class DataOptions:
     swap: float = 0.0
     jitter: float = 0.0
     cache: bool = False
+    shard: str = "record"
     views: int = 0
     map_crop: int = 0
     class_weights: str = ""
@@ -231,6 +235,7 @@ def check(recipe: Recipe) -> None:
         "precision": (recipe.precision, PRECISIONS),
         "strategy": (recipe.strategy, STRATEGIES),
         "modality": (recipe.modality, MODALITIES),
+        "data.shard": (data.shard, ("record", "file")),
         "data.class_weights": (data.class_weights, ("", "balanced")),
         "data.resize": (data.resize, ("stretch", "short_side", "whole")),
     }

@@ -142,6 +142,7 @@ class Run:
                 "frozen_conjugates": frozen,
                 "swap": swap,
                 "jitter": data.jitter,
+                "by_file": data.shard == "file",
                 "negative_weight": self.recipe.loss.negative,
                 "class_weights": self.class_weights if training else None,
                 "modality": self.recipe.modality,

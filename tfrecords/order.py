@@ -52,7 +52,10 @@ def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.D
 
 
 def shuffle_epochs(
-    records: Callable[[tf.Tensor], tf.data.Dataset], buffer: int, epochs: Epochs
+    records: Callable[[tf.Tensor], tf.data.Dataset],
+    buffer: int,
+    epochs: Epochs,
+    again: bool = False,
 ) -> tf.data.Dataset:
     """The records of all epochs, each with its epoch's key, an int64 [2] to draw chance from.
 
@@ -60,6 +63,7 @@ def shuffle_epochs(
         records: from an epoch's key to the records to shuffle.
         buffer: records among which the next one is drawn.
         epochs: which part of the training to read.
+        again: begin anew where there are fewer records than an epoch has.
 
     Raises:
         tf.errors.FailedPreconditionError: while iterating, there are fewer records than an epoch
@@ -72,6 +76,8 @@ def shuffle_epochs(
     def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         key = epoch_key(epochs.seed, epoch)
         epoch_records = _shuffle(records(key), buffer, key)
+        if again:
+            epoch_records = epoch_records.repeat()
         epoch_records = epoch_records.take(rows).apply(assert_cardinality(rows))
         if epochs.first_step:
             skipped = tf.constant(epochs.first_step * epochs.batch_size, tf.int64)

@@ -98,6 +98,7 @@ def read_dataset(
     first_step: int = 0,
     epochs: Optional[int] = None,
     worker: Tuple[int, int] = (0, 1),
+    by_file: bool = False,
     shuffle_buffer: int = 1024,
     cache: bool = False,
     modality: str = "rgb",
@@ -141,6 +142,9 @@ def read_dataset(
             is the form that a resumed run continues exactly.
         worker: (number, count) in training on several machines: of every batch come the rows of
             this one, batch_size / count. Together they are the batches of one machine.
+        by_file: a worker reads files of its own, where there are as many files as workers, and not
+            what belongs to others; the batches are then not those of one machine, and where its
+            files have fewer clips than its part of an epoch some of them come twice.
         shuffle_buffer: records, still encoded, among which training draws the next.
         cache: keeps all frames of the split in memory, decoded and resized (height x width x 3
             bytes each; for small data sets).
@@ -228,15 +232,21 @@ def read_dataset(
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
         return inputs, *targets(record["labels"], info, negative_weight, class_weights)
 
+    number, workers = worker
+    own_files = by_file and training and 1 < workers <= len(paths)
+    if own_files:
+        paths, batch_size, worker = paths[number::workers], batch_size // workers, (0, 1)
     if cache:
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
     part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
     if training and cache:
         # + 1: the shuffle reads to the end, which is what completes the cache.
-        dataset = shuffle_epochs(lambda key: cached, clips + 1, part)
+        dataset = shuffle_epochs(lambda key: cached, clips + 1, part, own_files)
     elif training:
-        dataset = shuffle_epochs(lambda key: list_records(paths, key), shuffle_buffer, part)
+        dataset = shuffle_epochs(
+            lambda key: list_records(paths, key), shuffle_buffer, part, own_files
+        )
     else:
         dataset = (cached if cache else list_records(paths)).apply(assert_cardinality(clips))
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)

@@ -477,6 +477,25 @@ def test_workers_share_every_batch(twelve, first_step):
             read_dataset(twelve, "train", **SMALL, worker=worker)
 
 
+def test_workers_read_files_of_their_own(twelve):
+    """Three workers and four files of three clips: an epoch takes four clips of each worker."""
+
+    def ids(number, count, **options):
+        batches = read_dataset(
+            twelve, "train", 2, (24, 32), 2 * count, worker=(number, count), epochs=1, **options
+        )
+        return [batch["id"].numpy().tolist() for batch, _, _ in batches]
+
+    shares = [ids(number, 3, by_file=True) for number in range(3)]
+    assert [[len(batch) for batch in share] for share in shares] == [[2, 2]] * 3
+    clips = [[name for batch in share for name in batch] for share in shares]
+    assert [len({*own}) for own in clips] == [4, 3, 3]
+    assert len({*clips[0], *clips[1], *clips[2]}) == 10  # nobody reads what is another's
+    assert ids(1, 3, by_file=True, first_step=1) == shares[1][1:]
+    # Fewer files than workers: by record.
+    assert ids(1, 6, by_file=True) == ids(1, 6) != []
+
+
 # ---- views of a test ----------------------------------------------------------------------------
 
 
