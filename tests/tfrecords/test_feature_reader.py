@@ -72,22 +72,25 @@ def cache(data, directory, shape_of=lambda number: SHAPE, conjugates=True) -> st
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
-    """Twelve clips in four shards, clip 3 without an action, clip 4 without a conjugate."""
+    """Twelve clips a split in four shards; clip 3 without an action, clip 4 without a conjugate."""
     clip = np.zeros((2, 8, 8, 3), np.uint8)
     mask = np.zeros((2, 8, 8), bool)
     mask[1, 2:4] = True
-    pairs = [
-        ClipPair(
-            f"clip{n}",
-            clip,
-            None if f"clip{n}" == NO_PAIR else clip,
-            () if n == 3 else (["run", "walk"][n % 2],),
-            mask=mask if n % 2 else None,
-        )
-        for n in range(12)
-    ]
+    splits = {
+        split: [
+            ClipPair(
+                f"{name}{n}",
+                clip,
+                None if f"{name}{n}" == NO_PAIR else clip,
+                () if n == 3 else (["run", "walk"][n % 2],),
+                mask=mask if n % 2 else None,
+            )
+            for n in range(12)
+        ]
+        for split, name in (("train", "clip"), ("test", "seen"))
+    }
     directory = tmp_path_factory.mktemp("data") / "twelve"
-    write_dataset(directory, {"train": pairs, "test": pairs}, labels=["run", "walk"])
+    write_dataset(directory, splits, labels=["run", "walk"])
     return str(directory)
 
 
