@@ -324,7 +324,8 @@ def _train_stage(
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
     behind = keeper.epochs_done * steps + keeper.steps_done
-    line = ProgressLine(title, stage.batch_size, steps * stage.epochs, behind, shown=number == 0)
+    clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
+    line = ProgressLine(title, clips, steps * stage.epochs, behind, shown=number == 0)
     validation = _make_validation(run, stage)
     callbacks = [*([validation] if validation else []), line]
     if number == 0:
