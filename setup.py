@@ -25,10 +25,12 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
-    "pillow>=9.5",
+    "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
 ]
-TEST = ["pytest>=7.4", "pytest-xdist>=3.3"]
+BEAM = "apache-beam>=2.69,<2.78"
+# moto is an S3 server for the tests of remote paths.
+TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "moto[server]>=5", BEAM]
 
 setup(
     name="aacf-tf",
@@ -48,8 +50,7 @@ setup(
         "serving": ["tensorflow-serving-api==2.15.1"],
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
-        # Beam 2.77 refuses a newer pillow.
-        "beam": ["apache-beam>=2.69,<2.78", "pillow<13"],
+        "beam": [BEAM],
         # What benchmarks/data.py measures the reader against.
         "bench": ["simplejpeg>=1.7"],
     },
