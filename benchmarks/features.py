@@ -104,6 +104,7 @@ def run(
     for way in (CACHED, DIRECT):
         current = training.Run.open(recipe, folder / "data", folder / "run")
         stage, models[way] = training.build_frozen(current)
+        _calibrate(models[way].backbone, current, stage)
         if way == CACHED:
             start = time.perf_counter()
             current.caches[stage.name] = features.cache(current, stage, models[way], ["train"])
@@ -148,6 +149,19 @@ def _write_pairs(directory: Path, size: tuple[int, int, int], clips: int) -> Non
             yield ClipPair(str(number), clip, conjugate, [labels[number % 2]])
 
     write_dataset(directory, {"train": pairs()}, labels, num_shards=1)
+
+
+def _calibrate(backbone: Any, current: Any, stage: Any) -> None:
+    """Gives batch norms the statistics of a batch: random weights alone hardly tell clips apart."""
+    from tensorflow import keras
+
+    inputs = next(iter(current.batches("train", stage, training=False)))[0]
+    norms = [p for p in backbone.submodules if isinstance(p, keras.layers.BatchNormalization)]
+    backbone.trainable = True  # else they ignore what they see
+    for norm in norms:
+        norm.momentum = 0.0
+    backbone(inputs["clip"][:2], training=True)
+    backbone.trainable = False
 
 
 def _epoch(current: Any, stage: Any, model: Any, epochs: int) -> Callable[[], None]:
