@@ -194,11 +194,17 @@ def test_build_to_s3_and_train_two_steps_from_it(s3, command, bucket, tmp_path):
         "--set=backbone_options.width=8",
         "--set=baseline=none",
         "--data=s3://bucket/out/data",
-        f"--workdir={tmp_path / 'run'}",
+        "--workdir=s3://bucket/runs/first",
     ]
-    done = subprocess.run(train, cwd=PROJECT, env=s3, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "run" / "checkpoints").rglob("ckpt-*.index"))
+    for said in ("", "finished already"):  # the second time it finds there what it has kept
+        done = subprocess.run(
+            train, cwd=PROJECT, env=s3, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
+    kept = {item.key.rpartition("/")[2] for item in bucket.objects.filter(Prefix="runs/first/")}
+    assert {"config.json", "checkpoint", "ckpt-2.index", "history.json"} <= kept
+    assert b'"ckpt-2"' in read(bucket, "runs/first/checkpoints/main/checkpoint")
     bucket.Object(lost).delete()
     done = command("show", "s3://bucket/out/data")
     assert done.returncode == 1
