@@ -13,8 +13,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import keras
 
-from aacf_tf import build_model, devices, recipes, training
+from aacf_tf import build_model, callbacks, devices, recipes, training
 from aacf_tf.backbones.folding import freeze_batch_norm
+from aacf_tf.callbacks import ProgressLine
 from aacf_tf.checkpoints import Keeper, is_best, stops_early
 from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
 from aacf_tf.training import Run
@@ -382,3 +383,21 @@ def test_swapped_pairs_and_a_validation_split(tiny_recipe, tmp_path):
     training.train(run)
     entry = json.loads((run.log_folder(run.recipe.stages[0]) / "history.json").read_text())[-1]
     assert entry["swap_action"] > 0 and entry["val_swap_action"] == 0
+
+
+def test_the_time_spent_on_waiting_for_data_by_hand(monkeypatch):
+    """Steps of 2 seconds where half a second would do, the first of which compiles."""
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    line = ProgressLine("title", batch_size=8, steps=100, done=40, shown=False)
+    line.measure(None, None)  # with so little left there is no measuring
+    for seconds in (30.0, 2.0, 2.0):
+        line.on_train_batch_begin(0)
+        now[0] += seconds
+        line.on_train_batch_end(0)
+    assert line.rate == 4 and line.waiting is None
+    line.repeated = 0.5
+    assert line.waiting == 0.75
+    line.on_epoch_begin(1)
+    assert line.waiting is None
+    line.close()
