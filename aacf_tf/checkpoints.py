@@ -51,6 +51,7 @@ class Termination:
     """Whether SIGTERM came; `active` where it must not end the process at once."""
 
     received = False
+    _at_once = False
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Termination]:
@@ -64,8 +65,21 @@ class Termination:
         finally:
             signal.signal(signal.SIGTERM, before)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `active`, for long work that loses nothing: SIGTERM ends it where it is."""
+        self._at_once = True
+        try:
+            if self.received:
+                self._note()
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, *_: Any) -> None:
         self.received = True
+        if self._at_once:
+            raise Stopped("SIGTERM: what is there is kept; the same command goes on from there.")
 
 
 class Keeper(keras.callbacks.Callback):
@@ -141,7 +155,10 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.steps_done += 1
-        self._check_finite({**(logs or {}), "gradient_norm": gradient_norm(self.model)})
+        values = dict(logs or {})
+        if not _leaves_out_overflows(self.model):
+            values["gradient_norm"] = gradient_norm(self.model)
+        self._check_finite(values)
         minutes = self.run.recipe.save_minutes
         due = self._chief and minutes and time.monotonic() - self._saved > 60 * minutes
         stop, due = self._any_worker(self.termination.received, bool(due))
@@ -285,6 +302,14 @@ def _to_csv(history: Sequence[dict[str, float]]) -> str:
     writer.writeheader()
     writer.writerows(history)
     return text.getvalue()
+
+
+def _leaves_out_overflows(model: ActionModel) -> bool:
+    """Whether a gradient that is not finite is nothing to worry about.
+
+    Under mixed_float16 Keras leaves such a step out and halves the loss's scale, as long as it can.
+    """
+    return float(getattr(model.optimizer, "loss_scale", 1.0)) > 1
 
 
 def gradient_norm(model: ActionModel) -> float:

@@ -65,11 +65,11 @@ def run(
     with worked_on(workdir) as (folder, mirror):
         current = Run.open(recipe, data, folder)
         current.mirror = mirror
+        _claim(current, resume, new=mode in ("all", "train", "features"), chief=chief)
         if mode == "features":
             stage, model = training.build_frozen(current)
             print(f"features {features.cache(current, stage, model, [*current.info.splits])}")
             return
-        _claim(current, resume, new=mode in ("all", "train"), chief=chief)
         if mode in ("all", "train"):
             training.train(current)
             if _baseline_alone(recipe):
@@ -132,7 +132,8 @@ def run_seeds(
         keras.backend.clear_session()  # what one run has made in memory is no part of the next
         own = dataclasses.replace(recipe, seed=number)
         run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
-    if mode in ("all", "evaluate") and evaluation.test_splits(load_info(data)):
+    chief = worker_of(make_strategy(recipe.strategy))[0] == 0
+    if chief and mode in ("all", "evaluate") and evaluation.test_splits(load_info(data)):
         print(seeds.table(seeds.collect(workdir, numbers)))
         print(f"seeds    {workdir / seeds.SEEDS_FILE}")
 

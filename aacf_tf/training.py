@@ -16,6 +16,7 @@ from tensorflow import keras
 from aacf_tf import features
 from aacf_tf.backbones.folding import synchronize_batch_norm
 from aacf_tf.backbones.own_weights import load_attention
+from aacf_tf.backbones.two_stream import streams_of
 from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.callbacks import Board, ProgressLine
 from aacf_tf.checkpoints import (
@@ -225,10 +226,12 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
         return None
     backbone = make_backbone(recipe)
     if given is not None:
-        # By name: the order of Keras depends on what is trainable.
-        values = {variable.name: variable for variable in given.variables}
-        for variable in backbone.variables:
-            variable.assign(values[variable.name])
+        streams = streams_of(given)
+        for name, stream in streams_of(backbone).items():
+            # By name: the order of Keras depends on what is trainable. Both streams have the same.
+            values = {variable.name: variable for variable in streams[name].variables}
+            for variable in stream.variables:
+                variable.assign(values[variable.name])
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
         print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
@@ -236,15 +239,21 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
 
 
 def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
-    """The first stage with a frozen backbone, and its model as training begins it.
+    """The next stage with a frozen backbone, and its model as training begins it.
+
+    Of several the last one before which all is trained, or the first one.
 
     Raises:
         UsageError: there is no such stage, its features are not to be cached, or the stage before
             it has not been trained.
     """
     recipe = run.recipe
-    stage = next((stage for stage in recipe.stages if stage.backbone_rate == 0), None)
-    if stage is None or not recipe.data.views:
+
+    def is_trained(stage: Stage) -> bool:
+        return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
+
+    frozen = [place for place, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
+    if not frozen or not recipe.data.views:
         raise UsageError(
             "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
             f"data.views of 1 or more, received data.views={recipe.data.views} and "
@@ -252,11 +261,14 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
             + "."
         )
     strategy = make_strategy(recipe.strategy)
-    place, before = recipe.stages.index(stage), None
-    if tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
-        before = restore(run, stage).backbone
+    ready = [place for place in frozen if all(map(is_trained, recipe.stages[:place]))]
+    place = ready[-1] if ready else frozen[0]
+    stage, before = recipe.stages[place], None
+    # Training goes on from the last checkpoint of a stage, not from its best.
+    if is_trained(stage):
+        before = restore(run, stage, best=False).backbone
     elif place:
-        before = restore(run, recipe.stages[place - 1]).backbone
+        before = restore(run, recipe.stages[place - 1], best=False).backbone
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     with strategy.scope():
@@ -320,7 +332,8 @@ def _train_stage(
         print(f"{title}: finished already")
         return model
     if stage.backbone_rate == 0 and run.recipe.data.views:
-        run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
+        with termination.at_once():  # it may take hours, and keeps every shard
+            run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
     behind = keeper.epochs_done * steps + keeper.steps_done

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import evaluation, load, recipes, report_figures, serving
+from aacf_tf import evaluation, load, recipes, report_figures, serving, training
 from aacf_tf.training import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.errors import UsageError
@@ -58,6 +58,14 @@ def opened(recipe, modality, data, workdir):
 def chances(model, inputs):
     scores = model(inputs)["action_scores"].numpy()
     return np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+
+
+def test_each_stream_goes_on_with_its_own_weights(tiny_recipe, flow_data, tmp_path):
+    """Their layers have the same names."""
+    run, model = opened(tiny_recipe, "two_stream", flow_data, tmp_path)
+    begun = training._begin(run, model.backbone)
+    for before, after in zip(model.backbone.get_weights(), begun.get_weights()):
+        np.testing.assert_array_equal(after, before)
 
 
 def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path):
