@@ -1,0 +1,45 @@
+"""Reasons to stop, and what is none."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.checkpoints import Keeper, Stopped, Termination
+from aacf_tf.optimizers import SGD
+
+
+def test_sigterm_ends_at_once_what_loses_nothing():
+    with Termination().active() as termination:
+        with pytest.raises(Stopped), termination.at_once():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+            pytest.fail("it went on")
+        with pytest.raises(Stopped), termination.at_once():  # it came before
+            pytest.fail("it began")
+        os.kill(os.getpid(), signal.SIGTERM)  # elsewhere a step is finished first
+        assert termination.received
+
+
+def test_an_overflow_ends_a_run_where_the_loss_s_scale_cannot_fall(tiny_recipe, tmp_path):
+    """Under mixed_float16, which Keras trains so; by hand, as no CPU has it."""
+    run = SimpleNamespace(recipe=tiny_recipe, log_folder=lambda stage: tmp_path)
+    keeper = Keeper(run, tiny_recipe.stages[0], 8, Termination())
+    keeper._strategy, keeper._chief = tf.distribute.get_strategy(), False
+    optimizer = keras.mixed_precision.LossScaleOptimizer(SGD(0.1), initial_scale=4.0)
+    keeper.set_model(SimpleNamespace(optimizer=optimizer))
+    seen = []
+    keeper._check_finite = seen.append
+    weight = tf.Variable(1.0)
+    for gradient in (1.0, math.inf, math.inf):  # the scale: 4, 2, 1
+        optimizer.apply_gradients([(tf.constant(gradient), weight)])
+        keeper.on_train_batch_end(0, {"loss": 1.0})
+    assert seen == [{"loss": 1.0}, {"loss": 1.0}, {"loss": 1.0, "gradient_norm": math.inf}]
+    assert float(weight) == pytest.approx(0.9)
