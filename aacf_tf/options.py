@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
@@ -38,6 +39,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "sgdw")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
 MODALITIES = ("rgb", "flow", "two_stream")
+_FOLDER = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -227,6 +229,12 @@ def check(recipe: Recipe) -> None:
         UsageError: naming the field, what was expected and what came.
     """
     data, loss = recipe.data, recipe.loss
+    names = [stage.name for stage in recipe.stages]
+    if not names or len({*names}) < len(names) or not all(map(_FOLDER.fullmatch, names)):
+        raise UsageError(
+            "stages: expected one or more, each with a name of its own that a folder can have, "
+            f"received {', '.join(map(repr, names)) or 'none'}."
+        )
     words = {
         "backbone": (recipe.backbone, BACKBONES),
         "head": (recipe.head, HEADS),
@@ -280,9 +288,11 @@ def check(recipe: Recipe) -> None:
             expected = ", ".join(word or "nothing" for word in allowed)
             raise UsageError(f"{name}: expected one of {expected}, received {value!r}.")
     for name, (value, low, high) in numbers.items():
-        if not (math.isfinite(value) and low <= value and (high is None or value <= high)):
+        # A config.json may have been edited.
+        known = isinstance(value, (int, float)) and math.isfinite(value)
+        if not (known and low <= value and (high is None or value <= high)):
             expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-            raise UsageError(f"{name}: expected {expected}, received {value}.")
+            raise UsageError(f"{name}: expected {expected}, received {value!r}.")
     if recipe.modality != "rgb" and recipe.backbone == "densenet161":
         raise UsageError(
             "modality: expected rgb for the backbone densenet161, which is of photographs, "
@@ -295,6 +305,22 @@ def check(recipe: Recipe) -> None:
             "data.test_crops: expected 1 where training sees the whole frame (data.crop=1), "
             f"received {data.test_crops}."
         )
+    if data.map_crop and not data.views:
+        raise UsageError(
+            "data.map_crop: expected 0 where no features are cached (data.views=0), "
+            f"received {data.map_crop}."
+        )
+    if data.views and any(s.backbone_rate == 0 and s.head == "recipe" for s in recipe.stages):
+        if data.swap:
+            raise UsageError(
+                "data.views: expected 0 with data.swap, whose pairs cannot be cached, "
+                f"received {data.views}; set data.swap to 0."
+            )
+        if data.frozen_conjugates and data.views == 1:
+            raise UsageError(
+                "data.views: expected 2 or more with data.frozen_conjugates, of which the first "
+                "view has none, received 1."
+            )
     for place, stage in enumerate(recipe.stages):
         before = recipe.stages[place - 1].head if place else "none"
         if stage.keep_head and stage.head != before:

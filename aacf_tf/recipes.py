@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 from aacf_tf.options import (
     FACTOR_TERMS,
@@ -32,6 +31,7 @@ from aacf_tf.options import (
     to_dict,
 )
 from tfrecords.errors import UsageError
+from tfrecords.filesystem import to_path
 
 __all__ = [
     "FACTOR_TERMS",
@@ -297,7 +297,7 @@ def load_recipe(name: str) -> Recipe:
     """
     if name.endswith(".json"):
         try:
-            return from_dict(json.loads(Path(name).read_text(encoding="utf-8"))["recipe"])
+            return from_dict(json.loads(to_path(name).read_text(encoding="utf-8"))["recipe"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
                 f"--recipe: expected the config.json of a run, received {name} ({error})."

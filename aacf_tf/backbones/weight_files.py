@@ -21,6 +21,7 @@ from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
 from aacf_tf.backbones.weight_names import KERAS, PYTORCH, TENSORFLOW
 from aacf_tf.recipes import load_recipe
 from tfrecords.errors import UsageError
+from tfrecords.filesystem import is_remote
 
 # What this project writes itself.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
@@ -94,6 +95,8 @@ def recognise(path: str | Path) -> tuple[str, str]:
     Raises:
         UsageError: there is nothing, or nothing known.
     """
+    if is_remote(str(path)):
+        raise UsageError(f"Expected weights on this machine, received {path}; copy them first.")
     path = Path(path).expanduser()
     if path.is_dir():
         path = _checkpoint_in(path)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import features, recipes, training
+from aacf_tf import checkpoints, features, recipes, training
 from aacf_tf.training import Run
-from tfrecords import read_dataset, schema
-from tfrecords.dataset import load_info, load_manifest
-from tfrecords.errors import UsageError, UserError
+from tfrecords import ClipPair, read_dataset, schema, write_dataset
+from tfrecords.dataset import digest, load_info, load_manifest
+from tfrecords.errors import UserError
 from tfrecords.feature_reader import FeatureInfo
 from tfrecords.files import sha256
 
@@ -188,6 +188,21 @@ def test_what_the_cache_depends_on(squares_data, frozen_recipe, tmp_path):
     assert len(found) == len(others) + 3
 
 
+def test_another_label_is_another_cache(frozen_recipe, tmp_path):
+    """Though shards and counts are as large as before."""
+    clip = np.zeros((6, 24, 24, 3), np.uint8)
+    caches, digests = [], []
+    for place, labels in enumerate((("a", "b"), ("b", "a"))):
+        data = tmp_path / str(place)
+        pairs = [ClipPair(str(n), clip, clip, (label,)) for n, label in enumerate(labels)]
+        write_dataset(data, {"train": pairs}, labels=["a", "b"])
+        run = Run.open(with_data(frozen_recipe, views=1), data, tmp_path / "run")
+        model = run.build(run.recipe.stages[0])
+        caches.append(features._Cache(run, model, "", True).directory.name)
+        digests.append(digest(data))
+    assert digests[0] == digests[1] and caches[0] != caches[1]
+
+
 def test_heads_share_what_is_there(squares_data, frozen_recipe, tmp_path):
     recipe = dataclasses.replace(with_data(frozen_recipe, views=1), seed=6)
     run = Run.open(recipe, squares_data, tmp_path)
@@ -200,11 +215,37 @@ def test_heads_share_what_is_there(squares_data, frozen_recipe, tmp_path):
     assert features.cache(baseline, stage, model, ["validation"]) == large
 
 
+def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
+    squares_data, frozen_recipe, tmp_path
+):
+    """Of the last checkpoint of the stage before, not of its best."""
+    last = dataclasses.replace(frozen_recipe.stages[0], name="last")
+    first = dataclasses.replace(last, name="first", head="average")
+    middle = dataclasses.replace(first, name="middle", backbone_rate=1.0, epochs=7)
+    recipe = dataclasses.replace(with_data(frozen_recipe, views=1), stages=(first, middle, last))
+    run = Run.open(recipe, squares_data, tmp_path)
+    assert training.build_frozen(run)[0] is first
+
+    def save(stage, folder):
+        model = run.build(stage)
+        saved = tf.train.Checkpoint(
+            epoch=tf.Variable(7, dtype=tf.int64), **checkpoints.parts(model)
+        )
+        tf.train.CheckpointManager(saved, str(folder), max_to_keep=1).save()
+        return model.backbone.get_weights()[0]
+
+    save(first, run.checkpoint_folder(first))
+    assert training.build_frozen(run)[0] is first
+    best = save(middle, run.checkpoint_folder(middle) / checkpoints.BEST)
+    kept = save(middle, run.checkpoint_folder(middle))
+    assert not np.array_equal(best, kept)
+    stage, model = training.build_frozen(run)
+    assert stage is last
+    np.testing.assert_array_equal(model.backbone.get_weights()[0], kept)
+
+
 def test_wrong_use_is_named(squares_data, frozen_recipe, tmp_path):
     recipe = with_data(frozen_recipe, views=1)
-    run = Run.open(with_data(recipe, swap=0.5), squares_data, tmp_path)
-    with pytest.raises(UsageError, match=r"data\.views: expected 0 with data\.swap"):
-        cache(run)
     run = Run.open(recipe, squares_data, tmp_path)
     model = run.build(recipe.stages[0])
     for weight in model.backbone.weights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -160,12 +161,41 @@ def test_every_recipe_passes_its_check(name):
         ("stages.1.keep_head", "true", "train the head 'recipe', received 'average'"),
         ("keep", "0", "keep: expected at least 1, received 0"),
         ("data.class_weights", "some", "weights: expected one of nothing, balanced, received"),
+        ("data.map_crop", "4", r"map_crop: expected 0 where no .* \(data.views=0\), received 4"),
+        ("stages.1.name", "backbone", "stages: expected .* of its own .*'backbone', 'backbone'"),
+        ("stages.0.name", "../x", r"a folder can have, received '\.\./x', 'factorization'"),
     ],
 )
 def test_values_no_run_can_use_are_refused(path, value, message):
     recipe = recipes.override(recipes.load_recipe("jhmdb"), path, value)
     with pytest.raises(UsageError, match=message):
         recipes.check(recipe)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"swap": 0.5}, r"data\.views: expected 0 with data\.swap, .* received 1"),
+        ({"frozen_conjugates": 0.5}, "expected 2 or more with data.frozen_conjugates, .* 1"),
+    ],
+)
+def test_what_a_cache_cannot_hold_is_refused(fields, message):
+    recipe = recipes.load_recipe("hollywood2")
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **fields))
+    with pytest.raises(UsageError, match=message):
+        recipes.check(recipe)
+
+
+def test_an_edited_config_is_checked(tmp_path):
+    content = recipes.to_dict(recipes.load_recipe("demo"))
+    path = tmp_path / "config.json"
+    for stages, message in (
+        ([], "stages: expected one or more, .* received none"),
+        ([{**content["stages"][0], "epochs": "5"}], "epochs: expected at least 1, received '5'"),
+    ):
+        path.write_text(json.dumps({"recipe": {**content, "stages": stages}}))
+        with pytest.raises(UsageError, match=message):
+            recipes.check(recipes.load_recipe(str(path)))
 
 
 def test_a_recipe_from_a_runs_config(tmp_path):
