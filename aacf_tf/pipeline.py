@@ -132,8 +132,8 @@ def run_seeds(
         keras.backend.clear_session()  # what one run has made in memory is no part of the next
         own = dataclasses.replace(recipe, seed=number)
         run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
-    chief = worker_of(make_strategy(recipe.strategy))[0] == 0
-    if chief and mode in ("all", "evaluate") and evaluation.test_splits(load_info(data)):
+    judged = mode in ("all", "evaluate") and evaluation.test_splits(load_info(data))
+    if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))
         print(f"seeds    {workdir / seeds.SEEDS_FILE}")
 

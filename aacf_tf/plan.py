@@ -63,9 +63,9 @@ def _stage(run: Run, stage: Stage) -> list[str]:
         late = int(stage.pairs_first * total)
         lines.append(f"             to step {late} only difference and presence, where it has them")
     weights = [f"negative clips {recipe.loss.negative:g}"] if _negatives(run) else []
-    weights += ["classes balanced"] if recipe.data.class_weights else []
-    if weights:
-        lines.append(f"  weights    of samples: {', '.join(weights)}, all others 1")
+    if weights or recipe.data.class_weights:
+        weights.append("classes balanced" if recipe.data.class_weights else "all others 1")
+        lines.append(f"  weights    of samples: {', '.join(weights)}")
     if stage.patience:
         lines.append(f"  ends       after {stage.patience} epochs without a better validation")
     return lines
@@ -110,4 +110,7 @@ def _loss(run: Run, stage: Stage, kind: str) -> str:
 
 
 def _negatives(run: Run) -> bool:
+    """Whether there are clips without a label that have a weight of their own."""
+    if run.info.multi_label:
+        return False
     return any(counts.get("negatives", 0) for counts in run.info.splits.values())
