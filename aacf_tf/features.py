@@ -176,8 +176,9 @@ class _Cache:
         if self._is_there(path):
             note = json.loads(self._note(path).read_text(encoding="utf-8"))
             there = note["manifest"]["records"] * self._views(split)
-            bar.initial += there  # it says nothing of the time that the rest will take
-            bar.update(there)
+            # Not by `update`: it says nothing of the time that the rest will take.
+            bar.initial += there
+            bar.n = bar.last_print_n = bar.n + there
             return note
         shapes: list[tuple[int, ...]] = []
         entry = write_shard(

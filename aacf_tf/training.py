@@ -173,6 +173,9 @@ class Run:
     def replay(self, stage: Stage, epoch: int, step: int) -> tuple[Any, tf.Tensor, tf.Tensor]:
         """The batch that a step of a stage trains on, read once more; epoch and step count from 1.
 
+        Of a stage on cached features the clips that they were made from, where the run is opened
+        anew; with `data.shard=file` on several machines it is another batch.
+
         Returns:
             inputs (with `id`), targets, sample weights, as `read_dataset`.
         """
