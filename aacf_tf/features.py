@@ -25,7 +25,7 @@ from aacf_tf.devices import worker_of
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import PAIR_HEADS, Stage
 from tfrecords import plan, schema
-from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, load_manifest, shard_paths
+from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo
 from tfrecords.files import write_json
@@ -89,7 +89,6 @@ class _Cache:
         self.crop = None if data.map_crop or data.views == 1 else data.crop
         self.made_from = {
             "data": digest(run.data),
-            "shards": _digest_shards(run.data),
             "frames": data.frames,
             "size": [data.height, data.width],
             "fps": data.fps,
@@ -265,15 +264,6 @@ class _Cache:
 def _common(shapes: Sequence[Sequence[int | None]]) -> list[int | None]:
     """The shape of all; None where they differ."""
     return [sides[0] if len({*sides}) == 1 else None for sides in zip(*shapes)]
-
-
-def _digest_shards(data: AnyPath) -> str | None:
-    """Of the content of the shards: another label may leave their sizes as they were."""
-    manifest = load_manifest(data)
-    if manifest is None:
-        return None
-    parts = [f"{name} {entry['sha256']}" for name, entry in sorted(manifest.items())]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def _digest_weights(backbone: keras.Model) -> str:

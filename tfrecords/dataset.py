@@ -193,9 +193,9 @@ def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
 
 
 def digest(directory: StrPath) -> str:
-    """Of labels and counts, of the build's plan where there is one, and of the shards' sizes."""
+    """Of labels and counts, of the build's plan and the shards' checksums where there are such."""
     data = to_path(directory)
-    names = (INFO_FILE, PLAN_FILE)
+    names = (INFO_FILE, PLAN_FILE, MANIFEST_FILE)
     parts = [path.read_bytes() for name in names if (path := data / name).is_file()]
     shards = sorted(data.glob("*.tfrecord"))
     parts += [f"{path.name} {file_size(path)}".encode() for path in shards]

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from aacf_tf import checkpoints, features, recipes, training
 from aacf_tf.training import Run
-from tfrecords import ClipPair, read_dataset, schema, write_dataset
-from tfrecords.dataset import digest, load_info, load_manifest
+from tfrecords import read_dataset, schema
+from tfrecords.dataset import load_info, load_manifest
 from tfrecords.errors import UserError
 from tfrecords.feature_reader import FeatureInfo
 from tfrecords.files import sha256
@@ -186,21 +186,6 @@ def test_what_the_cache_depends_on(squares_data, frozen_recipe, tmp_path):
     model.backbone.weights[0].assign_add(tf.ones_like(model.backbone.weights[0]) * 1e-3)
     found.add(directory(recipe))
     assert len(found) == len(others) + 3
-
-
-def test_another_label_is_another_cache(frozen_recipe, tmp_path):
-    """Though shards and counts are as large as before."""
-    clip = np.zeros((6, 24, 24, 3), np.uint8)
-    caches, digests = [], []
-    for place, labels in enumerate((("a", "b"), ("b", "a"))):
-        data = tmp_path / str(place)
-        pairs = [ClipPair(str(n), clip, clip, (label,)) for n, label in enumerate(labels)]
-        write_dataset(data, {"train": pairs}, labels=["a", "b"])
-        run = Run.open(with_data(frozen_recipe, views=1), data, tmp_path / "run")
-        model = run.build(run.recipe.stages[0])
-        caches.append(features._Cache(run, model, "", True).directory.name)
-        digests.append(digest(data))
-    assert digests[0] == digests[1] and caches[0] != caches[1]
 
 
 def test_heads_share_what_is_there(squares_data, frozen_recipe, tmp_path):

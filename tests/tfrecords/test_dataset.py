@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from tfrecords.dataset import DatasetInfo, load_info, load_labels, shard_name, shard_paths
+from tfrecords import ClipPair, write_dataset
+from tfrecords.dataset import DatasetInfo, digest, load_info, load_labels, shard_name, shard_paths
 from tfrecords.errors import UsageError, UserError
 from tfrecords.writer import finish_dataset
 
@@ -50,6 +52,17 @@ def test_shards_and_splits(directory):
     (directory / names[1]).unlink()
     with pytest.raises(UserError, match=r"Expected the shard .*train-00001-of-00002"):
         shard_paths(directory, INFO, "train")
+
+
+def test_a_digest_knows_the_records_not_the_place(tmp_path):
+    """Two classes change places: all sizes and counts are what they were."""
+    clip = np.zeros((1, 8, 8, 3), np.uint8)
+    digests = []
+    for place, labels in (("a", "ab"), ("b", "ba"), ("c", "ab")):
+        pairs = [ClipPair(str(n), clip, clip, (label,)) for n, label in enumerate(labels)]
+        write_dataset(tmp_path / place, {"train": pairs}, labels=["a", "b"])
+        digests.append(digest(tmp_path / place))
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_no_data_set_is_wrong_use(tmp_path):
