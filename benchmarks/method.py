@@ -344,24 +344,23 @@ def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
     inputs, targets = _cached_maps(run, stage, backbone)
     batch_size = min(stage.batch_size, len(targets))
     steps = len(targets) // batch_size
-    maps = keras.Input(inputs["clip"].shape[2:])
-    identity = keras.Model(maps, keras.layers.Activation("linear")(maps))
-    on_maps = run.build(stage, backbone=identity, steps=steps * stage.epochs)
-    optimizer = make_optimizer(stage, on_maps, steps * stage.epochs)
-    on_maps.compile(optimizer=optimizer, weighted_metrics=[])
+    model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
+    optimizer = make_optimizer(stage, model, steps * stage.epochs)
+    model.compile(optimizer=optimizer, weighted_metrics=[])
 
     def take(rows: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         places = tf.stack([rows, view], axis=-1)  # one view for clip and conjugate
-        batch = {name: tf.gather_nd(inputs[name], places) for name in ("clip", "conjugate")}
+        batch = {
+            "features": tf.gather_nd(inputs["clip"], places),
+            "conjugate_features": tf.gather_nd(inputs["conjugate"], places),
+        }
         known = tf.gather(inputs["has_conjugate"], rows)
         return {**batch, "has_conjugate": known}, tf.gather(targets, rows)
 
     rows = tf.data.Dataset.range(len(targets)).shuffle(len(targets), seed=seed)
     views = tf.data.Dataset.random(seed, rerandomize_each_iteration=True).map(lambda n: n % 2)
     pairs = tf.data.Dataset.zip((rows, views)).batch(batch_size, drop_remainder=True)
-    on_maps.fit(pairs.map(take).prefetch(2), epochs=stage.epochs, verbose=0)
-    model = run.build(stage, backbone=backbone)
-    model.head.set_weights(on_maps.head.get_weights())
+    model.fit(pairs.map(take).prefetch(2), epochs=stage.epochs, verbose=0)
     return model
 
 
