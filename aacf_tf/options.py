@@ -352,7 +352,7 @@ def override(recipe: Recipe, path: str, value: Any) -> Recipe:
 
 def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
     if not keys:
-        return _convert(node, value, path)
+        return _convert(node, value, f"--set {path}")
     key, rest = keys[0], keys[1:]
     if isinstance(node, tuple):
         if not key.isdigit() or int(key) >= len(node):
@@ -375,7 +375,7 @@ def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
     return dataclasses.replace(node, **{key: _replace(getattr(node, key), rest, value, path)})
 
 
-def _convert(old: Any, value: Any, path: str) -> Any:
+def _convert(old: Any, value: Any, place: str) -> Any:
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(old, tuple) and isinstance(value, (list, tuple)):  # only the milestones
@@ -383,13 +383,11 @@ def _convert(old: Any, value: Any, path: str) -> Any:
         if len(numbers) < len(value) or not all(
             type(number) in (int, float) for pair in numbers for number in pair
         ):
-            raise UsageError(
-                f"--set {path}: expected pairs such as [[0.5, 0.1]], received {value!r}."
-            )
+            raise UsageError(f"{place}: expected pairs such as [[0.5, 0.1]], received {value!r}.")
         return tuple((float(share), float(factor)) for share, factor in numbers)
     if type(value) is not type(old):
         raise UsageError(
-            f"--set {path}: expected a value of type {type(old).__name__}, received {value!r}."
+            f"{place}: expected a value of type {type(old).__name__}, received {value!r}."
         )
     return value
 
@@ -400,17 +398,34 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_dict(content: Mapping[str, Any]) -> Recipe:
-    """The inverse of `to_dict`."""
-    return Recipe(
-        **{
-            **content,
-            "data": DataOptions(**content["data"]),
-            "loss": LossOptions(**content["loss"]),
-            "stages": tuple(_stage(stage) for stage in content["stages"]),
-        }
-    )
+    """The inverse of `to_dict`; fields that are not there have their defaults.
+
+    Raises:
+        UsageError: a field that there is not, or a value of another type, as a file that was
+            edited may have them.
+        KeyError: there is no `name`, `data`, `loss` or `stages`.
+    """
+    parts = {
+        "data": DataOptions(**_fields(DataOptions(), content["data"], "data.")),
+        "loss": LossOptions(**_fields(LossOptions(), content["loss"], "loss.")),
+        "stages": tuple(
+            Stage(**_fields(Stage("main"), stage, f"stages.{place}."))
+            for place, stage in enumerate(content["stages"])
+        ),
+    }
+    plain = {name: value for name, value in content.items() if name not in parts}
+    return Recipe(**_fields(Recipe(content["name"]), plain), **parts)
 
 
-def _stage(content: Mapping[str, Any]) -> Stage:
-    pairs = tuple(tuple(pair) for pair in content.get("milestones", ()))
-    return Stage(**{**content, "milestones": pairs})
+def _fields(defaults: Any, content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of plain data, each of the type that it has in `defaults`."""
+    names = [item.name for item in fields(defaults)]
+    for name in content:
+        if name not in names:
+            raise UsageError(
+                f"{prefix}{name}: expected one of {', '.join(names)}, received {name!r}."
+            )
+    return {
+        name: _convert(getattr(defaults, name), value, prefix + name)
+        for name, value in content.items()
+    }

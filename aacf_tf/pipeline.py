@@ -238,8 +238,9 @@ def _claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
             found = json.loads(path.read_text(encoding="utf-8"))
             # Fields that came after the run was made have their defaults in it.
             found["recipe"] = recipes.to_dict(recipes.from_dict(found["recipe"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"Expected the settings of a run in {path}: {error}.") from error
+        except (ValueError, KeyError, TypeError, UsageError) as error:
+            reason = str(error).rstrip(".")
+            raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
         for name in ("recipe", "data"):
             changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
             if changed:

@@ -22,9 +22,10 @@ def describe(run: Run) -> str:
     """The recipe, the data, and of every stage: what learns, how, and by which loss.
 
     Raises:
-        UsageError: the recipe's backbone cannot be built, or there is no split `train`.
+        UsageError: the recipe's backbone cannot be built, or the data do not fit the recipe.
     """
     recipe = run.recipe
+    run.check_data()
     make_backbone(recipe)  # refuses wrong options here, too
     lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
     for name, counts in run.info.splits.items():

@@ -300,7 +300,8 @@ def load_recipe(name: str) -> Recipe:
             return from_dict(json.loads(to_path(name).read_text(encoding="utf-8"))["recipe"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(
-                f"--recipe: expected the config.json of a run, received {name} ({error})."
+                f"--recipe: expected the config.json of a run, received {name} "
+                f"({type(error).__name__}: {error})."
             ) from error
     if name not in RECIPES:
         raise UsageError(

@@ -36,7 +36,7 @@ from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from aacf_tf.remote_run import Mirror
 from aacf_tf.validation import Validation
-from tfrecords.dataset import DatasetInfo, load_info
+from tfrecords.dataset import DatasetInfo, load_info, require_flow
 from tfrecords.errors import UsageError
 from tfrecords.feature_reader import read_features
 from tfrecords.files import StrPath
@@ -69,6 +69,28 @@ class Run:
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
         """Checks the data set; UserError where it is not one."""
         return cls(recipe, to_path(data), Path(workdir), load_info(data))
+
+    def check_data(self) -> None:
+        """Refuses data that the recipe cannot be trained on, not only after an hour of stage 1.
+
+        Raises:
+            UsageError: no split `train`; or no optical flow, no masks, no split `validation`
+                where the recipe needs them.
+        """
+        self.info.require_split("train")
+        require_flow(self.data, self.info, self.recipe.modality)
+        if self.recipe.data.swap and not has_masks(self.data, "train"):
+            raise UsageError(
+                f"Expected masks of the actor in split 'train' of {self.data} to swap actors by, "
+                "received no record with one; "
+                "add --set data.swap=0 --set data.frozen_conjugates=0.5."
+            )
+        for stage in self.recipe.stages:
+            if stage.patience and not self.info.splits.get("validation", {}).get("clips"):
+                raise UsageError(
+                    f"patience of stage {stage.name!r}: expected a split 'validation' in "
+                    f"{self.data}, received {', '.join(self.info.splits)}."
+                )
 
     def store(self) -> None:
         """Keeps what is new in the working directory, where that is not its place already."""
@@ -198,12 +220,7 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     """
     recipe = run.recipe
     strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
-    run.info.require_split("train")
-    if recipe.data.swap and not has_masks(run.data, "train"):  # not after an hour of stage 1
-        raise UsageError(
-            f"Expected masks of the actor in split 'train' of {run.data} to swap actors by, "
-            "received no record with one; add --set data.swap=0 --set data.frozen_conjugates=0.5."
-        )
+    run.check_data()
     if recipe.head in PAIR_HEADS and not run.context_learns:
         print(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "
@@ -384,6 +401,11 @@ def _train_stage(
         line.close()
         if number == 0:
             board.close()
+    if number == 0 and keeper.epochs_done < stage.epochs:
+        print(
+            f"{title}: ended after {keeper.epochs_done} of {stage.epochs} epochs, "
+            f"{stage.patience} without a better validation"
+        )
     return model
 
 
@@ -401,13 +423,8 @@ def _check_share(run: Run, stage: Stage) -> None:
 
 
 def _make_validation(run: Run, stage: Stage) -> Validation | None:
-    """None without a split `validation`; UsageError where the stage's end depends on it."""
+    """None without a split `validation`."""
     if not run.info.splits.get("validation", {}).get("clips"):
-        if stage.patience:
-            raise UsageError(
-                f"patience of stage {stage.name!r}: expected a split 'validation' in {run.data}, "
-                f"received {', '.join(run.info.splits)}."
-            )
         return None
     batches = run.stage_batches("validation", stage, training=False, masks=True)
     strategy = tf.distribute.get_strategy()

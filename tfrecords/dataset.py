@@ -122,6 +122,15 @@ def require_frames(directory: StrPath, info: DatasetInfo) -> None:
         )
 
 
+def require_flow(directory: StrPath, info: DatasetInfo, modality: str) -> None:
+    """UsageError where the modality needs optical flow and the records hold none."""
+    if modality != "rgb" and info.modality != "rgb+flow":
+        raise UsageError(
+            f"Expected optical flow in the records of {directory} for the modality {modality}, "
+            "received a data set without; build it with --flow=tvl1 or --flow=dis."
+        )
+
+
 def load_labels(path: StrPath) -> list[str]:
     """Reads a list of classes, one a line; the first line is id 0.
 

@@ -39,6 +39,7 @@ from tfrecords.dataset import (
     DatasetInfo,
     StrPath,
     load_info,
+    require_flow,
     require_frames,
     shard_paths,
 )
@@ -187,11 +188,7 @@ def read_dataset(
         raise ValueError(f"Expected epochs with first_step. Received first_step={first_step}.")
     info = load_info(directory)
     require_frames(directory, info)
-    if modality != "rgb" and info.modality != "rgb+flow":
-        raise UsageError(
-            f"Expected optical flow in the records of {directory} for the modality {modality}, "
-            "received a data set without; build it with --flow=tvl1 or --flow=dis."
-        )
+    require_flow(directory, info, modality)
     paths = shard_paths(directory, info, split)
     clips = info.splits[split]["clips"]
     steps = count_steps(info, split, batch_size, training)

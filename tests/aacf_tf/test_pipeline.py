@@ -84,6 +84,12 @@ def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_plan_refuses_data_that_do_not_fit(quick, squares_data, tmp_path):
+    flow = dataclasses.replace(quick, modality="flow")
+    with pytest.raises(UsageError, match="Expected optical flow in the records"):
+        pipeline.run(flow, squares_data, tmp_path / "run", mode="plan")
+
+
 def test_plan_shows_each_stage_s_schedule(tiny_recipe, squares_data, tmp_path, capsys):
     hacs = recipes.load_recipe("hacs30")
     stages = tuple(dataclasses.replace(stage, batch_size=4) for stage in hacs.stages)

@@ -191,11 +191,22 @@ def test_an_edited_config_is_checked(tmp_path):
     path = tmp_path / "config.json"
     for stages, message in (
         ([], "stages: expected one or more, .* received none"),
-        ([{**content["stages"][0], "epochs": "5"}], "epochs: expected at least 1, received '5'"),
+        ([{**content["stages"][0], "epochs": "5"}], "0.epochs: expected .* int, received '5'"),
+        ([{**content["stages"][0], "epochs": 1.5}], "0.epochs: expected .* int, received 1.5"),
+        ([{**content["stages"][0], "milestones": [3]}], r"0.milestones: expected pairs such as"),
+        ([{**content["stages"][0], "rate": 1}], "stages.0.rate: expected one of name, head, .*'r"),
     ):
         path.write_text(json.dumps({"recipe": {**content, "stages": stages}}))
         with pytest.raises(UsageError, match=message):
             recipes.check(recipes.load_recipe(str(path)))
+    for fields, message in (
+        ({"data": {**content["data"], "flip": "no"}}, "data.flip: expected .* bool, received 'no'"),
+        ({"backbone_options": [1]}, r"^backbone_options: expected a value of type dict"),
+        ({"recipe": "demo"}, "^recipe: expected one of name, data, .* received 'recipe'"),
+    ):
+        path.write_text(json.dumps({"recipe": {**content, **fields}}))
+        with pytest.raises(UsageError, match=message):
+            recipes.load_recipe(str(path))
 
 
 def test_a_recipe_from_a_runs_config(tmp_path):

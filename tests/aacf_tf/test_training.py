@@ -54,6 +54,8 @@ def test_the_best_epoch_on_validation_is_restored(
     monkeypatch.setattr(Keeper, "on_epoch_end", note)
     training.train(run)
     assert len(kernels) == 4
+    ended = "(main): ended after 4 of 6 epochs, 1 without a better validation"
+    assert ended in capsys.readouterr().out
     stage = recipe.stages[0]
     model = training.restore(run, stage)
     np.testing.assert_array_equal(model.head.action_classifier.kernel.numpy(), kernels[2])
