@@ -104,7 +104,7 @@ class LossOptions:
     `combined` to `time_spread` are the factorization's, `swap_action` and `swap_uniform` what it
     has in addition for swapped pairs (`data.swap`), `background` and `uniform` the conjugates'
     terms of the baselines of that name. `time_spread_floor` is the entropy over time, as a share
-    of log T, below which `time_spread` acts; lower it for events shorter than their clips.
+    of log T, below which `time_spread` acts.
     `negative` is the sample weight of a clip with no action.
     """
 
