@@ -203,6 +203,12 @@ class Keeper(keras.callbacks.Callback):
         if not broken:
             return
         name, epoch, step = broken[0], self.epochs_done + 1, self.steps_done
+        if name.startswith("val_"):
+            raise UserError(
+                f"Expected a finite {name} after epoch {epoch} of stage {self.stage.name!r}, "
+                f"received {float(values[name])}, though every loss in training was finite: try a "
+                "lower --learning_rate, or look at the records of the split 'validation'."
+            )
         inputs = self.run.replay(self.stage, epoch, step)[0]
         ids = [identity.decode() for identity in inputs["id"].numpy().tolist()]
         path = self._history_file.with_name("not_finite.json")

@@ -144,7 +144,7 @@ class Stage:
         milestones: pairs of (share of the steps, factor): from there on the rate is that factor of
             its peak, `((0, 1),)` a constant rate; none: cosine.
         backbone_rate: the backbone's learning rate as a factor of the head's; 0 freezes it, batch
-            norm in inference mode. The decay of `adamw` keeps the head's rate.
+            norm in inference mode. The decay of `adamw` and `sgdw` keeps the head's rate.
         backbone_start: share of the steps before which the backbone's weights stand still; its
             batch norm does not.
         frozen_batch_norm: while the backbone's convolutions learn, its batch norms keep their
@@ -378,9 +378,12 @@ def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
 def _convert(old: Any, value: Any, place: str) -> Any:
     if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(old, tuple) and isinstance(value, (list, tuple)):  # only the milestones
-        numbers = [pair for pair in value if isinstance(pair, (list, tuple)) and len(pair) == 2]
-        if len(numbers) < len(value) or not all(
+    if dataclasses.is_dataclass(old[0] if isinstance(old, tuple) and old else old):
+        raise UsageError(f"{place}: expected one field of it at a time, received {value!r}.")
+    if isinstance(old, tuple):  # the milestones
+        pairs = value if isinstance(value, (list, tuple)) else [value]
+        numbers = [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2]
+        if len(numbers) < len(pairs) or not all(
             type(number) in (int, float) for pair in numbers for number in pair
         ):
             raise UsageError(f"{place}: expected pairs such as [[0.5, 0.1]], received {value!r}.")

@@ -7,6 +7,7 @@ import json
 import tensorflow as tf
 
 from aacf_tf import recipes
+from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.heads import make_head
 from aacf_tf.losses import SWAP_TERMS
 from aacf_tf.model import make_backbone
@@ -22,15 +23,19 @@ def describe(run: Run) -> str:
     """The recipe, the data, and of every stage: what learns, how, and by which loss.
 
     Raises:
-        UsageError: the recipe's backbone cannot be built, or the data do not fit the recipe.
+        UsageError: the recipe's backbone cannot be built, its weights cannot be loaded, or the
+            data do not fit the recipe.
     """
     recipe = run.recipe
     run.check_data()
-    make_backbone(recipe)  # refuses wrong options here, too
+    backbone = make_backbone(recipe)  # refuses wrong options here, too
     lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
     for name, counts in run.info.splits.items():
         lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
-    lines.append(f"begins with: {recipe.weights or 'random weights'}")
+    start = "random weights"
+    if recipe.weights:
+        start = f"{recipe.weights}: {load_stream_weights(backbone, recipe.weights)}"
+    lines.append(f"begins with: {start}")
     for number, stage in enumerate(recipe.stages):
         lines += _stage(run, stage)
         if number == 0 and stage.backbone_rate == 0 and not recipe.weights:
@@ -44,7 +49,7 @@ def _stage(run: Run, stage: Stage) -> list[str]:
     recipe, kind = run.recipe, run.head_of(stage)
     steps = count_steps(run.info, "train", stage.batch_size, training=True)
     total = steps * stage.epochs
-    title = f"stage {stage.name}: {kind}, {stage.epochs} epochs of {steps} steps, "
+    title = f"stage {stage.name}: {kind}, epochs: {stage.epochs}, steps of each: {steps}, "
     head = f"head {kind}" + (", that of the stage before" if stage.keep_head else ", a new one")
     decay = "coupled" if coupled_decay(stage) else "decoupled"
     text = f"{stage.optimizer}, weight decay {stage.weight_decay:g} ({decay}, kernels)"
@@ -54,7 +59,7 @@ def _stage(run: Run, stage: Stage) -> list[str]:
         if (value := getattr(stage, name))
     ]
     lines = [
-        title + f"{stage.batch_size} pairs each",
+        title + f"pairs a step: {stage.batch_size}",
         f"  learns     {head}; {_backbone(run, stage, total)}",
         f"  optimizer  {', '.join([text, *regular])}",
         f"  rate       {_rates(stage, steps)}",

@@ -298,7 +298,11 @@ def load_recipe(name: str) -> Recipe:
     if name.endswith(".json"):
         try:
             return from_dict(json.loads(to_path(name).read_text(encoding="utf-8"))["recipe"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except KeyError as error:
+            raise UsageError(
+                f"--recipe: expected the config.json of a run, received {name}, which has no {error}."
+            ) from error
+        except (OSError, ValueError, TypeError) as error:
             raise UsageError(
                 f"--recipe: expected the config.json of a run, received {name} "
                 f"({type(error).__name__}: {error})."

@@ -27,6 +27,8 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -260,6 +262,7 @@ def _run_all(cells: Sequence[Cell], world: str, data: Path, workdir: Path, jobs:
 def _start_worker(workdir: Path) -> None:
     """One core; the runs' own progress goes to a file, where it can be looked at."""
     commandline.quiet_tensorflow()
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     log = os.open(workdir / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
     os.dup2(log, 2)
@@ -267,6 +270,13 @@ def _start_worker(workdir: Path) -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent is gone, which a signal may end without a word to it."""
+    while os.getppid() == parent:
+        time.sleep(2)
+    os._exit(1)
 
 
 def _pretrained(seed: int, world: str, workdir: Path) -> Path:

@@ -14,6 +14,7 @@ from tensorflow import keras
 
 from aacf_tf.checkpoints import Keeper, Stopped, Termination
 from aacf_tf.optimizers import SGD
+from tfrecords.errors import UserError
 
 
 def test_sigterm_ends_at_once_what_loses_nothing():
@@ -26,6 +27,14 @@ def test_sigterm_ends_at_once_what_loses_nothing():
             pytest.fail("it began")
         os.kill(os.getpid(), signal.SIGTERM)  # elsewhere a step is finished first
         assert termination.received
+
+
+def test_a_broken_validation_does_not_blame_a_batch_of_training(tiny_recipe, tmp_path):
+    run = SimpleNamespace(recipe=tiny_recipe, log_folder=lambda stage: tmp_path)
+    keeper = Keeper(run, tiny_recipe.stages[0], 8, Termination())
+    with pytest.raises(UserError, match=r"finite val_loss after epoch 1 .*, received nan, though"):
+        keeper._check_finite({"loss": 1.0, "val_loss": math.nan})
+    assert not any(tmp_path.iterdir())
 
 
 def test_an_overflow_ends_a_run_where_the_loss_s_scale_cannot_fall(tiny_recipe, tmp_path):

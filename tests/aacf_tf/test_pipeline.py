@@ -76,7 +76,7 @@ def test_a_run_refused_before_it_began_leaves_its_directory_free(quick, squares_
 def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):
     pipeline.run(quick, squares_data, tmp_path / "run", mode="plan")
     text = capsys.readouterr().out
-    assert "stage main: aacf, 1 epochs of 4 steps, 4 pairs each" in text
+    assert "stage main: aacf, epochs: 1, steps of each: 4, pairs a step: 4" in text
     assert "train: 16 clips, 16 with a conjugate" in text
     assert "1 combined + 1 difference + 0.5 context + 1 agreement" in text
     assert "adam, weight decay 0.0001 (coupled, kernels)" in text
@@ -88,6 +88,9 @@ def test_plan_refuses_data_that_do_not_fit(quick, squares_data, tmp_path):
     flow = dataclasses.replace(quick, modality="flow")
     with pytest.raises(UsageError, match="Expected optical flow in the records"):
         pipeline.run(flow, squares_data, tmp_path / "run", mode="plan")
+    wrong = recipes.override(quick, "weights", str(tmp_path / "rgb_imagent.ckpt"))
+    with pytest.raises(UsageError, match="rgb_imagent"):
+        pipeline.run(wrong, squares_data, tmp_path / "run", mode="plan")
 
 
 def test_plan_shows_each_stage_s_schedule(tiny_recipe, squares_data, tmp_path, capsys):

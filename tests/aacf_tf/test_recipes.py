@@ -115,6 +115,8 @@ def test_override_any_field():
         ("stages.2.epochs", "1", "expected a number 0..1, received 2"),
         ("stages.1.epochs", "1.5", "type int, received 1.5"),
         ("data.flip", "1", "type bool, received 1"),
+        ("data", "3", "--set data: expected one field of it at a time, received 3"),
+        ("stages", "[3]", "--set stages: expected one field of it at a time, received"),
         ("seed.more", "1", "no further field"),
     ],
 )
@@ -202,6 +204,10 @@ def test_an_edited_config_is_checked(tmp_path):
     for fields, message in (
         ({"data": {**content["data"], "flip": "no"}}, "data.flip: expected .* bool, received 'no'"),
         ({"backbone_options": [1]}, r"^backbone_options: expected a value of type dict"),
+        (
+            {"stages": [{**content["stages"][0], "milestones": "x"}]},
+            r"0.milestones: expected pairs",
+        ),
         ({"recipe": "demo"}, "^recipe: expected one of name, data, .* received 'recipe'"),
     ):
         path.write_text(json.dumps({"recipe": {**content, **fields}}))
@@ -215,5 +221,5 @@ def test_a_recipe_from_a_runs_config(tmp_path):
     path.write_text(json.dumps({"recipe": recipes.to_dict(recipe)}))
     assert recipes.load_recipe(str(path)) == recipe
     path.write_text("{}")
-    with pytest.raises(UsageError, match=r"expected the config.json of a run, received .*config"):
+    with pytest.raises(UsageError, match=r"expected the config.json of a run, .* has no 'recipe'"):
         recipes.load_recipe(str(path))
