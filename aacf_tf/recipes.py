@@ -300,7 +300,8 @@ def load_recipe(name: str) -> Recipe:
             return from_dict(json.loads(to_path(name).read_text(encoding="utf-8"))["recipe"])
         except KeyError as error:
             raise UsageError(
-                f"--recipe: expected the config.json of a run, received {name}, which has no {error}."
+                f"--recipe: expected the config.json of a run, received {name}, which has no "
+                f"{error}."
             ) from error
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(
