@@ -18,6 +18,8 @@ import numpy as np
 ACTION_COLORS = ((214, 40, 20), (255, 214, 64))
 CONTEXT_COLORS = ((32, 72, 222), (84, 232, 255))
 WHITE = (255, 255, 255)
+BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
+_MIN_BOX = 0.002  # share of the frame; less is a speck
 _OPACITY = 0.8  # of the strongest evidence
 _GRAY = 0.5  # share of the colour taken from frames under a map, so that only the map is coloured
 
@@ -130,6 +132,33 @@ def enlarge(image: np.ndarray, height: int) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=method)
 
 
+def side_by_side(
+    image: np.ndarray,
+    heats: Sequence[np.ndarray],
+    boxes: Sequence[Sequence[int]],
+    height: int,
+) -> np.ndarray:
+    """A frame, beside it the same under each map; the boxes are drawn over the first map.
+
+    Args:
+        image: uint8 `[H, W, 3]` RGB.
+        heats: `[H, W]`, 0..1: the action's, then the context's.
+        boxes: of `find_boxes`.
+        height: of the result, pixels.
+
+    Returns:
+        uint8 `[height, width, 3]`.
+    """
+    scale = height / image.shape[0]
+    image = enlarge(image, height)
+    panels = [image]
+    for heat, colors in zip(heats, (ACTION_COLORS, CONTEXT_COLORS)):
+        panels.append(tint(image, enlarge(heat, height), colors))
+    for box in boxes:
+        draw_box(panels[1], [round(scale * side) for side in box])
+    return np.concatenate(panels, axis=1)
+
+
 def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Draws the outline of a mask bool `[H, W]`, white with a dark rim, into a copy."""
     image = np.ascontiguousarray(image).copy()
@@ -137,6 +166,27 @@ def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     cv2.drawContours(image, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
     cv2.drawContours(image, contours, -1, WHITE, 1, cv2.LINE_AA)
     return image
+
+
+def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """Boxes around the connected regions of a displayed map above `BOX_HEAT`.
+
+    Args:
+        heat: `[H, W]`, 0..1, enlarged to its frame.
+
+    Returns:
+        (left, top, right, bottom) in pixels, right and bottom exclusive, the largest region first.
+    """
+    import tensorflow_addons as tfa
+
+    regions = tfa.image.connected_components(heat > BOX_HEAT).numpy()
+    boxes = []
+    for region in range(1, regions.max() + 1):
+        rows, columns = np.nonzero(regions == region)
+        if len(rows) >= _MIN_BOX * heat.size:
+            corners = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+            boxes.append((len(rows), tuple(int(corner) for corner in corners)))
+    return [box for _, box in sorted(boxes, reverse=True)]
 
 
 def draw_box(image: np.ndarray, box: Sequence[int]) -> None:

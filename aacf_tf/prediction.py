@@ -1,7 +1,9 @@
-"""Predictions of an exported model for videos, in scripts and notebooks.
+"""Predictions of an exported model for videos or photographs, in scripts and notebooks.
 
 from aacf_tf import load
 print(load("runs/mine/export/aacf").predict("some.mp4"))
+
+A model of photographs is one that sees a single frame.
 """
 
 from __future__ import annotations
@@ -14,40 +16,48 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from aacf_tf import overlays
 from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.serving import MODEL_FILE, versions
 from tfrecords import video
 from tfrecords.dataset import LABELS_FILE, load_labels
 from tfrecords.errors import UsageError, UserError
+from tfrecords.images import Photograph, read_image
 from tfrecords.progress import progress
 from tfrecords.reader import frame_indices
 from tfrecords.video import UnreadableError, Video
 
-VIDEO_SUFFIXES = {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"}
+# By what a model takes: which files of a folder are meant, and which file is the wrong one.
+SUFFIXES = {
+    "image": {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
+    "video": {
+        *(".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"),
+    },
+}
 
 
 @dataclass(eq=False)
 class Prediction:
-    """What the model says about one clip.
+    """What the model says about one clip or photograph.
 
     Attributes:
-        video: the file, as it was named.
+        file: as it was named.
         predicted: the best class by the model's own score.
         probabilities: class -> probability, of the score that the model's recipe names.
         action, context, combined: class -> probability by each score; None: the head lacks it.
         reliable: class -> probability, given that there is an action, where the context counts as
             far as it can be trusted, `context_trust` in 0..1 (see
-            `aacf_tf.metrics.context_reliability`); from a folder of 20 or more videos.
+            `aacf_tf.metrics.context_reliability`); from a folder of 20 or more files.
         action_attention, context_attention, action_logits: `[t, h, w]`, or None.
         class_activation: `[t, h, w]` of a head without attention, else None.
         action_evidence: above 0 where an action is likely there; None: the head lacks it.
         frames: uint8 `[T, H, W, 3]`, those that went in (large ones scaled down); None in the
             predictions of a folder, which would fill the memory.
-        times: float `[T]`, their seconds in the file.
-        fps: frames a second they were sampled at.
+        times: float `[T]`, their seconds in the file; 0 for a photograph.
+        fps: frames a second they were sampled at; 1 for a photograph.
     """
 
-    video: str
+    file: str
     predicted: str
     probabilities: dict[str, float]
     frames: np.ndarray | None
@@ -66,7 +76,17 @@ class Prediction:
 
     def __repr__(self) -> str:
         probability = self.probabilities[self.predicted]
-        return f"Prediction({self.video!r}: {self.predicted} {probability:.2f})"
+        return f"Prediction({self.file!r}: {self.predicted} {probability:.2f})"
+
+    def maps(self) -> list[tuple[str, np.ndarray]]:
+        """(title, logits `[t, h, w]`) of every map there is, the action's first."""
+        if self.action_logits is None:
+            return [("class activation", self.class_activation)]
+        found = [("action", self.action_logits)]
+        if self.context_attention is not None:
+            # The logarithm of an attention map is its logits, but for a constant of each clip.
+            found.append(("context", np.log(np.maximum(self.context_attention, 1e-30))))
+        return found
 
 
 class Predictor:
@@ -75,6 +95,7 @@ class Predictor:
     Attributes:
         labels: class names; the place in the list is the id.
         description: the content of model.json.
+        kind: what it takes, `image` or `video`.
         frames, size: T, and (height, width) of the network's input.
         centres: where the cells of a map lie, `[t]`, `[h]` and `[w]`: frames and pixels of the
             network's input, counted from the centre of the first one.
@@ -82,6 +103,7 @@ class Predictor:
     """
 
     def __init__(self, directory: Path):
+        self.directory = directory
         assets = directory / "assets"
         self.labels = load_labels(assets / LABELS_FILE)
         try:
@@ -100,6 +122,7 @@ class Predictor:
                 "signatures take the optical flow themselves."
             )
         self.frames: int = self.description["frames"]
+        self.kind = "image" if self.frames == 1 else "video"
         self.size: tuple[int, int] = (self.description["height"], self.description["width"])
         self._axes = _axes(self.description)
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
@@ -125,23 +148,38 @@ class Predictor:
         centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
         return tuple(round(full * scale) for full in frame), centres
 
+    def spread(self, cells: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+        """A map `[h, w]` enlarged to the frame (height, width) it belongs to, float32."""
+        size, centres = self.seen(frame, cells.shape)
+        return overlays.in_space(cells, frame, size, centres, self.description["resize"])
+
     def predict(
         self, path: str | Path, start: float = 0.0, end: float | None = None
     ) -> Prediction | list[Prediction]:
-        """Classifies a clip as the evaluation does: T frames from its centre, the whole frame.
+        """Classifies a file as the evaluation does: of a video T frames from its centre, whole.
 
         Args:
-            path: a video, or a folder: then all videos in it, in the order of their names; those
-                that cannot be read are left out with a line that says why.
-            start, end: seconds of the file; end None: to the end of it.
+            path: a video, or for a model of photographs an image; or a folder: then all that are in
+                it, in the order of their names; those that cannot be read are left out with a line
+                that says why.
+            start, end: seconds of the video; end None: to the end of it.
 
         Raises:
-            UsageError: there is no such file, or no video in the folder.
-            UserError: the video, or every one in the folder, cannot be read.
+            UsageError: there is no such file, or none of the model's kind in the folder.
+            UserError: the file, or every one in the folder, cannot be read.
         """
+        if self.kind == "image" and (start or end is not None):
+            raise UsageError(
+                f"Expected no start and end for {self.takes()}, received {start} and {end}."
+            )
         if Path(path).is_dir():
             return self._predict_folder(Path(path), start, end)
-        return self._predict_video(path, start, end)
+        return self._predict_file(path, start, end)
+
+    def _predict_file(self, path: str | Path, start: float, end: float | None) -> Prediction:
+        if self.kind == "video":
+            return self._predict_video(path, start, end)
+        return self.predict_image(self.read_image(path).pixels, str(path))
 
     def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
         """Holds the clip at the centre alone in memory, however long the video is.
@@ -164,7 +202,7 @@ class Predictor:
         self, path: str | Path, start: float, end: float | None
     ) -> tuple[np.ndarray, float, float]:
         """Of a span: its frames' seconds, frames/s as `read_span` finds them, the header's."""
-        _check_file(path)
+        self._check_file(path)
         times = []
         rate = video.DEFAULT_RATE
         for time, rate, _ in video.decode(str(path), start):
@@ -186,8 +224,33 @@ class Predictor:
             UnreadableError: it cannot be read, or its frames take more than
                 `tfrecords.video.MAX_CLIP_BYTES`.
         """
-        _check_file(path)
+        self._check_file(path)
         return video.read_frames(str(path), start, end, self.short_side)
+
+    def read_image(self, path: str | Path) -> Photograph:
+        """Decodes a photograph as a viewer shows it; large ones are scaled down.
+
+        Raises:
+            UsageError: there is no such file, or it is a video.
+            UnreadableError: it cannot be read.
+        """
+        self._check_file(path)
+        return read_image(str(path), self.short_side)
+
+    def _check_file(self, path: str | Path) -> None:
+        (other,) = {*SUFFIXES} - {self.kind}
+        if Path(path).suffix.lower() in SUFFIXES[other]:
+            raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
+        if not Path(path).is_file():
+            raise UsageError(f"Expected a file, received {str(path)!r}: there is none.")
+
+    def takes(self) -> str:
+        """What the model expects, in words for an error."""
+        if self.kind == "image":
+            return f"an image for the model in {self.directory}"
+        return (
+            f"a video for the model in {self.directory}, which sees clips of {self.frames} frames"
+        )
 
     def step(self, fps: float) -> float:
         """Frames of a video at `fps` from one sampled frame to the next."""
@@ -205,6 +268,10 @@ class Predictor:
         sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
         return self._predict_frames(sampled, name)
 
+    def predict_image(self, pixels: np.ndarray, name: str = "") -> Prediction:
+        """As `predict`, of a photograph that is decoded already, uint8 `[H, W, 3]`."""
+        return self._predict_frames(Video(pixels[None], 1.0, np.zeros(1)), name)
+
     def _predict_frames(self, clip: Video, name: str) -> Prediction:
         """Of the T frames that go in; `fps` is that of the video they were sampled from."""
         frames = clip.frames
@@ -213,12 +280,12 @@ class Predictor:
         maps = ("action_attention", "context_attention", "action_logits", "class_activation")
         evidence = outputs.get("action_evidence")
         return Prediction(
-            video=name,
+            file=name,
             predicted=self.labels[int(outputs["probabilities"].argmax())],
             probabilities=probabilities,
             frames=frames,
             times=clip.times,
-            fps=clip.fps / self.step(clip.fps),
+            fps=clip.fps / self.step(clip.fps) if self.kind == "video" else clip.fps,
             action_evidence=None if evidence is None else float(evidence),
             **{
                 score: self._by_class(outputs[f"{score}_probabilities"])
@@ -232,20 +299,26 @@ class Predictor:
         return {label: float(value) for label, value in zip(self.labels, values)}
 
     def _predict_folder(self, folder: Path, start: float, end: float | None) -> list[Prediction]:
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES)
+        suffixes = SUFFIXES[self.kind]
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
         if not paths:
-            raise UsageError(f"Expected videos in the folder {str(folder)!r}, received none.")
+            raise UsageError(
+                f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "
+                f"{self.directory}, received none."
+            )
         predictions = []
-        for path in progress(paths, desc=folder.name, unit="video", leave=False):
+        for path in progress(paths, desc=folder.name, unit=self.kind, leave=False):
             try:
-                prediction = self._predict_video(path, start, end)
+                prediction = self._predict_file(path, start, end)
             except UnreadableError as error:
                 print(f"left out: {error}")
                 continue
             prediction.frames = None
             predictions.append(prediction)
         if not predictions:
-            raise UserError(f"None of the {len(paths)} videos in {str(folder)!r} can be read.")
+            raise UserError(
+                f"None of the {len(paths)} {self.kind}s in {str(folder)!r} can be read."
+            )
         self._add_reliability(predictions)
         return predictions
 
@@ -271,11 +344,6 @@ def _axes(description: dict[str, Any]) -> list[tuple[float, float, int]]:
     # Exported before maps were placed by receptive fields: the middles of the stride boxes.
     sizes = (description[name] for name in ("frames", "height", "width"))
     return [((s - 1) / 2, s, -(-size // s)) for size, s in zip(sizes, description["strides"])]
-
-
-def _check_file(path: str | Path) -> None:
-    if not Path(path).is_file():
-        raise UsageError(f"Expected a video file, received {str(path)!r}: there is none.")
 
 
 def load(path: str | Path) -> Predictor:

@@ -13,7 +13,16 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import attend, build_model, load, load_recipe, serving
+from aacf_tf import (
+    attend,
+    attend_scores,
+    attend_video,
+    build_model,
+    load,
+    load_recipe,
+    overlays,
+    serving,
+)
 from tfrecords.errors import UsageError
 from tfrecords.video import Video
 
@@ -70,7 +79,7 @@ def read(path):
     ],
 )
 def test_windows_cover_the_whole_video(predictor, length, spans):
-    windows = attend.look(predictor, video(length))
+    windows = attend_video.look(predictor, video(length))
     assert [(window.begin, window.end) for window in windows] == spans
     shape = {window.prediction.frames.shape for window in windows}
     assert shape == {(FRAMES, 50, 67, 3)}
@@ -78,19 +87,22 @@ def test_windows_cover_the_whole_video(predictor, length, spans):
 
 def test_one_window_is_the_prediction_itself(predictor):
     clip = video(6)
-    window = attend.look(predictor, clip)[0]
-    assert attend.mean_scores([window])["combined"] == predictor.predict_clip(clip).combined
+    window = attend_video.look(predictor, clip)[0]
+    assert (
+        attend_scores.mean_scores([window.prediction])["combined"]
+        == predictor.predict_clip(clip).combined
+    )
 
 
 def test_maps_follow_the_video_s_time(predictor):
     """The action is in the second window only, in its first two frames."""
     clip = video(12)
-    windows = attend.look(predictor, clip)
+    windows = attend_video.look(predictor, clip)
     for number, window in enumerate(windows):
         logits = np.zeros([3, 4, 4])
         logits[0, 1, 2] = number
         window.prediction.action_logits = logits
-    (title, action), (other, context) = attend.display_maps(predictor, clip, windows)
+    (title, action), (other, context) = attend_video.display_maps(predictor, clip, windows)
     assert (title, other) == ("action", "context")
     assert action.shape == context.shape == (12, 4, 4)
     moments = action[:, 1, 2]
@@ -101,29 +113,29 @@ def test_maps_follow_the_video_s_time(predictor):
 
 def test_a_head_without_a_context_map_shows_its_own(predictor):
     clip = video(6)
-    windows = attend.look(predictor, clip)
+    windows = attend_video.look(predictor, clip)
     windows[0].prediction.context_attention = None
-    assert [title for title, _ in attend.display_maps(predictor, clip, windows)] == ["action"]
+    assert [title for title, _ in attend_video.display_maps(predictor, clip, windows)] == ["action"]
     windows[0].prediction.action_logits = None
     windows[0].prediction.class_activation = np.zeros([3, 4, 4])
-    (title, _), *others = attend.display_maps(predictor, clip, windows)
+    (title, _), *others = attend_video.display_maps(predictor, clip, windows)
     assert title == "class activation" and not others
 
 
 def test_boxes_go_round_what_is_hot(predictor):
-    heat = np.zeros([2, 4, 4])
+    heat = np.zeros([4, 4])
+    assert overlays.find_boxes(predictor.spread(heat, (240, 240))) == []
     # Cells lie at pixels 4, 10, 16 and 22 of 24; halfway to the next one they are half as hot.
-    heat[0, 1, 1:3] = 1.0
-    heat[0, 3, 0] = 1.0  # and the corner at the lower left
-    (wide, corner), nothing = attend.find_boxes(heat, predictor, (240, 240))
+    heat[1, 1:3] = 1.0
+    heat[3, 0] = 1.0  # and the corner at the lower left
+    wide, corner = overlays.find_boxes(predictor.spread(heat, (240, 240)))
     np.testing.assert_allclose(wide, (75, 75, 195, 135), atol=1)
     np.testing.assert_allclose(corner, (0, 195, 75, 240), atol=1)
-    assert nothing == []
 
 
 def test_an_overlay_is_as_long_as_the_video_and_plays(model_directory, tmp_path, capsys):
     clip = video(14)
-    attend.write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
+    attend_video.write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
     output = tmp_path / "out.mp4"
     run(f"--model={model_directory}", f"--video={tmp_path / 'in.mp4'}", f"--output={output}")
     frames = read(output)
@@ -139,7 +151,7 @@ def test_a_folder_becomes_a_table(model_directory, tmp_path, capsys):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("a.mp4", "b.mp4"):
-        attend.write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
+        attend_video.write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
     (folder / "c.mp4").write_bytes(b"no video")
     run(f"--model={model_directory}", f"--input={folder}", f"--output={tmp_path / 'p.csv'}")
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
@@ -163,7 +175,9 @@ def test_a_real_video(shared_data, model_directory, tmp_path):
     [
         ((), "--model"),
         (("--model=nowhere",), "nowhere"),
-        (("--model=.",), "one of --video=FILE and --input=FOLDER"),
+        (("--model=.",), "one of --image=FILE, --video=FILE and --input=FOLDER, received none"),
+        (("--model=.", "--image=a", "--video=b"), "received --image and --video"),
+        (("--model=.", "--image=none.jpg"), "--image: expected a file, received 'none.jpg'"),
         (("--model=.", "--video=none.mp4"), "none.mp4"),
         (("--model=.", "--input=none"), "none"),
         (("--model=.", "--input=.", "--output=x.mp4"), r"ends in \.csv"),

@@ -1,0 +1,57 @@
+"""Where a model of photographs looks in one: a picture of it, its action map, its context map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from aacf_tf import overlays
+from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
+from aacf_tf.prediction import Prediction, Predictor
+from tfrecords.errors import UserError
+from tfrecords.files import replacing
+
+_HEIGHT = 240  # pixels at least, so that the titles can be read
+_BOXES = 3  # that are printed
+
+
+def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
+    """Writes the picture of a photograph and prints its scores.
+
+    Raises:
+        UserError: the photograph cannot be read, or the picture not written.
+    """
+    photograph = predictor.read_image(path)
+    prediction = predictor.predict_image(photograph.pixels, path)
+    frame = photograph.pixels.shape[:2]
+    titles, heats = [], []
+    for title, values in prediction.maps():
+        titles.append(title)
+        heats.append(predictor.spread(overlays.display(values)[0], frame))
+    boxes = overlays.find_boxes(heats[0])
+
+    own, multi_label = predictor.description["score"], predictor.description["multi_label"]
+    width, height = photograph.size
+    print(f"{path}: {width} x {height} pixels; ranked by {own}")
+    print_scores(mean_scores([prediction]), own, multi_label)
+    # What is shown may be smaller than the file, in whose pixels people look for it.
+    boxes_of_file = np.rint(np.multiply(boxes[:_BOXES], width / frame[1])).astype(int)
+    places = ", ".join(f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes_of_file)
+    text = f"  {titles[0]} map: {places or 'no box'}"
+    if prediction.action_evidence is not None:
+        text += f"; evidence {prediction.action_evidence:+.1f}"
+    print(text)
+
+    side = max(_HEIGHT, frame[0])
+    picture = overlays.side_by_side(photograph.pixels, heats, boxes, side)
+    named = name_classes(prediction.probabilities, multi_label)
+    bar = overlays.text_bar(picture.shape[1], 28, [named, *titles])
+    try:
+        with replacing(output) as temporary:
+            Image.fromarray(np.concatenate([bar, picture])).save(temporary, format="PNG")
+    except OSError as error:
+        raise UserError(f"Expected to write {output}, received {error}.") from error
+    print(f"picture: {output}")
+    return prediction

@@ -1,0 +1,83 @@
+"""Class scores for people: on the terminal, in the title of a picture, in a table of a folder."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any, Mapping, Sequence
+
+from aacf_tf.metrics import SCORES
+from aacf_tf.prediction import Prediction
+from tfrecords.errors import UserError
+from tfrecords.files import replacing
+
+_CLASSES = 5  # that are printed
+_SURE = 0.5  # above it a class of a multi-label model counts as there
+
+
+def mean_scores(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """Score -> class -> probability, averaged; the scores that the head has."""
+    means = {}
+    for score in SCORES:
+        rows = [getattr(prediction, score) for prediction in predictions]
+        if rows[0] is not None:
+            means[score] = {k: sum(row[k] for row in rows) / len(rows) for k in rows[0]}
+    return means
+
+
+def name_classes(probabilities: Mapping[str, float], multi_label: bool) -> str:
+    """The best class and its probability, of a multi-label model all classes that are there."""
+    ranked = _rank(probabilities)
+    sure = sum(value > _SURE for value in probabilities.values()) if multi_label else 1
+    return ", ".join(f"{label} {probabilities[label]:.2f}" for label in ranked[: max(1, sure)])
+
+
+def print_scores(scores: Mapping[str, Mapping[str, float]], own: str, multi_label: bool) -> None:
+    """Prints a line a class: the best five, of a multi-label model all that are there.
+
+    Args:
+        scores: of `mean_scores`.
+        own: the score by which classes are ranked.
+        multi_label: whether each class is judged by itself.
+    """
+    sure = sum(value > _SURE for value in scores[own].values()) if multi_label else 0
+    shown = _rank(scores[own])[: max(_CLASSES, sure)]
+    width = max(len(label) for label in [*shown, "class"])
+    print(f"  {'class':{width}}  " + "  ".join(f"{score:>8}" for score in scores))
+    for label in shown:
+        row = "  ".join(f"{values[label]:8.3f}" for values in scores.values())
+        print(f"  {label:{width}}  {row}")
+
+
+def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> None:
+    """Writes file, predicted class and the probabilities by every score as a csv, atomically.
+
+    Args:
+        predictions: of one model, one a line.
+        path: of the table.
+        kind: `image` or `video`, the name of the first column.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    first = predictions[0]
+    scores = [score for score in (*SCORES, "reliable") if getattr(first, score) is not None]
+    header: list[Any] = [kind, "predicted"]
+    header += [f"{score}_{label}" for score in scores for label in first.probabilities]
+    try:
+        with (
+            replacing(path) as temporary,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            for prediction in predictions:
+                rows = (getattr(prediction, score).values() for score in scores)
+                values = [f"{value:.6f}" for row in rows for value in row]
+                writer.writerow([Path(prediction.file).name, prediction.predicted, *values])
+    except OSError as error:
+        raise UserError(f"Expected to write {path}, received {error}.") from error
+
+
+def _rank(probabilities: Mapping[str, float]) -> list[str]:
+    return sorted(probabilities, key=probabilities.get, reverse=True)
