@@ -22,6 +22,7 @@ from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, translate_errors
 
 Forward = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
+Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
@@ -117,7 +118,8 @@ def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) ->
         covers; difference `[N, t, h, w]`: the mean absolute frame difference of each cell, as
         weights; shown bool `[N, t, h, w]`: where the action map as displayed is above .5. Scores,
         presence, context_attention and shown only where the head has them; difference only where
-        the model sees frames. Where frames differ in size and so do the maps, an array of arrays.
+        the model sees frames, and more than one. Where frames differ in size and so do the maps, an
+        array of arrays.
     """
     stage = run.recipe.stages[-1]
     classes = len(run.info.labels)
@@ -159,7 +161,7 @@ def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) ->
             coverage = localization.cell_coverage(inputs["mask"], grid, strides).numpy()
             keep("coverage", coverage)
             keep("masked", inputs["has_mask"].numpy() & (coverage > 0).any((1, 2, 3)))
-            if run.recipe.modality != "flow":
+            if run.recipe.modality != "flow" and run.recipe.data.frames > 1:
                 keep("difference", _frame_difference(inputs["clip"], grid, strides).numpy())
         sums: dict[str, Any] = {}
         for number, view in enumerate(views, start=1):
@@ -253,7 +255,7 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
         cells = localization.actor_cells(np.stack(coverage[places]), threshold)
         areas[places] = cells.numpy().mean(axis=(1, 2, 3))
         for name, weights in maps.items():
-            for measure in _MEASURES.get(name, _USUAL):
+            for measure in _measures(name, run.recipe.data.frames):
                 found = measure(np.stack(weights[places]), cells).numpy()
                 note(f"{name}_{measure.__name__}", places, found)
         if shown is not None:
@@ -278,12 +280,13 @@ def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-_USUAL = (localization.pointing, localization.mass, localization.auc)
-_MEASURES = {
-    "action": (*_USUAL, localization.time_share),
-    # Nobody asks for the peak of the context.
-    "context": (localization.mass, localization.auc),
-}
+def _measures(name: str, frames: int) -> tuple[Measure, ...]:
+    """By which the maps of a name are judged, for clips of so many frames."""
+    if name == "context":
+        return localization.mass, localization.auc  # nobody asks for the peak of the context
+    usual = localization.pointing, localization.mass, localization.auc
+    # A photograph has no time to have a share of.
+    return (*usual, localization.time_share) if name == "action" and frames > 1 else usual
 
 
 def _overlap(shown: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -304,7 +307,7 @@ def _frame_difference(
     """Mean absolute difference of neighbouring frames in each cell, as weights summing to 1."""
     clips = tf.cast(clips, tf.float32)
     change = tf.reduce_mean(tf.abs(clips[:, 1:] - clips[:, :-1]), axis=-1)
-    # The first frame's is that of the second; a single frame has none, so its map is uniform.
+    # The first frame's is that of the second.
     change = tf.concat([change[:, :1], change], axis=1)
     return localization.normalize_map(localization.cell_coverage(change, grid, strides))
 

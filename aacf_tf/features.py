@@ -23,6 +23,7 @@ from tensorflow import keras
 
 from aacf_tf.devices import worker_of
 from aacf_tf.model import ActionModel
+from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import PAIR_HEADS, Stage
 from tfrecords import plan, schema
 from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
@@ -57,10 +58,18 @@ def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> 
         splits: those with clips are cached.
 
     Raises:
-        UsageError: several workers lack features.
+        UsageError: several workers lack features; `data.map_crop` is more than a map can have.
         UserError: a record is corrupt; features are beyond float16; another process is at it.
     """
     splits = [name for name in splits if run.info.splits.get(name, {}).get("clips")]
+    data = run.recipe.data
+    *_, rows, columns = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    # Whole frames are at least of that size, so the smallest map is known before any is made.
+    if data.map_crop > min(rows.size, columns.size):
+        raise UsageError(
+            f"data.map_crop: expected at most the {rows.size} x {columns.size} cells of "
+            f"{data.height} x {data.width} pixels, received {data.map_crop}."
+        )
     weights = _digest_weights(model.backbone)
     # Maps of conjugates may be there already, for a head that looks at them.
     needed = run.head_of(stage) in PAIR_HEADS

@@ -305,6 +305,11 @@ def check(recipe: Recipe) -> None:
             "data.test_crops: expected 1 where training sees the whole frame (data.crop=1), "
             f"received {data.test_crops}."
         )
+    if data.frames == 1 and data.frozen_conjugates:
+        raise UsageError(
+            "data.frozen_conjugates: expected 0 where a clip is one frame (data.frames=1), whose "
+            f"first one is all of it, received {data.frozen_conjugates:g}."
+        )
     if data.map_crop and not data.views:
         raise UsageError(
             "data.map_crop: expected 0 where no features are cached (data.views=0), "

@@ -196,16 +196,19 @@ def _localization_lines(ours: dict[str, Any], theirs: dict[str, Any] | None) -> 
                 rows.append((split, name, values, prefix))
     if not rows:
         return []
+    timed = any("action_time_share" in values for _, _, values, _ in rows)  # not of photographs
     lines = [
         "",
-        f"{'where maps lie':<16}{'map':<18}pointing   mass    AUC  time share  actor's area",
+        f"{'where maps lie':<16}{'map':<18}pointing   mass    AUC"
+        f"{'  time share' * timed}  actor's area",
     ]
     for split, name, values, prefix in rows:
         numbers = [values.get(f"{prefix}_{key}") for key in ("pointing", "mass", "auc")]
         share = values.get("action_time_share") if prefix == "action" else None
         cells = "".join(f"{_number(value):>7}" for value in numbers)
         lines.append(
-            f"{split:<16}{name:<18} {cells}{_number(share):>12}{_number(values['mask_area']):>14}"
+            f"{split:<16}{name:<18} {cells}"
+            f"{_number(share):>{12 * timed}}{_number(values['mask_area']):>14}"
         )
     return lines
 

@@ -3,7 +3,8 @@
     scores        every test split, average pooling beside the model
     maps          where they lie, against masks, where the data have them
     curves        of every stage
-    clips         a dozen of a test split, chosen by a rule that the page states
+    clips         a dozen of a test split, chosen by a rule that the page states; photographs
+                  (clips of one frame) as in the figures of the paper's supplement
     classes       average precision of each
 
 It reads what a run has written (metrics.json, predictions.csv, history.json) and runs the model on
@@ -18,7 +19,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Sequence
 
-from aacf_tf import report_figures
+from aacf_tf import report_figures, report_stills
 from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
@@ -59,11 +60,11 @@ def write_report(
     sections = [
         f"<h1>{escape(title)}</h1>",
         _summary(recipe, ours, labels),
-        _scores(ours, theirs, len(labels)),
+        _scores(ours, theirs, len(labels), _unit(recipe)),
         _localization(ours, theirs),
         _clips(workdir, recipe, labels, data_dir, model),
         _curves(workdir),
-        _classes(ours, theirs, recipe.score),
+        _classes(ours, theirs, _unit(recipe)),
     ]
     page = _PAGE.format(title=escape(title), body="\n".join(part for part in sections if part))
     path = workdir / "report" / "index.html"
@@ -75,16 +76,25 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
+def _unit(recipe: Recipe) -> str:
+    """What is counted."""
+    return "photograph" if recipe.data.frames == 1 else "clip"
+
+
 # ---- tables -------------------------------------------------------------------------------------
 
 
 def _summary(recipe: Recipe, metrics: dict[str, Any], labels: Sequence[str]) -> str:
     data = recipe.data
     rate = f"{data.fps:g} frames a second" if data.fps else "every frame"
+    clips = f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}"
+    if data.frames == 1:
+        whole = " at least, whole" if data.resize == "whole" else ""
+        clips = f"photographs of {data.height}×{data.width} pixels{whole}"
     stages = ", then ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages)
     facts = [
         f"{len(labels)} classes",
-        f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}",
+        clips,
         f"backbone {recipe.backbone}",
         f"head {metrics['head']}",
         *([f"modality {recipe.modality}"] if recipe.modality != "rgb" else []),
@@ -94,7 +104,7 @@ def _summary(recipe: Recipe, metrics: dict[str, Any], labels: Sequence[str]) -> 
     return f'<p class="lead">{escape(" · ".join(facts))}</p>'
 
 
-def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -> str:
+def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int, unit: str) -> str:
     """Rows: who and by which score; columns: the splits."""
     splits = ours["splits"]
     rows = [("chance", {}, "")]
@@ -111,7 +121,7 @@ def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -
         for key in ("top1", "mean_ap")
     }
     head = "".join(
-        f'<th colspan="2">{escape(name)}<small>{entry["clips"]} clips</small></th>'
+        f'<th colspan="2">{escape(name)}<small>{entry["clips"]} {unit}s</small></th>'
         for name, entry in splits.items()
     )
     body = []
@@ -139,8 +149,8 @@ def _scores(ours: dict[str, Any], theirs: dict[str, Any] | None, classes: int) -
     ]
     if trusts:
         notes.append(
-            "<b>reliability</b> counts the context as far as the unlabelled clips of a split say "
-            f"it can be trusted (0 to 1): {', '.join(trusts)}."
+            f"<b>reliability</b> counts the context as far as the unlabelled {unit}s of a split "
+            f"say it can be trusted (0 to 1): {', '.join(trusts)}."
         )
     return _section(
         "Scores",
@@ -155,6 +165,9 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
     body = []
     threshold = 0.0
     maps = {**_MAPS, "action": _ACTION_MAPS.get(ours["head"], _OTHER_MAP)}
+    places = [entry.get("localization") or {} for entry in ours["splits"].values()]
+    timed = any("action_time_share" in place for place in places)  # a photograph has no time
+    columns = {key: name for key, name in _MEASURES.items() if timed or key != "time_share"}
     for split, entry in ours["splits"].items():
         place = entry.get("localization")
         if not place:
@@ -174,14 +187,14 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         ]
         area = place.get("mask_area")
         for number, (name, values, key) in enumerate(rows):
-            measures = [values.get(f"{key}_{measure}") for measure in _MEASURES]
+            measures = [values.get(f"{key}_{measure}") for measure in columns]
             first = f'<th rowspan="{len(rows)}">{escape(split)}</th>' if number == 0 else ""
             last = _cell(area if number == 0 else None)
             cells = "".join(_cell(value) for value in measures)
             body.append(f"<tr>{first}<th>{escape(name)}</th>{cells}{last}</tr>")
     if not body:
         return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in _MEASURES.values())
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns.values())
     touched = (
         "the mask touches" if threshold == 0 else f"the mask covers more than {threshold:.0%} of"
     )
@@ -194,8 +207,9 @@ def _localization(ours: dict[str, Any], theirs: dict[str, Any] | None) -> str:
         f"<tbody>{''.join(body)}</tbody></table>",
         "<b>pointing</b>: the peak is on the actor. <b>mass</b>: share of the map on the actor; "
         "by chance it is the actor’s area. <b>AUC</b>: the map as a score of the actor’s cells. "
-        "<b>time share</b>: time steps whose peak is on the actor. <b>off-centre third</b>: of the "
-        f"clips whose actor is farthest from the picture’s centre alone. {wanted}"
+        + ("<b>time share</b>: time steps whose peak is on the actor. " if timed else "")
+        + "<b>off-centre third</b>: of those alone whose actor is farthest from the picture’s "
+        f"centre. {wanted}"
         f"A cell is the actor’s where {touched} it.",
     )
 
@@ -214,7 +228,7 @@ _MAPS = {
 _MEASURES = {"pointing": "pointing", "mass": "mass", "auc": "AUC", "time_share": "time share"}
 
 
-def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) -> str:
+def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, unit: str) -> str:
     """A table a split: average precision of each class, as bars."""
     parts = []
     for number, (split, entry) in enumerate(ours["splits"].items()):
@@ -228,7 +242,8 @@ def _classes(ours: dict[str, Any], theirs: dict[str, Any] | None, score: str) ->
         rows = []
         for label in ours["labels"]:
             values = [judged["per_class_ap"].get(label) for _, judged in columns]
-            rows.append(f"<tr><th>{escape(label)}</th>{''.join(map(_bar, values))}</tr>")
+            cells = "".join(_bar(value, unit) for value in values)
+            rows.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
         opened = " open" if number == 0 else ""
         parts.append(
             f"<details{opened}><summary>{escape(split)}</summary>"
@@ -244,9 +259,9 @@ def _cell(value: float | None, strong: bool = False) -> str:
     return f"<td><b>{value:.3f}</b></td>" if strong else f"<td>{value:.3f}</td>"
 
 
-def _bar(value: float | None) -> str:
+def _bar(value: float | None, unit: str) -> str:
     if value is None:
-        return "<td>no clip</td>"
+        return f"<td>no {unit}</td>"
     return f'<td class="bar"><i style="width:{100 * value:.0f}%"></i><span>{value:.3f}</span></td>'
 
 
@@ -271,14 +286,25 @@ def _clips(
     ]
     scores = {r["id"]: r for r in table if r["split"] == split}
     chosen = report_figures.choose([row for row in rows if row.labels], labels)
-    clips = report_figures.load_clips(data_dir, split, recipe, {row.id for row in chosen})
+    still = recipe.data.frames == 1
+    ids = {row.id for row in chosen}
+    if still:
+        clips = report_stills.load(data_dir, split, ids)
+    else:
+        clips = report_figures.load_clips(data_dir, split, recipe, ids)
     figures, sheet = [], {}
     for row in chosen:
         if row.id not in clips:
             continue
-        rows_of_frames = report_figures.draw(clips[row.id], model)
-        sheet.setdefault(row.labels.split("|")[0], (row, rows_of_frames))
-        image = report_figures.data_uri(report_figures.join(rows_of_frames))
+        if still:
+            panels = report_stills.draw(clips[row.id], model, recipe.data)
+            picture, strip = (report_stills.strip(panels, t) for t in ("sample", row.title))
+        else:
+            rows_of_frames = report_figures.draw(clips[row.id], model)
+            picture = report_figures.join(rows_of_frames)
+            strip = report_figures.strip(row, rows_of_frames)
+        sheet.setdefault(row.labels.split("|")[0], strip)
+        image = report_figures.data_uri(picture)
         verdict = "right" if row.right else "wrong"
         predicted = _chance(scores[row.id], recipe.score, row.predicted)
         figures.append(
@@ -289,24 +315,34 @@ def _clips(
         )
     if not figures:
         return ""
-    report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()))
+    columns = 1 if still else 2  # five pictures side by side are wide enough
+    report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()), columns)
     rows_shown = f"{_ACTION_MAPS.get(recipe.head, _OTHER_MAP)} (orange)"
     rows_shown += " and context map (blue)" if recipe.head == "aacf" else ""
     flow = "" if recipe.modality != "flow" else "motion in colours, by direction and speed; "
     values = "attention logits"
     if recipe.head not in _ACTION_MAPS:
         values = "evidence for the predicted class"
+    if still:
+        what = (
+            "From left to right: the photograph; the boxes of the people who act; its conjugate, "
+            f"without them, where it has one; {rows_shown} over it; "
+        )
+    else:
+        what = (
+            f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
+            f"{rows_shown} over them; {flow}"
+        )
     return _section(
         f"What the model sees: {escape(split)}",
-        f'<div class="clips">{"".join(figures)}</div>',
-        f"Clips of the split <b>{escape(split)}</b>. "
-        f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
-        f"{rows_shown} over them; {flow}the actor’s outline where the data have a mask. Above: "
-        "the true class, and the predicted one with its probability. Shown is "
+        f'<div class="clips{" wide" * still}">{"".join(figures)}</div>',
+        f"{_unit(recipe).capitalize()}s of the split <b>{escape(split)}</b>. {what}"
+        "the actor’s outline where the data have a mask. Above: the true class, and the predicted "
+        "one with its probability. Shown is "
         f"clip((x − median) / (max − median), 0, 1) of the {values}. <b>The rule of "
         "choice</b>: classes in order, six evenly spread over the list where there are more; of "
-        "each the first clip of the split that the model gets right, then the first that it gets "
-        "wrong, in turn; where one kind runs out, the other goes on.",
+        f"each the first {_unit(recipe)} of the split that the model gets right, then the first "
+        "that it gets wrong, in turn; where one kind runs out, the other goes on.",
     )
 
 
@@ -383,6 +419,7 @@ figcaption small {{ margin-left: auto; color: var(--soft); overflow: hidden;
 figure svg {{ max-width: 100%; height: auto; }}
 .clips {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(min(34rem, 100%), 1fr));
   gap: 1.4rem; }}
+.clips.wide {{ grid-template-columns: 1fr; }}
 .clip {{ min-width: 0; margin: 0; padding: .7rem .8rem .8rem; background: var(--fill);
   border-radius: 8px; }}
 .clip img {{ display: block; width: 100%; border-radius: 3px; }}

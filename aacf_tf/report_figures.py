@@ -45,6 +45,12 @@ class Chosen(NamedTuple):
     def right(self) -> bool:
         return self.predicted in self.labels.split("|")
 
+    @property
+    def title(self) -> str:
+        """The true classes, and what they were taken for where that is wrong."""
+        names = self.labels.replace("|", ", ")
+        return names if self.right else f"{names} (taken for {self.predicted})"
+
 
 def choose(rows: Sequence[Chosen], labels: Sequence[str], count: int = CLIPS) -> list[Chosen]:
     """The clips that are shown: a rule, not a choice.
@@ -115,11 +121,6 @@ def draw_maps(
     model: ActionModel,
 ) -> list[list[np.ndarray]]:
     """`draw` for pixels `[T, h, w, C]` of which the model's outputs are known already."""
-    evidence = "action_logits" if "action_logits" in outputs else "class_activation"
-    heats = [(overlays.display(outputs[evidence]), overlays.ACTION_COLORS)]
-    if "context_attention" in outputs:
-        context = overlays.display_attention(outputs["context_attention"])
-        heats.append((context, overlays.CONTEXT_COLORS))
     times, *places = (axis.centres for axis in receptive_field(model.geometry, pixels.shape[:3]))
     shown = _evenly(len(pixels), FRAMES)
     if pixels.shape[-1] == 2:
@@ -128,7 +129,7 @@ def draw_maps(
     height = max(_FRAME_HEIGHT, size[0])
     frames = [overlays.enlarge(pixels[place], height) for place in shown]
     rows = [frames]
-    for heat, colors in heats:
+    for _, heat, colors in display_maps(outputs):
         cells = overlays.at_times(heat, shown, times)
         spread = (overlays.in_space(one, size, size, places) for one in cells)
         rows.append(
@@ -143,6 +144,21 @@ def draw_maps(
     return rows
 
 
+def display_maps(
+    outputs: Mapping[str, np.ndarray],
+) -> list[tuple[str, np.ndarray, Sequence[Sequence[int]]]]:
+    """(title, values 0..1 `[t, h, w]`, colours) of every map among a model's outputs of a clip."""
+    if "action_logits" in outputs:
+        shown = [("action map", overlays.display(outputs["action_logits"]))]
+    else:
+        shown = [("class activation", overlays.display(outputs["class_activation"]))]
+    if "context_attention" in outputs:
+        context = overlays.display_attention(outputs["context_attention"])
+        shown.append(("context map", context))
+    colors = (overlays.ACTION_COLORS, overlays.CONTEXT_COLORS)
+    return [(title, heat, color) for (title, heat), color in zip(shown, colors)]
+
+
 def join(rows: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
     """Rows of pictures of one size as one picture, thin white lines between them."""
     space = ((0, gap), (0, gap), (0, 0))
@@ -150,24 +166,22 @@ def join(rows: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
     return np.concatenate([np.concatenate(row, axis=1) for row in padded])[:-gap, :-gap]
 
 
-def write_sheet(
-    path: Path, clips: Sequence[tuple[Chosen, list[list[np.ndarray]]]], columns: int = 2
-) -> None:
-    """Clips with their classes over them, side by side and below each other, as a PNG.
+def with_titles(picture: np.ndarray, titles: Sequence[str]) -> np.ndarray:
+    """A picture under a bar with titles, each over its share of the width."""
+    bar = overlays.text_bar(picture.shape[1], _BAR_HEIGHT, titles)
+    return np.concatenate([bar, picture])
 
-    Args:
-        path: of the file.
-        clips: row of predictions.csv, and what `draw` gives; smaller ones get a white rim.
-        columns: clips beside each other.
-    """
-    strips = []
-    for row, pictures in clips:
-        shown = _evenly(len(pictures[0]), _SHEET_FRAMES)
-        strip = join([[images[place] for place in shown] for images in pictures])
-        title = row.labels.replace("|", ", ")
-        title += "" if row.right else f" (taken for {row.predicted})"
-        bar = overlays.text_bar(strip.shape[1], _BAR_HEIGHT, [title])
-        strips.append(np.concatenate([bar, strip]))
+
+def strip(row: Chosen, pictures: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Of what `draw` gives a few frames under the clip's classes, for the sheet."""
+    shown = _evenly(len(pictures[0]), _SHEET_FRAMES)
+    return with_titles(
+        join([[images[place] for place in shown] for images in pictures]), [row.title]
+    )
+
+
+def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> None:
+    """Pictures side by side and below each other, as a PNG; smaller ones get a white rim."""
     sides = np.max([strip.shape[:2] for strip in strips], axis=0)
     strips = [
         np.pad(strip, (*((0, n) for n in sides - strip.shape[:2]), (0, 0)), constant_values=255)

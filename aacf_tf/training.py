@@ -80,10 +80,10 @@ class Run:
         self.info.require_split("train")
         require_flow(self.data, self.info, self.recipe.modality)
         if self.recipe.data.swap and not has_masks(self.data, "train"):
+            frozen = " --set data.frozen_conjugates=0.5" if self.recipe.data.frames > 1 else ""
             raise UsageError(
                 f"Expected masks of the actor in split 'train' of {self.data} to swap actors by, "
-                "received no record with one; "
-                "add --set data.swap=0 --set data.frozen_conjugates=0.5."
+                f"received no record with one; add --set data.swap=0{frozen}."
             )
         for stage in self.recipe.stages:
             if stage.patience and not self.info.splits.get("validation", {}).get("clips"):

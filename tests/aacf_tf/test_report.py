@@ -171,7 +171,7 @@ def test_a_head_shows_the_one_map_it_has(squares_data, tiny_recipe, tmp_path, he
 
 def test_names_cannot_break_the_page():
     entry = {"clips": 1, "action": {"top1": 1.0, "mean_ap": 1.0}}
-    text = report._scores({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2)
+    text = report._scores({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2, "clip")
     assert "&lt;i&gt;h action" in text and "<i>h" not in text
     assert "&lt;b&gt;x" in text and "<b>x" not in text
 
