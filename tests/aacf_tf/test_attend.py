@@ -192,6 +192,15 @@ def test_wrong_use_is_one_sentence(arguments, message, tmp_path, monkeypatch):
         run(*arguments)
 
 
+def test_a_model_of_videos_refuses_photographs(model_directory, predictor, tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"no image")
+    with pytest.raises(UsageError, match=r"a video for .* sees clips of 6 frames, received the im"):
+        predictor.predict(path)
+    with pytest.raises(UsageError, match=r"--image: expected a video for .* \(--video\), received"):
+        run(f"--model={model_directory}", f"--image={path}")
+
+
 def test_the_command_ends_with_2_and_no_stack_trace():
     command = [sys.executable, "-m", "aacf_tf.attend", "--model=nowhere", "--video=x.mp4"]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -12,7 +12,7 @@ from aacf_tf import checkpoints, features, recipes, training
 from aacf_tf.training import Run
 from tfrecords import read_dataset, schema
 from tfrecords.dataset import load_info, load_manifest
-from tfrecords.errors import UserError
+from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo
 from tfrecords.files import sha256
 
@@ -85,6 +85,14 @@ def test_what_is_cached_is_what_the_backbone_gives(squares_data, frozen_recipe, 
                 np.testing.assert_allclose(stored, values, rtol=2e-3, atol=1e-3)
     manifest = load_manifest(directory)
     assert all(sha256(directory / name) == entry["sha256"] for name, entry in manifest.items())
+
+
+def test_a_map_crop_larger_than_the_map_is_refused_before_any_is_made(
+    squares_data, frozen_recipe, tmp_path
+):
+    run = Run.open(with_data(frozen_recipe, views=1, map_crop=5), squares_data, tmp_path)
+    with pytest.raises(UsageError, match=r"at most the 4 x 4 cells of 24 x 24 .* received 5"):
+        cache(run)
 
 
 def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_path, monkeypatch):

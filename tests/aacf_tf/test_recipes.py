@@ -163,13 +163,15 @@ def test_every_recipe_passes_its_check(name):
         ("stages.1.keep_head", "true", "train the head 'recipe', received 'average'"),
         ("keep", "0", "keep: expected at least 1, received 0"),
         ("data.class_weights", "some", "weights: expected one of nothing, balanced, received"),
+        ("data.frames", "1", r"frozen_conjugates: expected 0 .* \(data.frames=1\).*, received 0.5"),
         ("data.map_crop", "4", r"map_crop: expected 0 where no .* \(data.views=0\), received 4"),
         ("stages.1.name", "backbone", "stages: expected .* of its own .*'backbone', 'backbone'"),
         ("stages.0.name", "../x", r"a folder can have, received '\.\./x', 'factorization'"),
     ],
 )
 def test_values_no_run_can_use_are_refused(path, value, message):
-    recipe = recipes.override(recipes.load_recipe("jhmdb"), path, value)
+    recipe = recipes.override(recipes.load_recipe("jhmdb"), "data.frozen_conjugates", 0.5)
+    recipe = recipes.override(recipe, path, value)
     with pytest.raises(UsageError, match=message):
         recipes.check(recipe)
 
