@@ -65,9 +65,23 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "short_side",
         None,
         "Shorter side of frames in pixels, never enlarged; 0: as it is. Default 128; for "
-        "voc2012_action 256.",
+        "photographs 256.",
     )
     integer("quality", 95, "JPEG quality, 1 to 100.")
+    integer("stills", 0, "Photographs made of each clip of csv or jhmdb; 0: clips stay clips.")
+    text(
+        "filler",
+        "telea",
+        "What fills the hole that a person leaves in a photograph: telea (OpenCV), or the folder "
+        "of an exported completion network.",
+    )
+    text("blend", "poisson", f"The seam of that hole: {names(sources.BLENDS)}.")
+    switch(
+        "decoys",
+        False,
+        "Fill a hole as large in photographs to train on too, away from all people, so that a "
+        "filling tells nothing.",
+    )
     text("flow", "none", f"Optical flow stored beside the frames: {names(sources.FLOWS)}.")
     integer("num_shards", 0, f"Files a split; 0: one for each {shards.ROWS_PER_SHARD} rows.")
     integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
@@ -143,8 +157,8 @@ def _finish(
     return info
 
 
-def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:
-    """What was built, for the terminal."""
+def summary(info: dataset.DatasetInfo, output: str, conjugate: str, decoys: bool = False) -> str:
+    """What was built, for the terminal; `decoys`: whether photographs were to have some."""
     keys = ("clips", "pairs", "skipped")
     total = {key: sum(counts[key] for counts in info.splits.values()) for key in keys}
     lines = [
@@ -155,6 +169,13 @@ def summary(info: dataset.DatasetInfo, output: str, conjugate: str) -> str:
         lines.append(
             f"  {name:<12} {counts['clips']:>6} clips {counts['pairs']:>6} pairs "
             f"{counts['skipped']:>4} skipped {counts['shards']:>4} shards"
+        )
+    if decoys:
+        counts = info.splits.get("train", {})
+        there, pairs = counts.get("decoys", 0), counts.get("pairs", 0)
+        lines.append(
+            f"  {there} of the {pairs} photographs to train on have a decoy; in the other "
+            f"{pairs - there} people left too little room: they are as they were"
         )
     if total["skipped"]:
         lines.append(f"  files and reasons: {to_path(output) / dataset.SKIPPED_FILE}")
@@ -198,11 +219,15 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         plan["flow"] = source.flow
     if values.conjugate_rank != "longer":
         plan["conjugate_rank"] = values.conjugate_rank
+    if values.stills:
+        plan["stills"] = values.stills
+    if source.eraser:
+        plan.update(source.eraser.plan)
     write = partial(shards.write_all, source, quality=values.quality, workers=workers)
     if values.runner == "beam":
         write = _beam_writer(values, options, plan["input_digest"], arguments)
     info = build(source, values.output, plan=plan, num_shards=values.num_shards, write=write)
-    print(summary(info, values.output, source.conjugate))
+    print(summary(info, values.output, source.conjugate, values.decoys))
     seconds = time.monotonic() - start
     print(f"  {seconds:.0f} s. Look into it: python -m tfrecords.show {values.output}")
     skipped = sum(counts["skipped"] for counts in info.splits.values())
@@ -247,7 +272,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         raise UsageError(f"Expected flags only (see --help), received {wrong[0]!r}.")
     if not values.output and not values.dry_run:
         raise UsageError("Expected --output to name the directory to write, received none.")
-    for name in ("input", "output", "labels", "data_root"):
+    for name in ("input", "output", "labels", "data_root", "filler"):
         text = getattr(values, name) or ""
         if "://" not in text:
             continue
@@ -266,6 +291,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         "quality": (1, 100),
         "num_shards": (0, 100_000),
         "workers": (0, 1024),
+        "stills": (0, 1000),
     }
     if values.fps is not None:
         limits["fps"] = (0.1, 1000)

@@ -134,7 +134,9 @@ def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
     y = BORDER + LINE
     for pair, (clip, conjugate) in zip(pairs, rows):
         lines.append((BORDER, y, " | ".join(pair.labels) or "(no action)", INK))
-        lines.append((BORDER, y + LINE, f"{pair.id}    conjugate: {origin(pair)}", FAINT))
+        decoy = "    with a decoy" if pair.decoy else ""
+        text_below = f"{pair.id}{decoy}    conjugate: {origin(pair)}"
+        lines.append((BORDER, y + LINE, text_below, FAINT))
         y += text
         below = y + clip.shape[0]
         sheet[y:below, BORDER : BORDER + clip.shape[1]] = clip

@@ -47,7 +47,8 @@ class DatasetInfo:
         multi_label: whether a clip may have several labels at once.
         splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
             there are, pairs those of them with a conjugate, negatives those without a label,
-            skipped the rows that could not be read.
+            skipped the rows that could not be read; "decoys", where there are any: the records
+            whose clip has one.
         modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
             hold a backbone's feature maps and no frames, see `tfrecords.feature_reader`.
         schema_version: of the records, see `tfrecords.schema`.

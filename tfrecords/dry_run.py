@@ -105,7 +105,7 @@ def _seeks(source: Source, row: Row) -> bool:
     return {
         "none": False,
         "given": row.conjugate_media is not None,
-        "remove_person": row.mask is not None,
+        "remove_person": row.mask is not None or bool(getattr(row, "boxes", ())),
         "frozen_frame": True,
     }.get(source.conjugate, bool(row.labels))
 

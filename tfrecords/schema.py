@@ -59,6 +59,7 @@ WIDTH = "image/width"
 FORMAT = "image/format"
 FRAMES = "image/encoded"
 TIMESTAMPS = "image/timestamp"
+DECOY = "clip/decoy"  # 1, or not there
 CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
 MASKS = "CLASS_SEGMENTATION/image/encoded"
 FLOW = "FORWARD_FLOW/image/encoded"
@@ -92,6 +93,7 @@ class ClipPair:
             ymax as shares 0..1 of width and height; None where they are not known.
         flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.flow` has it, or None.
         conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
+        decoy: whether a part of the clip without people was filled as the conjugate's hole is.
 
     Raises:
         ValueError: a shape, dtype or value is not as above.
@@ -112,6 +114,7 @@ class ClipPair:
     boxes: Optional[np.ndarray] = None
     flow: Optional[np.ndarray] = None
     conjugate_flow: Optional[np.ndarray] = None
+    decoy: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
@@ -219,6 +222,8 @@ def encode(
         WIDTH: _ints(width),
         FORMAT: _bytes(image_format),
     }
+    if pair.decoy:
+        context[DECOY] = _ints(1)
     lists = {
         FRAMES: [_bytes(_encode_image(frame, image_format, quality)) for frame in pair.clip],
         TIMESTAMPS: [_ints(_microseconds(pair.start + n / pair.fps)) for n in range(length)],
@@ -354,6 +359,7 @@ def decode(serialized: bytes) -> ClipPair:
             boxes=boxes,
             flow=flows(FLOW),
             conjugate_flow=flows(CONJUGATE + FLOW),
+            decoy=DECOY in context,
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
         reason = " ".join(str(error).split())

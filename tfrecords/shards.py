@@ -105,7 +105,8 @@ def write_one(
     """
     from tfrecords import writer
 
-    notes = {"clips": 0, "pairs": 0, "negatives": 0, "fps": [], "sizes": [], "skipped": []}
+    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
+    notes.update({"fps": [], "sizes": [], "skipped": []})
     records = _records(outcomes, shard.rows, notes, tick)
     notes["manifest"] = writer.write_shard(directory / shard.name, records)
     notes["clips"] = notes["manifest"]["records"]
@@ -161,6 +162,8 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
         counts = splits.setdefault(shard.split, empty)
         for key in ("clips", "pairs", "negatives"):
             counts[key] += notes[key]
+        if notes.get("decoys"):  # a count that few data sets have; notes of older builds do not
+            counts["decoys"] = counts.get("decoys", 0) + notes["decoys"]
         counts["skipped"] += len(notes["skipped"])
         rates.update(notes["fps"])
         sizes.update(map(tuple, notes["sizes"]))
@@ -195,6 +198,7 @@ def _records(
             continue
         notes["pairs"] += found.paired
         notes["negatives"] += found.negative
+        notes["decoys"] += found.decoy
         for key, value in (("fps", found.fps), ("sizes", list(found.size))):
             if value not in notes[key]:
                 notes[key].append(value)

@@ -179,6 +179,8 @@ def _frames(serialized: bytes) -> list[str]:
 
     pair = schema.decode(serialized)
     shapes = [f"clip {pair.clip.shape}"]
+    if pair.decoy:
+        shapes[0] += " with a decoy"
     if pair.conjugate is not None:
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:

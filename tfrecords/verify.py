@@ -29,6 +29,7 @@ class _Found(NamedTuple):
     ids: list[str]
     pairs: int
     negatives: int
+    decoys: int
     images: int
 
 
@@ -36,6 +37,7 @@ class _Record(NamedTuple):
     id: str
     paired: bool
     negative: bool
+    decoy: bool
     images: int
 
 
@@ -51,7 +53,8 @@ def verify(directory: files.StrPath) -> str:
     info, manifest = dataset.load_info(directory), dataset.load_manifest(directory)
     names = [name for name, counts in info.splits.items() if counts["clips"]]
     shards = [(n, to_path(path)) for n in names for path in dataset.shard_paths(directory, info, n)]
-    counts = {name: dict.fromkeys(("clips", "pairs", "negatives"), 0) for name in names}
+    keys = ("clips", "pairs", "negatives", "decoys")
+    counts = {name: dict.fromkeys(keys, 0) for name in names}
     ids: set[str] = set()
     images = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -70,6 +73,7 @@ def verify(directory: files.StrPath) -> str:
                 counts[split]["clips"] += len(found.ids)
                 counts[split]["pairs"] += found.pairs
                 counts[split]["negatives"] += found.negatives
+                counts[split]["decoys"] += found.decoys
                 images += found.images
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -92,13 +96,14 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
         entry = manifest.get(path.name)
         if entry is None:
             raise UserError(f"{path} is not in {dataset.MANIFEST_FILE}.")
-    ids, pairs, negatives, images = [], 0, 0, 0
+    ids, pairs, negatives, decoys, images = [], 0, 0, 0, 0
     try:
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             record = _check_record(serialized, info)
             ids.append(record.id)
             pairs += record.paired
             negatives += record.negative
+            decoys += record.decoy
             images += record.images
     except (UserError, tf.errors.OpError) as error:
         damaged = isinstance(error, tf.errors.DataLossError)
@@ -109,7 +114,7 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
     # Last: a record that cannot be read says more than a sum that differs.
     if entry is not None and files.sha256(str(path)) != entry["sha256"]:
         raise UserError(f"{path}: the checksum is not that of {dataset.MANIFEST_FILE}.")
-    return _Found(ids, pairs, negatives, images)
+    return _Found(ids, pairs, negatives, decoys, images)
 
 
 def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
@@ -140,7 +145,7 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
             tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
             count += 1
     name = context[schema.EXAMPLE_ID].bytes_list.value[0].decode()
-    return _Record(name, paired, not index, count)
+    return _Record(name, paired, not index, schema.DECOY in context, count)
 
 
 def _check_frames(

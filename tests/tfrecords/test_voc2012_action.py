@@ -189,8 +189,9 @@ def test_stored_size_and_a_person_who_fills_the_picture(folder):
 def test_annotations_tolerate_missing_tags(folder):
     path = folder / "Annotations" / "2010_000001.xml"
     path.write_text(annotation([((24, 32, 1, 1), "walking")]).replace("size", "sizes"))
-    size, people = read_annotation(str(path))
+    size, people, others = read_annotation(str(path))
     assert size is None and people[0].box == (0, 0, 24, 32)  # corners in the other order
+    assert others == ((0, 0, 2, 2),)  # who is known to be there, not what he does; no dog
     for partial in ("<width>96</width>", "<width></width><height>0</height>"):
         path.write_text(annotation([((24, 32, 1, 1), "walking")], partial))
         assert read_annotation(str(path)).size is None
@@ -331,6 +332,6 @@ def test_records_are_read_shown_and_the_same_bytes_again(folder, tmp_path):
 def test_published_annotations(shared_data):
     folder = shared_data / "annotations" / "voc2012_action"
     walking = read_annotation(str(folder / "2011_003279.xml"))
-    assert walking == ((367, 500), (((108, 306, 188, 500), {"walking"}),))
+    assert walking == ((367, 500), (((108, 306, 188, 500), {"walking"}),), ())
     jumping = read_annotation(str(folder / "2012_004331.xml"))
-    assert jumping == ((500, 375), (((101, 24, 208, 230), {"jumping"}),))
+    assert jumping == ((500, 375), (((101, 24, 208, 230), {"jumping"}),), ())

@@ -15,6 +15,7 @@ from tfrecords.errors import UsageError
 from tfrecords.flow import METHODS
 
 if TYPE_CHECKING:
+    from tfrecords.conjugates.erase import Eraser
     from tfrecords.schema import ClipPair
 
 CONJUGATES = (
@@ -26,6 +27,7 @@ CONJUGATES = (
     "none",
 )
 CONJUGATE_RANKS = ("longer", "alike")
+BLENDS = ("poisson", "feather", "none")
 FLOWS = ("none", *METHODS)
 _SOURCES = {
     "actionthread": ("tfrecords.sources.actionthread", "ActionThreadSource"),
@@ -57,6 +59,11 @@ class SourceOptions:
         data_root: folder the media may lie in; None: the table's own.
         classes: a,b,c or a file with one class a line: rows of others are left out; None: all.
         flow: optical flow to be stored, one of `FLOWS`.
+        stills: photographs made of each clip; 0: clips stay clips.
+        filler: what fills a hole in a photograph: "telea", or the folder of an exported completion
+            network.
+        blend: what becomes of the seam of such a hole, one of `BLENDS`.
+        decoys: whether photographs of `train` get a hole filled away from all people.
     """
 
     input: Optional[str] = None
@@ -70,6 +77,10 @@ class SourceOptions:
     data_root: Optional[str] = None
     classes: Optional[str] = None
     flow: str = "none"
+    stills: int = 0
+    filler: str = "telea"
+    blend: str = "poisson"
+    decoys: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,6 +115,8 @@ class Source:
         short_side: as in `SourceOptions`, the default filled in.
         flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
         takes_classes: whether `SourceOptions.classes` may be given.
+        takes_stills: whether `SourceOptions.stills` may be.
+        eraser: what takes people out of photographs, if the source does.
         one_record_a_span: whether a span that stands twice in the rows is a mistake.
         remarks: sentences a user should read before the build, such as what is missing.
     """
@@ -115,6 +128,8 @@ class Source:
     image_format: str = "JPEG"
     short_side: int = 128
     takes_classes: bool = False
+    takes_stills: bool = False
+    eraser: Optional[Eraser] = None
     one_record_a_span: bool = True
     remarks: tuple[str, ...] = ()
     flow: str = "none"
@@ -135,7 +150,8 @@ class Source:
 class Record(NamedTuple):
     """A row's record: its bytes, and what is counted of it.
 
-    `paired`: it has a conjugate; `negative`: it has no label; frames/s; (height, width).
+    `paired`: it has a conjugate; `negative`: it has no label; frames/s; (height, width); `decoy`:
+    its clip has one.
     """
 
     data: bytes
@@ -143,6 +159,7 @@ class Record(NamedTuple):
     negative: bool
     fps: float
     size: tuple[int, int]
+    decoy: bool
 
 
 def open_source(name: str, options: SourceOptions) -> Source:
@@ -164,12 +181,25 @@ def open_source(name: str, options: SourceOptions) -> Source:
             f"Expected --conjugate_rank among {', '.join(CONJUGATE_RANKS)}, "
             f"received {options.conjugate_rank!r}."
         )
+    if options.blend not in BLENDS:
+        raise UsageError(f"Expected --blend among {', '.join(BLENDS)}, received {options.blend!r}.")
     module, cls = _SOURCES[name]
     opened = getattr(importlib.import_module(module), cls)
     if options.classes and not opened.takes_classes:
         raise UsageError(f"Expected no --classes for --source={name}, received {options.classes}.")
+    if options.stills and not opened.takes_stills:
+        raise UsageError(f"Expected no --stills for --source={name}, received {options.stills}.")
     source = opened(options)
     source.flow = options.flow
+    if source.eraser is None:
+        for flag in ("filler", "blend", "decoys"):
+            if getattr(options, flag) != getattr(SourceOptions, flag):
+                raise UsageError(
+                    f"--{flag} is about people taken out of photographs: expected "
+                    "--source=voc2012_action, or --stills with csv or jhmdb, and "
+                    f"--conjugate=remove_person, received --source={name} with "
+                    f"--stills={options.stills} and --conjugate={source.conjugate}."
+                )
     return source
 
 
@@ -187,4 +217,4 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = schema.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3])
+    return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3], pair.decoy)

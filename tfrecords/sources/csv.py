@@ -33,13 +33,15 @@ class CsvSource(VideoSource):
     """The source `csv`; `options.input` is the table."""
 
     name = "csv"
+    takes_stills = True
 
     def __init__(self, options: SourceOptions):
         if not options.input:
             raise UsageError("Expected --input to name a csv file, received none.")
         table = Table(options.input, options)
         has_conjugates = not {"conjugate_video", "conjugate_start"}.isdisjoint(table.columns)
-        conjugate = options.conjugate or ("given" if has_conjugates else "before_after")
+        default = "given" if has_conjugates else "before_after"
+        conjugate = options.conjugate or ("remove_person" if options.stills else default)
         if conjugate == "given" and not has_conjugates:
             table.fail("expected a column conjugate_video for --conjugate=given")
         if conjugate == "remove_person" and "mask" not in table.columns:

@@ -22,6 +22,7 @@ class JhmdbSource(VideoSource):
     """The source `jhmdb`; `options.input` is the folder."""
 
     name = "jhmdb"
+    takes_stills = True
 
     def __init__(self, options: SourceOptions):
         index = os.path.join(options.input or "", "index.csv")

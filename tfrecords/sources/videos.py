@@ -1,4 +1,7 @@
-"""Rows of a table of video files: from a row to a clip, its mask and its conjugate."""
+"""Rows of a table of video files: from a row to a clip, its mask and its conjugate.
+
+Or to photographs: with `stills` each row becomes as many of them, evenly spaced over its clip.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import math
 import os
 import threading
 from collections import defaultdict
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
 from tfrecords import filesystem, video
 from tfrecords.conjugates import before_after, shots
+from tfrecords.conjugates.erase import MASK_MARGIN
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.sources import Row, Source, SourceOptions
+from tfrecords.sources import Row, Source, SourceOptions, photographs
 from tfrecords.video import UnreadableError, Video
 
 if TYPE_CHECKING:
@@ -24,6 +29,14 @@ if TYPE_CHECKING:
 # A mask may be this many frames short of its clip (encoders drop the last ones); the last frame
 # then serves on. A longer one is cut: the video may have broken off.
 MASK_SLACK = 2
+
+
+@dataclass(frozen=True)
+class StillRow(Row):
+    """Photograph number `still` of a row's clip, its frame at (still + .5) / `stills` of it."""
+
+    still: int = 0
+    stills: int = 1
 
 
 class VideoSource(Source):
@@ -50,6 +63,12 @@ class VideoSource(Source):
         self.conjugate = conjugate
         if options.short_side is not None:
             self.short_side = options.short_side
+        if options.stills:
+            self.eraser = photographs.open_eraser(options, conjugate)
+            self.one_record_a_span = False
+            rows = [still for row in rows for still in _stills(row, options.stills)]
+            if options.short_side is None:
+                self.short_side = photographs.SHORT_SIDE
         self._options = options
         self._rows = rows
         self._paths = paths
@@ -88,6 +107,27 @@ class VideoSource(Source):
             raise UnreadableError(row.media, reason) from error
 
     def _load(self, row: Row) -> ClipPair:
+        return self._photograph(row) if isinstance(row, StillRow) else self._clip(row)
+
+    def _photograph(self, row: StillRow) -> ClipPair:
+        span = video.read_span(self._paths[row.media], row.start, row.end, self.short_side)
+        n = int((row.still + 0.5) / row.stills * len(span.frames))
+        actors = boxes = None
+        if row.mask:
+            actors = read_mask(self._paths[row.mask], span, (row.start, row.end))[n]
+            # Nobody to be seen is nobody to be judged by.
+            actors, boxes = (actors, _box_around(actors)) if actors.any() else (None, None)
+        return photographs.make_pair(
+            row,
+            span.frames[n],
+            actors,
+            boxes,
+            MASK_MARGIN,
+            self.eraser,
+            start=float(span.times[n]),
+        )
+
+    def _clip(self, row: Row) -> ClipPair:
         # Here, since it brings TensorFlow: a mistake in the table is answered at once.
         from tfrecords.schema import ClipPair
 
@@ -181,6 +221,21 @@ class VideoSource(Source):
         ]
         nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
         return nearest and (nearest.media, nearest.start, nearest.end)
+
+
+def _stills(row: Row, count: int) -> list[StillRow]:
+    """The photographs of a row, NAME#0 and so on."""
+    values = {field.name: getattr(row, field.name) for field in fields(Row)}
+    return [
+        StillRow(**{**values, "id": f"{row.id}#{n}"}, still=n, stills=count) for n in range(count)
+    ]
+
+
+def _box_around(mask: np.ndarray) -> np.ndarray:
+    """The box around a bool [H, W] that is not empty: float32 [1, 4], as in `ClipPair`."""
+    (top, bottom), (left, right) = ((i.min(), i.max() + 1) for i in np.nonzero(mask))
+    height, width = mask.shape
+    return np.array([[left / width, top / height, right / width, bottom / height]], np.float32)
 
 
 def _end(row: Row, span: Video) -> float:

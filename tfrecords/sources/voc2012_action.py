@@ -30,10 +30,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tfrecords import images
-from tfrecords.conjugates.remove_person import remove_person
+from tfrecords.conjugates.erase import BOX_MARGIN
 from tfrecords.dataset import load_labels
 from tfrecords.errors import UsageError
-from tfrecords.sources import Row, Source, SourceOptions
+from tfrecords.sources import Row, Source, SourceOptions, photographs
 from tfrecords.sources.layout import fail, require_local
 from tfrecords.video import UnreadableError
 
@@ -54,11 +54,8 @@ ACTIONS = (
 )
 OTHER = "other"
 SPLITS = {"train": "train", "val": "test"}  # as the lists call them -> as the records do
-CONJUGATES = ("remove_person", "none")
 PLACES = ("", "VOC2012", os.path.join("VOCdevkit", "VOC2012"))
 LISTS = os.path.join("ImageSets", "Action")
-BOX_DILATION = 4 / 240  # of the shorter side: a box holds the person already
-MIN_CONTEXT = 0.05  # share of the picture that removal must leave for it to be a conjugate
 ASPECT = 0.02  # by how much the shape of an image may differ from that of its annotation
 
 Box = Tuple[
@@ -74,19 +71,27 @@ class Person(NamedTuple):
 
 
 class Annotation(NamedTuple):
-    """What is used of an XML file; `size` is (width, height) in pixels where it is given."""
+    """What is used of an XML file; `size` is (width, height) in pixels where it is given.
+
+    people: whose actions are annotated; others: boxes of those whose are not.
+    """
 
     size: Optional[tuple[int, int]]
     people: tuple[Person, ...]
+    others: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
 class ImageRow(Row):
-    """An image and the people it is a sample of; `problem`: why it has no annotation."""
+    """An image and the people it is a sample of; `problem`: why it has no annotation.
+
+    boxes: of those who do the action; others: of everybody else.
+    """
 
     boxes: tuple[Box, ...] = ()
     size: Optional[tuple[int, int]] = None
     problem: str = ""
+    others: tuple[Box, ...] = ()
 
 
 class Voc2012ActionSource(Source):
@@ -95,20 +100,12 @@ class Voc2012ActionSource(Source):
     name = "voc2012_action"
     one_record_a_span = False  # an image is a record for each of its actions
     multi_label = True
-    short_side = 256
+    short_side = photographs.SHORT_SIDE
 
     def __init__(self, options: SourceOptions):
         self._folder = _find_folder(options.input)
-        self.conjugate = options.conjugate or CONJUGATES[0]
-        if self.conjugate not in CONJUGATES:
-            raise UsageError(
-                f"A photograph has no before and after: expected --conjugate="
-                f"{' or '.join(CONJUGATES)}, received {self.conjugate}."
-            )
-        if options.flow != "none":
-            raise UsageError(
-                f"A photograph has no motion: expected --flow=none, received {options.flow}."
-            )
+        self.conjugate = options.conjugate or "remove_person"
+        self.eraser = photographs.open_eraser(options, self.conjugate)
         if options.short_side is not None:
             self.short_side = options.short_side
         self.labels = list(ACTIONS)
@@ -143,29 +140,21 @@ class Voc2012ActionSource(Source):
         Raises:
             UnreadableError: names the image; it or its annotation is missing or damaged.
         """
-        from tfrecords.schema import ClipPair
-
         if row.problem:
             raise UnreadableError(row.media, row.problem)
         try:
             image, size = images.read_image(os.path.join(self._folder, row.media), self.short_side)
         except UnreadableError as error:
             raise UnreadableError(row.media, error.reason) from error
-        boxes = mask = conjugate = None
-        if row.boxes:
-            boxes = _shares(row, size)
-            mask = images.draw_boxes(boxes, image.shape[:2])
-            if self.conjugate == "remove_person" and mask.mean() <= 1 - MIN_CONTEXT:
-                conjugate = remove_person(image[None], mask[None], BOX_DILATION)
-        return ClipPair(
-            id=row.id,
-            clip=image[None],
-            conjugate=conjugate,
-            labels=row.labels,
-            fps=1.0,
-            mask=None if mask is None else mask[None],
-            media_id=row.media,
-            boxes=boxes,
+        if not row.boxes:
+            return photographs.make_pair(row, image, None, None, BOX_MARGIN, self.eraser)
+        boxes = _shares(row.boxes, row, size)
+        if (boxes[:, :2] >= boxes[:, 2:]).any():
+            raise UnreadableError(row.media, "its annotation has a box outside of the image")
+        actors = images.draw_boxes(boxes, image.shape[:2])
+        people = actors | images.draw_boxes(_shares(row.others, row, size), image.shape[:2])
+        return photographs.make_pair(
+            row, image, actors, boxes, BOX_MARGIN, self.eraser, people=people
         )
 
     def _listed(self, split: str) -> list[str]:
@@ -182,7 +171,9 @@ class Voc2012ActionSource(Source):
         media = f"JPEGImages/{name}.jpg"
         common = {"split": SPLITS[split], "media": media, "line": len(self._rows) + 1}
         try:
-            size, people = read_annotation(os.path.join(self._folder, "Annotations", f"{name}.xml"))
+            size, people, unknown = read_annotation(
+                os.path.join(self._folder, "Annotations", f"{name}.xml")
+            )
         except UnreadableError as error:
             problem = f"Annotations/{name}.xml: {error.reason}"
             return [ImageRow(id=name, labels=(), problem=problem, **common)]
@@ -194,7 +185,17 @@ class Voc2012ActionSource(Source):
         rows = []
         for identity, actions in samples.items():
             boxes = tuple(person.box for person in people if actions & person.actions)
-            rows.append(ImageRow(id=identity, labels=labels, boxes=boxes, size=size, **common))
+            others = tuple(person.box for person in people if not actions & person.actions)
+            rows.append(
+                ImageRow(
+                    id=identity,
+                    labels=labels,
+                    boxes=boxes,
+                    size=size,
+                    others=others + unknown,
+                    **common,
+                )
+            )
         return rows
 
     def _missing(self) -> tuple[str, ...]:
@@ -217,35 +218,41 @@ class Voc2012ActionSource(Source):
 
 
 def read_annotation(path: str) -> Annotation:
-    """Reads who does what in an image; people without <actions> are left out.
+    """Reads who does what in an image.
 
     Coordinates stand in any order, and are the numbers of the first and last pixel inside, counted
     from 1.
 
     Raises:
-        UnreadableError: the file is missing, or a person of it has no box.
+        UnreadableError: the file is missing, or a person with <actions> has no box.
     """
     try:
         root = ElementTree.parse(path).getroot()
         sides = [root.findtext(f"size/{name}") for name in ("width", "height")]
         given = all(side and side.strip().isdigit() and int(side) for side in sides)
         size = (int(sides[0]), int(sides[1])) if given else None
-        people = []
+        people, others = [], []
         for person in root.iter("object"):
             flags, box = person.find("actions"), person.find("bndbox")
             if flags is None:
+                if person.findtext("name") == "person" and box is not None:
+                    others.append(_corners(box))
                 continue
             if box is None:
                 raise ValueError("a person has no <bndbox>")
-            x = sorted(_number(box, name) for name in ("xmin", "xmax"))
-            y = sorted(_number(box, name) for name in ("ymin", "ymax"))
             actions = frozenset(flag.tag for flag in flags if _number(flags, flag.tag) > 0)
-            people.append(Person((x[0] - 1, y[0] - 1, x[1], y[1]), actions))
+            people.append(Person(_corners(box), actions))
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
     except (ElementTree.ParseError, ValueError, OSError) as error:
         raise UnreadableError(path, f"not an annotation of VOC ({error})") from error
-    return Annotation(size, tuple(people))
+    return Annotation(size, tuple(people), tuple(others))
+
+
+def _corners(box: ElementTree.Element) -> Box:
+    x = sorted(_number(box, name) for name in ("xmin", "xmax"))
+    y = sorted(_number(box, name) for name in ("ymin", "ymax"))
+    return x[0] - 1, y[0] - 1, x[1], y[1]
 
 
 def _number(parent: ElementTree.Element, name: str) -> float:
@@ -257,18 +264,16 @@ def _number(parent: ElementTree.Element, name: str) -> float:
         raise ValueError(f"expected a number in <{name}>, received {received}") from None
 
 
-def _shares(row: ImageRow, size: tuple[int, int]) -> np.ndarray:
-    """The boxes as shares of the image: float32 [n, 4], see `ClipPair`; `size` in pixels."""
+def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.ndarray:
+    """Boxes of a row as shares of its image: float32 [n, 4], see `ClipPair`; `size` in pixels."""
     width, height = row.size or size
     if abs(width * size[1] - height * size[0]) > ASPECT * height * size[0]:
         raise UnreadableError(
             row.media,
             f"the image has {size[0]} x {size[1]} pixels, its annotation says {width} x {height}",
         )
-    boxes = np.clip(np.array(row.boxes) / (width, height, width, height), 0, 1)
-    if (boxes[:, :2] >= boxes[:, 2:]).any():
-        raise UnreadableError(row.media, "its annotation has a box outside of the image")
-    return boxes.astype(np.float32)
+    corners = np.array(boxes, float).reshape(-1, 4)
+    return np.clip(corners / (width, height, width, height), 0, 1).astype(np.float32)
 
 
 def _find_folder(path: Optional[str]) -> str:
