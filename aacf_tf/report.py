@@ -340,7 +340,7 @@ def _clips(
         "the actor’s outline where the data have a mask. Above: the true class, and the predicted "
         "one with its probability. Shown is "
         f"clip((x − median) / (max − median), 0, 1) of the {values}. <b>The rule of "
-        "choice</b>: classes in order, six evenly spread over the list where there are more; of "
+        "choice</b>: classes that occur in order, six evenly spread where there are more; of "
         f"each the first {_unit(recipe)} of the split that the model gets right, then the first "
         "that it gets wrong, in turn; where one kind runs out, the other goes on.",
     )

@@ -55,11 +55,15 @@ class Chosen(NamedTuple):
 def choose(rows: Sequence[Chosen], labels: Sequence[str], count: int = CLIPS) -> list[Chosen]:
     """The clips that are shown: a rule, not a choice.
 
-    Classes are taken in order, six of them evenly spread over the list where there are more. Of
+    Classes that occur are taken in order, six of them evenly spread where there are more. Of
     each the first rightly classified clip of the split comes in, then the first wrongly classified
     one, and so on in turn until the class has its share; where one kind runs out, the other goes
     on.
     """
+    occurring = {row.labels.split("|")[0] for row in rows}
+    labels = [label for label in labels if label in occurring]
+    if not labels:
+        return []
     wanted = min(len(labels), 6)
     classes = [labels[place * len(labels) // wanted] for place in range(wanted)]
     share = -(-count // wanted)

@@ -199,6 +199,13 @@ def test_classes_are_spread_evenly_where_there_are_many():
     assert classes == ["c00", "c03", "c07", "c10", "c14", "c17"]
 
 
+def test_a_class_without_clips_takes_no_place():
+    labels = [f"c{n}" for n in range(10)]
+    table = rows(("c3", "c3"), ("c9", "c1"), ("c9|c1", "c9"))
+    assert [row.id for row in choose(table, labels)] == ["0", "2", "1"]
+    assert choose([], labels) == []
+
+
 def test_a_plot_takes_the_page_s_colour():
     svg = report_figures.plot([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}])
     assert svg.startswith("<svg") and "currentColor" in svg and "#123456" not in svg
