@@ -1,0 +1,137 @@
+"""The networks of Iizuka, Simo-Serra, Ishikawa: Globally and Locally Consistent Image Completion.
+
+ACM Transactions on Graphics 36(4), 2017, re-implemented from its tables. N is `width`, 64 in the
+paper, S the side of a crop:
+
+    completion       5x5 N | 3x3 /2 2N, 2N | 3x3 /2 4N, 4N, 4N | dilated 2, 4, 8, 16: 4N each
+                     4N, 4N | transposed 4x4 x2 2N, 2N | transposed 4x4 x2 N, N/2 | 3
+    discriminators   global, of the crop (S): 5x5 /2 N, 2N, 4N, then 8N, to about 4 x 4 cells; 16N
+                     local, of a window S/2 about a hole: the same with one layer less
+                     both side by side -> one logit
+
+Each convolution but the last has batch normalisation and ReLU behind it; with spectral
+normalisation a discriminator has that instead of the batch's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.completion import filling
+
+STRIDE = 4  # the completion network's: sides of what goes in are multiples of it
+REACH = 156  # pixels, a multiple of STRIDE: nothing farther off changes a completed pixel
+_DILATIONS = (2, 4, 8, 16)
+_SMALLEST = 4  # cells a side, where a discriminator's convolutions end
+
+
+class Completer(tf.Module):
+    """Fills holes: what stands in them first, and the network that makes a picture of it.
+
+    Args:
+        width: channels of the first layer.
+        fill: "mean": the hole is one colour, and the network paints all of it (the paper).
+            "diffused": the hole is filled smoothly from its rim, and the network adds to that.
+        size: the side of the crops that it is trained on, pixels.
+        colour: red, green, blue, 0..1: the mean of the pictures.
+
+    Attributes:
+        network: float32 [B, H, W, 4] (colours 0..1, mask) -> [B, H, W, 3].
+    """
+
+    def __init__(self, width: int, fill: str, size: int, colour: tuple[float, float, float]):
+        super().__init__()
+        self.network = build_completion(width, "sigmoid" if fill == "mean" else "linear")
+        self._diffuses, self._levels = fill == "diffused", math.ceil(math.log2(size))
+        self._colour = colour
+
+    def __call__(self, image: tf.Tensor, mask: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Completes images.
+
+        Args:
+            image: float32 [B, H, W, 3], 0..1; H and W multiples of `STRIDE`.
+            mask: float32 [B, H, W, 1], 1 in the hole, else 0.
+            training: whether batch normalisation goes by the batch.
+
+        Returns:
+            float32 [B, H, W, 3], about 0..1: the network's picture, of which the hole is used.
+        """
+        filled = self.fill(image, mask)
+        painted = self.network(tf.concat([filled, mask], -1), training=training)
+        return filled + painted if self._diffuses else painted
+
+    def fill(self, image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """What the network sees; as `__call__`."""
+        if self._diffuses:
+            return filling.diffuse(image, 1 - mask, self._levels, self._colour)
+        return (1 - mask) * image + mask * tf.constant(self._colour, tf.float32)
+
+
+def build_completion(width: int, activation: str) -> keras.Model:
+    """The completion network: float32 [B, H, W, 4] -> [B, H, W, 3].
+
+    A linear one, which adds to what is there, begins with adding nothing.
+    """
+    inputs = keras.Input([None, None, 4])
+    x = _unit(inputs, width, kernel=5)
+    for channels, layers in ((2 * width, 1), (4 * width, 2)):
+        x = _unit(x, channels, strides=2)
+        for _ in range(layers):
+            x = _unit(x, channels)
+    for dilation in (*_DILATIONS, 1, 1):
+        x = _unit(x, 4 * width, dilation=dilation)
+    for channels, after in ((2 * width, 2 * width), (width, width // 2)):
+        x = keras.layers.Conv2DTranspose(channels, 4, 2, "same", use_bias=False)(x)
+        x = _unit(_normalise(x), after)
+    start = "zeros" if activation == "linear" else "glorot_uniform"
+    outputs = keras.layers.Conv2D(
+        3, 3, padding="same", activation=activation, kernel_initializer=start
+    )(x)
+    return keras.Model(inputs, outputs, name="completion")
+
+
+def _unit(
+    x: tf.Tensor, channels: int, kernel: int = 3, strides: int = 1, dilation: int = 1
+) -> tf.Tensor:
+    convolution = keras.layers.Conv2D(
+        channels, kernel, strides, "same", dilation_rate=dilation, use_bias=False
+    )
+    return _normalise(convolution(x))
+
+
+def _normalise(x: tf.Tensor) -> tf.Tensor:
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+
+
+def build_discriminators(width: int, size: int, spectral: bool = False) -> keras.Model:
+    """The two discriminators with their joined decision.
+
+    Args:
+        width: channels of the first layer.
+        size: of a crop, pixels.
+        spectral: spectral instead of batch normalisation.
+
+    Returns:
+        [float32 [B, S, S, 3], float32 [B, S / 2, S / 2, 3]] -> logits [B, 1], above 0: real.
+    """
+    wrap = keras.layers.SpectralNormalization if spectral else _as_it_is
+    inputs, codes = [], []
+    for side in (size, size // 2):
+        x = keras.Input([side, side, 3])
+        inputs.append(x)
+        for depth in range(max(1, round(math.log2(side / _SMALLEST)))):
+            channels = width * min(2**depth, 8)
+            convolution = keras.layers.Conv2D(channels, 5, 2, "same", use_bias=spectral)
+            x = wrap(convolution)(x)
+            x = keras.layers.ReLU()(x) if spectral else _normalise(x)
+        x = wrap(keras.layers.Dense(16 * width))(keras.layers.Flatten()(x))
+        codes.append(keras.layers.ReLU()(x))
+    logit = wrap(keras.layers.Dense(1))(keras.layers.Concatenate()(codes))
+    return keras.Model(inputs, logit, name="discriminators")
+
+
+def _as_it_is(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return layer

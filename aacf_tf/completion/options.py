@@ -1,0 +1,137 @@
+"""What can be chosen about the training of a completion network, and the presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Tuple
+
+from tfrecords.errors import UsageError
+
+OPTIMIZERS = ("adam", "adadelta")
+SCHEDULES = ("constant", "cosine")
+FILLS = ("mean", "diffused")
+PHASES = ("completion", "discriminators", "both")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of a training; the defaults are the paper's.
+
+    Attributes:
+        size: side of the crops, pixels; a multiple of 8 (the local window is half of it).
+        width: channels of the networks' first layers, an even number.
+        fill: what stands in a hole first, see `networks.Completer`.
+        steps: of each of `PHASES`.
+        batch_size: crops a step.
+        optimizer: of both networks.
+        learning_rate: at the beginning.
+        schedule: of the completion network's learning rate: the same to the end, or falling to 0
+            as a cosine does over all steps that train it.
+        adversarial_weight: of the discriminators' verdict beside the squared error, whose mean
+            is over the pixels of the hole, colours 0..1.
+        spectral_norm: spectral normalisation in the discriminators instead of the batch's.
+        holes: at most so many rectangles a crop.
+        hole_sides: shortest and longest side of a hole, as shares of the crop's.
+        zoom: a crop is as wide as the picture's shorter side / (1 to `zoom`).
+        held_out: pictures the network is compared on, at most.
+        seed: of weights, crops and holes.
+    """
+
+    size: int = 256
+    width: int = 64
+    fill: str = "mean"
+    steps: Tuple[int, int, int] = (90_000, 10_000, 400_000)
+    batch_size: int = 96
+    optimizer: str = "adadelta"
+    learning_rate: float = 1.0
+    schedule: str = "constant"
+    adversarial_weight: float = 4e-4
+    spectral_norm: bool = False
+    holes: int = 1
+    hole_sides: Tuple[float, float] = (96 / 256, 128 / 256)
+    zoom: float = 384 / 256
+    held_out: int = 200
+    seed: int = 0
+
+    @property
+    def total_steps(self) -> int:
+        """Of all phases."""
+        return sum(self.steps)
+
+    def phase(self, step: int) -> str:
+        """The phase that a step, counted from 0, belongs to."""
+        ends = (self.steps[0], sum(self.steps[:2]))
+        return PHASES[sum(step >= end for end in ends)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for `config.json`."""
+        plain = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    def check(self) -> None:
+        """Refuses what cannot be trained.
+
+        Raises:
+            UsageError: names the flag, what was expected and what came.
+        """
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(
+                    f"--{name}: expected one of {', '.join(choices)}, "
+                    f"received {getattr(self, name)!r}."
+                )
+        for name, low in _LEAST.items():
+            if getattr(self, name) < low:
+                raise UsageError(
+                    f"--{name}: expected {low} or more, received {getattr(self, name)}."
+                )
+        if self.size % 8:
+            raise UsageError(f"--size: expected a multiple of 8 pixels, received {self.size}.")
+        if self.width % 2:
+            raise UsageError(f"--width: expected an even number, received {self.width}.")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise UsageError(f"--learning_rate: expected above 0, received {self.learning_rate}.")
+        if not math.isfinite(self.zoom):
+            raise UsageError(f"--zoom: expected a finite number, received {self.zoom}.")
+        if len(self.steps) != 3 or min(self.steps) < 0 or not self.total_steps:
+            received = ",".join(map(str, self.steps))
+            raise UsageError(
+                f"--steps: expected three numbers, of the phases {', '.join(PHASES)}, such as "
+                f"4000,200,800, received {received or 'none'}."
+            )
+        if len(self.hole_sides) != 2 or not 0 < self.hole_sides[0] <= self.hole_sides[1] < 1:
+            received = ",".join(map(str, self.hole_sides))
+            raise UsageError(
+                "--hole_sides: expected the shortest and the longest side as shares of the crop's, "
+                f"above 0 and below 1, such as 0.375,0.5, received {received or 'none'}."
+            )
+
+
+_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "fill": FILLS}
+_LEAST = {
+    "size": 16,
+    "width": 2,
+    "batch_size": 2,  # of one, batch normalisation sees a single picture
+    "adversarial_weight": 0,
+    "holes": 1,
+    "zoom": 1,
+    "held_out": 1,
+    "seed": 0,
+}
+
+PRESETS = {
+    "paper": Settings(),
+    # Half an hour on 2 cores.
+    "small": Settings(
+        size=64,
+        width=24,
+        fill="diffused",
+        steps=(5000, 200, 800),
+        batch_size=16,
+        optimizer="adam",
+        learning_rate=2e-3,
+        schedule="cosine",
+    ),
+}
