@@ -1,5 +1,7 @@
 """Each recipe of the paper from its data set's own layout to the report, on small made data.
 
+And `stills`, ours for photographs, from annotated ones to the picture of where the model looks.
+
 What makes a run long is made small: frames, epochs, and the backbone, which ends early. All else is
 the recipe's: its stages, its optimisers, what is frozen; in bfloat16.
 """
@@ -15,7 +17,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import pipeline, recipes
+from aacf_tf import attend, pipeline, recipes
 from tfrecords import build
 from tfrecords.dataset import load_info
 from tfrecords.sources import hollywood2, voc2012_action
@@ -132,6 +134,11 @@ RUNS = {
         {"source": "voc2012_action", "short_side": 32},
         {"data.map_crop": 4, "backbone_options.end_point": "features.pool0"},
     ),
+    "stills": (
+        lay_out_voc2012,
+        {"source": "voc2012_action", "short_side": 40},
+        {"backbone_options.width": 12, "hidden": 4},
+    ),
 }
 
 
@@ -170,6 +177,8 @@ def test_a_recipe_from_its_data_set_s_layout_to_the_report(name, clip, tmp_path)
     if name == "voc2012":  # the boxes are masks, whatever the size of a photograph
         assert content["splits"]["test"]["localization"]["clips_with_mask"] == 2
         check_served(workdir / "export/aacf/1")
+    if name == "stills":
+        check_photographs(workdir, source)
     if name == "hacs30":
         check_stages(workdir, recipe)
 
@@ -183,6 +192,27 @@ def check_served(version: Path) -> None:
     again = signatures["serving_default"](frames=tf.io.encode_png(image)[None, None])
     for name, value in seen.items():
         np.testing.assert_allclose(again[name], value, rtol=1e-5, atol=1e-6)
+
+
+def check_photographs(workdir: Path, source: Path) -> None:
+    """Photographs have no time; the report shows them as the supplement does; one is looked at."""
+    content = json.loads((workdir / "metrics.json").read_text())
+    place = content["splits"]["test"]["localization"]
+    assert {"action_pointing", "action_mass", "action_auc", "context_mass"} <= set(place)
+    assert not any("time_share" in key or "frame_difference" in key for key in place)
+    page = (workdir / "report/index.html").read_text(encoding="utf-8")
+    assert "2 photographs" in page and "time share" not in page
+    # Both classes' first photographs, one below the other; sample, boxes, conjugate and two maps.
+    sheet = cv2.imread(str(workdir / "report/maps.png"))
+    widths = [round((48 + 8 * number) / 40 * 192) for number in (3, 4)]
+    assert sheet.shape == (2 * (34 + 192) + 14, 5 * max(widths) + 4 * 3, 3)
+
+    values = attend.define_flags(flags.FlagValues())
+    image, output = source / "JPEGImages/2011_000003.jpg", workdir / "attention.png"
+    given = {"model": workdir / "export/aacf", "image": image, "output": output}
+    values(["attend", *(f"--{flag}={value}" for flag, value in given.items())])
+    attend.main([], values)
+    assert cv2.imread(str(output)).shape == (28 + 240, 3 * round(72 * 240 / 40), 3)
 
 
 def check_stages(workdir: Path, recipe: recipes.Recipe) -> None:
