@@ -2,9 +2,10 @@
 
     python -m tfrecords.show data/mine --pairs=sheet.png --count=12 --split=train
 
-A row a pair: four frames of the clip, evenly spaced, then four of its conjugate; above them its
-labels, its id and where the conjugate is from. The actor's mask is outlined, boxes of people are
-drawn, optical flow stands below the frames (the colours of `flow.picture`).
+A row a pair: four frames of the clip, evenly spaced, then four of its conjugate; of a photograph
+the one there is, larger. Above them its labels, its id and where the conjugate is from. The actor's
+mask is outlined, boxes of people are drawn, optical flow stands below the frames (the colours of
+`flow.picture`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 FRAMES = 4  # of a clip, and as many of its conjugate
 HEIGHT = 108  # of a frame, pixels
 WIDEST = 192
+STILL = 2  # a photograph is shown this many times as large
 GAP = 3  # between frames
 MIDDLE = 20  # between clip and conjugate
 BORDER = 16
@@ -165,13 +167,13 @@ def origin(pair: ClipPair) -> str:
 
 def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
     """Frames of the clip side by side, its flow below them; and those of the conjugate."""
-    halves = []
+    halves, times = [], STILL if len(pair.clip) == 1 else 1
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
         index = _even(len(frames))
-        shown = _scaled(frames[index])
+        shown = _scaled(frames[index], times)
         strips = [_strip(_outlined(shown, pair, index) if frames is pair.clip else shown)]
         if codes is not None:
-            strips.append(_strip(_scaled(flow.picture(codes[index]))))
+            strips.append(_strip(_scaled(flow.picture(codes[index]), times)))
         halves.append(np.concatenate(strips))
     return halves[0], halves[1]
 
@@ -182,10 +184,10 @@ def _even(count: int) -> np.ndarray:
     return ((np.arange(parts) + 0.5) * count / parts).astype(int)
 
 
-def _scaled(frames: np.ndarray) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> as high as a row, or as wide as may be."""
+def _scaled(frames: np.ndarray, times: int) -> np.ndarray:
+    """uint8 [T, H, W, 3] -> `times` as high as a row, or as wide as may be."""
     height, width = frames.shape[1:3]
-    scale = min(HEIGHT / height, WIDEST / width)
+    scale = times * min(HEIGHT / height, WIDEST / width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     return np.stack([cv2.resize(frame, size, interpolation=kind) for frame in frames])
@@ -209,9 +211,10 @@ def _outlined(frames: np.ndarray, pair: ClipPair, index: np.ndarray) -> np.ndarr
 
 def _strip(frames: np.ndarray) -> np.ndarray:
     """uint8 [T, h, w, 3] -> the frames side by side."""
-    tiles = np.empty((len(frames), HEIGHT + GAP, frames.shape[2] + GAP, 3), np.uint8)
+    count, height, width, _ = frames.shape
+    tiles = np.empty((count, max(height, HEIGHT) + GAP, width + GAP, 3), np.uint8)
     tiles[:] = PAPER
-    tiles[:, : frames.shape[1], : frames.shape[2]] = frames
+    tiles[:, :height, :width] = frames
     return np.concatenate(tiles, axis=1)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, shards
+from tfrecords import build, schema, shards
 from tfrecords.errors import UsageError, UserError
 
 BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
@@ -46,6 +48,34 @@ def test_the_same_bytes(table, tmp_path, capsys):
     run(input=table, output=tmp_path / "beam", num_shards=3, runner="beam")
     assert content(tmp_path / "beam") == content(tmp_path / "local")
     assert "6 of 6 shards are to be written by Beam" in capsys.readouterr().out
+
+
+def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys):
+    """It is loaded where it is needed; what is wrong with it ends the build in one sentence."""
+    write_video(tmp_path / "a.mkv", counted(4), fps=20)
+    np.savez(tmp_path / "a.npz", mask=np.eye(24, 32, dtype=bool)[None].repeat(4, axis=0))
+    (tmp_path / "clips.csv").write_text("video,label,mask\na.mkv,x,a.npz\n")
+    module = tf.Module()
+    specs = [
+        tf.TensorSpec((None, None, None, 3), tf.uint8, "image"),
+        tf.TensorSpec((None, None, None), tf.uint8, "mask"),
+    ]
+    module.run = tf.function(lambda image, mask: {"image": 255 - image}, input_signature=specs)
+    tf.saved_model.save(module, str(tmp_path / "model"), {"serving_default": module.run})
+    options = {"input": tmp_path / "clips.csv", "filler": tmp_path / "model", "blend": "none"}
+    options.update(stills=4, num_shards=2)
+    run(**options, output=tmp_path / "local")
+    shard = tmp_path / "local" / "train-00000-of-00002.tfrecord"
+    data = next(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
+    pair = schema.decode(data)
+    assert abs(int(pair.conjugate[pair.mask].mean()) - 255) < 3 and pair.clip.max() < 3
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "saved_model.pb").write_bytes(b"nothing")
+    with pytest.raises(UsageError, match=r"other of --filler cannot be loaded"):
+        run(**{**options, "filler": tmp_path / "other"}, output=tmp_path / "none")
+    pytest.importorskip("apache_beam", reason=BEAM)
+    run(**options, output=tmp_path / "beam", runner="beam")
+    assert content(tmp_path / "beam") == content(tmp_path / "local")
 
 
 def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch, capsys):

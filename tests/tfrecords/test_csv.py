@@ -393,3 +393,14 @@ def test_fingerprint_changes_with_rows_and_files(tmp_path, write_video, counted)
     assert source(tmp_path, text + "a.mkv,y\n").fingerprint() != first
     write_video(tmp_path / "a.mkv", counted(9))
     assert source(tmp_path, text).fingerprint() != first
+
+
+def test_stills_need_masks_or_no_conjugates(tmp_path, write_video, counted):
+    text = "video,label,conjugate_video\na.mkv,x,a.mkv\n"
+    write_video(tmp_path / "a.mkv", counted(4), fps=20)
+    with pytest.raises(UsageError, match="a column mask for --conjugate=remove_person"):
+        source(tmp_path, text, stills=2)
+    opened = source(tmp_path, text, stills=2, conjugate="none")
+    pair = opened.load(opened.rows()[1])
+    assert pair.id == "a.mkv#1" and pair.clip[0, 0, 0, 0] == 12
+    assert (pair.mask, pair.boxes, pair.conjugate) == (None, None, None)

@@ -130,6 +130,13 @@ def test_where_a_conjugate_is_from(place, words):
     assert contact_sheet.origin(pair) == words
 
 
+def test_photographs_are_shown_larger():
+    still = np.full((1, 54, 72, 3), (250, 0, 0), np.uint8)
+    sheet = contact_sheet.draw([ClipPair("p", still, still // 2, ("jump",), 1.0)], "title")
+    for shade in (250, 125):
+        assert (sheet == (shade, 0, 0)).all(-1).sum() == 216 * 288
+
+
 def test_a_sheet_of_stills_boxes_flow_and_long_names():
     still = np.full((1, 20, 400, 3), 90, np.uint8)
     boxes = np.array([[0.1, 0.1, 0.9, 0.9]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from absl import flags
 from PIL import Image
 
 from tfrecords import build, read_dataset, schema, show
+from tfrecords.conjugates.erase import LEAST_MARGIN, grow
 from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.voc2012_action import ACTIONS, OTHER, read_annotation
+from tfrecords.verify import verify
 from tfrecords.video import UnreadableError
 
 WIDTH, HEIGHT = 96, 64
@@ -149,6 +152,58 @@ def test_a_sample_is_the_image_its_people_and_the_scene_without_them(folder):
     assert (nobody.boxes, nobody.mask, nobody.conjugate, nobody.labels) == (None, None, None, ())
     alone = opened(folder, conjugate="none")
     assert alone.load(alone.rows()[0]).conjugate is None
+
+
+def test_a_decoy_is_away_from_everybody(folder):
+    rows = {row.id: row for row in opened(folder).rows()}
+    plain, decoyed = opened(folder), opened(folder, decoys=True)
+    for name in ("2010_000001#walking", "2011_000002#phoning"):
+        untouched, pair = plain.load(rows[name]), decoyed.load(rows[name])
+        np.testing.assert_array_equal(pair.conjugate, untouched.conjugate)
+        changed = (pair.clip != untouched.clip).any(axis=-1)[0]
+        assert pair.decoy and not untouched.decoy
+        # As large as the hole, up to the pixels that are filled with what they were.
+        hole = grow(pair.mask[0], LEAST_MARGIN).sum()
+        assert 0.2 * hole < changed.sum() <= hole
+        for (xmin, ymin, xmax, ymax), _ in IMAGES[name.split("#")[0]][1]:
+            assert not changed[ymin - 1 : ymax, xmin - 1 : xmax].any()
+    # Two people and their margins leave less than they take.
+    crowded = decoyed.load(rows["2011_000002#walking"])
+    assert not crowded.decoy and crowded.conjugate is not None
+    np.testing.assert_array_equal(
+        decoyed.load(rows["2012_000004"]).clip, plain.load(rows["2012_000004"]).clip
+    )
+
+
+def test_people_of_unknown_actions_keep_decoys_away_and_stay(folder):
+    path = folder / "Annotations" / "2010_000001.xml"
+    there = "<xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>"
+    wide = "<xmin>28</xmin><ymin>1</ymin><xmax>96</xmax><ymax>64</ymax>"
+    path.write_text(path.read_text().replace(there, wide, 1))
+    source = opened(folder, decoys=True)
+    row = source.rows()[0]
+    assert row.others == ((27, 0, 96, 64),) and len(row.boxes) == 1
+    pair = source.load(row)
+    changed = (pair.clip != opened(folder).load(row).clip).any(axis=-1)[0]
+    assert not changed[:, 27:].any()
+    np.testing.assert_array_equal(pair.conjugate[0, :, 28:], pair.clip[0, :, 28:])
+
+
+def test_what_a_build_with_decoys_says(folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    run(source="voc2012_action", input=folder, output=output, decoys=True, blend="feather")
+    said = capsys.readouterr().out
+    assert "2 of the 3 photographs to train on have a decoy; in the other 1 people left" in said
+    assert load_info(output).splits["train"]["decoys"] == 2
+    assert "decoys" not in load_info(output).splits["test"]
+    plan = json.loads((output / "build.json").read_text())
+    assert (plan["blend"], plan["decoys"]) == ("feather", True) and "filler" not in plan
+    assert "5 records in 2 shards" in verify(output)
+    shards = sorted(output.glob("train*"))
+    assert [pair.decoy for pair in records(shards[0])] == [True, True, False]
+    assert "with a decoy" in show.describe(str(output), "train", 0)
+    with pytest.raises(UsageError, match="built with blend 'feather', not 'poisson'"):
+        run(source="voc2012_action", input=folder, output=output, decoys=True)
 
 
 def test_labels_file_chooses_classes(folder, tmp_path):
