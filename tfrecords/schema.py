@@ -12,6 +12,8 @@ conjugate: the same scene without the action. Names follow MediaSequence.
                    image/frame_rate                  float    frames a second, clip and conjugate
                    image/height, image/width         int64    pixels, clip, conjugate and mask
                    image/format                      string   "JPEG" or "PNG"
+                   clip/decoy                        int64    1: a part of the clip without people
+                                                              was filled; absent: none was
                    CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
                                                      as above; absent: no conjugate
     feature lists  image/encoded                     string   one JPEG (4:4:4) or PNG a frame

@@ -250,6 +250,8 @@ def test_annotations_tolerate_missing_tags(folder):
     for partial in ("<width>96</width>", "<width></width><height>0</height>"):
         path.write_text(annotation([((24, 32, 1, 1), "walking")], partial))
         assert read_annotation(str(path)).size is None
+    path.write_text(path.read_text().replace("<jumping>0</jumping>", ""))  # as in 2010
+    assert read_annotation(str(path)).people[0].actions == {"walking"}
     source = opened(folder, short_side=32)
     pair = source.load(source.rows()[0])  # without a size the boxes are in the image's own pixels
     np.testing.assert_allclose(pair.boxes, [[0, 0, 0.25, 0.5]])
