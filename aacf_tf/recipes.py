@@ -159,13 +159,10 @@ def stills() -> Recipe:
     Cost: reckoned, not measured: 2,000 images, 10 to 15 minutes on 2 cores.
     Command: `python train_main.py --recipe=stills --data=data/stills`
     """
-    base = jhmdb()
-    backbone, factorization = (dataclasses.replace(stage, batch_size=32) for stage in base.stages)
     return dataclasses.replace(
-        base,
+        jhmdb(),
         name="stills",
         data=DataOptions(frames=1, height=128, width=128, resize="whole", crop=0.875),
-        stages=(backbone, factorization),
     )
 
 

@@ -298,7 +298,8 @@ def _clips(
             continue
         if still:
             panels = report_stills.draw(clips[row.id], model, recipe.data)
-            picture, strip = (report_stills.strip(panels, t) for t in ("sample", row.title))
+            picture = report_stills.join(panels)
+            strip = report_figures.with_titles(picture, [row.title])
         else:
             rows_of_frames = report_figures.draw(clips[row.id], model)
             picture = report_figures.join(rows_of_frames)

@@ -84,8 +84,7 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
     return panels
 
 
-def strip(panels: list[Panel], first: str) -> np.ndarray:
-    """The panels side by side, each under its title, the first one under `first`."""
-    titles = [first, *(panel.title for panel in panels[1:])]
+def join(panels: list[Panel]) -> np.ndarray:
+    """The panels side by side, each under its title."""
     joined = report_figures.join([[panel.image for panel in panels]])
-    return report_figures.with_titles(joined, titles)
+    return report_figures.with_titles(joined, [panel.title for panel in panels])

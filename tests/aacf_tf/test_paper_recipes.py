@@ -205,7 +205,7 @@ def check_photographs(workdir: Path, source: Path) -> None:
     # Both classes' first photographs, one below the other; sample, boxes, conjugate and two maps.
     sheet = cv2.imread(str(workdir / "report/maps.png"))
     widths = [round((48 + 8 * number) / 40 * 192) for number in (3, 4)]
-    assert sheet.shape == (2 * (34 + 192) + 14, 5 * max(widths) + 4 * 3, 3)
+    assert sheet.shape == (2 * (2 * 34 + 192) + 14, 5 * max(widths) + 4 * 3, 3)
 
     values = attend.define_flags(flags.FlagValues())
     image, output = source / "JPEGImages/2011_000003.jpg", workdir / "attention.png"

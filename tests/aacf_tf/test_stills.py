@@ -251,8 +251,7 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert (conjugate[..., 2] == 200).all()
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
-    strip = report_stills.strip(panels, "bright")
-    assert strip.shape == (34 + 192, 5 * 256 + 4 * 3, 3)
+    assert report_stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
 
 
 @pytest.mark.parametrize(
