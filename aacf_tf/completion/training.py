@@ -111,8 +111,9 @@ class Run:
                 self._step.assign(done)
                 bar.set_description(phase, refresh=False)
                 bar.update()
-                if done % row == 0 or done in (total, *np.cumsum(settings.steps)):
-                    self._add_row(phase, judged=done % compare == 0 or done == total)
+                judged = done % compare == 0 or done == total
+                if done % row == 0 or judged or settings.phase(done) != phase:
+                    self._add_row(phase, judged)
                     newest = self.history[-1]
                     error = f"{newest['squared_error']:.4f}"
                     bar.set_postfix({"squared error": error}, refresh=False)
@@ -184,6 +185,7 @@ class Run:
         tf.summary.image("held_out", sheet[None], self.step)
         comparison.write_png(self.workdir / "samples.png", sheet)
         write_json(self.workdir / "metrics.json", self._metrics())
+        self._write_history()
         starts = np.cumsum([0, *self.settings.steps[:2]]).tolist()
         levels = {"Telea": self.comparison.telea, "diffusion": self.comparison.diffusion}
         comparison.write_curves(
