@@ -29,7 +29,7 @@ DEFAULT_RUNNER = "FnApiRunner"
 
 def write_all(
     open_source: Callable[[], Source],
-    fingerprint: str,
+    identity: str,
     output: str,
     missing: Sequence[Shard],
     *,
@@ -41,7 +41,7 @@ def write_all(
 
     Args:
         open_source: opens the source, here or on another machine; can be pickled.
-        fingerprint: of the source, which every worker must see too.
+        identity: of the source, which every worker must see too.
         output: the data set directory.
         missing: what to write.
         quality: of JPEG frames.
@@ -53,7 +53,7 @@ def write_all(
     """
     options = PipelineOptions(list(arguments))
     named = options.get_all_options(drop_default=True).get("runner")
-    write = WriteShard(open_source, fingerprint, output, quality, num_shards)
+    write = WriteShard(open_source, identity, output, quality, num_shards)
     try:
         with beam.Pipeline(runner=None if named else DEFAULT_RUNNER, options=options) as pipeline:
             names = pipeline | "Shards" >> beam.Create([shard.name for shard in missing])
@@ -71,13 +71,13 @@ class WriteShard(beam.DoFn):
     def __init__(
         self,
         open_source: Callable[[], Source],
-        fingerprint: str,
+        identity: str,
         output: str,
         quality: int,
         num_shards: int,
     ):
         self._open_source = open_source
-        self._fingerprint = fingerprint
+        self._identity = identity
         self._output = output
         self._quality = quality
         self._num_shards = num_shards
@@ -101,6 +101,6 @@ class WriteShard(beam.DoFn):
 
     def _open(self) -> Source:
         source = self._open_source()
-        if source.fingerprint() != self._fingerprint:
+        if source.identity() != self._identity:
             raise UserError("A worker sees other rows or files than the machine that sent it.")
         return source

@@ -225,7 +225,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         plan.update(source.eraser.plan)
     write = partial(shards.write_all, source, quality=values.quality, workers=workers)
     if values.runner == "beam":
-        write = _beam_writer(values, options, plan["input_digest"], arguments)
+        write = _beam_writer(values, options, source.identity(), arguments)
     info = build(source, values.output, plan=plan, num_shards=values.num_shards, write=write)
     print(summary(info, values.output, source.conjugate, values.decoys))
     seconds = time.monotonic() - start
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
 
 
 def _beam_writer(
-    values: flags.FlagValues, options: SourceOptions, fingerprint: str, arguments: Sequence[str]
+    values: flags.FlagValues, options: SourceOptions, identity: str, arguments: Sequence[str]
 ) -> Writer:
     try:
         from tfrecords import beam
@@ -252,7 +252,7 @@ def _beam_writer(
         print(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.", flush=True)
         beam.write_all(
             partial(sources.open_source, values.source, options),
-            fingerprint,
+            identity,
             str(directory),
             missing,
             quality=values.quality,

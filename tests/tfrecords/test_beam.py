@@ -76,6 +76,13 @@ def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys)
     pytest.importorskip("apache_beam", reason=BEAM)
     run(**options, output=tmp_path / "beam", runner="beam")
     assert content(tmp_path / "beam") == content(tmp_path / "local")
+    # What a worker sees that has another network in that place.
+    values = {"input": str(options["input"]), "filler": str(options["filler"]), "stills": 4}
+    seen = [build.sources.open_source("csv", build.SourceOptions(**values)).identity()]
+    with (tmp_path / "model" / "saved_model.pb").open("ab") as file:
+        file.write(b"more")
+    seen.append(build.sources.open_source("csv", build.SourceOptions(**values)).identity())
+    assert seen[0] != seen[1]
 
 
 def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch, capsys):

@@ -146,6 +146,10 @@ class Source:
         """Changes when the input does."""
         return hashlib.sha256(repr(self.rows()).encode()).hexdigest()
 
+    def identity(self) -> str:
+        """What a worker elsewhere must find too: the input, and what fills holes."""
+        return self.fingerprint() + (repr(self.eraser.plan) if self.eraser else "")
+
 
 class Record(NamedTuple):
     """A row's record: its bytes, and what is counted of it.
