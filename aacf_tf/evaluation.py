@@ -61,7 +61,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     for split in splits:
         outputs = predict_split(run, model, split, forward)
         if prior is None and outputs["masked"].any():
-            prior = _mean_training_mask(run, outputs["coverage"].shape[1:], strides)
+            prior = _mean_training_mask(run, outputs["coverage"][0].shape, strides)
         names = [name for name in metrics.SCORES if name in outputs]
         if not table.tell():
             columns = [f"{name}_{label}" for name in names for label in labels]
@@ -243,7 +243,7 @@ def _localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> di
         maps["frame_difference"] = outputs["difference"][masked]
     coverage = outputs["coverage"][masked]
     if prior is not None:
-        maps["mean_mask"] = np.repeat(prior[None], len(coverage), axis=0)
+        maps["mean_mask"] = _join([_fit_prior(prior, clip.shape)[None] for clip in coverage])
     shown = outputs["shown"][masked] if "shown" in outputs else None
     values: dict[str, np.ndarray] = {}
     areas = np.empty(len(coverage))
@@ -312,20 +312,42 @@ def _frame_difference(
     return localization.normalize_map(localization.cell_coverage(change, grid, strides))
 
 
+# Rows and columns of the grid on which the masks of frames that differ in size meet.
+_MEETING = 32
+
+
 def _mean_training_mask(
     run: Run, grid: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> np.ndarray | None:
-    """The mean mask of the training clips as weights `[t, h, w]`; None where they carry none."""
+    """The mean mask of the training clips as weights `[t, h, w]`; None where they carry none.
+
+    Whole frames, which differ in size, meet on one grid of their own, see `_fit_prior`.
+    """
     clips = run.info.splits.get("train", {}).get("clips")
     if not clips or not has_masks(run.data, "train"):
         return None
-    if run.recipe.data.resize == "whole":
-        return None  # no two frames of one size
+    whole = run.recipe.data.resize == "whole"
+    if whole:
+        grid, strides = (grid[0], _MEETING, _MEETING), (strides[0], 1, 1)
     stage = run.recipe.stages[-1]
     total = np.zeros(grid)
     with translate_errors(run.data):
         for inputs, _, _ in run.batches("train", stage, training=False, masks=True):
-            known = inputs["has_mask"].numpy()
-            masks = inputs["mask"].numpy()[known]
+            masks = tf.boolean_mask(inputs["mask"], inputs["has_mask"])
+            if whole and len(masks):
+                masks = _stretch(masks[0], grid[1:])[None]
             total += localization.cell_coverage(masks, grid, strides).numpy().sum(0)
     return localization.normalize_map(total[None]).numpy()[0]
+
+
+def _fit_prior(prior: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
+    """The mean mask on the grid of a clip; it is there already where all frames are of one size."""
+    if prior.shape == grid:
+        return prior
+    return localization.normalize_map(_stretch(prior, grid[1:])[None]).numpy()[0]
+
+
+def _stretch(maps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """`[t, h, w]` at another height and width, float32; a mean over what becomes smaller."""
+    stretched = tf.image.resize(tf.cast(maps, tf.float32)[..., None], size, method="area")
+    return stretched[..., 0]

@@ -89,8 +89,8 @@ def _summary(recipe: Recipe, metrics: dict[str, Any], labels: Sequence[str]) -> 
     rate = f"{data.fps:g} frames a second" if data.fps else "every frame"
     clips = f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}"
     if data.frames == 1:
-        whole = " at least, whole" if data.resize == "whole" else ""
-        clips = f"photographs of {data.height}×{data.width} pixels{whole}"
+        how = "scaled to cover" if data.resize == "whole" else "of"
+        clips = f"photographs {how} {data.height}×{data.width} pixels"
     stages = ", then ".join(f"{stage.name} ({stage.epochs} epochs)" for stage in recipe.stages)
     facts = [
         f"{len(labels)} classes",

@@ -88,4 +88,15 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     masses = [clip[..., :2].sum() for clip in outputs["evidence"]]
     assert place["action_mass"] == pytest.approx(np.mean(masses), rel=1e-5)
     assert place["mask_area"] == pytest.approx(np.mean([2 / 4, 2 / 6, 2 / 4, 2 / 6, 2 / 6]))
-    assert "mean_mask_mass" not in place
+    # A photograph has no time.
+    assert not any("time_share" in name or "frame_difference" in name for name in place)
+    # The mean mask is the left third, 10 and 2 / 3 of 32 columns, and on each grid it is so again.
+    prior = evaluation._mean_training_mask(run, (1, 4, 4), model.strides())
+    assert prior.shape == (1, 32, 32)
+    np.testing.assert_allclose(32 * prior[0, 5, :12] * 32 / 3, [*[1] * 10, 2 / 3, 0], rtol=1e-5)
+    fitted = evaluation._fit_prior(prior, (1, 4, 4))
+    np.testing.assert_allclose(4 * fitted[0, 2], [3 / 4, 1 / 4, 0, 0], rtol=1e-5)
+    # Of 6 columns the third begins inside of the 11th of 32, and has a third of that.
+    masses = [1, 1 - (1 / 3) * (2 / 3) / (32 / 3)]
+    assert place["mean_mask_mass"] == pytest.approx((2 * masses[0] + 3 * masses[1]) / 5)
+    assert place["mean_mask_pointing"] == 1
