@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 from aacf_tf import attend, build_model, load, losses, overlays, recipes, report_stills, serving
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
+from tfrecords.dataset import load_info
 from tfrecords.errors import UsageError, UserError
 
 LABELS = ["dark", "middling", "bright"]
@@ -252,6 +254,28 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
     assert report_stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
+
+
+def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "stills.md").read_text(encoding="utf-8")
+    (block,) = [part for part in re.findall(r"```python\n(.*?)```", text, re.S) if "Eraser" in part]
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2, 3):
+        Image.fromarray(photograph(40, 50, (0.5, 0.5))[0]).save(f"{number}.jpg")
+    exec(block, {})
+    info = load_info(tmp_path / "data/mine")
+    assert info.multi_label and info.labels == ["juggling", "reading"]
+    assert {name: counts["pairs"] for name, counts in info.splits.items()} == {
+        "train": 2,
+        "test": 1,
+    }
+    (found,) = report_stills.load(tmp_path / "data/mine", "test", {"3.jpg"}).values()
+    assert found.labels == ("juggling", "reading") and found.boxes.shape == (2, 4)
+    # The bright square is between the boxes; what is in them is gone.
+    assert (found.clip != found.conjugate).any(-1).any()
+    np.testing.assert_array_equal(
+        found.mask[0, 20], np.isin(np.arange(50) // 5, [1, 2, 3, 6, 7, 8])
+    )
 
 
 @pytest.mark.parametrize(
