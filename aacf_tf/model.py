@@ -12,7 +12,7 @@ from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.folding import freeze_batch_norm
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.heads import make_head
-from aacf_tf.localization import validation_metrics
+from aacf_tf.localization import TimeShare, validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
 from aacf_tf.recipes import Recipe, Stage
 from tfrecords.errors import UsageError
@@ -193,8 +193,10 @@ class ActionModel(keras.Model):
                 right = tf.cast(best == y, tf.float32)
                 self.trackers[name].update_state(right, y < self.head.actions)
         updated = [*self.trackers.values()]
+        timeless = "mask" in x and x["mask"].shape[1] == 1  # photographs
         for name, metric in self.places:
-            if "mask" in x and name in y_pred:
+            meant = not (timeless and isinstance(metric, TimeShare))
+            if "mask" in x and name in y_pred and meant:
                 metric.update_state(x["mask"], y_pred[name], x["has_mask"])
                 updated.append(metric)
         return {metric.name: metric.result() for metric in updated}
