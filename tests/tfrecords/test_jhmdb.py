@@ -9,6 +9,7 @@ import scipy.io
 from tfrecords import checks
 from tfrecords.conjugates.erase import MASK_MARGIN, grow
 from tfrecords.errors import UsageError
+from tfrecords.images import draw_boxes
 from tfrecords.sources import SourceOptions, open_source
 
 
@@ -108,7 +109,9 @@ def test_original_stills(shared_data):
     assert pair.clip.shape == pair.conjugate.shape == (1, 240, 320, 3)
     changed = (pair.clip != pair.conjugate).any(axis=-1)
     assert changed[pair.mask].mean() > 0.9
-    far = ~grow(pair.mask[0], MASK_MARGIN * 240 + 0.5)
+    box = draw_boxes(pair.boxes, (240, 320))  # all of which goes
+    assert box[pair.mask[0]].all() and changed[0][box].mean() > 0.9
+    far = ~grow(box, MASK_MARGIN * 240 + 0.5)
     assert far.mean() > 0.3 and not changed[0][far].any()
 
 

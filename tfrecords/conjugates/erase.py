@@ -1,6 +1,6 @@
 """People taken out of photographs, and decoys.
 
-1. the hole: the masks or boxes of all who do the action, together, and a margin;
+1. the hole: the boxes of all who do the action, together, and a margin;
 2. it is filled, by OpenCV or by a completion network (`fillers`);
 3. its seam is blended into what surrounds it (`blending`).
 
@@ -21,7 +21,7 @@ from tfrecords.conjugates.blending import FEATHER, blend
 from tfrecords.conjugates.fillers import Filler, Network, telea
 
 BOX_MARGIN = 4 / 240  # of the picture's shorter side: a box holds the person already
-MASK_MARGIN = 16 / 240  # a mask is without hair, clothes and shadow edges
+MASK_MARGIN = 8 / 240  # the box around a mask is without hair and shoes, as the mask is
 LEAST_MARGIN = FEATHER + 1  # pixels
 MIN_CONTEXT = 0.05  # share of the picture that must be left for it to be a conjugate
 

@@ -48,6 +48,7 @@ def make_pair(
     margin: float,
     eraser: Optional[Eraser],
     *,
+    mask: Optional[np.ndarray] = None,
     people: Optional[np.ndarray] = None,
     start: float = 0.0,
 ) -> ClipPair:
@@ -60,12 +61,14 @@ def make_pair(
         boxes: theirs, as in `ClipPair`.
         margin: see `Eraser.pair`.
         eraser: None: no conjugates.
+        mask: bool [H, W], of the actors, where it says more than `actors`; None: it does not.
         people: bool [H, W], where anybody is; None: the actors alone.
         start: seconds in the file.
     """
     # Here, since it brings TensorFlow: a mistake in the table is answered at once.
     from tfrecords.schema import ClipPair
 
+    mask = actors if mask is None else mask
     clip, conjugate, decoy = picture, None, False
     if eraser and actors is not None:
         others = None
@@ -78,7 +81,7 @@ def make_pair(
         conjugate=None if conjugate is None else conjugate[None],
         labels=row.labels,
         fps=FPS,
-        mask=None if actors is None else actors[None],
+        mask=None if mask is None else mask[None],
         media_id=row.media,
         start=start,
         boxes=boxes,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from tfrecords import filesystem, video
+from tfrecords import filesystem, images, video
 from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.erase import MASK_MARGIN
 from tfrecords.conjugates.frozen_frame import frozen_frame
@@ -112,11 +112,14 @@ class VideoSource(Source):
     def _photograph(self, row: StillRow) -> ClipPair:
         span = video.read_span(self._paths[row.media], row.start, row.end, self.short_side)
         n = int((row.still + 0.5) / row.stills * len(span.frames))
-        actors = boxes = None
+        actors = boxes = mask = None
         if row.mask:
-            actors = read_mask(self._paths[row.mask], span, (row.start, row.end))[n]
-            # Nobody to be seen is nobody to be judged by.
-            actors, boxes = (actors, _box_around(actors)) if actors.any() else (None, None)
+            found = read_mask(self._paths[row.mask], span, (row.start, row.end))[n]
+            if found.any():  # nobody to be seen is nobody to be judged by
+                mask, boxes = found, _box_around(found)
+                # The whole box goes, as in the paper: what a mask misses of a person would be
+                # smeared into the hole.
+                actors = images.draw_boxes(boxes, mask.shape)
         return photographs.make_pair(
             row,
             span.frames[n],
@@ -124,6 +127,7 @@ class VideoSource(Source):
             boxes,
             MASK_MARGIN,
             self.eraser,
+            mask=mask,
             start=float(span.times[n]),
         )
 
