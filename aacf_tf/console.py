@@ -27,3 +27,8 @@ def show() -> None:
 def attend() -> None:
     """`aacf-attend`: the same as `python -m aacf_tf.attend`."""
     runpy.run_module("aacf_tf.attend", run_name="__main__", alter_sys=True)
+
+
+def complete() -> None:
+    """`aacf-complete`: the same as `python -m aacf_tf.completion`."""
+    runpy.run_module("aacf_tf.completion", run_name="__main__", alter_sys=True)

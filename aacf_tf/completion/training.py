@@ -68,6 +68,7 @@ class Run:
             draws.draw_held_out(self.held_out, settings), self._diffuse
         )
         self.history: list[dict[str, Any]] = []
+        self._skipped_before: dict[str, str] = {}
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64)
         # Of the losses since the last row of the history; with the number of steps they are of.
         self._sums = tf.Variable(np.zeros(len(LOSSES) + 1), trainable=False)
@@ -82,6 +83,7 @@ class Run:
         if self._manager.latest_checkpoint:
             read(checkpoint, self._manager.latest_checkpoint)
             self.history = [row for row in self._read_history() if row["step"] <= self.step]
+            self._skipped_before = dict(_read_csv(workdir / "skipped.csv")[1:])
         self._complete = tf.function(self._complete_crops)
 
     @property
@@ -158,7 +160,7 @@ class Run:
 
     def skipped(self) -> dict[str, str]:
         """Name -> reason, of the pictures that could not be read so far."""
-        return {**self.pictures.skipped, **self.held_out.skipped}
+        return {**self._skipped_before, **self.pictures.skipped, **self.held_out.skipped}
 
     # ---- what is measured and written -----------------------------------------------------------
 
@@ -263,15 +265,18 @@ class Run:
         write_text(self.workdir / "history.csv", _to_csv(_COLUMNS, rows))
 
     def _read_history(self) -> list[dict[str, Any]]:
-        path = self.workdir / "history.csv"
-        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-        return [{name: _parse(name, text) for name, text in row.items()} for row in rows]
+        names, *rows = _read_csv(self.workdir / "history.csv")
+        return [{name: _parse(name, text) for name, text in zip(names, row)} for row in rows]
 
 
 def _parse(name: str, text: str) -> Any:
     if name == "phase":
         return text
     return int(text) if name == "step" else float(text) if text else None
+
+
+def _read_csv(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
 
 
 def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
