@@ -60,6 +60,7 @@ setup(
             "aacf-build=aacf_tf.console:build",
             "aacf-show=aacf_tf.console:show",
             "aacf-attend=aacf_tf.console:attend",
+            "aacf-complete=aacf_tf.console:complete",
         ]
     },
 )
