@@ -92,6 +92,13 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
         raise UsageError("--images: expected a folder of pictures, received none.")
     if not values.workdir:
         raise UsageError("--workdir: expected a directory for the run, received none.")
+    for flag in ("images", "held_out_images"):
+        folder = values[flag].value
+        if folder and Path(values.workdir).resolve().is_relative_to(Path(folder).resolve()):
+            raise UsageError(
+                f"--workdir: expected a directory outside --{flag}, or the run would take the "
+                f"sheets it draws for pictures, received {values.workdir}."
+            )
     given = {}
     for field in dataclasses.fields(Settings):
         value = getattr(values, field.name)

@@ -93,8 +93,13 @@ class Settings:
             raise UsageError(f"--width: expected an even number, received {self.width}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"--learning_rate: expected above 0, received {self.learning_rate}.")
-        if not math.isfinite(self.zoom):
-            raise UsageError(f"--zoom: expected a finite number, received {self.zoom}.")
+        for name in ("zoom", "adversarial_weight"):
+            if not math.isfinite(getattr(self, name)):
+                raise UsageError(
+                    f"--{name}: expected a finite number, received {getattr(self, name)}."
+                )
+        if self.seed >= 1 << 31:
+            raise UsageError(f"--seed: expected less than 2 ** 31, received {self.seed}.")
         if len(self.steps) != 3 or min(self.steps) < 0 or not self.total_steps:
             received = ",".join(map(str, self.steps))
             raise UsageError(

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from aacf_tf.evaluation import test_splits
 from tfrecords import schema, video
 from tfrecords.dataset import INFO_FILE, load_info, require_frames, shard_paths
 from tfrecords.errors import UsageError, UserError
@@ -21,9 +22,10 @@ MEMORY = 2 << 30  # bytes of decoded pictures that are kept
 
 
 class Source(Protocol):
-    """Pictures by number: their names, and how one is read."""
+    """Pictures by number: their names, their sizes in bytes, and how one is read."""
 
     names: List[str]
+    sizes: List[int]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         """uint8 [H, W, 3]; UnreadableError where it cannot be read."""
@@ -48,6 +50,7 @@ class Folder:
         if not names:
             raise UserError(f"Expected pictures in the folder {folder}, received none.")
         self.names = list(names)
+        self.sizes = [(folder / name).stat().st_size for name in names]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         return read_image(str(self.folder / self.names[number]), short_side).pixels
@@ -70,6 +73,7 @@ class Records:
                 frames = record["clip"]
                 self.names.append(record["id"].numpy().decode())
                 self._encoded.append(frames[len(frames) // 2].numpy())
+        self.sizes = [len(encoded) for encoded in self._encoded]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         decoded = cv2.imdecode(np.frombuffer(self._encoded[number], np.uint8), cv2.IMREAD_COLOR)
@@ -87,11 +91,12 @@ class Pictures:
         short_side: pixels; smaller ones are left as they are.
 
     Attributes:
+        names, sizes: of all, sizes in bytes.
         skipped: name -> reason, of those that could not be read so far.
     """
 
     def __init__(self, source: Source, short_side: int):
-        self.names = source.names
+        self.names, self.sizes = source.names, source.sizes
         self.skipped: dict[str, str] = {}
         self._source, self._short_side = source, short_side
         self._kept: dict[int, np.ndarray] = {}
@@ -149,9 +154,9 @@ def open_images(images: str, held_out: str = "") -> Parts:
 
     Args:
         images: of a data set, its split `train` is trained on.
-        held_out: the same for what is held out. Without it, of a data set its splits `test` and
-            `test_...`; of a folder the last tenth of the names in their order, so that the frames
-            of one video, which are named alike, fall on one side.
+        held_out: the same for what is held out. Without it, of a data set its splits `test...`;
+            of a folder the last tenth of the names in their order, so that the frames of one
+            video, which are named alike, fall on one side.
 
     Raises:
         UsageError: there is no such folder, or nothing is left to train on or to hold out.
@@ -160,9 +165,11 @@ def open_images(images: str, held_out: str = "") -> Parts:
     folder = _folder("--images", images)
     if held_out:
         other = _folder("--held_out_images", held_out)
-        if other.resolve() == folder.resolve():
+        whole, kept_out = folder.resolve(), other.resolve()
+        if kept_out.is_relative_to(whole) or whole.is_relative_to(kept_out):
             raise UsageError(
-                f"--held_out_images: expected another folder than --images, received {other}."
+                "--held_out_images: expected another folder than --images, neither within the "
+                f"other, received {other}."
             )
         splits = _tests(other) if _is_dataset(other) else []
         kept = Records(other, splits) if splits else Folder(other)
@@ -187,11 +194,11 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _tests(directory: Path) -> List[str]:
-    splits = load_info(directory).splits
-    tests = [name for name in splits if name == "test" or name.startswith("test_")]
+    info = load_info(directory)
+    tests = test_splits(info)
     if not tests:
         raise UsageError(
-            f"Expected a split 'test' in {directory} to hold out, received {', '.join(splits)}; "
-            "name another folder by --held_out_images."
+            f"Expected a split 'test' with clips in {directory} to hold out, received "
+            f"{', '.join(info.splits)}; name another folder by --held_out_images."
         )
     return tests

@@ -53,20 +53,22 @@ class Run:
 
     Raises:
         UsageError: it holds a run of other settings or pictures.
-        UserError: no picture can be read, or the last checkpoint is damaged.
+        UserError: no picture can be read, or config.json or the last checkpoint is damaged.
     """
 
     def __init__(self, settings: Settings, parts: Parts, workdir: Path):
         self.settings, self.workdir = settings, workdir
         short_side = math.ceil(settings.zoom * settings.size)
         self.pictures, self.held_out = (Pictures(part, short_side) for part in parts)
-        self._claim()
+        claimed = self._is_claimed()
         keras.utils.set_random_seed(settings.seed)
         colour = self.pictures.mean_colour()
         self.trainee = Trainee(settings, colour)
         self.comparison = comparison.Comparison(
             draws.draw_held_out(self.held_out, settings), self._diffuse
         )
+        if not claimed:  # not before pictures could be read: without them nothing has begun
+            write_json(workdir / "config.json", self._claim())
         self.history: list[dict[str, Any]] = []
         self._skipped_before: dict[str, str] = {}
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64)
@@ -154,7 +156,7 @@ class Run:
 
     def describe(self) -> str:
         """The last comparison, for the terminal."""
-        metrics = json.loads((self.workdir / "metrics.json").read_text(encoding="utf-8"))
+        metrics = self._metrics()
         rows = {name: metrics[name] for name in ("telea", "diffusion", "network")}
         return comparison.table(rows, metrics["pictures"])
 
@@ -233,26 +235,37 @@ class Run:
         newest = self._manager.latest_checkpoint
         return int(newest.rsplit("-", 1)[1]) if newest else 0
 
-    def _claim(self) -> None:
-        """Writes config.json, or finds the same one."""
+    def _claim(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return {**self.settings.to_dict(), "images_digest": self._digest()}
+
+    def _is_claimed(self) -> bool:
+        """Whether config.json is there, and of this very run."""
         path = self.workdir / "config.json"
-        wanted = {**self.settings.to_dict(), "images_digest": self._digest()}
         if not path.is_file():
-            write_json(path, wanted)
-            return
-        found = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name in wanted if found.get(name) != wanted[name]]
-        if other:
-            raise UsageError(
-                f"Expected the settings and pictures of the run in {self.workdir}, received "
-                f"{other[0]} {wanted[other[0]]} instead of {found.get(other[0])}; give another "
+            return False
+        try:
+            found = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"Expected the settings of a run in {path}, received a damaged file; give another "
                 "--workdir."
-            )
+            ) from error
+        for name, value in self._claim().items():
+            if found.get(name) != value:
+                received = f"{name} {value} instead of {found.get(name)}"
+                if name == "images_digest":
+                    received = "pictures of other names or sizes"
+                raise UsageError(
+                    f"Expected the settings and pictures of the run in {self.workdir}, received "
+                    f"{received}; give another --workdir."
+                )
+        return True
 
     def _digest(self) -> str:
-        """Of the names of all pictures."""
-        names = json.dumps([self.pictures.names, self.held_out.names])
-        return hashlib.sha256(names.encode()).hexdigest()[:16]
+        """Of the names and sizes of all pictures."""
+        parts = [(part.names, part.sizes) for part in (self.pictures, self.held_out)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def _write_skipped(self) -> None:
         rows = sorted(self.skipped().items())

@@ -119,12 +119,16 @@ def test_what_is_held_out_of_a_folder(folder):
     train, held_out = open_images(str(folder))
     assert train.names == ["a/0.png", "a/1.png", "a/2.png", "a/b/3.png", "a/b/4.png"]
     assert held_out.names == ["a/b/5.png"]
-    train, held_out = open_images(str(folder / "a" / "b"), str(folder / "a"))
-    assert (len(train.names), len(held_out.names)) == (3, 6)
+    write(folder / "c" / "c.png", np.zeros((8, 8, 3), np.uint8))
+    train, held_out = open_images(str(folder / "a"), str(folder / "c"))
+    assert (len(train.names), len(held_out.names)) == (6, 1)
     for arguments, message in (
         ((str(folder / "none"),), r"--images: expected a folder, received .*none"),
         ((str(folder), str(folder / "none")), "--held_out_images: expected a folder"),
         ((str(folder), str(folder / "a" / "..")), "--held_out_images: expected another folder"),
+        # What is held out must not be trained on.
+        ((str(folder), str(folder / "a")), "--held_out_images: .* neither within the other"),
+        ((str(folder / "a" / "b"), str(folder / "a")), "--held_out_images: expected another"),
     ):
         with pytest.raises(UsageError, match=message):
             open_images(*arguments)

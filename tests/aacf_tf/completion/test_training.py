@@ -122,6 +122,7 @@ def test_what_a_finished_run_leaves(photos, finished):
     assert cv2.imread(str(finished / "curves.png")) is not None
     assert list((finished / "logs").glob("events*"))
     # The same command again: nothing is left to do.
+    (finished / "metrics.json").unlink()  # what it says stands in the history, too
     run = open_run(photos, finished)
     before = (finished / "history.csv").read_text()
     run.train(Termination())
@@ -135,8 +136,23 @@ def test_other_settings_or_pictures_are_refused(photos, finished, tmp_path):
         open_run(photos, finished, dataclasses.replace(SETTINGS, seed=1))
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     parts = open_images(str(photos), str(tmp_path))
-    with pytest.raises(UsageError, match="received images_digest"):
+    with pytest.raises(UsageError, match="received pictures of other names or sizes; give"):
         training.Run(SETTINGS, parts, finished)
+    parts = open_images(str(photos))
+    parts.train.sizes[0] += 1  # the same name, another picture
+    with pytest.raises(UsageError, match="received pictures of other names or sizes; give"):
+        training.Run(SETTINGS, parts, finished)
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match=r"config\.json, received a damaged file"):
+        open_run(photos, tmp_path)
+
+
+def test_a_run_begins_with_pictures_that_can_be_read(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(UserError, match="Not one of 1 pictures can be read"):
+        open_run(tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # so that the same command may be given with others
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(photos, tmp_path):
@@ -157,6 +173,12 @@ def test_a_loss_that_is_not_finite_ends_the_run(photos, tmp_path):
         (["--images=x", "--workdir=y", "--steps=1,a,2"], "--steps: expected numbers.*1,a,2"),
         (["--images=x", "--workdir=y", "--size=12"], "--size: expected 16 or more, received 12"),
         (["--images=x", "--workdir=y", "z"], "Expected flags only"),
+        (["--images=x", "--workdir=x/y"], "--workdir: expected a directory outside --images"),
+        (["--images=x", "--workdir=y", "--seed=9999999999"], "--seed: expected less than 2"),
+        (
+            ["--images=x", "--workdir=y", "--adversarial_weight=nan"],
+            "--adversarial_weight: expected a finite number, received nan",
+        ),
     ],
 )
 def test_wrong_use(given, message):
