@@ -1,4 +1,4 @@
-"""Photographs with ground truth, 'poses in context': who looks at the person, who at the place?
+"""Poses in context, photographs with ground truth: who looks at the person, who at the place.
 
     python benchmarks/poses.py                       the recipe `stills` on conjugates by Telea
     python benchmarks/poses.py --decoys              the same filling in the photographs, too
