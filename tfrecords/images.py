@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tfrecords import filesystem, video
 from tfrecords.video import UnreadableError
 
+EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker
 TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
 
@@ -26,6 +27,11 @@ class Photograph(NamedTuple):
 
     pixels: np.ndarray
     size: tuple[int, int]
+
+
+def is_photograph(path: str) -> bool:
+    """Whether a file is a photograph, by its name; a GIF may be a clip."""
+    return path.lower().endswith(EXTENSIONS)
 
 
 def read_image(path: str, short_side: int = 0) -> Photograph:

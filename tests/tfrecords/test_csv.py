@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
+from PIL import ExifTags, Image
 
 from tfrecords.conjugates import shots
 from tfrecords.errors import UsageError
@@ -404,3 +405,23 @@ def test_stills_need_masks_or_no_conjugates(tmp_path, write_video, counted):
     pair = opened.load(opened.rows()[1])
     assert pair.id == "a.mkv#1" and pair.clip[0, 0, 0, 0] == 12
     assert (pair.mask, pair.boxes, pair.conjugate) == (None, None, None)
+
+
+def test_photographs_in_a_table(tmp_path, rng):
+    """Each is itself, upright, whatever the number of stills; one that is cut short is none."""
+    upright = rng.integers(0, 256, (90, 60, 3), np.uint8)
+    turned, exif = Image.fromarray(np.rot90(upright)), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned.save(tmp_path / "a.JPG", exif=exif, quality=100, subsampling=0)
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.JPG").read_bytes()[:5000])
+    mask = np.zeros((90, 60), np.uint8)
+    mask[50:, 10:30] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    opened = source(tmp_path, "video,label,mask\na.JPG,x,mask.png\ncut.jpg,x,\n", stills=3)
+    assert [row.id for row in opened.rows()] == ["a.JPG#0", "cut.jpg#0"]
+    pair = opened.load(opened.rows()[0])
+    assert np.abs(pair.clip[0].astype(int) - upright).mean() < 3
+    np.testing.assert_array_equal(pair.mask[0], mask > 0)
+    assert (pair.clip != pair.conjugate).any(axis=-1)[0, 50:, 10:30].mean() > 0.9
+    with pytest.raises(UnreadableError, match=r"cut.jpg cannot be read: the image cannot be decod"):
+        opened.load(opened.rows()[1])

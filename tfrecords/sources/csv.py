@@ -1,4 +1,4 @@
-"""A table of videos: one clip a row.
+"""A table of videos: one clip a row; or, with `--stills`, of photographs.
 
     video,label                                  required
     start,end                                    seconds; empty: the whole file

@@ -1,6 +1,7 @@
 """Rows of a table of video files: from a row to a clip, its mask and its conjugate.
 
-Or to photographs: with `stills` each row becomes as many of them, evenly spaced over its clip.
+Or to photographs: with `stills` each row becomes as many of them, evenly spaced over its clip; a
+row that names a photograph becomes that one.
 """
 
 from __future__ import annotations
@@ -110,7 +111,13 @@ class VideoSource(Source):
         return self._photograph(row) if isinstance(row, StillRow) else self._clip(row)
 
     def _photograph(self, row: StillRow) -> ClipPair:
-        span = video.read_span(self._paths[row.media], row.start, row.end, self.short_side)
+        path = self._paths[row.media]
+        if images.is_photograph(path):
+            # Not by the decoder of videos, which makes something of every file that is cut short.
+            pixels = images.read_image(path, self.short_side).pixels
+            span = Video(pixels[None], photographs.FPS, np.zeros(1))
+        else:
+            span = video.read_span(path, row.start, row.end, self.short_side)
         n = int((row.still + 0.5) / row.stills * len(span.frames))
         actors = boxes = mask = None
         if row.mask:
@@ -228,7 +235,8 @@ class VideoSource(Source):
 
 
 def _stills(row: Row, count: int) -> list[StillRow]:
-    """The photographs of a row, NAME#0 and so on."""
+    """The photographs of a row, NAME#0 and so on; of a file that is one, itself."""
+    count = 1 if images.is_photograph(row.media) else count
     values = {field.name: getattr(row, field.name) for field in fields(Row)}
     return [
         StillRow(**{**values, "id": f"{row.id}#{n}"}, still=n, stills=count) for n in range(count)
