@@ -22,6 +22,7 @@ as images without it, unless `--labels` names jumping alone: its lists leave the
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
@@ -58,9 +59,8 @@ PLACES = ("", "VOC2012", os.path.join("VOCdevkit", "VOC2012"))
 LISTS = os.path.join("ImageSets", "Action")
 ASPECT = 0.02  # by how much the shape of an image may differ from that of its annotation
 
-Box = Tuple[
-    float, float, float, float
-]  # (xmin, ymin, xmax, ymax) in pixels, 0 on the left and top edge of the image
+# (xmin, ymin, xmax, ymax) in pixels, 0 on the left and top edge of the image
+Box = Tuple[float, float, float, float]
 
 
 class Person(NamedTuple):
@@ -244,7 +244,8 @@ def read_annotation(path: str) -> Annotation:
             people.append(Person(_corners(box), actions))
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
-    except (ElementTree.ParseError, ValueError, OSError) as error:
+    # LookupError: of an encoding nobody knows.
+    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
         raise UnreadableError(path, f"not an annotation of VOC ({error})") from error
     return Annotation(size, tuple(people), tuple(others))
 
@@ -258,10 +259,13 @@ def _corners(box: ElementTree.Element) -> Box:
 def _number(parent: ElementTree.Element, name: str) -> float:
     text = parent.findtext(name)
     try:
-        return float(text)
+        number = float(text)
     except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
         received = "none" if text is None else repr(text)
-        raise ValueError(f"expected a number in <{name}>, received {received}") from None
+        raise ValueError(f"expected a number in <{name}>, received {received}")
+    return number
 
 
 def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.ndarray:
