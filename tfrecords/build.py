@@ -173,10 +173,11 @@ def summary(info: dataset.DatasetInfo, output: str, conjugate: str, decoys: bool
     if decoys:
         counts = info.splits.get("train", {})
         there, pairs = counts.get("decoys", 0), counts.get("pairs", 0)
-        lines.append(
-            f"  {there} of the {pairs} photographs to train on have a decoy; in the other "
-            f"{pairs - there} people left too little room: they are as they were"
-        )
+        lines.append(f"  {there} of the {pairs} photographs to train on have a decoy")
+        if there < pairs:
+            lines[-1] += (
+                f"; in the other {pairs - there} people left too little room: they are as they were"
+            )
     if total["skipped"]:
         lines.append(f"  files and reasons: {to_path(output) / dataset.SKIPPED_FILE}")
     if not total["pairs"] and conjugate != "none":

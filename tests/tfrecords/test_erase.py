@@ -267,8 +267,11 @@ def test_what_is_no_completion_network(tmp_path):
     with pytest.raises(UsageError, match=r"of --filler cannot be loaded: "):
         Network(str(tmp_path))(picture, hole)
     other = save(tmp_path / "other", painted(1), mask=(None, None, None, 1), mask_name="hole")
-    with pytest.raises(UsageError, match=r"mask uint8 \[batch, H, W\] that gives image, received "):
+    with pytest.raises(UsageError, match=r"mask uint8 \[batch, H, W\], any H and W, that gives "):
         Network(other)(picture, hole)
+    one_size = save(tmp_path / "one_size", painted(1), (None, 64, 64, 3), (None, 64, 64))
+    with pytest.raises(UsageError, match=r"any H and W, .* image uint8 \(None, 64, 64, 3\)"):
+        Network(one_size)(picture, hole)
     half = save(tmp_path / "half", lambda image, mask: {"image": image[:, ::2]})
     with pytest.raises(UserError, match=r"uint8 \(30, 40, 3\), received uint8 \(15, 40, 3\)"):
         Network(half)(picture, hole)

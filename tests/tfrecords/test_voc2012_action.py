@@ -194,7 +194,10 @@ def test_what_a_build_with_decoys_says(folder, tmp_path, capsys):
     run(source="voc2012_action", input=folder, output=output, decoys=True, blend="feather")
     said = capsys.readouterr().out
     assert "2 of the 3 photographs to train on have a decoy; in the other 1 people left" in said
-    assert load_info(output).splits["train"]["decoys"] == 2
+    info = load_info(output)
+    assert info.splits["train"]["decoys"] == 2
+    info.splits["train"]["pairs"] = 2
+    assert "people left" not in build.summary(info, str(output), "remove_person", decoys=True)
     assert "decoys" not in load_info(output).splits["test"]
     plan = json.loads((output / "build.json").read_text())
     assert (plan["blend"], plan["decoys"]) == ("feather", True) and "filler" not in plan
@@ -292,6 +295,8 @@ def test_a_build_goes_on_over_what_is_missing_or_broken(folder, tmp_path, capsys
     [
         (("<xmax>24</xmax>", ""), "expected a number in <xmax>, received none"),
         (("<xmax>24</xmax>", "<xmax>wide</xmax>"), "expected a number in <xmax>, received 'wide'"),
+        (("<xmax>24</xmax>", "<xmax>nan</xmax>"), "expected a number in <xmax>, received 'nan'"),
+        (("<annotation>", "<?xml version='1.0' encoding='odd'?><annotation>"), "unknown encoding"),
         (("bndbox", "box"), "a person has no <bndbox>"),
         (("<width>96", "<width>64"), "96 x 64 pixels, its annotation says 64 x 64"),
         (("<xmax>24</xmax><xmin>1<", "<xmax>130</xmax><xmin>120<"), "a box outside of the image"),

@@ -29,7 +29,11 @@ Filler = Callable[[np.ndarray, np.ndarray], np.ndarray]
 RADIUS = 4  # pixels around a pixel of which `telea` makes it
 MODEL = "saved_model.pb"
 SIGNATURE = "serving_default"
-INPUTS = {"image": (4, "uint8 [batch, H, W, 3]"), "mask": (3, "uint8 [batch, H, W]")}
+# What a network must take: the shape of an odd picture, and in words.
+INPUTS = {
+    "image": ((1, 41, 67, 3), "uint8 [batch, H, W, 3]"),
+    "mask": ((1, 41, 67), "uint8 [batch, H, W]"),
+}
 
 
 def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
@@ -98,7 +102,7 @@ def _newest(path: str) -> AnyPath:
     if not versions:
         raise UsageError(
             "Expected --filler=telea, or the folder of an exported completion network, received "
-            f"{path}, which has no {MODEL}."
+            f"{path or 'none'}, which has no {MODEL}."
         )
     return max(versions, key=lambda version: int(version.name))
 
@@ -121,15 +125,15 @@ def _load(folder: AnyPath) -> Any:
     takes = function.structured_input_signature[1] if function else {}
     gives = function.structured_outputs if function else {}
     fits = takes.keys() == INPUTS.keys() and all(
-        spec.dtype == tf.uint8 and spec.shape.rank in (None, INPUTS[name][0])
+        spec.dtype == tf.uint8 and spec.shape.is_compatible_with(INPUTS[name][0])
         for name, spec in takes.items()
     )
     if not fits or "image" not in gives:
         wanted = ", ".join(f"{name} {what}" for name, (_, what) in INPUTS.items())
         found = ", ".join(f"{n} {s.dtype.name} {s.shape}" for n, s in sorted(takes.items()))
         raise UsageError(
-            f"Expected --filler to have the signature {SIGNATURE} of {wanted} that gives image, "
-            f"received {folder} with {found or 'no such signature'} that gives "
+            f"Expected --filler to have the signature {SIGNATURE} of {wanted}, any H and W, that "
+            f"gives image, received {folder} with {found or 'no such signature'} that gives "
             f"{', '.join(sorted(gives)) or 'nothing'}."
         )
     return model
