@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from tfrecords.conjugates import registration, shots
+from tfrecords.conjugates.erase import grow
 
 DILATION = 16 / 240  # of the frame's shorter side
 REACH = 36 / 240  # how far from the mask a moving thing may still belong to the actor
@@ -41,7 +42,7 @@ def remove_person(clip: np.ndarray, mask: np.ndarray, dilation: float = DILATION
         uint8 [T, H, W, 3]; the clip's own pixels outside the hole.
     """
     radius = max(2, round(dilation * min(clip.shape[1:3])))
-    grown = np.stack([_grow(frame, radius) for frame in mask])
+    grown = np.stack([grow(frame, radius) for frame in mask])
     starts = [0, *shots.find_cuts(np.stack([shots.signature(frame) for frame in clip]))]
     parts = zip(starts, [*starts[1:], len(clip)])
     return np.concatenate([_remove_in_shot(clip[a:b], grown[a:b]) for a, b in parts])
@@ -104,7 +105,7 @@ def _with_companions(
     views: np.ndarray, inside: np.ndarray, masked: np.ndarray, reach: int
 ) -> np.ndarray:
     """Adds to the masks what differs from the scene within `reach` pixels and touches them."""
-    near = _grow(masked.any(axis=0), reach)
+    near = grow(masked.any(axis=0), reach)
     seen = inside[:, near] & ~masked[:, near]
     scene, count = _median(views[:, near], seen)
     differs = _largest(views[:, near].astype(np.int16) - scene) > MOVING
@@ -114,10 +115,10 @@ def _with_companions(
     for n in range(len(masked)):
         # Opened: lone pixels and thin edges are noise and errors of the registration.
         thick = cv2.morphologyEx(moving[n].astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3)))
-        things = masked[n] | (thick > 0) & _grow(masked[n], reach)
+        things = masked[n] | (thick > 0) & grow(masked[n], reach)
         _, parts = cv2.connectedComponents(things.astype(np.uint8))
         added = np.isin(parts, np.unique(parts[masked[n]])) & ~masked[n] & things
-        result[n] |= _grow(added, 3)
+        result[n] |= grow(added, 3)
     return result
 
 
@@ -145,20 +146,12 @@ def _largest(difference: np.ndarray) -> np.ndarray:
     return np.maximum(np.maximum(red, green), blue)
 
 
-def _grow(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Dilates a bool map by a disc."""
-    if not mask.any():
-        return mask
-    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
-    return distance <= radius
-
-
 def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """The scene in and around the hole, on the canvas: uint8 [h, w, 3].
 
     The median of what is seen; what is not is inpainted. Far from the hole the middle frame stands.
     """
-    near = _grow(hole, RIM + 4)
+    near = grow(hole, RIM + 4)
     scene = views[len(views) // 2].copy()
     scene[near], count = _median(views[:, near], seen[:, near])
     unknown = np.zeros_like(hole)
@@ -172,7 +165,7 @@ def _blend(frame: np.ndarray, filling: np.ndarray, hole: np.ndarray) -> np.ndarr
         return np.where(hole[..., None], filling, frame)
     difference = frame.astype(np.float32) - filling
     # A rim that differs much shows something that passes by, not another light.
-    rim = ~hole & _grow(hole, RIM) & (_largest(difference) < MOVING)
+    rim = ~hole & grow(hole, RIM) & (_largest(difference) < MOVING)
     # The difference at the rim, continued into the hole: so smooth that a small image will do.
     known = np.dstack([difference, np.ones(hole.shape, np.float32)]) * rim[..., None]
     quarter = tuple(max(1, length // 4) for length in hole.shape[::-1])
