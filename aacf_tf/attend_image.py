@@ -13,7 +13,8 @@ from aacf_tf.prediction import Prediction, Predictor
 from tfrecords.errors import UserError
 from tfrecords.files import replacing
 
-_HEIGHT = 240  # pixels at least, so that the titles can be read
+_HEIGHT = 240  # pixels at least, so that the titles can be read; but
+_WIDTH = 4096  # at most to enlarge to: a strip of 2 x 2000 pixels stays low
 _BOXES = 3  # that are printed
 
 
@@ -37,14 +38,17 @@ def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     print(f"{path}: {width} x {height} pixels; ranked by {own}")
     print_scores(mean_scores([prediction]), own, multi_label)
     # What is shown may be smaller than the file, in whose pixels people look for it.
-    boxes_of_file = np.rint(np.multiply(boxes[:_BOXES], width / frame[1])).astype(int)
-    places = ", ".join(f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes_of_file)
+    x, y = width / frame[1], height / frame[0]
+    places = ", ".join(
+        f"x {round(x * x1)}-{round(x * x2)} y {round(y * y1)}-{round(y * y2)}"
+        for x1, y1, x2, y2 in boxes[:_BOXES]
+    )
     text = f"  {titles[0]} map: {places or 'no box'}"
     if prediction.action_evidence is not None:
         text += f"; evidence {prediction.action_evidence:+.1f}"
     print(text)
 
-    side = max(_HEIGHT, frame[0])
+    side = max(frame[0], min(_HEIGHT, _WIDTH * frame[0] // frame[1]))
     picture = overlays.side_by_side(photograph.pixels, heats, boxes, side)
     named = name_classes(prediction.probabilities, multi_label)
     bar = overlays.text_bar(picture.shape[1], 28, [named, *titles])

@@ -300,7 +300,9 @@ class Predictor:
 
     def _predict_folder(self, folder: Path, start: float, end: float | None) -> list[Prediction]:
         suffixes = SUFFIXES[self.kind]
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+        paths = sorted(
+            path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+        )
         if not paths:
             raise UsageError(
                 f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "

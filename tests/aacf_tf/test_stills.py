@@ -177,6 +177,19 @@ def test_attend_writes_a_picture_and_prints_scores_and_boxes(directory, tmp_path
     assert blue[20, 300] < -60 and abs(blue[centre]) < 20
 
 
+def test_boxes_end_with_the_file_and_strips_stay_low(directory, tmp_path, capsys):
+    """Of 4000 x 3000 pixels 341 x 256 are shown: one factor for both sides would be too much."""
+    corner = np.full([3000, 4000, 3], 60, np.uint8)
+    corner[2000:, 3000:] = 240
+    Image.fromarray(corner).save(tmp_path / "corner.jpg")
+    Image.fromarray(photograph(3, 3000, (0.5, 0.5))[0]).save(tmp_path / "strip.png")
+    output = tmp_path / "out.png"
+    run(f"--model={directory}", f"--image={tmp_path / 'corner.jpg'}", f"--output={output}")
+    assert re.search(r"action map: x \d+-\d+ y \d+-3000;", capsys.readouterr().out)
+    run(f"--model={directory}", f"--image={tmp_path / 'strip.png'}", f"--output={output}")
+    assert Image.open(output).size == (3 * 4000, 28 + 4)
+
+
 def test_all_classes_that_are_there_are_named(capsys):
     from aacf_tf.attend_scores import name_classes, print_scores
 
@@ -200,6 +213,7 @@ def test_a_folder_of_photographs_becomes_a_table(directory, tmp_path, capsys):
         Image.fromarray(photograph(*size, (0.5, 0.5))[0]).save(folder / name)
     (folder / "c.jpg").write_bytes(b"no image")
     (folder / "d.mp4").write_bytes(b"not asked for")
+    (folder / "e.png").mkdir()
     run(f"--model={directory}", f"--input={folder}", f"--output={tmp_path / 'p.csv'}")
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
