@@ -326,8 +326,8 @@ def _clips(
         values = "evidence for the predicted class"
     if still:
         what = (
-            "From left to right: the photograph; the boxes of the people who act; its conjugate, "
-            f"without them, where it has one; {rows_shown} over it; "
+            "From left to right: the photograph; where the data have them, the boxes of the people "
+            f"who act, and its conjugate, without them; {rows_shown} over it; "
         )
     else:
         what = (

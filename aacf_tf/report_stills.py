@@ -21,7 +21,8 @@ from tfrecords.preprocess import preprocess
 from tfrecords.reader import translate_errors
 from tfrecords.schema import ClipPair
 
-_HEIGHT = 192  # of a picture, pixels
+_HEIGHT = 192  # of a picture, pixels; but
+_WIDTH = 4096  # at most: five strips beside each other must fit into a JPEG, of 65535
 
 
 class Panel(NamedTuple):
@@ -59,8 +60,9 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
     _, *axes = receptive_field(model.geometry, seen.shape[1:4])
     places = [axis.centres for axis in axes]
 
-    small = overlays.enlarge(image, _HEIGHT)
-    mask = None if pair.mask is None else overlays.enlarge(pair.mask[middle], _HEIGHT)
+    shown = max(1, min(_HEIGHT, _WIDTH * frame[0] // frame[1]))
+    small = overlays.enlarge(image, shown)
+    mask = None if pair.mask is None else overlays.enlarge(pair.mask[middle], shown)
 
     def outlined(picture: np.ndarray) -> np.ndarray:
         return picture if mask is None else overlays.outline(picture, mask)
@@ -76,10 +78,10 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
         panels.append(Panel("actor", outlined(small)))
     if pair.conjugate is not None:
         other = pair.conjugate[(len(pair.conjugate) - 1) // 2]
-        panels.append(Panel("conjugate", overlays.enlarge(other, _HEIGHT)))
+        panels.append(Panel("conjugate", overlays.enlarge(other, shown)))
     for title, (heat, *_), colors in report_figures.display_maps(outputs):
         spread = overlays.in_space(heat, frame, seen.shape[2:4], places, data.resize)
-        tinted = overlays.tint(small, overlays.enlarge(spread, _HEIGHT), colors)
+        tinted = overlays.tint(small, overlays.enlarge(spread, shown), colors)
         panels.append(Panel(title, outlined(tinted)))
     return panels
 

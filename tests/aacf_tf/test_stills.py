@@ -16,7 +16,17 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from aacf_tf import attend, build_model, load, losses, overlays, recipes, report_stills, serving
+from aacf_tf import (
+    attend,
+    build_model,
+    load,
+    losses,
+    overlays,
+    recipes,
+    report_figures,
+    report_stills,
+    serving,
+)
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
 from tfrecords.dataset import load_info
@@ -268,6 +278,13 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
     assert report_stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
+
+
+def test_a_strip_fits_into_the_report(model, recipe):
+    """A JPEG has 65535 pixels a side at most; 192 pixels high, five of them would have 90000."""
+    picture = report_stills.join(report_stills.draw(pair(32, 3000), model, recipe.data))
+    assert picture.shape[1] < 5 * 4100
+    assert report_figures.data_uri(picture).startswith("data:image/jpeg")
 
 
 def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
