@@ -282,6 +282,8 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
             raise UsageError(f"Expected --{name} to begin with {schemes}, received {text}.")
         if name == "output" and text.startswith(filesystem.READ_ONLY):
             raise UsageError(f"Expected --output where files can be written, received {text}.")
+        if name == "filler" and text.startswith(filesystem.READ_ONLY):
+            raise UsageError(f"Expected --filler where folders can be listed, received {text}.")
         if name in ("input", "data_root") and values.source not in REMOTE_SOURCES:
             raise UsageError(
                 f"Expected --{name} on this machine for --source={values.source} (remote: "

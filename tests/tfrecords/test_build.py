@@ -294,6 +294,7 @@ def test_strict_and_nothing_readable(table, tmp_path):
         ({"input": ""}, "--input to name a csv file"),
         ({"input": "ftp://host/clips.csv"}, "--input to begin with s3://.*received ftp://host"),
         ({"output": "https://host/out"}, "--output where files can be written"),
+        ({"filler": "https://host/net"}, "--filler where folders can be listed, received https"),
         (
             {"source": "jhmdb", "input": "s3://bucket/jhmdb"},
             r"--input on this machine for --source=jhmdb \(remote: csv\)",
