@@ -6,6 +6,8 @@ import shutil
 import time
 from typing import Iterator, Optional
 
+import numpy as np
+
 from tfrecords.filesystem import RemotePath, to_path
 from tfrecords.shards import Shard, outcome, prepare_process
 from tfrecords.sources import Row, Source
@@ -41,7 +43,11 @@ def describe(
     from tfrecords import schema  # noqa: F401  (brings TensorFlow: seconds, but once a build)
 
     prepare_process()
-    start = time.perf_counter()
+    if source.eraser:  # the first hole of all loads a network: once a build, too
+        hole = np.zeros((64, 64), bool)
+        hole[16:48, 16:48] = True
+        source.eraser.erase(np.zeros((64, 64, 3), np.uint8), hole)
+    start, busy = time.perf_counter(), time.process_time()
     outcomes = {}
     for n in _spread(len(rows)):
         outcomes[n] = outcome(source, rows[n], quality)
@@ -49,7 +55,8 @@ def describe(
         if len(records) == SAMPLE:
             break
     tried = len(outcomes)
-    seconds = (time.perf_counter() - start) / tried
+    # A network fills a hole on all cores at once: what rows share is the processors' time.
+    seconds = max(time.perf_counter() - start, time.process_time() - busy) / tried
     bad = [(rows[n].media, found) for n, found in outcomes.items() if isinstance(found, str)]
     lines += [f"  {media} cannot be read: {reason}" for media, reason in bad[:SAMPLE]]
     if len(bad) > SAMPLE:

@@ -41,6 +41,31 @@ def test_counts_and_estimates(source, tmp_path):
     assert float(about[1]) == pytest.approx(9 * float(tried[2]), rel=0.02)
 
 
+def test_a_network_is_loaded_before_the_clock_runs_and_takes_all_cores(source, monkeypatch):
+    events = []
+
+    class Clock:
+        def perf_counter(self) -> float:
+            events.append("clock")
+            return 5.0 * len(events)
+
+        def process_time(self) -> float:
+            return 100.0 + (60.0 if "row" in events else 0.0)
+
+    class Network:
+        def erase(self, picture, hole):
+            assert hole.any() and not hole.all() and picture.shape[:2] == hole.shape
+            events.append("network")
+
+    source.eraser = Network()
+    monkeypatch.setattr(dry_run, "time", Clock())
+    real = dry_run.outcome
+    monkeypatch.setattr(dry_run, "outcome", lambda *row: events.append("row") or real(*row))
+    text = dry_run.describe(source, [Shard("train", 0, 1, source.rows())], 95, workers=2)
+    assert events == ["network", "clock", "row", "row", "row", "clock"]
+    assert " and 20 s each" in text and "and 1.5 minutes on 2 cores" in text  # 60 s for 3 rows of 9
+
+
 def test_rows_that_cannot_be_read_are_named(source):
     rows = [Row("train", "x", ("x",), "gone.mkv", line=9)]
     source.rows = lambda: rows
