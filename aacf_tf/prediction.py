@@ -372,4 +372,9 @@ def load(path: str | Path) -> Predictor:
             f"Expected an exported model such as WORKDIR/export/aacf, received {str(path)!r}, "
             "which holds none."
         )
+    if not (directory / "assets" / LABELS_FILE).is_file():
+        raise UsageError(
+            "Expected an exported model of actions such as WORKDIR/export/aacf, received "
+            f"{directory}, which has no assets/{LABELS_FILE}."
+        )
     return Predictor(directory)

@@ -22,6 +22,7 @@ from absl import flags
 from aacf_tf.completion.options import FILLS, OPTIMIZERS, PRESETS, SCHEDULES, Settings
 from tfrecords import commandline
 from tfrecords.errors import UsageError
+from tfrecords.filesystem import is_remote
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
@@ -92,6 +93,8 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
         raise UsageError("--images: expected a folder of pictures, received none.")
     if not values.workdir:
         raise UsageError("--workdir: expected a directory for the run, received none.")
+    if is_remote(values.workdir):
+        raise UsageError(f"--workdir: expected a local directory, received {values.workdir}.")
     for flag in ("images", "held_out_images"):
         folder = values[flag].value
         if folder and Path(values.workdir).resolve().is_relative_to(Path(folder).resolve()):

@@ -6,7 +6,7 @@ would have drawn.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -55,7 +55,7 @@ def batches(pictures: Pictures, settings: Settings, first: int) -> tf.data.Datas
     shapes = ([count, size, size, 3], [count, size, size], [count, 2])
     types = (tf.uint8, tf.uint8, tf.int32)
 
-    def load(step: tf.Tensor) -> Tuple[tf.Tensor, ...]:
+    def load(step: tf.Tensor) -> tuple[tf.Tensor, ...]:
         drawn = tf.numpy_function(
             lambda number: tuple(draw_batch(pictures, settings, int(number))), [step], types
         )
@@ -96,7 +96,7 @@ def draw_crop(
     return cv2.resize(square, (size, size), interpolation=smaller)
 
 
-def draw_holes(random: np.random.Generator, settings: Settings) -> Tuple[np.ndarray, np.ndarray]:
+def draw_holes(random: np.random.Generator, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """1 to `settings.holes` rectangles anywhere in a crop, touching its borders where they fall so.
 
     Returns:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Sequence, Tuple
+from typing import Sequence
 
 import tensorflow as tf
 
 _SMOOTHINGS = 8  # on each scale: more come closer to the steady state, and bring 0.1 dB at most
 
 
-def halve(image: tf.Tensor, known: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+def halve(image: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Half the size, rounded up; a cell is the mean of what is known of its 2 x 2 pixels.
 
     Args:

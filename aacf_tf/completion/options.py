@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Tuple
+from typing import Any
 
 from tfrecords.errors import UsageError
 
@@ -42,7 +42,7 @@ class Settings:
     size: int = 256
     width: int = 64
     fill: str = "mean"
-    steps: Tuple[int, int, int] = (90_000, 10_000, 400_000)
+    steps: tuple[int, int, int] = (90_000, 10_000, 400_000)
     batch_size: int = 96
     optimizer: str = "adadelta"
     learning_rate: float = 1.0
@@ -50,7 +50,7 @@ class Settings:
     adversarial_weight: float = 4e-4
     spectral_norm: bool = False
     holes: int = 1
-    hole_sides: Tuple[float, float] = (96 / 256, 128 / 256)
+    hole_sides: tuple[float, float] = (96 / 256, 128 / 256)
     zoom: float = 384 / 256
     held_out: int = 200
     seed: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Iterator, NamedTuple, Protocol, Sequence
 
 import cv2
 import numpy as np
@@ -24,8 +24,8 @@ MEMORY = 2 << 30  # bytes of decoded pictures that are kept
 class Source(Protocol):
     """Pictures by number: their names, their sizes in bytes, and how one is read."""
 
-    names: List[str]
-    sizes: List[int]
+    names: list[str]
+    sizes: list[int]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         """uint8 [H, W, 3]; UnreadableError where it cannot be read."""
@@ -38,7 +38,7 @@ class Folder:
         UserError: there is no picture.
     """
 
-    def __init__(self, folder: Path, names: Optional[Sequence[str]] = None):
+    def __init__(self, folder: Path, names: Sequence[str] | None = None):
         self.folder = folder
         if names is None:
             suffixes = set(Image.registered_extensions())
@@ -136,7 +136,7 @@ class Pictures:
         count = min(count, len(self))
         return (self.read(place * len(self) // count) for place in range(count))
 
-    def mean_colour(self, count: int = 1000) -> Tuple[float, float, float]:
+    def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
         """Red, green, blue, 0..1: the mean over that many pictures, each counting the same."""
         means = [pixels.mean(axis=(0, 1)) for pixels in self.spread(count)]
         return tuple(float(value) / 255 for value in np.mean(means, axis=0))
@@ -193,7 +193,7 @@ def _is_dataset(folder: Path) -> bool:
     return (folder / INFO_FILE).is_file()
 
 
-def _tests(directory: Path) -> List[str]:
+def _tests(directory: Path) -> list[str]:
     info = load_info(directory)
     tests = test_splits(info)
     if not tests:

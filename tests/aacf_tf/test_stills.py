@@ -250,6 +250,13 @@ def test_a_model_of_photographs_refuses_videos(directory, predictor, tmp_path):
         run(f"--model={directory}", f"--image={tmp_path / 'a.jpg'}", "--start=1")
 
 
+def test_a_completion_network_is_no_model_of_actions(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"model of actions .*1, which has no assets/labels\.txt"):
+        load(tmp_path)
+
+
 def pair(height=90, width=120, place=(0.3, 0.8), **options):
     image, (left, top, right, bottom) = photograph(height, width, place)
     conjugate = np.full_like(image, 60)

@@ -173,6 +173,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(photos, tmp_path):
         (["--images=x", "--workdir=y", "--steps=1,a,2"], "--steps: expected numbers.*1,a,2"),
         (["--images=x", "--workdir=y", "--size=12"], "--size: expected 16 or more, received 12"),
         (["--images=x", "--workdir=y", "z"], "Expected flags only"),
+        (["--images=x", "--workdir=s3://a/b"], "--workdir: expected a local dir.* s3://a/b"),
         (["--images=x", "--workdir=x/y"], "--workdir: expected a directory outside --images"),
         (["--images=x", "--workdir=y", "--seed=9999999999"], "--seed: expected less than 2"),
         (
