@@ -160,7 +160,7 @@ def stills() -> Recipe:
     of the map on the actor, at a cost in mean AP (docs/stills.md).
     Cost: 9 minutes on 2 busy cores for 676 images to train on. Reached there (4 frames of each of
     254 clips of J-HMDB; 340 test images, standard error about .03): mean AP of average pooling
-    .23, of AACF's action .14, context .24, combined .21; pointing .54, mass .31, AUC .75 of the
+    .23, of AACF's action .13, context .22, combined .19; pointing .56, mass .35, AUC .77 of the
     action map, .38, .26, .80 of the mean training mask.
     Command: `python train_main.py --recipe=stills --data=data/stills`
     """
