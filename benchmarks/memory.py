@@ -13,8 +13,7 @@ to work in comes on top, and under mixed precision activations take half.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import resource
+import re
 import sys
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple, Sequence
@@ -145,7 +144,7 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     stage, data = recipe.stages[work.stage], recipe.data
     keras.mixed_precision.set_global_policy(resolve_precision(precision))
     tf.reduce_sum(tf.ones([8, 8]) @ tf.ones([8, 8]))  # what an idle process has
-    idle = _resident()
+    idle = _resident("VmRSS")
     model = build_model(recipe, CLASSES, stage=stage, steps=100)
     head = recipe.head if stage.head == "recipe" else stage.head
     names = STREAM_INPUTS[recipe.modality]
@@ -177,18 +176,20 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
         model.fit(tf.data.Dataset.from_tensors(batch).repeat(STEPS), verbose=0)
     if gpu:
         return {"gpu": True, "bytes": tf.config.experimental.get_memory_info("GPU:0")["peak"]}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"gpu": False, "bytes": peak - idle}
+    return {"gpu": False, "bytes": _resident("VmHWM") - idle}
 
 
 def _conjugate(name: str) -> str:
     return {"clip": "conjugate"}.get(name, f"conjugate_{name}")
 
 
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def _resident(what: str) -> int:
+    """Bytes of this process in memory: now (VmRSS), at its peak (VmHWM).
+
+    Not by `resource`: its peak is also that of the process which started this one.
+    """
+    text = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(rf"{what}:\s+(\d+) kB", text)[1]) * 1024
 
 
 if __name__ == "__main__":
