@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple, Sequence
@@ -110,13 +108,11 @@ def make_recipe(name: str, settings: Sequence[tuple[str, str]] = ()) -> Recipe:
     Raises:
         UsageError: no such variant, field or value.
     """
-    if name not in VARIANTS:
-        raise UsageError(
-            f"--variants: expected all or some of {', '.join(VARIANTS)}, received {name!r}."
-        )
-    recipe = recipes.load_recipe("stills")
-    for path, value in (*SIZE.items(), *VARIANTS[name].settings.items(), *settings):
-        recipe = recipes.override(recipe, path, value)
+    from benchmarks import variants
+
+    variants.check_name(name, VARIANTS)
+    changes = (*SIZE.items(), *VARIANTS[name].settings.items(), *settings)
+    recipe = variants.load("stills", changes)
     recipes.check(recipe)
     return recipe
 
@@ -135,6 +131,7 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
     """
     from aacf_tf import pipeline
     from aacf_tf.training import Run
+    from benchmarks import variants
 
     # Swapping is for a head with factors; average pooling sees the photographs.
     pooling = dataclasses.replace(
@@ -149,20 +146,10 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
     source = Run.open(pooling, data, average)
     target = Run.open(recipe, data, workdir)
     for folder in (Run.checkpoint_folder, Run.log_folder):
-        _copy(folder(source, recipe.stages[0]), folder(target, recipe.stages[0]))
+        variants.copy_folder(folder(source, recipe.stages[0]), folder(target, recipe.stages[0]))
     pipeline.run(recipe, data, workdir, mode="train")
     if not (workdir / "report" / "index.html").is_file():
         pipeline.run(recipe, data, workdir)
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copies a folder whole or not at all; one that is there stays."""
-    if target.is_dir():
-        return
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary)
-    os.replace(temporary, target)
 
 
 def collect(workdir: Path) -> dict[str, Any]:

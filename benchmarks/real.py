@@ -26,8 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, Mapping, Sequence
@@ -102,13 +100,11 @@ def make_recipe(name: str, settings: Sequence[tuple[str, str]] = ()) -> Recipe:
     Raises:
         UsageError: no such variant, field or value.
     """
-    if name not in VARIANTS:
-        raise UsageError(
-            f"--variants: expected all or some of {', '.join(VARIANTS)}, received {name!r}."
-        )
-    recipe = recipes.load_recipe("jhmdb")
-    for path, value in (*VARIANTS[name].items(), *settings, ("baseline", "none")):
-        recipe = recipes.override(recipe, path, value)
+    from benchmarks import variants
+
+    variants.check_name(name, VARIANTS)
+    changes = (*VARIANTS[name].items(), *settings, ("baseline", "none"))
+    recipe = variants.load("jhmdb", changes)
     if name == AVERAGE:
         recipe = dataclasses.replace(recipe, stages=recipe.stages[:1])
     recipes.check(recipe)
@@ -126,6 +122,7 @@ def run_variant(
     """
     from aacf_tf import training
     from aacf_tf.training import Run
+    from benchmarks import variants
 
     run = Run.open(recipe, data, _folder(workdir, name))
     _claim(run)
@@ -137,8 +134,8 @@ def run_variant(
     training.train(first)
     if name != AVERAGE:
         stage = average.stages[0]
-        _copy(first.checkpoint_folder(stage), run.checkpoint_folder(stage))
-        _copy(first.log_folder(stage), run.log_folder(stage))
+        variants.copy_folder(first.checkpoint_folder(stage), run.checkpoint_folder(stage))
+        variants.copy_folder(first.log_folder(stage), run.log_folder(stage))
         training.train(run)
     write_json(run.workdir / RESULT_FILE, measure(run, sets))
 
@@ -370,16 +367,6 @@ def _claim(run: Any) -> None:
                 "received another one; remove that folder or give another --workdir."
             )
     write_json(path, {"recipe": recipes.to_dict(run.recipe), "data": data})
-
-
-def _copy(source: Path, target: Path) -> None:
-    """Copies a folder whole or not at all; one that is there stays."""
-    if target.is_dir():
-        return
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary)
-    os.replace(temporary, target)
 
 
 def _share(hits: np.ndarray) -> dict[str, float]:
