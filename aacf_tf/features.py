@@ -24,7 +24,7 @@ from tensorflow import keras
 from aacf_tf.devices import worker_of
 from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
-from aacf_tf.recipes import PAIR_HEADS, Stage
+from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from tfrecords import plan, schema
 from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
@@ -220,13 +220,11 @@ class _Cache:
         """
         data, train = self.data, split == "train"
         crop = self.crop if train else None
-        pixels = data.frames * data.height * data.width
-        alone = data.resize == "whole" and crop is None  # sizes differ
         views = read_views(
             [str(path) for path in paths],
             data.frames,
             (data.height, data.width),
-            1 if alone else max(1, min(MOST_VIEWS, PIXELS // pixels)),
+            views_a_batch(data, crop),
             self.run.recipe.seed,
             views=self._views(split),
             fps=data.fps or None,
@@ -268,6 +266,18 @@ class _Cache:
                     others = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
                     clips[clip] = tf.concat([inputs[clip], others], axis=0)
         return tf.cast(self.model.features(clips, pairs=False), tf.float16)
+
+
+def views_a_batch(data: DataOptions, crop: float | None) -> int:
+    """Views that go through the backbone at once; whole frames, which differ in size, one by one.
+
+    Args:
+        data: how clips are sized.
+        crop: share that is cut out of a view; None: nothing is.
+    """
+    if data.resize == "whole" and crop is None:
+        return 1
+    return max(1, min(MOST_VIEWS, PIXELS // (data.frames * data.height * data.width)))
 
 
 def _common(shapes: Sequence[Sequence[int | None]]) -> list[int | None]:

@@ -156,8 +156,7 @@ def stills() -> Recipe:
     of clips (`--stills`); one action an image or several. The shorter side is 128 pixels; training
     cuts windows of 112, tests see all of an image. A removed person leaves traces, so `difference`
     is off. Decoded images stay in memory, 0.13 MB each with its conjugate; where they are too many
-    set `data.cache` to false. With masks of people (boxes will not do) `data.swap=0.67` puts more
-    of the map on the actor, at a cost in mean AP (docs/stills.md).
+    set `data.cache` to false. `data.swap` needs masks of people; boxes will not do.
     Cost: 9 minutes on 2 busy cores for 676 images to train on. Reached there (4 frames of each of
     254 clips of J-HMDB; 340 test images, standard error about .03): mean AP of average pooling
     .23, of AACF's action .13, context .22, combined .19; pointing .56, mass .35, AUC .77 of the

@@ -1,6 +1,6 @@
 """What memory each recipe needs: the peak of every stage, and of making cached features.
 
-    python benchmarks/memory.py                        all recipes, 20 minutes on 2 cores
+    python benchmarks/memory.py                        all recipes, 6 minutes on 2 cores
     python benchmarks/memory.py --recipes=hacs30 --precision=mixed_bfloat16
 
 Training steps on random pixels, each in a process of its own. On a GPU what TensorFlow's allocator
@@ -78,12 +78,9 @@ def plan(recipe: Recipe) -> Iterator[Work]:
     """What a recipe does, one stage after the other."""
     for place, stage in enumerate(recipe.stages):
         if stage.backbone_rate == 0 and recipe.data.views:
-            from aacf_tf.features import MOST_VIEWS, PIXELS
+            from aacf_tf.features import views_a_batch
 
-            pixels = recipe.data.frames * recipe.data.height * recipe.data.width
-            alone = recipe.data.resize == "whole"
-            batch = 1 if alone else max(1, min(MOST_VIEWS, PIXELS // pixels))
-            yield Work(recipe.name, place, True, batch)
+            yield Work(recipe.name, place, True, views_a_batch(recipe.data, None))
         yield Work(recipe.name, place, False, stage.batch_size)
 
 
@@ -138,6 +135,7 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     from aacf_tf.devices import resolve_precision
     from aacf_tf.model import CHANNELS, STREAM_INPUTS, build_model
     from aacf_tf.optimizers import make_optimizer
+    from tfrecords.preprocess import crop_size
 
     gpu = bool(tf.config.list_physical_devices("GPU"))
     recipe = recipes.load_recipe(work.recipe)
@@ -148,9 +146,7 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     model = build_model(recipe, CLASSES, stage=stage, steps=100)
     head = recipe.head if stage.head == "recipe" else stage.head
     names = STREAM_INPUTS[recipe.modality]
-    size = [work.batch, data.frames, data.height, data.width]
-    if data.crop < 1:
-        size[2:] = [8 * round(data.crop * side / 8) for side in size[2:]]
+    size = [work.batch, data.frames, *crop_size((data.height, data.width), data.crop)]
     clips = {
         name: tf.zeros([*size, channels], tf.uint8)
         for name, channels in zip(names, CHANNELS[recipe.modality])
