@@ -1,6 +1,6 @@
 """What memory each recipe needs: the peak of every stage, and of making cached features.
 
-    python benchmarks/memory.py                        all recipes, 6 minutes on 2 cores
+    python benchmarks/memory.py                        all recipes, 5 minutes on 2 cores
     python benchmarks/memory.py --recipes=hacs30 --precision=mixed_bfloat16
 
 Training steps on random pixels, each in a process of its own. On a GPU what TensorFlow's allocator
