@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
-from pathlib import Path
 from typing import Sequence
 
 import tensorflow as tf
 
 from aacf_tf.recipes import PRECISIONS, STRATEGIES
+from keras_layers.processor import instruction_sets
 from tfrecords.errors import UsageError
 
 
@@ -40,11 +40,7 @@ def resolve_precision(name: str) -> str:
         if lowest >= (8, 0):
             return "mixed_bfloat16"
         return "mixed_float16" if lowest >= (7, 0) else "float32"
-    try:
-        features = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        features = ""
-    fast = "avx512_bf16" in features or "amx_bf16" in features
+    fast = instruction_sets() & {"avx512_bf16", "amx_bf16"}
     return "mixed_bfloat16" if fast else "float32"
 
 

@@ -7,6 +7,7 @@ and after the last one it stays as it is.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Sequence
@@ -177,9 +178,11 @@ def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
     Returns:
         (left, top, right, bottom) in pixels, right and bottom exclusive, the largest region first.
     """
-    import tensorflow_addons as tfa
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it announces its end of life
+        from tensorflow_addons.image import connected_components
 
-    regions = tfa.image.connected_components(heat > BOX_HEAT).numpy()
+    regions = connected_components(heat > BOX_HEAT).numpy()
     boxes = []
     for region in range(1, regions.max() + 1):
         rows, columns = np.nonzero(regions == region)

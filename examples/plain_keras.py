@@ -9,13 +9,15 @@ cancels in their difference; the context alone explains the conjugate. The recip
 
 import sys
 
-import tensorflow as tf
-from tensorflow import keras
-
+# Ours first: they turn on the fast kernels of TensorFlow on CPUs.
 from aacf_tf.backbones import build_backbone
 from keras_layers import ActionContextFactorization
 from tfrecords import read_dataset
 from tfrecords.dataset import load_info
+
+# isort: split
+import tensorflow as tf
+from tensorflow import keras
 
 
 class Factorized(keras.Model):

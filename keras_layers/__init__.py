@@ -6,7 +6,18 @@ Names are imported on first use, so that `import keras_layers` does not start Te
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
+
+from keras_layers.processor import warn_if_onednn_is_off
+
+# Before TensorFlow is imported: its oneDNN kernels, which it leaves off on processors without
+# AVX-512 VNNI, make 3-D convolutions three to five times as fast. An explicit setting stands.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+else:
+    warn_if_onednn_is_off()
 
 _HOME = {
     "ActionContextAttention": "attention",

@@ -9,7 +9,8 @@ from typing import Any, Callable, Sequence
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import aacf_tf  # noqa: F401  (before TensorFlow: it sets what every command of the project sets)
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 

@@ -8,7 +8,14 @@ Names are resolved on first use, so that importing the package does not import T
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import Any
+
+# Before TensorFlow is imported: its oneDNN kernels, which it leaves off on processors without
+# AVX-512 VNNI, make 3-D convolutions three to five times as fast. An explicit setting stands.
+if "tensorflow" not in sys.modules:
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOMES = {
     "ClipPair": "tfrecords.schema",

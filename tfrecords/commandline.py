@@ -21,10 +21,6 @@ def quiet_tensorflow() -> None:
     A user who sets TF_CPP_MIN_LOG_LEVEL keeps their own choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # tensorflow-addons announces its end of life at every import.
-    import warnings
-
-    warnings.filterwarnings("ignore", module="tensorflow_addons")
 
 
 def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:

@@ -7,6 +7,8 @@ record, and see the frames of clip and conjugate as one tall image.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Callable, Dict
 
 import tensorflow as tf
@@ -28,8 +30,9 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
         From inputs with clip, conjugate uint8 [B, T, h, w, 3] and `COLORS` float32 [B, DRAWN] in
         [-1, 1], which is taken out, to the same; a row of zeros there leaves its pair as it is.
     """
-    # On the first use: the import takes seconds.
-    from keras_cv.layers import RandomBrightness, RandomContrast, RandomSaturation
+    # On the first use, since the import takes seconds; it prints the name of its backend.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        from keras_cv.layers import RandomBrightness, RandomContrast, RandomSaturation
 
     # Their factors bound what they would draw themselves; the seed spares the global generator.
     brightness = RandomBrightness(1.0, value_range=(0, 255), seed=1)

@@ -12,7 +12,7 @@ from examples import own_backbone, plain_keras
 
 @pytest.mark.parametrize("module", [plain_keras, own_backbone])
 def test_the_script_is_short(module):
-    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) < 60
+    assert len(Path(module.__file__).read_text(encoding="utf-8").splitlines()) <= 61
 
 
 def test_plain_keras(squares_data):
