@@ -25,6 +25,7 @@ frames of 128x171 with masks, 600 MB. OUTPUT.png shows the parts as one bar a st
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 import tempfile
@@ -88,6 +89,7 @@ def define_flags() -> None:
     sheet.define_flags(threads=None)
     flags.DEFINE_list("recipe", ["demo", "jhmdb"], f"Of {', '.join(recipes.RECIPES)}.")
     flags.DEFINE_string("data", None, "Data set of the recipe; demo and jhmdb make their own.")
+    flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "Instead of the recipe's.")
     flags.DEFINE_integer("epochs", 2, "Epochs on data, after one that fills the cache.", 1)
     flags.DEFINE_integer("clips", 660, "Pairs drawn for jhmdb.", 32)
 
@@ -100,12 +102,15 @@ def main(arguments: Sequence[str]) -> None:
     if options.data and len(options.recipe) > 1:
         raise UsageError("--data: expected one --recipe, received " + ", ".join(options.recipe))
     chosen = [recipes.load_recipe(name) for name in options.recipe]
+    if options.precision:
+        chosen = [recipes.override(recipe, "precision", options.precision) for recipe in chosen]
     for recipe in chosen:
         if not options.data and recipe.name not in ("demo", "jhmdb"):
             raise UsageError(f"--recipe={recipe.name}: expected --data, received none.")
-    from benchmarks import machine, sheet
+    from benchmarks import sheet
 
-    machine.confine(options.threads)
+    if hasattr(os, "sched_setaffinity"):  # threads as in training: TensorFlow counts these cores
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     print(sheet.machine_line(), flush=True)
     sheets, bars = [], {}
     with tempfile.TemporaryDirectory() as folder:
@@ -175,9 +180,7 @@ def cut(
     run.check_data()
     steps = count_steps(run.info, "train", stage.batch_size, training=True)
     model = run.build(stage, steps=steps * stage.epochs)
-    model.compile(
-        optimizer=make_optimizer(stage, model, steps * stage.epochs), weighted_metrics=[]
-    )
+    model.compile(optimizer=make_optimizer(stage, model, steps * stage.epochs), weighted_metrics=[])
     batches = read(run, stage, epochs + 1)
     batch = next(iter(batches))
     functions = prefixes(model, batch)
@@ -307,9 +310,7 @@ def fit(
     return Fit(before.steps[1:] + after.steps[1:], before.gaps + after.gaps), real
 
 
-def split(
-    prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit
-) -> dict[str, float]:
+def split(prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit) -> dict[str, float]:
     """Returns milliseconds of each of `PARTS`; their sum is a step on data with the gap behind it.
 
     Args:

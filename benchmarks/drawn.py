@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import TYPE_CHECKING, Iterator, Sequence
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tfrecords.schema import ClipPair
 
 QUALITY = 95
 
 
-def draw_pair(seed: int, frames: int, height: int, width: int, label: str) -> "ClipPair":  # noqa: F821
+def draw_pair(seed: int, frames: int, height: int, width: int, label: str) -> ClipPair:
     """Draws a clip of a box (the actor, with its mask) that walks over a moving texture.
 
     The conjugate is the same without the box.
@@ -28,7 +31,11 @@ def draw_pair(seed: int, frames: int, height: int, width: int, label: str) -> "C
 
 
 def write_copies(
-    directory: Path, pairs: Sequence["ClipPair"], labels: Sequence[str], clips: int, shards: int = 1  # noqa: F821
+    directory: Path,
+    pairs: Sequence[ClipPair],
+    labels: Sequence[str],
+    clips: int,
+    shards: int = 1,
 ) -> Path:
     """Writes a data set with one split, `train`, whose records repeat a few pairs.
 
