@@ -6,18 +6,21 @@
 Every stage of a recipe is cut in the same way. Functions that each do a little more of the step
 than the one before are timed on one batch, in interleaved rounds: the backbone forward; and the
 head; and the loss; and the gradients of the head's weights and of the feature map; and those of the
-backbone; and the optimiser; and the metrics, which is `train_step`. A part is the difference
-between the medians of two neighbours, so the parts sum to the step; what the runtime overlaps or
-leaves out in the longer of the two is in that difference, which may fall below zero.
+backbone; and the optimiser; and the metrics, which is `train_step`. Of each the share of
+`train_step` in the same round is taken, the median over the rounds; a part is the difference
+between two neighbours. What the runtime overlaps in the longer of the two is in that difference,
+and a part below the noise of the machine may come out negative.
 
 Then `model.fit` runs on that batch again and again and, for whole epochs, on the data, with the
-callbacks of a run. `fit` is its step on the repeated batch less `train_step`; between steps, what
-lies from the end of a step to the beginning of the next one. Waiting for data is as training itself
-reports it (`callbacks.ProgressLine.waiting`): 1 - the time of a step on the repeated batch / the
-time of a step on data, the first step left out. So it counts the cores that decoding takes from the
-step, too. Two lines stand beside it: the share of the time that a loop stands still in `next()`,
-and the seconds until the first batch, which with `data.cache` include decoding the whole split.
-Validation and checkpoints, once an epoch, are no part of a step.
+callbacks of a run. The parts are scaled to its step on the repeated batch; waiting for data is what
+a step on data takes longer, and between steps lies what `fit` and its callbacks do from the end of
+a step to the beginning of the next, so that all parts sum to the time from step to step. The share
+of waiting is as training itself reports it (`callbacks.ProgressLine.waiting`): 1 - the time of a
+step on the repeated batch / the time of a step on data, the first step left out. So it counts the
+cores that making batches takes from the step, too. Three lines stand beside it: the share of the
+time that a loop stands still in `next()`, what a batch costs alone, and the seconds until the first
+batch, which with `data.cache` include decoding the whole split. Validation and checkpoints, once an
+epoch, are no part of a step.
 
 For `demo` its own data set is built, for `jhmdb` one of J-HMDB's size is drawn: 660 pairs of 32
 frames of 128x171 with masks, 600 MB. OUTPUT.png shows the parts as one bar a stage.
@@ -58,7 +61,7 @@ STEP = (
     "optimizer",
     "metrics",
 )
-PARTS = (*STEP, "fit", "waiting for data", "between steps")
+PARTS = (*STEP, "waiting for data", "between steps")
 COLORS = (
     "#0072b2",
     "#e69f00",
@@ -67,7 +70,6 @@ COLORS = (
     "#56b4e9",
     "#009e73",
     "#cccccc",
-    "#cc79a7",
     "#d55e00",
     "#000000",
 )
@@ -200,6 +202,7 @@ def cut(
         "",
         f"- waiting for data: {100 * share:.1f} % of the step (wanted: below {100 * WAITING:g} %)",
         f"- standing still in next(): {100 * still(model, batches, steps):.1f} %",
+        f"- a batch alone: {alone(batches, steps):.1f} ms of one core",
         f"- until the first batch: {real.steps[0]:.1f} s",
     ]
     return found, parts
@@ -314,12 +317,13 @@ def split(prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit) -> 
     """Returns milliseconds of each of `PARTS`; their sum is a step on data with the gap behind it.
 
     Args:
-        prefixes: name -> milliseconds, one a round, in the order of `STEP`.
+        prefixes: name -> milliseconds, one a round, in the order of `STEP`; the last is the whole.
         repeated: on one batch; its median counts, as in `callbacks.time_repeated_batch`.
         real: on data; the mean of all steps but the first.
     """
-    ends = [statistics.median(values) for values in prefixes.values()]
-    ends.append(1000 * statistics.median(repeated.steps))
+    whole = prefixes[STEP[-1]]
+    step = 1000 * statistics.median(repeated.steps)
+    ends = [step * statistics.median(a / b for a, b in zip(prefixes[name], whole)) for name in STEP]
     ends.append(1000 * statistics.fmean(real.steps[1:]))
     ends.append(ends[-1] + 1000 * statistics.fmean(real.gaps))
     return {name: end - begin for name, begin, end in zip(PARTS, [0.0, *ends], ends)}
@@ -342,6 +346,16 @@ def still(model: ActionModel, batches: tf.data.Dataset, steps: int) -> float:
         waited += time.perf_counter() - start
         step(*batch)
     return waited / (time.perf_counter() - begin)
+
+
+def alone(batches: tf.data.Dataset, steps: int) -> float:
+    """Measures the processor milliseconds of a batch, of all cores together; nothing else runs."""
+    iterator = iter(batches)
+    next(iterator)
+    begin = time.process_time()
+    for _ in range(steps):
+        next(iterator)
+    return 1000 * (time.process_time() - begin) / steps
 
 
 def table(parts: Mapping[str, float]) -> list[str]:
