@@ -30,7 +30,7 @@ def test_the_reader_and_a_naive_pipeline_on_drawn_records(tmp_path):
     assert load_info(directory).splits["train"]["pairs"] == 3
     result = data.run_reader(directory, "train", frames=4, clips=3, rounds=2)
     assert result.settings["frames a round"] == 3 * 2 * 4 * data.PASSES  # clip and conjugate
-    assert {data.READER, data.NAIVE} <= set(result.rows)
+    assert {data.READER, data.NAIVE, data.DECODER} <= set(result.rows)
     with pytest.raises(UsageError, match="--frames=9 frames, received 4"):
         data.run_reader(directory, "train", frames=9, clips=3, rounds=1)
 
