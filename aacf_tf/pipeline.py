@@ -29,7 +29,10 @@ from tfrecords.filesystem import AnyPath
 
 CONFIG_FILE = "config.json"
 # Fields of a recipe that a run may change when it goes on.
-_CHANGEABLE = ("precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops")
+_CHANGEABLE = (
+    *("precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops"),
+    *("export_precision", "export_winograd"),
+)
 
 
 def demo_data(directory: Path) -> Path:

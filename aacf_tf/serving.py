@@ -23,7 +23,8 @@ whole frames, those of one request are of one size.
 
 T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
 that training uses; only operations of core TensorFlow are there, and no code of ours is needed.
-The backbone's batch norms are folded into its convolutions.
+The backbone's batch norms are folded into its convolutions; `export_precision` and
+`export_winograd` of the recipe make it faster still (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -40,9 +41,12 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones.folding import fold_batch_norm
+from aacf_tf.backbones.two_stream import copy_weights
+from aacf_tf.backbones.winograd import use_winograd
+from aacf_tf.devices import resolve_precision
 from aacf_tf.losses import presence_score
 from aacf_tf.metrics import SCORES
-from aacf_tf.model import ActionModel
+from aacf_tf.model import ActionModel, make_backbone
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords import schema
@@ -89,7 +93,7 @@ def export(
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    backbone = fold_batch_norm(model.backbone)
+    backbone, winograd = _inference_backbone(model, recipe)
     signatures = _signatures(backbone, model.head, recipe, len(labels), multi_label)
     module = tf.Module()
     # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
@@ -99,13 +103,39 @@ def export(
     assets.mkdir(exist_ok=True)
     text = "".join(label + "\n" for label in labels)
     (assets / LABELS_FILE).write_text(text, encoding="utf-8")
-    description = _describe(model, recipe, multi_label, digest)
+    description = _describe(model, recipe, multi_label, digest, winograd)
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (assets / MODEL_FILE).write_text(text, encoding="utf-8")
     _write_warmup(temporary / "assets.extra", recipe)
     final = directory / str(version)
     os.replace(temporary, final)
     return final
+
+
+def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model, dict[str, float]]:
+    """Returns the backbone as it is served, and what `use_winograd` says of its layers."""
+    data = recipe.data
+    if recipe.export_winograd:
+        backbone, gains = use_winograd(
+            fold_batch_norm(model.backbone), (data.frames, data.height, data.width)
+        )
+        print(f"winograd {len(gains)} convolutions of the backbone are faster by it")
+        return backbone, gains
+    if recipe.export_precision == "float32":
+        return fold_batch_norm(model.backbone), {}
+    if resolve_precision("auto") != "mixed_bfloat16":
+        print(
+            "Warning: export_precision=mixed_bfloat16: this machine has no instructions for "
+            "bfloat16; on one like it the exported model is slower than in float32."
+        )
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(recipe.export_precision)
+    try:
+        backbone = make_backbone(recipe)
+        copy_weights(model.backbone, backbone)
+        return fold_batch_norm(backbone), {}
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 def _signatures(
@@ -127,10 +157,12 @@ def _signatures(
     sides = (None, None) if data.resize == "whole" else size
 
     def see(clips: Tensors) -> tf.Tensor:
-        """Pixels of the right size -> the backbone's map."""
+        """Pixels of the right size -> the backbone's map, in float32."""
         if len(clips) > 1:
-            return backbone({"rgb": clips["frames"], "flow": clips["flow"]}, training=False)
-        return backbone(next(iter(clips.values())), training=False)
+            pixels = {"rgb": clips["frames"], "flow": clips["flow"]}
+        else:
+            pixels = next(iter(clips.values()))
+        return tf.cast(backbone(pixels, training=False), tf.float32)
 
     def serve(clips: Tensors) -> Tensors:
         outputs = head(see(clips), training=False)
@@ -173,7 +205,7 @@ def _signatures(
         return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
 
     def features(clips: Tensors) -> Tensors:
-        found = tf.cast(see(fit(clips)), tf.float32)
+        found = see(fit(clips))
         factors = head(found, training=False)
         kept = {name: factors[name] for name in ("action", "context") if name in factors}
         return {"features": found, **kept}
@@ -210,7 +242,13 @@ def _outputs(
     return served
 
 
-def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str) -> dict[str, Any]:
+def _describe(
+    model: ActionModel,
+    recipe: Recipe,
+    multi_label: bool,
+    digest: str,
+    winograd: dict[str, float],
+) -> dict[str, Any]:
     """The content of model.json."""
     data = recipe.data
     axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
@@ -223,6 +261,8 @@ def _describe(model: ActionModel, recipe: Recipe, multi_label: bool, digest: str
         "resize": data.resize,
         "scaling": "inside: pixels 0..255 go in",
         "backbone": recipe.backbone,
+        "precision": recipe.export_precision,  # of the backbone; outputs are float32
+        "winograd": winograd,  # convolution -> times as fast as the direct one, at the export
         "modality": recipe.modality,
         "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
         "map_centres": {  # cell i lies at frame or pixel start + i * stride, counted from 0

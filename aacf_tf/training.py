@@ -16,7 +16,7 @@ from tensorflow import keras
 from aacf_tf import features
 from aacf_tf.backbones.folding import synchronize_batch_norm
 from aacf_tf.backbones.own_weights import load_attention
-from aacf_tf.backbones.two_stream import streams_of
+from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.callbacks import Board, ProgressLine
 from aacf_tf.checkpoints import (
@@ -246,12 +246,7 @@ def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
         return None
     backbone = make_backbone(recipe)
     if given is not None:
-        streams = streams_of(given)
-        for name, stream in streams_of(backbone).items():
-            # By name: the order of Keras depends on what is trainable. Both streams have the same.
-            values = {variable.name: variable for variable in streams[name].variables}
-            for variable in stream.variables:
-                variable.assign(values[variable.name])
+        copy_weights(given, backbone)
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
         print(f"weights  {load_stream_weights(backbone, recipe.weights)}")

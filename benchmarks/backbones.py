@@ -1,24 +1,23 @@
-"""How fast the backbones run here, measured against this machine's own matrix product.
+"""How fast the backbones run, beside the same networks in PyTorch and the machine's own limit.
 
     python benchmarks/backbones.py                      I3D to Mixed_5c, 64x224x224, float32
     python benchmarks/backbones.py --backbone=i3d,densenet161 --size=16x112x112
-    python benchmarks/backbones.py --precision=mixed_bfloat16 --threads=4 --output=backbones.json
+    python benchmarks/backbones.py --precision=mixed_bfloat16 --threads=2 --output=backbones
 
-For each backbone: its cost in GFLOP, counted from its layers (a multiply-add is 2; convolutions and
-matrix products alone), then one row for the product of two large matrices, for the backbone as it
-is, with batch norms folded, and for the same network in PyTorch where PyTorch is installed. Each
-round times every row once, one after the other, so that all see the same state of the machine: a
-row's share of the peak is the median over the rounds of its rate by that of the product beside it.
-Only an otherwise idle machine gives figures worth noting.
+Rows: the backbone as it is; with batch norms folded, as every export has it; folded, with
+3x3x3 convolutions by Winograd's method where that is faster (`export_winograd`); and PyTorch, eager
+and compiled, with channels second and last. In bfloat16 also the folded one in float32.
+Weights are random, such that activations stay near 1.
+
+GFLOP are those of the backbone as it is, counted from its layers; Winograd's method does the same
+with a quarter of the multiplications, so that its share of the peak may exceed 100 %.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import re
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -29,30 +28,37 @@ from absl import flags
 from aacf_tf.backbones import BACKBONES
 from tfrecords import commandline
 from tfrecords.errors import UsageError
-from tfrecords.files import write_json
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-    import torch
     from tensorflow import keras
 
+    from benchmarks.sheet import Sheet
+
+Size = tuple  # frames, height, width
 PRECISIONS = ("float32", "mixed_bfloat16")
-PEAK = "matrix product"
-# Of the square matrices, and products in a row: 232 GFLOP, about as long as I3D at 64x224x224.
-# Larger matrices and other shapes are no faster.
-PEAK_SIZE, PEAK_TIMES = 3072, 4
+AS_IT_IS, FOLDED, WINOGRAD, IN_FLOAT32 = "as it is", "folded", "Winograd", "folded, float32"
 TORCH_NETWORKS = {"i3d": "I3D", "resnet3d34": "ResNet3D34", "densenet161": "DenseNet161"}
+# Row -> options of torch.compile, or None for eager; and whether channels come last in memory.
+TORCH_FORMS: Mapping[str, tuple[dict[str, bool] | None, bool]] = {
+    "PyTorch eager": (None, False),
+    "PyTorch eager, channels last": (None, True),
+    "PyTorch compiled": ({}, False),
+    "PyTorch compiled, frozen": ({"freezing": True}, False),
+    "PyTorch compiled, frozen, channels last": ({"freezing": True}, True),
+}
+WANTED = 1.35  # times as fast as the fastest of PyTorch's rows: the folded network in float32
+WANTED_GAIN = 1.2  # of Winograd's method over the folded network
 
 
 def define_flags() -> None:
     """In a function, since every command has flags of its own."""
-    text, number = flags.DEFINE_string, flags.DEFINE_integer
+    from benchmarks import sheet
+
     flags.DEFINE_list("backbone", ["i3d"], f"Of {', '.join(BACKBONES)}.")
-    text("size", "64x224x224", "Of one clip: frames x height x width.")
+    flags.DEFINE_string("size", "64x224x224", "Of one clip: frames x height x width.")
     flags.DEFINE_enum("precision", "float32", PRECISIONS, "Of the calculation.")
-    number("rounds", 7, "Of which the median counts.", 1)
-    number("threads", os.cpu_count() or 1, "For one layer; layers come one after the other.", 1)
-    text("output", None, "File for all figures as JSON.")
+    flags.DEFINE_bool("memory", True, "Measure memory too, in a process for each row.")
+    sheet.define_flags()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -64,26 +70,22 @@ def main(arguments: Sequence[str]) -> None:
         if name not in BACKBONES:
             known = ", ".join(BACKBONES)
             raise UsageError(f"--backbone: expected some of {known}, received {name!r}.")
-    import tensorflow as tf
+    from benchmarks import machine, sheet
 
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    print(
-        f"one clip of {options.size}, {options.precision}, {options.threads} of {os.cpu_count()} "
-        f"cores, TensorFlow {tf.__version__}",
-        flush=True,
-    )
-    results = {}
+    machine.hold(options.threads)
+    print(sheet.machine_line(), flush=True)
+    sheets = []
     for name in options.backbone:
-        results[name] = run(name, size, options.precision, options.rounds, options.threads)
-        print(f"\n{table(name, results[name])}", flush=True)
+        sheets.append(
+            run(name, size, options.precision, options.rounds, options.threads, options.memory)
+        )
+        print(f"\n{sheet.markdown(sheets[-1])}", flush=True)
     if options.output:
-        settings = {name: getattr(options, name) for name in ("size", "precision", "threads")}
-        write_json(Path(options.output), {**settings, "backbones": results})
+        sheet.write(options.output, sheets)
 
 
-def parse_size(text: str) -> tuple[int, int, int]:
-    """`64x224x224` -> (64, 224, 224).
+def parse_size(text: str) -> Size:
+    """Parses `64x224x224` as (64, 224, 224).
 
     Raises:
         UsageError: no such three numbers.
@@ -97,58 +99,55 @@ def parse_size(text: str) -> tuple[int, int, int]:
 
 
 def run(
-    name: str, size: tuple[int, int, int], precision: str, rounds: int, threads: int
-) -> dict[str, Any]:
-    """One backbone's figures.
+    name: str, size: Size, precision: str, rounds: int, threads: int, memory: bool = False
+) -> Sheet:
+    """Measures one backbone on one clip."""
+    from benchmarks import machine, sheet
 
-    Returns:
-        gflop: of one clip; rows: name -> milliseconds, one a round, gflops (10^9 a second, median)
-        and, but for the matrix product, share of its rate (median).
-    """
-    import tensorflow as tf
-    from tensorflow import keras
-
-    from aacf_tf.backbones import build_backbone
-    from aacf_tf.backbones.folding import fold_batch_norm
-    from benchmarks.timing import measure
-
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(precision)
-    try:
-        backbone = build_backbone(name)
-        folded = fold_batch_norm(backbone)
-    finally:
-        keras.mixed_precision.set_global_policy(before)
-    shape = (1, *size, backbone.input_shape[-1])
-    clip = tf.cast(tf.random.stateless_uniform(shape, [0, 0], 0, 256, tf.int32), tf.uint8)
-    flop = sum(count_flop(backbone, shape).values())
-    candidates = {
-        PEAK: _matrix_product(tf.bfloat16 if "bfloat16" in precision else tf.float32),
-        f"{name} as it is": _forward(backbone, clip),
-        f"{name} folded": _forward(folded, clip),
+    makers = {
+        AS_IT_IS: functools.partial(forward, name, size, precision, AS_IT_IS),
+        FOLDED: functools.partial(forward, name, size, precision, FOLDED),
     }
-    candidates.update(_torch_forward(name, clip, precision, threads))
-    seconds = {row: times.wall for row, times in measure(candidates, rounds).items()}
-    flops = {**dict.fromkeys(candidates, flop), PEAK: PEAK_TIMES * 2 * PEAK_SIZE**3}
-    rates = {row: [flops[row] / second / 1e9 for second in seconds[row]] for row in candidates}
-    rows = {}
-    for row, values in rates.items():
-        rows[row] = {
-            "milliseconds": [round(1000 * second, 3) for second in seconds[row]],
-            "gflops": statistics.median(values),
-        }
-        if row != PEAK:
-            shares = [value / peak for value, peak in zip(values, rates[PEAK])]
-            rows[row]["share"] = statistics.median(shares)
-    return {"gflop": flop / 1e9, "rows": rows}
+    if precision == "float32":
+        makers[WINOGRAD] = functools.partial(forward, name, size, precision, WINOGRAD)
+    else:
+        makers[IN_FLOAT32] = functools.partial(forward, name, size, "float32", FOLDED)
+    notes = [_errors(makers, name, size)]
+    if name in TORCH_NETWORKS:
+        notes += machine.missing_peers()
+        makers.update(torch_rows(name, size, precision, threads))
+    gflop = sum(count_flop(build(name, "float32"), (1, *size, 3)).values()) / 1e9
+    candidates = {sheet.PEAK: sheet.peak("bfloat16" if "bfloat16" in precision else "float32")}
+    candidates.update(
+        {row: sheet.Candidate(make, gflop, memory=memory) for row, make in makers.items()}
+    )
+    result = sheet.measure(
+        f"{name} {'x'.join(map(str, size))}",
+        candidates,
+        rounds=rounds,
+        threads=threads,
+        settings={"batch": 1, "precision": precision},
+        wanted={(WINOGRAD, FOLDED): WANTED_GAIN, (FOLDED, IN_FLOAT32): 1.0},
+        notes=notes,
+    )
+    peers = [row for row in result.rows if row in TORCH_FORMS]
+    if peers:
+        fastest = min(peers, key=lambda row: statistics.median(result.rows[row].milliseconds))
+        for row in (FOLDED, WINOGRAD):
+            if row in result.rows:
+                pair = (result.rows[r].milliseconds for r in (fastest, row))
+                value = statistics.median(a / b for a, b in zip(*pair))
+                least = WANTED if (row, precision) == (FOLDED, "float32") else 1.0
+                result.ratios.append(sheet.Ratio(row, fastest, value, least))
+    return result
 
 
 def count_flop(model: keras.Model, shape: Sequence[int]) -> dict[str, int]:
-    """What a model's convolutions and matrix products cost, layer by layer.
+    """Counts what a model's convolutions and matrix products cost, layer by layer.
 
     Args:
-        model: of one input.
-        shape: of that input, batch included.
+        model: Network of one input.
+        shape: Shape of that input, batch included.
 
     Returns:
         Name of an operation, the layer's name in front -> floating point operations, two for each
@@ -156,8 +155,8 @@ def count_flop(model: keras.Model, shape: Sequence[int]) -> dict[str, int]:
     """
     import tensorflow as tf
 
-    forward = tf.function(lambda pixels: model(pixels, training=False))
-    graph = forward.get_concrete_function(tf.TensorSpec(shape, model.input.dtype)).graph
+    call = tf.function(lambda pixels: model(pixels, training=False))
+    graph = call.get_concrete_function(tf.TensorSpec(shape, model.input.dtype)).graph
     counts = {}
     for operation in graph.get_operations():
         if operation.type in ("Conv2D", "Conv3D"):
@@ -171,76 +170,117 @@ def count_flop(model: keras.Model, shape: Sequence[int]) -> dict[str, int]:
     return counts
 
 
-def table(name: str, result: Mapping[str, Any]) -> str:
-    """The figures of `run` as a Markdown table."""
-    rounds = len(result["rows"][PEAK]["milliseconds"])
-    lines = [
-        f"**{name}**, {result['gflop']:.2f} GFLOP, {rounds} interleaved rounds\n",
-        "| | ms: min / median / max | GFLOP/s | of the peak |",
-        "|---|---|---|---|",
-    ]
-    for row, figures in result["rows"].items():
-        times = figures["milliseconds"]
-        spread = " / ".join(f"{f(times):.1f}" for f in (min, statistics.median, max))
-        share = f"{100 * figures['share']:.1f} %" if "share" in figures else ""
-        lines.append(f"| {row} | {spread} | {figures['gflops']:.1f} | {share} |")
-    return "\n".join(lines)
+def build(name: str, precision: str) -> keras.Model:
+    """Builds a backbone with random weights that keep activations near 1, always the same."""
+    import numpy as np
+    from tensorflow import keras
+
+    from aacf_tf.backbones import build_backbone
+
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        backbone = build_backbone(name)
+    finally:
+        keras.mixed_precision.set_global_policy(before)
+    draw = np.random.default_rng(0)
+    for variable in backbone.variables:
+        values = draw.standard_normal(variable.shape, np.float32)
+        if "kernel" in variable.name:
+            values *= np.sqrt(2 / np.prod(variable.shape[:-1]), dtype=np.float32)
+        elif "gamma" in variable.name or "variance" in variable.name:
+            values = 0.5 + np.abs(values)
+        else:
+            values *= 0.2
+        variable.assign(values)
+    return backbone
 
 
-def _matrix_product(dtype: tf.DType) -> Callable[[], Any]:
-    """The fastest thing a machine does with numbers of that type."""
+def clip_of(size: Size) -> Any:
+    """Returns a clip of noise, uint8 [1, T, H, W, 3], always the same."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(0, 256, [1, *size, 3], np.uint8)
+
+
+def forward(name: str, size: Size, precision: str, form: str) -> Callable[[], Any]:
+    """Returns inference of one clip by a backbone in one of its forms."""
     import tensorflow as tf
 
-    shape = (PEAK_SIZE, PEAK_SIZE)
-    a, b = (tf.cast(tf.random.stateless_normal(shape, [0, seed]), dtype) for seed in (0, 1))
+    from aacf_tf.backbones.folding import fold_batch_norm
+    from aacf_tf.backbones.winograd import use_winograd
 
-    def product() -> None:
-        for _ in range(PEAK_TIMES):
-            tf.linalg.matmul(a, b)
-
-    return product
-
-
-def _forward(model: keras.Model, clip: tf.Tensor) -> Callable[[], Any]:
-    import tensorflow as tf
-
-    forward = tf.function(lambda pixels: model(pixels, training=False))
-    return lambda: forward(clip)
+    model = build(name, precision)
+    if form != AS_IT_IS:
+        model = fold_batch_norm(model)
+    if form == WINOGRAD:
+        model, _ = use_winograd(model, size)
+    clip = tf.constant(clip_of(size))
+    call = tf.function(functools.partial(model, training=False)).get_concrete_function(clip)
+    return functools.partial(call, clip)
 
 
-def _torch_forward(
-    name: str, clip: tf.Tensor, precision: str, threads: int
-) -> dict[str, Callable[[], Any]]:
-    """The same network in PyTorch on the same pixels; nothing where PyTorch is not installed.
+def torch_rows(
+    name: str, size: Size, precision: str, threads: int
+) -> dict[str, Callable[[], Callable[[], Any]]]:
+    """Returns the rows of PyTorch that can run here, as what makes each."""
+    import shutil
 
-    As it is and, where PyTorch finds a C++ compiler, compiled with its weights frozen, which folds
-    batch norms and was the fastest of what PyTorch offers.
-    """
-    if name not in TORCH_NETWORKS or not importlib.util.find_spec("torch"):
+    from benchmarks import machine
+
+    if not machine.has_torch():
         return {}
+    return {
+        row: functools.partial(torch_forward, name, size, precision, threads, row)
+        for row, (options, _) in TORCH_FORMS.items()
+        if options is None or shutil.which("g++")
+    }
+
+
+def torch_forward(
+    name: str, size: Size, precision: str, threads: int, row: str
+) -> Callable[[], Any]:
+    """Returns inference of one clip by the same network in PyTorch, in one of `TORCH_FORMS`."""
     import torch
 
     from benchmarks import torch_networks
 
     torch.set_num_threads(threads)
-    network = getattr(torch_networks, TORCH_NETWORKS[name])().eval()
-    pixels = torch.from_numpy(clip.numpy()).permute(0, 4, 1, 2, 3) / 127.5 - 1  # (B, C, T, H, W)
+    if os.environ.get("ATEN_CPU_CAPABILITY") == "avx2":
+        torch._inductor.config.cpp.simdlen = 256  # the compiler has a switch of its own
+    options, channels_last = TORCH_FORMS[row]
+    network = torch_networks.randomize(getattr(torch_networks, TORCH_NETWORKS[name])(), 0)
+    pixels = torch.from_numpy(clip_of(size)).permute(0, 4, 1, 2, 3) / 127.5 - 1  # (B, C, T, H, W)
+    layout = torch.channels_last_3d
     if name == "densenet161":
-        pixels = pixels[0].transpose(0, 1)  # frames are its batch: (T, C, H, W)
+        pixels, layout = pixels[0].transpose(0, 1), torch.channels_last  # frames are its batch
+    layout = layout if channels_last else torch.contiguous_format
+    network, pixels = network.to(memory_format=layout), pixels.contiguous(memory_format=layout)
 
     def last_map(pixels: torch.Tensor) -> torch.Tensor:
         return [*network(pixels).values()][-1]
 
-    networks = {f"PyTorch {torch.__version__}": last_map}
-    if shutil.which("g++"):
-        compiled = torch.compile(last_map, options={"freezing": True})
-        networks[f"PyTorch {torch.__version__} compiled"] = compiled
+    function = last_map if options is None else torch.compile(last_map, options=options)
 
-    def forward(function: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    def call() -> torch.Tensor:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision != "float32"):
             return function(pixels)
 
-    return {row: functools.partial(forward, function) for row, function in networks.items()}
+    call()  # compiles; the memory that takes is not counted
+    return call
+
+
+def _errors(makers: Mapping[str, Callable[[], Callable[[], Any]]], name: str, size: Size) -> str:
+    """Returns a sentence with the error of each form against the backbone as it is in float32."""
+    import numpy as np
+
+    expected = forward(name, size, "float32", AS_IT_IS)().numpy()
+    errors = {}
+    for row, make in makers.items():
+        found = make()().numpy().astype(np.float32)
+        errors[row] = np.abs(found - expected).max() / np.abs(expected).max()
+    listed = ", ".join(f"{row} {error:.1e}" for row, error in errors.items())
+    return f"Largest error of the last map, relative to its largest value in float32: {listed}."
 
 
 if __name__ == "__main__":

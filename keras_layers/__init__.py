@@ -31,6 +31,8 @@ _HOME = {
     "ImagesToFrames": "frames",
     "InceptionModule3D": "inception3d",
     "NonLocalBlock3D": "nonlocal_block",
+    "WinogradConv3D": "winograd",
+    "winograd_kernel": "winograd",
 }
 __all__ = sorted(_HOME)
 

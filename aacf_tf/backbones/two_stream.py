@@ -92,6 +92,16 @@ def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
     return {stream: networks[stream] for stream in CHANNELS}
 
 
+def copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Gives a backbone the values of another one of the same kind, whatever is trainable in it."""
+    streams = streams_of(source)
+    for name, stream in streams_of(target).items():
+        # By name: the order of Keras depends on what is trainable. Both streams have the same.
+        values = {variable.name: variable for variable in streams[name].variables}
+        for variable in stream.variables:
+            variable.assign(values[variable.name])
+
+
 def read_array(path: StrPath, stream: str) -> np.ndarray:
     """Reads one clip as DeepMind's sample stores it, such as `v_CricketShot_g04_c01_rgb.npy`.
 

@@ -162,6 +162,7 @@ def test_every_recipe_passes_its_check(name):
         ("stages.0.keep_head", "true", "keep_head: expected the stage before .* received 'none'"),
         ("stages.1.keep_head", "true", "train the head 'recipe', received 'average'"),
         ("keep", "0", "keep: expected at least 1, received 0"),
+        ("export_precision", "auto", "export_precision: expected one of float32, mixed_bfloat16"),
         ("data.class_weights", "some", "weights: expected one of nothing, balanced, received"),
         ("data.frames", "1", r"frozen_conjugates: expected 0 .* \(data.frames=1\).*, received 0.5"),
         ("data.map_crop", "4", r"map_crop: expected 0 where no .* \(data.views=0\), received 4"),
@@ -173,6 +174,14 @@ def test_values_no_run_can_use_are_refused(path, value, message):
     recipe = recipes.override(recipes.load_recipe("jhmdb"), "data.frozen_conjugates", 0.5)
     recipe = recipes.override(recipe, path, value)
     with pytest.raises(UsageError, match=message):
+        recipes.check(recipe)
+
+
+def test_winograd_is_for_float32():
+    recipe = recipes.override(recipes.load_recipe("jhmdb"), "export_winograd", "true")
+    recipes.check(recipe)
+    recipe = recipes.override(recipe, "export_precision", "mixed_bfloat16")
+    with pytest.raises(UsageError, match=r"export_winograd: expected .*, received true"):
         recipes.check(recipe)
 
 

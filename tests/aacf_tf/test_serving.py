@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import losses, serving
+from aacf_tf import build_model, losses, serving
 from tfrecords import ClipPair, schema
 from tfrecords.preprocess import preprocess
 
@@ -79,19 +79,26 @@ def test_features_are_those_of_the_backbone(exported, signatures, frames):
     assert served["action"].shape == served["context"].shape == (2, 12)
 
 
-def test_only_core_operations_are_in_the_graph(exported):
+def used_operations(version):
     from tensorflow.core.protobuf import saved_model_pb2
 
-    saved = saved_model_pb2.SavedModel.FromString((exported[2] / "saved_model.pb").read_bytes())
+    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
     graph = saved.meta_graphs[0].graph_def
     used = {node.op for node in graph.node}
     used |= {node.op for function in graph.library.function for node in function.node_def}
     # Functions are called by name; what is neither a function nor a core operation is foreign.
-    used -= {function.signature.name for function in graph.library.function}
-    assert "Conv3D" in used
+    return used - {function.signature.name for function in graph.library.function}
+
+
+def assert_core_operations(used):
     assert not [name for name in used if not hasattr(tf.raw_ops, name)]
-    hosted = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "NumpyFunction"}
-    assert not used & hosted
+    assert not used & {"PyFunc", "EagerPyFunc", "PyFuncStateless", "NumpyFunction"}
+
+
+def test_only_core_operations_are_in_the_graph(exported):
+    used = used_operations(exported[2])
+    assert "Conv3D" in used
+    assert_core_operations(used)
 
 
 def test_batch_norms_are_folded_and_the_numbers_stay(
@@ -119,6 +126,70 @@ def test_batch_norms_are_folded_and_the_numbers_stay(
     graph = loaded.signatures["features"].graph.as_graph_def()
     used = {node.op for function in graph.library.function for node in function.node_def}
     assert "Conv3D" in used and not [name for name in used if "BatchNorm" in name]
+
+
+def test_a_backbone_in_bfloat16_gives_nearly_the_same_in_float32(
+    random_model, served_recipe, labels, frames, tmp_path, capsys, monkeypatch, weight_tools, rng
+):
+    monkeypatch.setattr(serving, "resolve_precision", lambda name: "mixed_bfloat16")
+    model = random_model()
+    weight_tools.randomize(model.backbone, rng)
+    clips = frames(height=48, width=48)
+    wanted = model(clips, training=False)
+    recipe = dataclasses.replace(served_recipe, export_precision="mixed_bfloat16")
+    version = serving.export(model, recipe, labels, tmp_path / "aacf")
+    assert "Warning" not in capsys.readouterr().out.replace("Warm-up", "")
+    signatures = tf.saved_model.load(str(version)).signatures
+    served = signatures["serve_tensor"](frames=clips)
+    served.update(signatures["features"](frames=clips))
+    assert {value.dtype for value in served.values()} == {tf.float32}
+    probabilities = tf.nn.softmax(wanted["action_scores"])
+    np.testing.assert_allclose(served["action_probabilities"], probabilities, atol=0.05)
+    maps = model.backbone(clips, training=False).numpy()
+    error = np.abs(served["features"] - maps).max() / maps.max()
+    assert 1e-4 < error < 0.05  # three digits: it is bfloat16, and the same network
+    about = json.loads((version / "assets" / "model.json").read_text())
+    assert (about["precision"], about["winograd"]) == ("mixed_bfloat16", {})
+    assert tf.keras.mixed_precision.global_policy().name == "float32"
+
+
+def test_bfloat16_without_instructions_for_it_is_warned_of(
+    random_model, served_recipe, labels, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(serving, "resolve_precision", lambda name: "float32")
+    recipe = dataclasses.replace(served_recipe, export_precision="mixed_bfloat16")
+    serving.export(random_model(), recipe, labels, tmp_path / "aacf")
+    expected = "Warning: export_precision=mixed_bfloat16: this machine has no instructions"
+    assert expected in capsys.readouterr().out
+
+
+def test_winograd_s_convolutions_give_the_same_by_core_operations(
+    served_recipe, labels, frames, tmp_path, monkeypatch, weight_tools, rng
+):
+    monkeypatch.setattr("aacf_tf.backbones.winograd._gain", lambda *_: 2.0)
+    options = {"end_point": "Mixed_3b"}
+    recipe = dataclasses.replace(
+        served_recipe, backbone="i3d", backbone_options=options, export_winograd=True
+    )
+    model = build_model(recipe, len(labels))
+    weight_tools.randomize(model.backbone, rng)
+    version = serving.export(model, recipe, labels, tmp_path / "aacf")
+    loaded = tf.saved_model.load(str(version))
+    for count in (1, 3):
+        clips = frames(height=48, width=48, batch=count)
+        served = loaded.signatures["features"](frames=clips)["features"]
+        wanted = model.backbone(clips, training=False).numpy()
+        np.testing.assert_allclose(served, wanted, atol=1e-4 * wanted.max())
+    used = used_operations(version)
+    assert {"BatchMatMulV2", "Conv3D"} <= used
+    assert_core_operations(used)
+    about = json.loads((version / "assets" / "model.json").read_text())
+    assert about["precision"] == "float32"
+    assert about["winograd"] == {
+        "Conv3d_2c_3x3/conv_3d": 2.0,
+        "Mixed_3b/Branch_1/Conv3d_0b_3x3/conv_3d": 2.0,
+        "Mixed_3b/Branch_2/Conv3d_0b_3x3/conv_3d": 2.0,
+    }
 
 
 def test_loads_where_none_of_our_code_can_be_imported(exported, signatures, frames, tmp_path):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 
 import pytest
+import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.folding import fold_batch_norm
 from aacf_tf.backbones.i3d import i3d
-from benchmarks import backbones, timing
+from benchmarks import backbones, machine, sheet
 from tfrecords.errors import UsageError
 
 built = functools.cache(i3d)
@@ -56,40 +57,48 @@ def test_folding_saves_no_multiplication_of_a_convolution():
     assert sorted(folded.values()) == sorted(backbones.count_flop(built(), shape).values())
 
 
-def test_a_run_on_a_tiny_size(monkeypatch):
-    monkeypatch.setattr(backbones, "PEAK_SIZE", 256)
+@pytest.fixture
+def tiny_peak(monkeypatch):
+    monkeypatch.setattr(machine, "PEAK_SIZE", 256)
+
+
+def test_a_run_on_a_tiny_size(monkeypatch, tiny_peak):
+    row = "PyTorch compiled, frozen"
     monkeypatch.setattr(
-        backbones, "_torch_forward", lambda *_: {"PyTorch": lambda: time.sleep(0.002)}
+        backbones, "torch_rows", lambda *_: {row: lambda: lambda: time.sleep(0.002)}
     )
+    monkeypatch.setitem(backbones.TORCH_NETWORKS, "small", "none")
     result = backbones.run("small", (4, 12, 12), "float32", rounds=3, threads=1)
-    rows = result["rows"]
-    assert list(rows) == [backbones.PEAK, "small as it is", "small folded", "PyTorch"]
-    for name, row in rows.items():
-        flop = 4 * 2 * 256**3 if name == backbones.PEAK else 1e9 * result["gflop"]
-        times = sorted(row["milliseconds"])
-        # Milliseconds are written with three digits behind the point.
-        error = 0.001 / times[1]
-        assert len(times) == 3
-        assert row["gflops"] == pytest.approx(flop / times[1] / 1e6, rel=error)
-    text = backbones.table("small", json.loads(json.dumps(result)))
-    assert text.count("\n") == 7 and "3 interleaved rounds" in text
+    assert [*result.rows] == [sheet.PEAK, "as it is", "folded", "Winograd", row]
+    assert all(len(figures.milliseconds) == 3 for figures in result.rows.values())
+    flop = sum(backbones.count_flop(build_backbone("small"), (1, 4, 12, 12, 3)).values())
+    assert result.rows["folded"].gflop == flop / 1e9
+    pairs = {(ratio.name, ratio.other): ratio.wanted for ratio in result.ratios}
+    assert pairs == {("Winograd", "folded"): 1.2, ("folded", row): 1.35, ("Winograd", row): 1.0}
+    assert "in float32: as it is 0.0e+00, folded " in result.notes[0]
     assert keras.mixed_precision.global_policy().name == "float32"
 
 
-def test_shares_are_those_of_the_same_round(monkeypatch):
-    """A machine that is half as fast in one round does not change what a backbone makes of it."""
-    monkeypatch.setattr(backbones, "PEAK_SIZE", 1000)  # 4 times 2 GFLOP
-    monkeypatch.setattr(backbones, "count_flop", lambda *_: {"conv": 3_000_000_000})
-    monkeypatch.setattr(backbones, "_torch_forward", lambda *_: {})
-    times = {"small as it is": [6.0, 12.0, 6.0], "small folded": [4.0, 8.0, 4.4]}
-    times = {backbones.PEAK: [8.0, 16.0, 8.0], **times}
-    seconds = {name: timing.Times(wall, wall) for name, wall in times.items()}
-    monkeypatch.setattr(timing, "measure", lambda candidates, rounds: seconds)
-    rows = backbones.run("small", (4, 12, 12), "float32", rounds=3, threads=1)["rows"]
-    assert rows[backbones.PEAK] == {"milliseconds": [8000, 16000, 8000], "gflops": 1.0}
-    assert rows["small as it is"]["share"] == pytest.approx(0.5)
-    assert rows["small folded"]["share"] == pytest.approx(0.75)
-    assert rows["small folded"]["gflops"] == pytest.approx(3 / 4.4)
+def test_the_fastest_of_pytorch_counts(monkeypatch, tiny_peak):
+    waits = {"PyTorch eager": 0.03, "PyTorch compiled": 0.01}
+    rows = {row: functools.partial(lambda s: lambda: time.sleep(s), s) for row, s in waits.items()}
+    monkeypatch.setattr(backbones, "torch_rows", lambda *_: rows)
+    monkeypatch.setitem(backbones.TORCH_NETWORKS, "small", "none")
+    monkeypatch.setattr(backbones, "forward", lambda *_: lambda: tf.zeros([1]) + 1)
+    result = backbones.run("small", (4, 12, 12), "mixed_bfloat16", rounds=3, threads=1)
+    assert [*result.rows][1:4] == ["as it is", "folded", "folded, float32"]
+    (ratio,) = (ratio for ratio in result.ratios if "PyTorch" in ratio.other)
+    assert (ratio.name, ratio.other) == ("folded", "PyTorch compiled")
+
+
+def test_forms_give_the_same_and_bfloat16_nearly():
+    makers = {
+        form: functools.partial(backbones.forward, "small", (4, 16, 16), precision, form)
+        for form, precision in (("folded", "float32"), ("as it is", "mixed_bfloat16"))
+    }
+    text = backbones._errors(makers, "small", (4, 16, 16))
+    folded, as_it_is = (float(part.rstrip(".").split()[-1]) for part in text.split(",")[-2:])
+    assert folded < 1e-5 and 1e-4 < as_it_is < 0.1
 
 
 def test_sizes():
