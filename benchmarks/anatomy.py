@@ -28,6 +28,7 @@ frames of 128x171 with masks, 600 MB. OUTPUT.png shows the parts as one bar a st
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -90,6 +91,7 @@ def define_flags() -> None:
 
     sheet.define_flags(threads=None)
     flags.DEFINE_list("recipe", ["demo", "jhmdb"], f"Of {', '.join(recipes.RECIPES)}.")
+    flags.DEFINE_string("stage", None, "Of the recipe; else all, one after the other.")
     flags.DEFINE_string("data", None, "Data set of the recipe; demo and jhmdb make their own.")
     flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "Instead of the recipe's.")
     flags.DEFINE_integer("epochs", 2, "Epochs on data, after one that fills the cache.", 1)
@@ -114,21 +116,26 @@ def main(arguments: Sequence[str]) -> None:
     if hasattr(os, "sched_setaffinity"):  # threads as in training: TensorFlow counts these cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     print(sheet.machine_line(), flush=True)
-    sheets, bars = [], {}
+    sheets, bars = {}, {}
+    if options.output and Path(f"{options.output}.json").is_file():  # other stages stay
+        sheets = sheet.read(options.output)
+        text = Path(f"{options.output}.json").read_text(encoding="utf-8")
+        bars = json.loads(text)["parts"]
     with tempfile.TemporaryDirectory() as folder:
         for recipe in chosen:
             data = options.data or make_data(recipe.name, Path(folder), options.clips)
-            for number in range(len(recipe.stages)):
+            for number, stage in enumerate(recipe.stages):
+                if options.stage not in (None, stage.name):
+                    continue
                 workdir = Path(folder) / f"run-{recipe.name}-{number}"
                 found, parts = cut(
                     recipe, number, data, workdir, options.rounds, options.epochs, options.threads
                 )
                 print(f"\n{sheet.markdown(found)}", flush=True)
-                sheets.append(found)
-                bars[found.title] = parts
-    if options.output:
-        sheet.write(options.output, sheets, {"parts": bars})
-        plot(bars, Path(f"{options.output}.png"))
+                sheets[found.title], bars[found.title] = found, parts
+                if options.output:  # what is measured is kept, whatever becomes of the rest
+                    sheet.write(options.output, [*sheets.values()], {"parts": bars})
+                    plot(bars, Path(f"{options.output}.png"))
 
 
 def make_data(name: str, folder: Path, clips: int) -> Path:
