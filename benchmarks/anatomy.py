@@ -63,17 +63,6 @@ STEP = (
     "metrics",
 )
 PARTS = (*STEP, "waiting for data", "between steps")
-COLORS = (
-    "#0072b2",
-    "#e69f00",
-    "#999999",
-    "#f0c566",
-    "#56b4e9",
-    "#009e73",
-    "#cccccc",
-    "#d55e00",
-    "#000000",
-)
 REPEATED = 20  # steps of `fit` on one batch, before the epochs and after them
 WAITING = 0.05  # share of a step, at most
 
@@ -386,9 +375,10 @@ def plot(bars: Mapping[str, Mapping[str, float]], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(9, 1.6 + 0.6 * len(bars)), layout="constrained")
     for row, parts in enumerate(bars.values()):
         whole, left = sum(parts.values()), 0.0
-        for (name, value), color in zip(parts.items(), COLORS):
+        for place, (name, value) in enumerate(parts.items()):
             width = 100 * max(0.0, value) / whole  # noise may take a tiny part below zero
-            axis.barh(row, width, left=left, color=color, label=name if row == 0 else None)
+            color, label = pyplot.cm.tab10(place), name if row == 0 else None
+            axis.barh(row, width, left=left, color=color, label=label)
             left += width
         axis.text(left + 0.5, row, f"{whole:.0f} ms", va="center", fontsize=8)
     axis.set_yticks(range(len(bars)), bars, fontsize=8)
