@@ -4,6 +4,8 @@ Parameters bear the names of the files that exist: those of the common I3D port
 (`Mixed_3b.b1a.conv3d.weight`), of Kensho Hara's 3D-ResNets (`layer1.0.conv1.weight`) and of
 torchvision's DenseNet (`features.denseblock1.denselayer1.norm1.weight`).
 
+Those of `Small` are the layers' names of `aacf_tf.backbones.small`.
+
 Every network takes scaled images `[B, C, T, H, W]` (DenseNet `[B, C, H, W]`) and returns its end
 points by name, in order, channels second. PyTorch alone is needed, no TensorFlow.
 """
@@ -39,8 +41,7 @@ class _Unit3D(nn.Module):
         self.bn = nn.BatchNorm3d(outputs, eps=1e-3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = _pad_same(x, self.conv3d.kernel_size, self.conv3d.stride, 0.0)
-        return F.relu(self.bn(self.conv3d(x)))
+        return F.relu(self.bn(_conv_same(x, self.conv3d)))
 
 
 class _MaxPool3D(nn.Module):
@@ -249,6 +250,94 @@ class DenseNet161(nn.Module):
         if hasattr(self, "classifier"):
             ends["classifier"] = self.classifier(x.mean((2, 3)))
         return ends
+
+
+# ---- small --------------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """The two small networks: `[B, 3, T, H, W]` scaled to about [-1, 1].
+
+    Args:
+        width: depth of the last map.
+        residual: the larger one of the two.
+    """
+
+    def __init__(self, width: int = 64, residual: bool = False):
+        super().__init__()
+        self.residual = residual
+        w = width
+        if residual:
+            self._unit("stem_space", 96, w // 4, (1, 3, 3))
+            self._unit("stem_time", w // 4, w // 3, (3, 1, 1))
+            inputs = w // 3
+            for index, (outputs, s) in enumerate(
+                [(2 * w // 3, 2), (2 * w // 3, 1), (w, 1), (w, 1)], start=1
+            ):
+                if s > 1 or inputs != outputs:
+                    self._unit(f"block{index}_shortcut", inputs, outputs, (1, 1, 1), (s, s, s))
+                self._unit(f"block{index}_space", inputs, outputs, (1, 3, 3), (1, s, s))
+                self._unit(f"block{index}_time", outputs, outputs, (3, 1, 1), (s, 1, 1))
+                inputs = outputs
+        else:
+            self._unit("time1", 27, w // 4, (3, 1, 1))
+            self._unit("space1", w // 4, w // 2, (1, 3, 3), (1, 2, 2))
+            self._unit("time2", w // 2, 3 * w // 4, (3, 1, 1), (2, 1, 1))
+            self._unit("space2", 3 * w // 4, w, (1, 3, 3))
+            self._unit("time3", w, w, (3, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        ends = {}
+        if not self.residual:
+            ends["patches"] = x = _patches(x, 3)
+            for name in ("time1", "space1", "time2", "space2", "time3"):
+                ends[name] = x = F.relu(self._apply_unit(name, x))
+            return ends
+        change = F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 0, 0, 1, 0))
+        ends["patches"] = x = _patches(torch.cat([x, 2 * change], dim=1), 4)
+        ends["stem_space"] = x = F.relu(self._apply_unit("stem_space", x))
+        ends["stem_time"] = x = F.relu(self._apply_unit("stem_time", x))
+        for name in ("block1", "block2", "block3", "block4"):
+            y = F.relu(self._apply_unit(f"{name}_space", x))
+            y = self._apply_unit(f"{name}_time", y)
+            if hasattr(self, f"{name}_shortcut_conv"):
+                x = self._apply_unit(f"{name}_shortcut", x)
+            ends[name] = x = F.relu(y + x)
+        return ends
+
+    def _unit(self, name: str, inputs: int, outputs: int, kernel: tuple, stride: tuple = 1) -> None:
+        setattr(self, f"{name}_conv", nn.Conv3d(inputs, outputs, kernel, stride, bias=False))
+        setattr(self, f"{name}_norm", nn.BatchNorm3d(outputs))
+
+    def _apply_unit(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        convolution = getattr(self, f"{name}_conv")
+        x = _conv_same(x, convolution)
+        return getattr(self, f"{name}_norm")(x)
+
+
+def _conv_same(x: torch.Tensor, convolution: nn.Conv3d) -> torch.Tensor:
+    """TensorFlow's SAME; where it is symmetric, the convolution pads by itself."""
+    sides = []
+    for size, k, s in zip(x.shape[2:], convolution.kernel_size, convolution.stride):
+        sides.append(max((-(-size // s) - 1) * s + k - size, 0))
+    if any(side % 2 for side in sides):
+        x = _pad_same(x, convolution.kernel_size, convolution.stride, 0.0)
+        sides = (0, 0, 0)
+    half = [side // 2 for side in sides]
+    return F.conv3d(x, convolution.weight, convolution.bias, convolution.stride, half)
+
+
+def _patches(x: torch.Tensor, size: int) -> torch.Tensor:
+    """Space to depth, rows and columns mirrored behind to a multiple of `size`."""
+    for axis in (3, 4):
+        missing = -x.shape[axis] % size
+        if missing:
+            x = torch.cat([x, x.narrow(axis, x.shape[axis] - missing, missing).flip(axis)], axis)
+    b, c, t, h, w = x.shape
+    x = x.reshape(b, c, t, h // size, size, w // size, size)
+    x = x.permute(0, 2, 3, 5, 4, 6, 1)  # channels last: rows, columns, colours of a patch
+    x = x.reshape(b, t, h // size, w // size, size * size * c)
+    return x.permute(0, 4, 1, 2, 3)
 
 
 # ---- weights ------------------------------------------------------------------------------------

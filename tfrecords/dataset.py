@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Dict, List, Optional
 
@@ -151,7 +152,7 @@ def check_labels(labels: list[str], place: str) -> None:
     """UsageError unless the classes are non-empty names, each there once."""
     if not labels or not all(labels):
         raise UsageError(f"Expected one class a line in {place}, received an empty name.")
-    twice = [label for label in labels if labels.count(label) > 1]
+    twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise UsageError(f"Expected each class once in {place}, received {twice[0]!r} twice.")
 

@@ -28,6 +28,7 @@ optical flow [T, H, W, 2], which goes the way of the frames through every phase.
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
@@ -338,17 +339,18 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
     """
     step = tf.constant(1.0) if fps is None else record["fps"] / fps
 
-    def pick(name: str, keep: tf.Tensor) -> tf.Tensor:
-        length = tf.shape(record[name])[0]
-        indices = frame_indices(length, frames, step, draws)
-        return tf.gather(record[name], indices[: tf.where(keep, frames, 0)])
+    def pick(name: str, keep: Optional[tf.Tensor] = None) -> tf.Tensor:
+        indices = frame_indices(tf.shape(record[name])[0], frames, step, draws)
+        if keep is not None:
+            indices = indices[: tf.where(keep, frames, 0)]
+        return tf.gather(record[name], indices)
 
     wanted = record["has_conjugate"]
     if draws is not None:
         wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
     sampled = {**record, "own_conjugate": wanted}
     for clip, conjugate in _pairs(record):
-        sampled[clip] = pick(clip, tf.constant(True))
+        sampled[clip] = pick(clip)
         sampled[conjugate] = pick(conjugate, wanted)
     if "mask" in record:
         sampled["mask"] = pick("mask", record["has_mask"])
@@ -374,37 +376,46 @@ def decode(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
 
     A mask becomes 0 and 1.
     """
+    pairs = _pairs(record)
+    length = record[pairs[0][0]].shape  # after `sample` known, and that of all but empty lists
 
-    def images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-        def decode_one(image: tf.Tensor) -> tf.Tensor:
-            if channels == 2:  # two channels cannot be asked for, only found
-                return tf.ensure_shape(tf.io.decode_png(image), [None, None, 2])
-            return tf.io.decode_image(image, channels, expand_animations=False)
+    def frames(name: str) -> tf.Tensor:
+        encoded = tf.ensure_shape(record[name], length)
+        images = _decode_images(encoded, 2 if name in FLOW_PAIR else 3)
+        return _preprocess_of(name)(images, size, resize)
 
-        return tf.map_fn(
-            decode_one,
-            encoded,
-            fn_output_signature=tf.TensorSpec([None, None, channels], tf.uint8),
-        )
+    def mask() -> tf.Tensor:
+        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
+        images = _decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
+        return tf.cast(preprocess(images, size, resize) > 127, tf.uint8)
 
     decoded = dict(record)
-    for pair in _pairs(record):
-        # Clip and conjugate as one until they have their size: joined later they would be copied,
-        # and one of them may be empty.
-        encoded = [record[name] for name in pair]
-        frames = images(tf.concat(encoded, axis=0), 2 if pair == FLOW_PAIR else 3)
-        frames = _preprocess_of(pair[0])(frames, size, resize)
-        decoded.update(zip(pair, tf.split(frames, [tf.size(e) for e in encoded])))
-    if "mask" in record:
-        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
-        decoded["mask"] = tf.cond(
-            record["has_mask"],
-            lambda: tf.cast(
-                preprocess(images(record["mask"], 1) * 255, size, resize) > 127, tf.uint8
-            ),
-            lambda: tf.zeros_like(decoded[pair[0]][:0, ..., :1]),
+    for clip, conjugate in pairs:
+        decoded[clip] = frames(clip)
+        decoded[conjugate] = tf.cond(
+            tf.size(record[conjugate]) > 0,
+            functools.partial(frames, conjugate),
+            lambda none=decoded[clip][:0]: none,
         )
+    if "mask" in record:
+        no_mask = decoded[pairs[0][0]][:0, ..., :1]
+        decoded["mask"] = tf.cond(record["has_mask"], mask, lambda: no_mask)
     return decoded
+
+
+def _decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Images of one size, string [T] -> uint8 [T, H, W, channels]."""
+
+    def decode_one(image: tf.Tensor) -> tf.Tensor:
+        if channels == 2:  # two channels cannot be asked for, only found
+            return tf.ensure_shape(tf.io.decode_png(image), [None, None, 2])
+        return tf.io.decode_image(image, channels, expand_animations=False)
+
+    if encoded.shape[0] is not None:
+        # One operation a frame: a loop around it would take as long as copying the frame twice.
+        return tf.stack([decode_one(image) for image in tf.unstack(encoded)])
+    images = tf.TensorSpec([None, None, channels], tf.uint8)
+    return tf.map_fn(decode_one, encoded, fn_output_signature=images)
 
 
 def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:

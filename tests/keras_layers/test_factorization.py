@@ -109,6 +109,27 @@ def test_gradients_reach_features_and_weights(rng):
         assert np.abs(gradient).max() > 0
 
 
+def test_compiled_by_xla_it_is_the_same(rng):
+    features = tf.constant(rng.normal(size=(2, 2, 3, 4, 6)).astype("float32"))
+    directions = {"action": 6, "context": 6, "action_attention": (2, 3, 4)}
+    directions = {k: rng.normal(size=(2, *np.ravel(v))) for k, v in directions.items()}
+    layer = randomized(rng, 6)
+
+    def step(features):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            outputs = layer(features)
+            loss = sum(tf.reduce_sum(outputs[k] * v) for k, v in directions.items())
+        return outputs, tape.gradient(loss, [features, *layer.trainable_weights])
+
+    outputs, gradients = tf.function(step, jit_compile=True)(features)
+    plain, reference = step(features)
+    for name in KEYS:
+        np.testing.assert_allclose(outputs[name], plain[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for value, expected in zip(gradients, reference):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_satisfies_what_every_layer_must(check_layer, rng):
     features = rng.normal(size=(2, 2, 3, 4, 6)).astype("float32")
     check_layer(ActionContextFactorization, {"hidden": 5}, features, "float32")
