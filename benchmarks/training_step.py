@@ -200,7 +200,9 @@ def tensorflow_step(name: str, precision: str) -> Callable[[], float]:
 
     model = tensorflow_model(name, precision)
     pixels, labels = batch(NETWORKS[name])
-    batches = iter(tf.data.Dataset.from_tensors(({"clip": pixels}, labels)).repeat())
+    # Batched as the reader does it: the size of a batch is not known when the step is traced.
+    data = tf.data.Dataset.from_tensor_slices(({"clip": pixels}, labels)).repeat()
+    batches = iter(data.batch(len(labels)).prefetch(1))
     train = model.make_train_function()
     return lambda: float(train(batches)["loss"])
 

@@ -26,12 +26,14 @@ _HOME = {
     "StatelessDropout": "dropout",
     "attention_pooling": "pooling",
     "BatchNormalization3D": "normalization",
+    "Conv3D": "convolution",
     "ConvUnit3D": "inception3d",
     "FramesToImages": "frames",
     "ImagesToFrames": "frames",
     "InceptionModule3D": "inception3d",
     "NonLocalBlock3D": "nonlocal_block",
     "WinogradConv3D": "winograd",
+    "winograd_conv3d": "convolution",
     "winograd_kernel": "winograd",
 }
 __all__ = sorted(_HOME)

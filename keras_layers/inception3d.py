@@ -8,6 +8,9 @@ from typing import Any, Optional, Union
 import tensorflow as tf
 from tensorflow import keras
 
+from keras_layers.convolution import Conv3D
+from keras_layers.normalization import BatchNormalization3D
+
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ConvUnit3D(keras.layers.Layer):
@@ -57,7 +60,7 @@ class ConvUnit3D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.momentum = momentum
-        self.conv_3d = keras.layers.Conv3D(
+        self.conv_3d = Conv3D(
             filters,
             kernel_size,
             strides,
@@ -68,7 +71,7 @@ class ConvUnit3D(keras.layers.Layer):
         )
         self.batch_norm = None
         if batch_norm:
-            self.batch_norm = keras.layers.BatchNormalization(
+            self.batch_norm = BatchNormalization3D(
                 momentum=momentum,
                 epsilon=1e-3,
                 scale=False,
@@ -86,7 +89,7 @@ class ConvUnit3D(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        outputs = self.conv_3d(inputs)
+        outputs = self.conv_3d(inputs, training=training)
         if self.batch_norm is not None:
             outputs = self.batch_norm(outputs, training=training)
         return self.activation(outputs)

@@ -15,9 +15,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers import ConvUnit3D, InceptionModule3D
+from keras_layers import Conv3D, ConvUnit3D, InceptionModule3D
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D)  # these, not the classes made of them
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    Conv3D,
+)  # these, not the classes made of them
 
 
 def fold_batch_norm(backbone: keras.Model) -> keras.Model:

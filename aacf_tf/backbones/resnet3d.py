@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
-from keras_layers import BatchNormalization3D
+from keras_layers import BatchNormalization3D, Conv3D
 
 END_POINTS = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4", "fc")
 _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels, blocks
@@ -168,7 +168,7 @@ def _convolution(
     strided = max(strides) > 1
     if strided and max(kernel) > 1:
         x = keras.layers.ZeroPadding3D([side // 2 for side in kernel], name=f"{name}.pad")(x)
-    layer = keras.layers.Conv3D(
+    layer = Conv3D(
         filters,
         kernel,
         strides,
