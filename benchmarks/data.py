@@ -44,7 +44,7 @@ EXPECTED = {
     (READER, NAIVE): 1.8,
 }
 QUALITY, SHORT_SIDE, BATCH = 95, 128, 8
-PASSES = 8  # over the clips, a round: starting to read takes as long as reading 500 frames
+PASSES = 4  # of the reader over its clips, a round
 
 
 def define_flags() -> None:
@@ -138,20 +138,18 @@ def run_reader(
         raise UsageError(f"--data: expected frames of one size, received {directory}.")
     paths = dataset.shard_paths(directory, info, split)
     size = tuple(info.frame_size)
-    batches = PASSES * -(-min(clips, info.splits[split]["clips"]) // BATCH)
-    records = tf.data.TFRecordDataset(paths)
-    images: list[bytes] = []  # all that the reader decodes in a round
-    same: dict[bytes, bytes] = {}  # each is in memory once
-    for serialized in records.batch(BATCH).repeat(PASSES).take(batches).unbatch():
-        lists = tf.train.SequenceExample.FromString(serialized.numpy()).feature_lists.feature_list
+    batches = -(-min(clips, info.splits[split]["clips"]) // BATCH)
+    images: list[bytes] = []  # all that the reader decodes
+    for serialized in tf.data.TFRecordDataset(paths).take(batches * BATCH).as_numpy_iterator():
+        lists = tf.train.SequenceExample.FromString(serialized).feature_lists.feature_list
         for name in (schema.FRAMES, schema.CONJUGATE + schema.FRAMES):
             encoded = [item.bytes_list.value[0] for item in lists[name].feature]
             if 0 < len(encoded) != frames:
                 raise UsageError(
                     f"--data: expected clips of --frames={frames} frames, received {len(encoded)}."
                 )
-            images += [same.setdefault(image, image) for image in encoded]
-    reader = read_dataset(directory, split, frames, size, BATCH, training=False, epochs=PASSES)
+            images += encoded
+    reader = read_dataset(directory, split, frames, size, BATCH, training=False)
 
     def naive(serialized: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """What the reader gives, scaled to -1..1: each frame made a float and resized at once."""
@@ -167,8 +165,8 @@ def run_reader(
         )
         return clip, conjugate
 
-    floats = records.map(naive, num_parallel_calls=tf.data.AUTOTUNE)
-    floats = floats.batch(BATCH).repeat(PASSES).prefetch(tf.data.AUTOTUNE)
+    floats = tf.data.TFRecordDataset(paths).map(naive, num_parallel_calls=tf.data.AUTOTUNE)
+    floats = floats.batch(BATCH).prefetch(tf.data.AUTOTUNE)
     encoded_clips = tf.unstack(tf.reshape(tf.constant(images), [-1, frames]))
 
     @tf.function
@@ -177,24 +175,25 @@ def run_reader(
         return tf.add_n([tf.size(image) for image in decoded])  # asked for, it cannot be left out
 
     def decoder() -> None:
-        for encoded in encoded_clips:
+        for encoded in encoded_clips * PASSES:
             decode(encoded)
 
     candidates = {
-        READER: _read(reader, batches),
-        NAIVE: _read(floats, batches),
+        READER: _read(reader.take(batches), batches),
+        NAIVE: _read(floats.take(batches), batches),
         DECODER: decoder,
     }
     if importlib.util.find_spec("simplejpeg"):
         import simplejpeg
 
         def libjpeg(fastdct: bool) -> None:
-            for image in images:
+            for image in images * PASSES:
                 simplejpeg.decode_jpeg(image, fastdct=fastdct)
 
         candidates[LIBJPEG] = lambda: libjpeg(False)
         candidates[FAST] = lambda: libjpeg(True)
-    return _compare("From records to batches", candidates, len(images), rounds, threads)
+    count = len(images) * PASSES
+    return _compare("From records to batches", candidates, count, rounds, threads)
 
 
 def _compare(
@@ -268,18 +267,17 @@ def draw_records(directory: Path, clips: int, frames: int) -> Path:
 
 
 def _read(dataset: Any, batches: int) -> Callable[[], Any]:
-    """Reads so many batches in one iteration, as a training reads all its epochs.
+    """Several passes up to the last batch; gives what must not end before the clock is read."""
 
-    The call gives what must not end before the clock is read: the end of an iterator is not what is
-    asked for, since on one core TensorFlow 2.15 often waits a second there, idle, for its thread of
-    statistics to look up. In training there is one end.
-    """
-
-    def read() -> Any:
-        iterator = iter(dataset)
-        for _ in range(batches):
-            next(iterator)
-        return iterator
+    def read() -> list[Any]:
+        # The end of an iterator is not what is asked for: on one core TensorFlow 2.15 often waits a
+        # second there, idle, for its thread of statistics to look up. In training there is one end.
+        passes = []
+        for _ in range(PASSES):
+            passes.append(iter(dataset))
+            for _ in range(batches):
+                next(passes[-1])
+        return passes
 
     return read
 

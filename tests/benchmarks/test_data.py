@@ -30,9 +30,6 @@ def test_the_reader_and_a_naive_pipeline_on_drawn_records(tmp_path):
     result = data.run_reader(directory, "train", frames=4, clips=3, rounds=2)
     assert result.settings["frames a round"] == 3 * 2 * 4 * data.PASSES  # clip and conjugate
     assert {data.READER, data.NAIVE, data.DECODER} <= set(result.rows)
-    part = data.run_reader(data.draw_records(tmp_path / "more", 17, 1), "train", 1, 9, 1)
-    # Of 16 batches: five epochs of 17 records in batches of 8, 8 and 1, and a batch of the next.
-    assert part.settings["frames a round"] == (5 * 17 + 8) * 2
     with pytest.raises(UsageError, match="--frames=9 frames, received 4"):
         data.run_reader(directory, "train", frames=9, clips=3, rounds=1)
 
