@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -65,6 +65,7 @@ class WinogradConv3D(keras.layers.Layer):
 
     Call arguments:
         inputs: `[B, T, H, W, C]`, any B, T, H and W.
+        training: Ignored; taken since `Conv3D` takes it.
 
     Output shape:
         float32 `[B, T, H, W, filters]`.
@@ -92,7 +93,7 @@ class WinogradConv3D(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=[self.filters], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         channels, span = inputs.shape[-1], tf.range
         batch, frames, height, width = tf.unstack(tf.shape(inputs)[:4])
         down, across = _ceil(height, TILE), _ceil(width, TILE)
