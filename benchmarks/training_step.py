@@ -246,7 +246,8 @@ def torch_step(name: str, precision: str, compiled: bool) -> Callable[[], float]
     optimizer = torch.optim.Adam(
         [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": others}], fused=True
     )
-    forward = torch.compile(network) if compiled else network
+    torch._dynamo.reset()  # or it takes the sizes of the network before for one that varies
+    forward = torch.compile(network, dynamic=False) if compiled else network
     pixels, labels = (torch.from_numpy(array) for array in batch(NETWORKS[name]))
     pixels, labels = pixels.permute(0, 4, 1, 2, 3), labels.long()
 
