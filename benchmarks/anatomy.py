@@ -6,18 +6,21 @@
 Every stage of a recipe is cut in the same way. Functions that each do a little more of the step
 than the one before are timed on one batch, in interleaved rounds: the backbone forward; and the
 head; and the loss; and the gradients of the head's weights and of the feature map; and those of the
-backbone; and the optimiser; and the metrics, which is `train_step`. A part is the difference
-between the medians of two neighbours, so the parts sum to the step; what the runtime overlaps or
-leaves out in the longer of the two is in that difference, which may fall below zero.
+backbone; and the optimiser; and the metrics, which is `train_step`. Of each the share of
+`train_step` in the same round is taken, the median over the rounds; a part is the difference
+between two neighbours. What the runtime overlaps in the longer of the two is in that difference,
+and a part below the noise of the machine may come out negative.
 
 Then `model.fit` runs on that batch again and again and, for whole epochs, on the data, with the
-callbacks of a run. `fit` is its step on the repeated batch less `train_step`; between steps, what
-lies from the end of a step to the beginning of the next one. Waiting for data is as training itself
-reports it (`callbacks.ProgressLine.waiting`): 1 - the time of a step on the repeated batch / the
-time of a step on data, the first step left out. So it counts the cores that decoding takes from the
-step, too. Two lines stand beside it: the share of the time that a loop stands still in `next()`,
-and the seconds until the first batch, which with `data.cache` include decoding the whole split.
-Validation and checkpoints, once an epoch, are no part of a step.
+callbacks of a run. The parts are scaled to its step on the repeated batch; waiting for data is what
+a step on data takes longer, and between steps lies what `fit` and its callbacks do from the end of
+a step to the beginning of the next, so that all parts sum to the time from step to step. The share
+of waiting is as training itself reports it (`callbacks.ProgressLine.waiting`): 1 - the time of a
+step on the repeated batch / the time of a step on data, the first step left out. So it counts the
+cores that making batches takes from the step, too. Three lines stand beside it: the share of the
+time that a loop stands still in `next()`, what a batch costs alone, and the seconds until the first
+batch, which with `data.cache` include decoding the whole split. Validation and checkpoints, once an
+epoch, are no part of a step.
 
 For `demo` its own data set is built, for `jhmdb` one of J-HMDB's size is drawn: 660 pairs of 32
 frames of 128x171 with masks, 600 MB. OUTPUT.png shows the parts as one bar a stage.
@@ -25,6 +28,7 @@ frames of 128x171 with masks, 600 MB. OUTPUT.png shows the parts as one bar a st
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import sys
@@ -58,19 +62,7 @@ STEP = (
     "optimizer",
     "metrics",
 )
-PARTS = (*STEP, "fit", "waiting for data", "between steps")
-COLORS = (
-    "#0072b2",
-    "#e69f00",
-    "#999999",
-    "#f0c566",
-    "#56b4e9",
-    "#009e73",
-    "#cccccc",
-    "#cc79a7",
-    "#d55e00",
-    "#000000",
-)
+PARTS = (*STEP, "waiting for data", "between steps")
 REPEATED = 20  # steps of `fit` on one batch, before the epochs and after them
 WAITING = 0.05  # share of a step, at most
 
@@ -88,6 +80,7 @@ def define_flags() -> None:
 
     sheet.define_flags(threads=None)
     flags.DEFINE_list("recipe", ["demo", "jhmdb"], f"Of {', '.join(recipes.RECIPES)}.")
+    flags.DEFINE_string("stage", None, "Of the recipe; else all, one after the other.")
     flags.DEFINE_string("data", None, "Data set of the recipe; demo and jhmdb make their own.")
     flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "Instead of the recipe's.")
     flags.DEFINE_integer("epochs", 2, "Epochs on data, after one that fills the cache.", 1)
@@ -112,21 +105,26 @@ def main(arguments: Sequence[str]) -> None:
     if hasattr(os, "sched_setaffinity"):  # threads as in training: TensorFlow counts these cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     print(sheet.machine_line(), flush=True)
-    sheets, bars = [], {}
+    sheets, bars = {}, {}
+    if options.output and Path(f"{options.output}.json").is_file():  # other stages stay
+        sheets = sheet.read(options.output)
+        text = Path(f"{options.output}.json").read_text(encoding="utf-8")
+        bars = json.loads(text)["parts"]
     with tempfile.TemporaryDirectory() as folder:
         for recipe in chosen:
             data = options.data or make_data(recipe.name, Path(folder), options.clips)
-            for number in range(len(recipe.stages)):
+            for number, stage in enumerate(recipe.stages):
+                if options.stage not in (None, stage.name):
+                    continue
                 workdir = Path(folder) / f"run-{recipe.name}-{number}"
                 found, parts = cut(
                     recipe, number, data, workdir, options.rounds, options.epochs, options.threads
                 )
                 print(f"\n{sheet.markdown(found)}", flush=True)
-                sheets.append(found)
-                bars[found.title] = parts
-    if options.output:
-        sheet.write(options.output, sheets, {"parts": bars})
-        plot(bars, Path(f"{options.output}.png"))
+                sheets[found.title], bars[found.title] = found, parts
+                if options.output:  # what is measured is kept, whatever becomes of the rest
+                    sheet.write(options.output, [*sheets.values()], {"parts": bars})
+                    plot(bars, Path(f"{options.output}.png"))
 
 
 def make_data(name: str, folder: Path, clips: int) -> Path:
@@ -200,6 +198,7 @@ def cut(
         "",
         f"- waiting for data: {100 * share:.1f} % of the step (wanted: below {100 * WAITING:g} %)",
         f"- standing still in next(): {100 * still(model, batches, steps):.1f} %",
+        f"- a batch alone: {alone(batches, steps):.1f} ms of one core",
         f"- until the first batch: {real.steps[0]:.1f} s",
     ]
     return found, parts
@@ -314,12 +313,13 @@ def split(prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit) -> 
     """Returns milliseconds of each of `PARTS`; their sum is a step on data with the gap behind it.
 
     Args:
-        prefixes: name -> milliseconds, one a round, in the order of `STEP`.
+        prefixes: name -> milliseconds, one a round, in the order of `STEP`; the last is the whole.
         repeated: on one batch; its median counts, as in `callbacks.time_repeated_batch`.
         real: on data; the mean of all steps but the first.
     """
-    ends = [statistics.median(values) for values in prefixes.values()]
-    ends.append(1000 * statistics.median(repeated.steps))
+    whole = prefixes[STEP[-1]]
+    step = 1000 * statistics.median(repeated.steps)
+    ends = [step * statistics.median(a / b for a, b in zip(prefixes[name], whole)) for name in STEP]
     ends.append(1000 * statistics.fmean(real.steps[1:]))
     ends.append(ends[-1] + 1000 * statistics.fmean(real.gaps))
     return {name: end - begin for name, begin, end in zip(PARTS, [0.0, *ends], ends)}
@@ -344,6 +344,16 @@ def still(model: ActionModel, batches: tf.data.Dataset, steps: int) -> float:
     return waited / (time.perf_counter() - begin)
 
 
+def alone(batches: tf.data.Dataset, steps: int) -> float:
+    """Measures the processor milliseconds of a batch, of all cores together; nothing else runs."""
+    iterator = iter(batches)
+    next(iterator)
+    begin = time.process_time()
+    for _ in range(steps):
+        next(iterator)
+    return 1000 * (time.process_time() - begin) / steps
+
+
 def table(parts: Mapping[str, float]) -> list[str]:
     """Returns the lines of a Markdown table of the parts."""
     whole = sum(parts.values())
@@ -365,9 +375,10 @@ def plot(bars: Mapping[str, Mapping[str, float]], path: Path) -> None:
     figure, axis = pyplot.subplots(figsize=(9, 1.6 + 0.6 * len(bars)), layout="constrained")
     for row, parts in enumerate(bars.values()):
         whole, left = sum(parts.values()), 0.0
-        for (name, value), color in zip(parts.items(), COLORS):
+        for place, (name, value) in enumerate(parts.items()):
             width = 100 * max(0.0, value) / whole  # noise may take a tiny part below zero
-            axis.barh(row, width, left=left, color=color, label=name if row == 0 else None)
+            color, label = pyplot.cm.tab10(place), name if row == 0 else None
+            axis.barh(row, width, left=left, color=color, label=label)
             left += width
         axis.text(left + 0.5, row, f"{whole:.0f} ms", va="center", fontsize=8)
     axis.set_yticks(range(len(bars)), bars, fontsize=8)

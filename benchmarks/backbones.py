@@ -170,6 +170,7 @@ def count_flop(model: keras.Model, shape: Sequence[int]) -> dict[str, int]:
     return counts
 
 
+@functools.cache
 def build(name: str, precision: str) -> keras.Model:
     """Builds a backbone with random weights that keep activations near 1, always the same."""
     import numpy as np
@@ -203,6 +204,7 @@ def clip_of(size: Size) -> Any:
     return np.random.default_rng(0).integers(0, 256, [1, *size, 3], np.uint8)
 
 
+@functools.cache  # for the errors and for the times
 def forward(name: str, size: Size, precision: str, form: str) -> Callable[[], Any]:
     """Returns inference of one clip by a backbone in one of its forms."""
     import tensorflow as tf

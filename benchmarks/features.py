@@ -12,19 +12,19 @@ and is timed too.
 from __future__ import annotations
 
 import dataclasses
-import os
-import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from absl import flags
 
 from tfrecords import commandline
 from tfrecords.errors import UsageError
-from tfrecords.files import write_json
+
+if TYPE_CHECKING:
+    from benchmarks.sheet import Sheet
 
 CACHED, DIRECT = "on cached features", "backbone each time"
 
@@ -32,41 +32,39 @@ CACHED, DIRECT = "on cached features", "backbone each time"
 def define_flags() -> None:
     """In a function, since every command has flags of its own."""
     from aacf_tf.backbones import BACKBONES
+    from benchmarks import sheet
 
     flags.DEFINE_enum("backbone", "i3d", BACKBONES, "Frozen backbone.")
     flags.DEFINE_string("size", "32x224x224", "Of a clip: frames x height x width.")
     flags.DEFINE_integer("clips", 8, "Pairs an epoch.", 1)
     flags.DEFINE_integer("batch", 4, "Pairs a step.", 1)
-    flags.DEFINE_integer("rounds", 3, "Of which the median counts.", 1)
     flags.DEFINE_string("precision", "float32", "Of the calculation.")
-    flags.DEFINE_string("output", None, "File for all figures as JSON.")
+    sheet.define_flags(rounds=3, threads=None)
 
 
 def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    from benchmarks import machine, sheet
     from benchmarks.backbones import parse_size
 
     options = flags.FLAGS
     size = parse_size(options.size)
+    machine.hold(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        result = run(
+        result, metrics = run(
             Path(folder),
             options.backbone,
             size,
             options.clips,
             options.batch,
             options.rounds,
+            options.threads,
             options.precision,
         )
-    print(
-        f"{options.backbone}, {options.clips} pairs of {options.size}, batches of {options.batch}, "
-        f"{options.precision}, {os.cpu_count()} cores; an epoch:\n{table(result)}"
-    )
+    print(f"{sheet.machine_line()}\n\n{sheet.markdown(result)}")
     if options.output:
-        names = ("backbone", "size", "clips", "batch", "precision")
-        settings = {name: getattr(options, name) for name in names}
-        write_json(Path(options.output), {**settings, **result})
+        sheet.write(options.output, [result], {"metrics": metrics})
 
 
 def run(
@@ -76,17 +74,16 @@ def run(
     clips: int,
     batch: int,
     rounds: int,
+    threads: int,
     precision: str,
-) -> dict[str, Any]:
+) -> tuple[Sheet, dict[str, dict[str, float]]]:
     """Times both ways of training.
 
     Returns:
-        seconds to make the cache; for each way seconds by the clock on the wall and of the
-        processor, one a round, and the means of the training's metrics over all epochs;
-        times_faster by both clocks (median of the rounds' ratios).
+        The sheet of an epoch; and for each way the means of the training's metrics over all epochs.
     """
     from aacf_tf import features, recipes, training
-    from benchmarks.timing import measure
+    from benchmarks import sheet
 
     _write_pairs(folder / "data", size, clips)
     recipe = recipes.load_recipe("actionthread")
@@ -110,27 +107,29 @@ def run(
             current.caches[stage.name] = features.cache(current, stage, models[way], ["train"])
             making = time.perf_counter() - start
         ways[way] = _epoch(current, stage, models[way], rounds + 1)
-    times = measure(ways, rounds)
-    result: dict[str, Any] = {"making": making, "ways": {}, "times_faster": {}}
-    for way, model in models.items():
-        metrics = {metric.name: float(metric.result()) for metric in model.metrics}
-        result["ways"][way] = {**times[way]._asdict(), "metrics": metrics}
-    for clock in times[DIRECT]._fields:
-        pairs = zip(getattr(times[DIRECT], clock), getattr(times[CACHED], clock))
-        result["times_faster"][clock] = statistics.median(slow / fast for slow, fast in pairs)
-    return result
-
-
-def table(result: dict[str, Any]) -> str:
-    """The figures of `run` as a Markdown table."""
-    lines = ["| | wall, s | processor, s | loss | accuracy |", "|---|---|---|---|---|"]
-    for way, figures in result["ways"].items():
-        seconds = [f"{statistics.median(figures[clock]):.3f}" for clock in ("wall", "processor")]
-        metrics = [f"{figures['metrics'][name]:.4f}" for name in ("loss", "accuracy")]
-        lines.append(f"| {' | '.join([way, *seconds, *metrics])} |")
-    faster = [f"{result['times_faster'][clock]:.0f}" for clock in ("wall", "processor")]
-    lines.append(f"| times faster | {' | '.join(faster)} | | |")
-    return "\n".join(lines) + f"\nthe cache, made once: {result['making']:.1f} s"
+    result = sheet.measure(
+        f"An epoch, {backbone} frozen",
+        {way: sheet.Candidate(lambda epoch=epoch: epoch) for way, epoch in ways.items()},
+        rounds=rounds,
+        threads=threads,
+        settings={
+            "clip": "x".join(map(str, size)),
+            "pairs": clips,
+            "batch": batch,
+            "precision": precision,
+        },
+        wanted={(CACHED, DIRECT): 1.0},
+        notes=[f"The cache, made once: {making:.1f} s."],
+    )
+    metrics = {
+        way: {metric.name: float(metric.result()) for metric in model.metrics}
+        for way, model in models.items()
+    }
+    for way, means in metrics.items():
+        result.notes.append(
+            f"Trained {way}: loss {means['loss']:.4f}, accuracy {means['accuracy']:.4f}."
+        )
+    return result, metrics
 
 
 def _write_pairs(directory: Path, size: tuple[int, int, int], clips: int) -> None:

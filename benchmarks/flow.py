@@ -3,16 +3,17 @@
     python benchmarks/flow.py --video=some.mp4
     python benchmarks/flow.py --video=some.mp4 --short_side=256 --frames=5
 
-Each round computes the flow of one pair of frames by every method, one after the other. Time is
-that of the processor, on one thread, without reading the video; the longer TV-L1 takes to settle,
-the longer it takes, so only real videos give figures worth noting.
+Each round computes the flow of one pair of frames by every method, one after the other, on one
+thread, without reading the video. The longer TV-L1 takes to settle, the longer it takes, so only
+real videos give figures worth noting.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
-from typing import NamedTuple, Sequence
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Sequence
 
 import numpy as np
 from absl import flags
@@ -20,12 +21,8 @@ from absl import flags
 from tfrecords import commandline, flow
 from tfrecords.errors import UsageError
 
-
-class Cost(NamedTuple):
-    """Of one method: milliseconds a pair of frames, and its flow, uint8 [T - 1, H, W, 2]."""
-
-    milliseconds: list[float]
-    codes: np.ndarray
+if TYPE_CHECKING:
+    from benchmarks.sheet import Sheet
 
 
 def define_flags() -> None:
@@ -33,6 +30,7 @@ def define_flags() -> None:
     flags.DEFINE_string("video", None, "A real video.")
     flags.DEFINE_integer("short_side", 128, "Of its frames in pixels; 0: as they are.", 0)
     flags.DEFINE_integer("frames", 13, "Of the video's beginning.", 2)
+    flags.DEFINE_string("output", None, "Writes OUTPUT.json (all figures) and OUTPUT.md.")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,54 +39,81 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError(
             f"Expected --video=FILE, received {arguments[0] if arguments else 'none'}."
         )
+    from benchmarks import machine, sheet
     from tfrecords import video
 
+    machine.hold(1)
     frames = video.read_frames(options.video, short_side=options.short_side).frames
     frames = frames[: options.frames]
     if len(frames) < 2:
         raise UsageError(f"Expected a video of 2 frames or more, received {options.video}.")
-    height, width = frames.shape[1:3]
-    print(f"{options.video}: {len(frames) - 1} pairs of frames, {width}x{height}, one thread")
-    print(table(measure(frames)))
+    result, _ = measure(frames)
+    print(f"{sheet.machine_line()}\n\n{sheet.markdown(result)}")
+    if options.output:
+        sheet.write(options.output, [result])
 
 
-def measure(frames: np.ndarray) -> dict[str, Cost]:
-    """Computes the flow of uint8 [T, H, W, 3] by every method, in turn for each pair of frames."""
+def measure(frames: np.ndarray) -> tuple[Sheet, dict[str, np.ndarray]]:
+    """Computes the flow of uint8 [T, H, W, 3] by every method, in turn for each pair of frames.
+
+    Returns:
+        The sheet, a round a pair; and by method the flow, uint8 [T - 1, H, W, 2].
+    """
     import cv2
 
+    from benchmarks import sheet
+
     cv2.setNumThreads(1)
-    costs = {
-        method: Cost([], np.zeros((len(frames) - 1, *frames.shape[1:3], 2), np.uint8))
-        for method in flow.METHODS
-    }
-    for index in range(len(frames) - 1):
-        for method, cost in costs.items():
-            start = time.process_time()
-            cost.codes[index] = flow.compute(frames[index : index + 2], method)[0]
-            cost.milliseconds.append(1000 * (time.process_time() - start))
-    return costs
+    pairs = len(frames) - 1
+    codes: dict[str, np.ndarray] = {}
+
+    def next_pair(method: str) -> Callable[[], None]:
+        codes[method] = np.zeros((pairs, *frames.shape[1:3], 2), np.uint8)
+        indices = iter([0, *range(pairs)])  # the first one warms up
+
+        def compute() -> None:
+            index = next(indices)
+            codes[method][index] = flow.compute(frames[index : index + 2], method)[0]
+
+        return compute
+
+    result = sheet.measure(
+        f"Flow of {frames.shape[2]}x{frames.shape[1]} pixels, a pair of frames",
+        {
+            method: sheet.Candidate(lambda method=method: next_pair(method))
+            for method in flow.METHODS
+        },
+        rounds=pairs,
+        threads=1,
+    )
+    result.notes += facts(codes)
+    return result, codes
 
 
-def table(costs: dict[str, Cost]) -> str:
-    """Markdown; the last column is the mean distance to the flow of the first method, in pixels."""
+def facts(codes: dict[str, np.ndarray]) -> list[str]:
+    """Returns a sentence on each method's flow: its bytes, its speed, how far it is from the first.
+
+    Args:
+        codes: By method, uint8 [N, H, W, 2].
+    """
     import tensorflow as tf
 
-    lines = [
-        "| method | ms a pair: min | median | max | bytes a flow | mean pixels | from tvl1 |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    first = flow.dequantize(next(iter(costs.values())).codes)
-    for method, (times, codes) in costs.items():
-        pixels = flow.dequantize(codes)
-        size = statistics.mean(len(image) for image in tf.io.encode_png(codes).numpy())
+    first = flow.dequantize(next(iter(codes.values())))
+    sentences = []
+    for method, values in codes.items():
+        pixels = flow.dequantize(values)
+        size = statistics.mean(len(image) for image in tf.io.encode_png(values).numpy())
         speed = np.linalg.norm(pixels, axis=-1).mean()
         distance = np.linalg.norm(pixels - first, axis=-1).mean()
-        cells = (min(times), statistics.median(times), max(times), size)
-        numbers = " | ".join(f"{value:,.{0 if value >= 100 else 1}f}" for value in cells)
-        lines.append(f"| {method} | {numbers} | {speed:.2f} | {distance:.2f} |")
-    return "\n".join(lines)
+        sentences.append(
+            f"- {method}: {size:,.0f} bytes a flow in a record, {speed:.2f} pixels on average, "
+            f"{distance:.2f} from {next(iter(codes))}"
+        )
+    return sentences
 
 
 if __name__ == "__main__":
+    # Run as a file it finds its neighbours all the same.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     define_flags()
     commandline.run(main, __doc__)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import json
 import os
 import statistics
 from dataclasses import asdict, dataclass, field
@@ -213,6 +214,19 @@ def write(output: str, sheets: Sequence[Sheet], extra: Mapping[str, Any] | None 
     write_json(Path(f"{output}.json"), content)
     text = "\n\n".join([machine_line(), *map(markdown, sheets)])
     write_text(Path(f"{output}.md"), text + "\n")
+
+
+def read(output: str) -> dict[str, Sheet]:
+    """Reads what `write` has written: title -> sheet; nothing if there is no such file."""
+    path = Path(f"{output}.json")
+    if not path.is_file():
+        return {}
+    sheets = {}
+    for content in json.loads(path.read_text(encoding="utf-8"))["sheets"]:
+        content["rows"] = {name: Row(**row) for name, row in content["rows"].items()}
+        content["ratios"] = [Ratio(**ratio) for ratio in content["ratios"]]
+        sheets[content["title"]] = Sheet(**content)
+    return sheets
 
 
 def _spread(values: Sequence[float]) -> str:

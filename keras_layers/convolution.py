@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers.winograd import _BACK, _FORWARD, _G, _TILE, _WINDOW
+from keras_layers.winograd import BACK, FORWARD, KERNEL_1D, TILE, WINDOW
 
-_KERNEL = np.kron(_G, _G).astype(np.float32)  # [36, 9]
+KERNEL_2D = np.kron(KERNEL_1D, KERNEL_1D).astype(np.float32)  # [36, 9]
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -141,43 +141,43 @@ def _convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     _, frames, height, width, channels = inputs.shape
     taps, filters = kernel.shape[0], kernel.shape[-1]
     batch = tf.shape(inputs)[0]
-    down, across = -(-height // _TILE), -(-width // _TILE)
+    down, across = -(-height // TILE), -(-width // TILE)
     windows = _transformed_windows(inputs)
     # Taps are joined along the inputs' channels or along the outputs', whichever are fewer.
     if channels <= filters:
         rows = _join_taps(windows, frames, taps, down * across)
         flat = tf.reshape(tf.transpose(kernel, [1, 2, 0, 3, 4]), [9, -1])
-        weights = tf.reshape(tf.matmul(_KERNEL, flat), [_WINDOW**2, taps * channels, filters])
+        weights = tf.reshape(tf.matmul(KERNEL_2D, flat), [WINDOW**2, taps * channels, filters])
         products = tf.matmul(rows, weights)
     else:
         flat = tf.reshape(tf.transpose(kernel, [1, 2, 3, 0, 4]), [9, -1])
-        weights = tf.reshape(tf.matmul(_KERNEL, flat), [_WINDOW**2, channels, taps * filters])
+        weights = tf.reshape(tf.matmul(KERNEL_2D, flat), [WINDOW**2, channels, taps * filters])
         products = _add_taps(tf.matmul(windows, weights), frames, taps, down * across)
-    tiles = tf.matmul(_BACK, tf.reshape(products, [_WINDOW**2, -1]))
-    tiles = tf.reshape(tiles, [_TILE, _TILE, batch * frames * down, across, filters])
+    tiles = tf.matmul(BACK, tf.reshape(products, [WINDOW**2, -1]))
+    tiles = tf.reshape(tiles, [TILE, TILE, batch * frames * down, across, filters])
     tiles = tf.transpose(tiles, [2, 0, 3, 1, 4])
-    outputs = tf.reshape(tiles, [batch, frames, _TILE * down, _TILE * across, filters])
+    outputs = tf.reshape(tiles, [batch, frames, TILE * down, TILE * across, filters])
     return outputs[:, :, :height, :width]
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     taps, _, _, channels, filters = shape
-    tiles = _cells(upstream, _TILE)
-    tiles = tf.matmul(_BACK, tf.reshape(tiles, [_TILE**2, -1]), transpose_a=True)
-    tiles = tf.reshape(tiles, [_WINDOW**2, -1, filters])
+    tiles = _cells(upstream, TILE)
+    tiles = tf.matmul(BACK, tf.reshape(tiles, [TILE**2, -1]), transpose_a=True)
+    tiles = tf.reshape(tiles, [WINDOW**2, -1, filters])
     _, frames, height, width, _ = inputs.shape
-    cells = (-(-height // _TILE)) * (-(-width // _TILE))
+    cells = (-(-height // TILE)) * (-(-width // TILE))
     rows = _join_taps(_transformed_windows(inputs), frames, taps, cells)
     weights = tf.matmul(rows, tiles, transpose_a=True)  # (36, taps C, filters)
-    flat = tf.matmul(_KERNEL, tf.reshape(weights, [_WINDOW**2, -1]), transpose_a=True)
+    flat = tf.matmul(KERNEL_2D, tf.reshape(weights, [WINDOW**2, -1]), transpose_a=True)
     return tf.transpose(tf.reshape(flat, [3, 3, taps, channels, filters]), [2, 0, 1, 3, 4])
 
 
 def _transformed_windows(inputs: tf.Tensor) -> tf.Tensor:
     """Step 2 of `WinogradConv3D`: `[36, B T cells, C]`."""
-    windows = _cells(inputs, _WINDOW)
-    flat = tf.matmul(_FORWARD, tf.reshape(windows, [_WINDOW**2, -1]))
-    return tf.reshape(flat, [_WINDOW**2, -1, inputs.shape[-1]])
+    windows = _cells(inputs, WINDOW)
+    flat = tf.matmul(FORWARD, tf.reshape(windows, [WINDOW**2, -1]))
+    return tf.reshape(flat, [WINDOW**2, -1, inputs.shape[-1]])
 
 
 def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
@@ -187,13 +187,13 @@ def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
         `[side * side, B T cells, C]`.
     """
     _, frames, height, width, channels = maps.shape
-    down, across = -(-height // _TILE), -(-width // _TILE)
-    border = (side - _TILE) // 2
-    ends = [[border, border + -n % _TILE] for n in (height, width)]
+    down, across = -(-height // TILE), -(-width // TILE)
+    border = (side - TILE) // 2
+    ends = [[border, border + -n % TILE] for n in (height, width)]
     padded = tf.pad(maps, [[0, 0], [0, 0], *ends, [0, 0]])
     rows, columns = padded.shape[2:4]
     place = np.arange(side)[:, None] * columns + np.arange(side)
-    corner = (np.arange(down)[:, None] * columns + np.arange(across)) * _TILE
+    corner = (np.arange(down)[:, None] * columns + np.arange(across)) * TILE
     image = tf.range(tf.shape(maps)[0] * frames) * (rows * columns)
     index = place.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
     pixels = tf.gather(tf.reshape(padded, [-1, channels]), index)
@@ -205,10 +205,10 @@ def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
     if taps == 1:
         return windows
     channels = windows.shape[-1]
-    clips = tf.reshape(windows, [_WINDOW**2, -1, frames, cells, channels])
+    clips = tf.reshape(windows, [WINDOW**2, -1, frames, cells, channels])
     clips = tf.pad(clips, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]])
     joined = tf.concat([clips[:, :, tap : tap + frames] for tap in range(taps)], axis=-1)
-    return tf.reshape(joined, [_WINDOW**2, -1, taps * channels])
+    return tf.reshape(joined, [WINDOW**2, -1, taps * channels])
 
 
 def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
@@ -216,10 +216,10 @@ def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
     if taps == 1:
         return products
     filters = products.shape[-1] // taps
-    clips = tf.reshape(products, [_WINDOW**2, -1, frames, cells, taps * filters])
+    clips = tf.reshape(products, [WINDOW**2, -1, frames, cells, taps * filters])
     clips = tf.pad(clips, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]])
     shares = [
         clips[:, :, tap : tap + frames, :, tap * filters : (tap + 1) * filters]
         for tap in range(taps)
     ]
-    return tf.reshape(tf.add_n(shares), [_WINDOW**2, -1, filters])
+    return tf.reshape(tf.add_n(shares), [WINDOW**2, -1, filters])

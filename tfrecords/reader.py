@@ -211,9 +211,12 @@ def read_dataset(
     read_masks = masks or swaps
     colors = training and jitter > 0 and RGB_PAIR in MODALITIES[modality]
 
+    # There is no control flow of Python's to convert, which would take seconds.
+    @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor) -> Tensors:
         return decode(parse(serialized, read_masks, modality), size, resize)
 
+    @tf.autograph.experimental.do_not_convert
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:

@@ -11,11 +11,22 @@ from tfrecords import flow
 def test_every_method_is_timed_on_every_pair():
     ramp = np.arange(32, dtype=np.uint8) * 8
     frames = np.stack([np.broadcast_to(np.roll(ramp, n)[:, None], (24, 32, 3)) for n in range(3)])
-    costs = benchmark.measure(np.ascontiguousarray(frames))
-    assert tuple(costs) == flow.METHODS
-    for method, cost in costs.items():
-        assert len(cost.milliseconds) == 2 and min(cost.milliseconds) > 0
-        np.testing.assert_array_equal(cost.codes[1], flow.compute(frames[1:], method)[0])
-    lines = benchmark.table(costs).splitlines()
-    assert lines[2].startswith("| tvl1 |") and lines[2].endswith("| 0.00 |")
-    assert len(lines) == 2 + len(flow.METHODS)
+    frames = np.ascontiguousarray(frames)
+    sheet, codes = benchmark.measure(frames)
+    assert tuple(codes) == tuple(sheet.rows) == flow.METHODS
+    for method, found in codes.items():
+        assert len(sheet.rows[method].milliseconds) == 2
+        for index in range(2):
+            expected = flow.compute(frames[index : index + 2], method)[0]
+            np.testing.assert_array_equal(found[index], expected)
+    assert sheet.notes[0].startswith("- tvl1: ") and sheet.notes[0].endswith(" 0.00 from tvl1")
+    assert len(sheet.notes) == len(flow.METHODS)
+
+
+def test_facts_by_hand():
+    still, moving = np.full((1, 4, 4, 2), 128, np.uint8), np.full((1, 4, 4, 2), 128, np.uint8)
+    moving[..., 0] += 10
+    step = np.abs(flow.dequantize(moving) - flow.dequantize(still)).max()
+    first, second = benchmark.facts({"a": still, "b": moving})
+    assert first.endswith("0.00 from a")
+    assert second.endswith(f"{step:.2f} from a")

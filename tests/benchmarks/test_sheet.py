@@ -65,6 +65,13 @@ def test_figures_are_written_beside_the_table(measured, tmp_path):
     assert text.startswith(f"*{machine.describe()['processor']}")
 
 
+def test_what_is_written_can_be_read(measured, tmp_path):
+    output = str(tmp_path / "name")
+    assert sheet.read(output) == {}
+    sheet.write(output, [measured])
+    assert sheet.read(output) == {"Title": measured}
+
+
 def test_the_machine_is_named():
     facts = machine.describe()
     assert facts["processor"] and facts["cores"] >= 1
