@@ -26,6 +26,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
@@ -287,7 +288,8 @@ def make_build(x: int, folder: str) -> Callable[[], Any]:
         shutil.rmtree(output, ignore_errors=True)
         values = build.define_flags(flags.FlagValues())
         values(["build", f"--input={table}", f"--output={output}", "--conjugate=none"])
-        build.main([], values)
+        with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
+            build.main([], values)
 
     return run_build
 
