@@ -95,29 +95,36 @@ class _GroupRates:
 
     def _rate_of(self, variable: tf.Variable) -> Any:
         """Returns the factor of a variable's learning rate, or None if it has none."""
-        # Under a strategy a replica's copy of a variable has a suffix to its name.
-        factor = self.rates.get(re.sub(r"/replica_\d+", "", variable.name))
+        factor = self.rates.get(_name_of(variable))
         if factor is not None and self.start:
             factor *= tf.cast(self.iterations >= self.start, variable.dtype)
         return factor
 
 
-class Adam(_GroupRates, keras.optimizers.Adam):
-    """keras.optimizers.Adam with `rates`, its update one operation a variable instead of ten."""
+class _OneUpdate(_GroupRates):
+    """Mix-in for the Adam family: the update is one operation a variable instead of ten."""
+
+    def build(self, var_list: Sequence[tf.Variable]) -> None:
+        super().build(var_list)
+        # Keras appends the two moments of each variable in turn.
+        moments = iter(self.variables[-2 * len(var_list) :])
+        pairs = dict(zip((variable.name for variable in var_list), zip(moments, moments)))
+        # A function: a mapping would go into checkpoints. Names that stand twice have no moments.
+        self._moments_of = pairs.get if len(pairs) == len(var_list) else lambda name: None
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
-        if isinstance(gradient, tf.IndexedSlices) or args:  # args: Keras 3
+        moments = self._moments_of(_name_of(variable))
+        if moments is None or isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, *args)
             return
         dtype = variable.dtype
         step = tf.cast(self.iterations + 1, dtype)
         beta_1, beta_2 = tf.cast(self.beta_1, dtype), tf.cast(self.beta_2, dtype)
         rate, factor = tf.cast(self.learning_rate, dtype), self._rate_of(variable)
-        slot = self._index_dict[self._var_key(variable)]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[slot].handle,
-            v=self._velocities[slot].handle,
+            m=moments[0].handle,
+            v=moments[1].handle,
             beta1_power=beta_1**step,
             beta2_power=beta_2**step,
             lr=rate if factor is None else rate * factor,
@@ -128,12 +135,21 @@ class Adam(_GroupRates, keras.optimizers.Adam):
         )
 
 
-class AdamW(_GroupRates, keras.optimizers.AdamW):
+class Adam(_OneUpdate, keras.optimizers.Adam):
+    """keras.optimizers.Adam with `rates`."""
+
+
+class AdamW(_OneUpdate, keras.optimizers.AdamW):
     """keras.optimizers.AdamW with `rates`; its decay is decoupled and follows the schedule."""
 
 
 class SGD(_GroupRates, keras.optimizers.SGD):
     """keras.optimizers.SGD with `rates`; a `weight_decay` is decoupled and follows the schedule."""
+
+
+def _name_of(variable: tf.Variable) -> str:
+    """Returns a variable's name without the suffix of a replica's copy of it."""
+    return re.sub(r"/replica_\d+", "", variable.name)
 
 
 _DECOUPLED = ("adamw", "sgdw")

@@ -158,6 +158,13 @@ def _signatures(
 
     def see(clips: Tensors) -> tf.Tensor:
         """Pixels of the right size -> the backbone's map, in float32."""
+        batch = tf.shape(next(iter(clips.values())))[0]
+        # oneDNN would give the convolution of an empty batch the shape of its input.
+        filled = tf.debugging.assert_positive(
+            batch, "Expected a batch of one clip or more, received an empty one."
+        )
+        with tf.control_dependencies([filled]):
+            clips = {name: tf.identity(clip) for name, clip in clips.items()}
         if len(clips) > 1:
             pixels = {"rgb": clips["frames"], "flow": clips["flow"]}
         else:

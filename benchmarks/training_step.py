@@ -85,6 +85,9 @@ def define_flags() -> None:
         "precisions", [], f"Of {', '.join(PRECISIONS)}; none: those that pay on this processor."
     )
     flags.DEFINE_bool("memory", True, "Measure memory, each row in a process of its own: slow.")
+    flags.DEFINE_bool(
+        "compiled", True, "Measure torch.compile too, which crashes where AVX2 is emulated."
+    )
     sheet.define_flags()
 
 
@@ -125,7 +128,8 @@ def measure(name: str, precision: str, rounds: int, threads: int, memory: bool) 
     if precision != "float32":
         wanted[own, "TensorFlow, float32"] = 1.0
     if machine.has_torch():
-        for row in ("PyTorch eager", "PyTorch compiled")[: 1 if machine.missing_peers() else 2]:
+        compiled = flags.FLAGS.compiled and not machine.missing_peers()
+        for row in ("PyTorch eager", "PyTorch compiled")[: 2 if compiled else 1]:
             make = functools.partial(torch_step, name, precision, "compiled" in row)
             candidates[f"{row}, {precision}"] = sheet.Candidate(make, gflop, memory)
             wanted[own, f"{row}, {precision}"] = network.wanted
@@ -246,7 +250,8 @@ def torch_step(name: str, precision: str, compiled: bool) -> Callable[[], float]
     optimizer = torch.optim.Adam(
         [{"params": kernels, "weight_decay": WEIGHT_DECAY}, {"params": others}], fused=True
     )
-    forward = torch.compile(network) if compiled else network
+    torch._dynamo.reset()  # or it takes the sizes of the network before for one that varies
+    forward = torch.compile(network, dynamic=False) if compiled else network
     pixels, labels = (torch.from_numpy(array) for array in batch(NETWORKS[name]))
     pixels, labels = pixels.permute(0, 4, 1, 2, 3), labels.long()
 

@@ -8,19 +8,21 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers.winograd import _BACK, _FORWARD, _G, _TILE, _WINDOW
+from keras_layers.winograd import BACK, FORWARD, KERNEL_1D, TILE, WINDOW
 
-_KERNEL = np.kron(_G, _G).astype(np.float32)  # [36, 9]
+KERNEL_2D = np.kron(KERNEL_1D, KERNEL_1D).astype(np.float32)  # [36, 9]
 
 
 @keras.utils.register_keras_serializable(package="aacf")
 class Conv3D(keras.layers.Conv3D):
-    """`keras.layers.Conv3D` with a faster path for training and without two faults of oneDNN.
+    """`keras.layers.Conv3D` with a faster path for training and without three faults of oneDNN.
 
     - In training, in float32 on a CPU, a wide convolution of 1 or 3 frames by 3x3 with stride 1 is
       computed by `winograd_conv3d`; its results differ by rounding (2e-5 of the largest).
     - The gradient of a strided SAME convolution that has no more frames than its kernel corrupts
       memory (7 taps at 5 and 7 frames): there the padding is done beforehand.
+    - So it is for 3 taps on exactly 2 frames in bfloat16, whose gradient of the kernel is wrong on
+      processors with AVX-512 that have no instructions for bfloat16.
     - oneDNN gives the convolution of an empty batch the shape of its input. One without bias gets
       its own here; an empty batch is what a replica has if there are too few clips for all.
 
@@ -48,8 +50,8 @@ class Conv3D(keras.layers.Conv3D):
         same = self.padding == "same"
         if max(self.dilation_rate) > 1 or self.groups > 1:
             return super().convolution_op(inputs, kernel)
-        padded, padding, frames = inputs, self.padding.upper(), inputs.shape[1] or np.inf
-        if same and self.strides[0] > 1 and 1 < frames <= self.kernel_size[0]:
+        padded, padding = inputs, self.padding.upper()
+        if same and self._needs_padding(inputs.shape[1]):
             padded, padding = self._padded(inputs), "VALID"
         outputs = tf.nn.conv3d(padded, kernel, [1, *self.strides, 1], padding)
         if self.use_bias:  # in inference oneDNN joins the addition to the convolution before it
@@ -61,13 +63,29 @@ class Conv3D(keras.layers.Conv3D):
         shaped.set_shape(self.compute_output_shape(inputs.shape))
         return shaped
 
+    def _needs_padding(self, frames: Optional[int]) -> bool:
+        """Whether oneDNN's gradient of the kernel cannot be trusted with SAME padding."""
+        if frames is None:
+            return False
+        taps, stride = self.kernel_size[0], self.strides[0]
+        if self.compute_dtype == "bfloat16" and frames == 2 and taps == 3:
+            return True
+        return stride > 1 and 1 < frames <= taps
+
     def _padded(self, inputs: tf.Tensor) -> tf.Tensor:
         """Pads with zeros as SAME does."""
+        batch, *sides, channels = tf.unstack(tf.shape(inputs))
         ends = []
-        for n, k, s in zip(tf.unstack(tf.shape(inputs)[1:4]), self.kernel_size, self.strides):
+        for n, k, s in zip(sides, self.kernel_size, self.strides):
             total = tf.maximum((-(-n // s) - 1) * s + k - n, 0)
             ends.append([total // 2, total - total // 2])
-        return tf.pad(inputs, [[0, 0], *ends, [0, 0]])
+        sizes = [n + before + behind for n, (before, behind) in zip(sides, ends)]
+        # Columns and channels as one axis: next to the convolution TensorFlow would join the
+        # padding to it, and fails.
+        rows = tf.reshape(inputs, [batch, *sides[:2], sides[2] * channels])
+        across = [end * channels for end in ends[2]]
+        padded = tf.pad(rows, [[0, 0], *ends[:2], across])
+        return tf.reshape(padded, [batch, *sizes, inputs.shape[-1]])
 
     def _takes_winograd(self, shape: tf.TensorShape) -> bool:
         """Whether it gives the same, and was faster where it was measured."""
@@ -123,43 +141,43 @@ def _convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     _, frames, height, width, channels = inputs.shape
     taps, filters = kernel.shape[0], kernel.shape[-1]
     batch = tf.shape(inputs)[0]
-    down, across = -(-height // _TILE), -(-width // _TILE)
+    down, across = -(-height // TILE), -(-width // TILE)
     windows = _transformed_windows(inputs)
     # Taps are joined along the inputs' channels or along the outputs', whichever are fewer.
     if channels <= filters:
         rows = _join_taps(windows, frames, taps, down * across)
         flat = tf.reshape(tf.transpose(kernel, [1, 2, 0, 3, 4]), [9, -1])
-        weights = tf.reshape(tf.matmul(_KERNEL, flat), [_WINDOW**2, taps * channels, filters])
+        weights = tf.reshape(tf.matmul(KERNEL_2D, flat), [WINDOW**2, taps * channels, filters])
         products = tf.matmul(rows, weights)
     else:
         flat = tf.reshape(tf.transpose(kernel, [1, 2, 3, 0, 4]), [9, -1])
-        weights = tf.reshape(tf.matmul(_KERNEL, flat), [_WINDOW**2, channels, taps * filters])
+        weights = tf.reshape(tf.matmul(KERNEL_2D, flat), [WINDOW**2, channels, taps * filters])
         products = _add_taps(tf.matmul(windows, weights), frames, taps, down * across)
-    tiles = tf.matmul(_BACK, tf.reshape(products, [_WINDOW**2, -1]))
-    tiles = tf.reshape(tiles, [_TILE, _TILE, batch * frames * down, across, filters])
+    tiles = tf.matmul(BACK, tf.reshape(products, [WINDOW**2, -1]))
+    tiles = tf.reshape(tiles, [TILE, TILE, batch * frames * down, across, filters])
     tiles = tf.transpose(tiles, [2, 0, 3, 1, 4])
-    outputs = tf.reshape(tiles, [batch, frames, _TILE * down, _TILE * across, filters])
+    outputs = tf.reshape(tiles, [batch, frames, TILE * down, TILE * across, filters])
     return outputs[:, :, :height, :width]
 
 
 def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:
     taps, _, _, channels, filters = shape
-    tiles = _cells(upstream, _TILE)
-    tiles = tf.matmul(_BACK, tf.reshape(tiles, [_TILE**2, -1]), transpose_a=True)
-    tiles = tf.reshape(tiles, [_WINDOW**2, -1, filters])
+    tiles = _cells(upstream, TILE)
+    tiles = tf.matmul(BACK, tf.reshape(tiles, [TILE**2, -1]), transpose_a=True)
+    tiles = tf.reshape(tiles, [WINDOW**2, -1, filters])
     _, frames, height, width, _ = inputs.shape
-    cells = (-(-height // _TILE)) * (-(-width // _TILE))
+    cells = (-(-height // TILE)) * (-(-width // TILE))
     rows = _join_taps(_transformed_windows(inputs), frames, taps, cells)
     weights = tf.matmul(rows, tiles, transpose_a=True)  # (36, taps C, filters)
-    flat = tf.matmul(_KERNEL, tf.reshape(weights, [_WINDOW**2, -1]), transpose_a=True)
+    flat = tf.matmul(KERNEL_2D, tf.reshape(weights, [WINDOW**2, -1]), transpose_a=True)
     return tf.transpose(tf.reshape(flat, [3, 3, taps, channels, filters]), [2, 0, 1, 3, 4])
 
 
 def _transformed_windows(inputs: tf.Tensor) -> tf.Tensor:
     """Step 2 of `WinogradConv3D`: `[36, B T cells, C]`."""
-    windows = _cells(inputs, _WINDOW)
-    flat = tf.matmul(_FORWARD, tf.reshape(windows, [_WINDOW**2, -1]))
-    return tf.reshape(flat, [_WINDOW**2, -1, inputs.shape[-1]])
+    windows = _cells(inputs, WINDOW)
+    flat = tf.matmul(FORWARD, tf.reshape(windows, [WINDOW**2, -1]))
+    return tf.reshape(flat, [WINDOW**2, -1, inputs.shape[-1]])
 
 
 def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
@@ -169,13 +187,13 @@ def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
         `[side * side, B T cells, C]`.
     """
     _, frames, height, width, channels = maps.shape
-    down, across = -(-height // _TILE), -(-width // _TILE)
-    border = (side - _TILE) // 2
-    ends = [[border, border + -n % _TILE] for n in (height, width)]
+    down, across = -(-height // TILE), -(-width // TILE)
+    border = (side - TILE) // 2
+    ends = [[border, border + -n % TILE] for n in (height, width)]
     padded = tf.pad(maps, [[0, 0], [0, 0], *ends, [0, 0]])
     rows, columns = padded.shape[2:4]
     place = np.arange(side)[:, None] * columns + np.arange(side)
-    corner = (np.arange(down)[:, None] * columns + np.arange(across)) * _TILE
+    corner = (np.arange(down)[:, None] * columns + np.arange(across)) * TILE
     image = tf.range(tf.shape(maps)[0] * frames) * (rows * columns)
     index = place.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
     pixels = tf.gather(tf.reshape(padded, [-1, channels]), index)
@@ -187,10 +205,10 @@ def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
     if taps == 1:
         return windows
     channels = windows.shape[-1]
-    clips = tf.reshape(windows, [_WINDOW**2, -1, frames, cells, channels])
+    clips = tf.reshape(windows, [WINDOW**2, -1, frames, cells, channels])
     clips = tf.pad(clips, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]])
     joined = tf.concat([clips[:, :, tap : tap + frames] for tap in range(taps)], axis=-1)
-    return tf.reshape(joined, [_WINDOW**2, -1, taps * channels])
+    return tf.reshape(joined, [WINDOW**2, -1, taps * channels])
 
 
 def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
@@ -198,10 +216,10 @@ def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
     if taps == 1:
         return products
     filters = products.shape[-1] // taps
-    clips = tf.reshape(products, [_WINDOW**2, -1, frames, cells, taps * filters])
+    clips = tf.reshape(products, [WINDOW**2, -1, frames, cells, taps * filters])
     clips = tf.pad(clips, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]])
     shares = [
         clips[:, :, tap : tap + frames, :, tap * filters : (tap + 1) * filters]
         for tap in range(taps)
     ]
-    return tf.reshape(tf.add_n(shares), [_WINDOW**2, -1, filters])
+    return tf.reshape(tf.add_n(shares), [WINDOW**2, -1, filters])

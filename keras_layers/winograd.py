@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -20,12 +20,12 @@ _B = np.array(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
+KERNEL_1D = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 _A = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
-_TILE, _WINDOW = 4, 6  # sides of a cell's outputs and of the inputs that they see
+TILE, WINDOW = 4, 6  # sides of a cell's outputs and of the inputs that they see
 # In two dimensions, for the numbers of a window or a tile in one row.
-_FORWARD = np.kron(_B, _B).astype(np.float32)  # [36, 36]
-_BACK = np.kron(_A, _A).astype(np.float32)  # [16, 36]
+FORWARD = np.kron(_B, _B).astype(np.float32)  # [36, 36]
+BACK = np.kron(_A, _A).astype(np.float32)  # [16, 36]
 # Rows of one matrix product. Fewer make it slower; more take memory and gain nothing.
 _ROWS = 1024
 
@@ -39,8 +39,8 @@ def winograd_kernel(kernel: np.ndarray) -> np.ndarray:
     Returns:
         float32 `[36, 3 C, filters]`, computed in float64.
     """
-    transformed = np.einsum("ih,jw,thwcf->ijtcf", _G, _G, kernel.astype(np.float64))
-    return transformed.reshape(_WINDOW**2, -1, kernel.shape[-1]).astype(np.float32)
+    transformed = np.einsum("ih,jw,thwcf->ijtcf", KERNEL_1D, KERNEL_1D, kernel.astype(np.float64))
+    return transformed.reshape(WINDOW**2, -1, kernel.shape[-1]).astype(np.float32)
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -65,6 +65,7 @@ class WinogradConv3D(keras.layers.Layer):
 
     Call arguments:
         inputs: `[B, T, H, W, C]`, any B, T, H and W.
+        training: Ignored; taken since `Conv3D` takes it.
 
     Output shape:
         float32 `[B, T, H, W, filters]`.
@@ -87,26 +88,26 @@ class WinogradConv3D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=5)
 
     def build(self, input_shape: Any) -> None:
-        shape = [_WINDOW**2, 3 * input_shape[-1], self.filters]
+        shape = [WINDOW**2, 3 * input_shape[-1], self.filters]
         self.kernel = self.add_weight(name="kernel", shape=shape)
         self.bias = self.add_weight(name="bias", shape=[self.filters], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         channels, span = inputs.shape[-1], tf.range
         batch, frames, height, width = tf.unstack(tf.shape(inputs)[:4])
-        down, across = _ceil(height, _TILE), _ceil(width, _TILE)
+        down, across = _ceil(height, TILE), _ceil(width, TILE)
         cells = batch * down * across
         # Cells of one step, evenly many in each; the last step may hold the last cell repeatedly.
         most = tf.maximum(_ROWS // frames, 1)
         group = _ceil(cells, tf.maximum(_ceil(cells, most), 1))  # 0 if the batch is empty
         steps = tf.maximum(_ceil(cells, tf.maximum(group, 1)), 1)
 
-        ends = [[1, 1 + _TILE * n - side] for n, side in ((down, height), (across, width))]
+        ends = [[1, 1 + TILE * n - side] for n, side in ((down, height), (across, width))]
         padded = tf.pad(inputs, [[0, 0], [1, 1], *ends, [0, 0]])
         stride_t, stride_h = tf.reduce_prod(tf.shape(padded)[2:4]), tf.shape(padded)[3]
         pixels = tf.reshape(padded, [-1, channels])
-        window = tf.reshape(span(_WINDOW)[:, None] * stride_h + span(_WINDOW), [-1, 1, 1])
+        window = tf.reshape(span(WINDOW)[:, None] * stride_h + span(WINDOW), [-1, 1, 1])
         # Of each output frame the three frames that it sees, in rows of frames + 2.
         taps = span(group)[:, None, None] * (frames + 2) + span(frames)[:, None] + span(3)
         taps = tf.reshape(taps, [-1])
@@ -115,23 +116,23 @@ class WinogradConv3D(keras.layers.Layer):
             cell = tf.minimum(first + span(group), cells - 1)
             clip, y, x = cell // (down * across), cell // across % down, cell % across
             corner = (clip * (frames + 2))[:, None] + span(frames + 2)  # (cells, T + 2)
-            corner = corner * stride_t + (_TILE * (y * stride_h + x))[:, None]
+            corner = corner * stride_t + (TILE * (y * stride_h + x))[:, None]
             windows = tf.gather(pixels, window + corner)  # (36, cells, T + 2, C)
-            windows = tf.matmul(_FORWARD, tf.reshape(windows, [_WINDOW**2, -1]))
-            windows = tf.reshape(windows, [_WINDOW**2, -1, channels])
+            windows = tf.matmul(FORWARD, tf.reshape(windows, [WINDOW**2, -1]))
+            windows = tf.reshape(windows, [WINDOW**2, -1, channels])
             rows = tf.reshape(
-                tf.gather(windows, taps, axis=1), [_WINDOW**2, group * frames, 3 * channels]
+                tf.gather(windows, taps, axis=1), [WINDOW**2, group * frames, 3 * channels]
             )
             products = tf.matmul(rows, self.kernel)  # (36, cells T, filters)
-            return tf.matmul(_BACK, tf.reshape(products, [_WINDOW**2, -1]))
+            return tf.matmul(BACK, tf.reshape(products, [WINDOW**2, -1]))
 
         tiles = tf.map_fn(
             convolve, span(steps) * group, fn_output_signature=tf.float32, parallel_iterations=1
         )  # (steps, 16, cells T filters)
         y, x = span(height)[:, None], span(width)
-        cell = span(batch)[:, None, None] * (down * across) + y // _TILE * across + x // _TILE
+        cell = span(batch)[:, None, None] * (down * across) + y // TILE * across + x // TILE
         step = cell // tf.maximum(group, 1)
-        place = step * _TILE**2 + y % _TILE * _TILE + x % _TILE
+        place = step * TILE**2 + y % TILE * TILE + x % TILE
         row = (place * group + cell - step * group) * frames  # (B, H, W)
         row = row[:, None] + span(frames)[:, None, None]
         outputs = tf.gather(tf.reshape(tiles, [-1, self.filters]), row)

@@ -5,8 +5,9 @@ Only operations of core TensorFlow, on shapes that may be known at run time only
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from tfrecords.flow import NO_MOTION
@@ -72,15 +73,35 @@ def preprocess(
     images = _fit(images, tuple(size), resize)
     height, width = (None, None) if resize == "whole" else size
     if crop is not None:
-        images = _cut(images, crop.height, crop.width, crop.y, crop.x)
         height, width = crop.height, crop.width
-    if flip is not None:
-        # A branch, not tf.where: that takes ten times as long to copy frames under a scalar.
-        flip = tf.convert_to_tensor(flip)
-        images = tf.cond(flip, lambda: tf.reverse(images, axis=[2]), lambda: images)
+    (images,) = crop_and_flip([images], crop, flip)
     sides = tf.shape(images)[1:3] if height is None else [height, width]
     result = tf.reshape(images, tf.concat([shape[:-3], sides, [channels]], axis=0))
     return tf.ensure_shape(result, [*frames.shape[:-3], height, width, channels])
+
+
+def crop_and_flip(
+    stacks: Sequence[tf.Tensor], crop: Optional[Window], flip: Optional[tf.Tensor]
+) -> List[tf.Tensor]:
+    """Crops and flips stacks of images alike.
+
+    Args:
+        stacks: each [N, H, W, C], of one height and width.
+        crop: the window to cut; None: all of it.
+        flip: bool scalar, left to right; None: never.
+    """
+    stacks = list(stacks)
+    if crop is not None and stacks:
+        stacks = _cut(stacks, crop.height, crop.width, crop.y, crop.x)
+    if flip is not None and stacks:
+        # A branch, not tf.where: that takes ten times as long to copy frames under a scalar. One
+        # for all, since it takes as long as the copy.
+        stacks = tf.cond(
+            tf.convert_to_tensor(flip),
+            lambda: [_mirror(images) for images in stacks],
+            lambda: stacks,
+        )
+    return stacks
 
 
 def preprocess_flow(
@@ -115,6 +136,13 @@ def preprocess_flow(
     return tf.cond(tf.reduce_all(tf.equal(factors, 1.0)), lambda: fitted, scale)
 
 
+def _mirror(images: tf.Tensor) -> tf.Tensor:
+    # TensorFlow has a fast kernel for rows of pixels, three dimensions in all.
+    shape = tf.shape(images)
+    rows = tf.reshape(images, tf.concat([[-1], shape[2:]], axis=0))
+    return tf.reshape(tf.reverse(rows, axis=[1]), shape)
+
+
 def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     """[N, H, W, C] -> [N, *size, C], without work where the size is right already."""
     known, sides = images.shape[1:3], tf.shape(images)[1:3]
@@ -131,7 +159,7 @@ def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
     scaled = _scaled_size(tf.shape(images)[1:3], size, resize)
     images = tf.image.resize(images, scaled, method="bilinear", antialias=True)
     images = tf.saturate_cast(tf.round(images), tf.uint8)
-    return _cut(images, *size, 0.5, 0.5) if resize == "short_side" else images
+    return _cut([images], *size, 0.5, 0.5)[0] if resize == "short_side" else images
 
 
 def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
@@ -144,9 +172,14 @@ def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Ten
     return scaled
 
 
-def _cut(images: tf.Tensor, height: int, width: int, y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Cuts a window out of [N, H, W, C]; y, x in [0, 1) say where, see `Window`."""
-    room = tf.shape(images)[1:3] - [height, width]
+def _cut(
+    stacks: Sequence[tf.Tensor], height: int, width: int, y: tf.Tensor, x: tf.Tensor
+) -> List[tf.Tensor]:
+    """Cuts one window out of stacks [N, H, W, C]; y, x in [0, 1) say where, see `Window`."""
+    sides = stacks[0].shape[1:3]
+    known = sides.is_fully_defined()
+    room = (np.array(sides) if known else tf.shape(stacks[0])[1:3]) - [height, width]
     offset = tf.cast(tf.stack([y, x]) * tf.cast(room + 1, tf.float32), tf.int32)
     top, left = tf.unstack(tf.minimum(offset, room))
-    return images[:, top : top + height, left : left + width]
+    cut = [images[:, top : top + height, left : left + width] for images in stacks]
+    return [tf.ensure_shape(images, [None, height, width, None]) for images in cut]

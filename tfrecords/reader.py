@@ -54,7 +54,7 @@ from tfrecords.order import (
     shuffle_epochs,
 )
 from tfrecords.photometric import COLORS, DRAWN, make_jitter
-from tfrecords.preprocess import Window, crop_size, preprocess, preprocess_flow
+from tfrecords.preprocess import Window, crop_and_flip, crop_size, preprocess, preprocess_flow
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
 
@@ -342,28 +342,31 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
     """
     step = tf.constant(1.0) if fps is None else record["fps"] / fps
 
+    names = [name for pair in _pairs(record) for name in pair] + ["mask"] * ("mask" in record)
+    lengths = tf.stack([tf.shape(record[name])[0] for name in names])
+    indices = dict(zip(names, tf.unstack(frame_indices(lengths[:, None], frames, step, draws))))
+
     def pick(name: str, keep: Optional[tf.Tensor] = None) -> tf.Tensor:
-        indices = frame_indices(tf.shape(record[name])[0], frames, step, draws)
-        if keep is not None:
-            indices = indices[: tf.where(keep, frames, 0)]
-        return tf.gather(record[name], indices)
+        chosen = indices[name]
+        return tf.gather(record[name], chosen if keep is None else chosen[: keep * frames])
 
     wanted = record["has_conjugate"]
     if draws is not None:
         wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
+    kept = tf.cast(wanted, tf.int32)
     sampled = {**record, "own_conjugate": wanted}
     for clip, conjugate in _pairs(record):
         sampled[clip] = pick(clip)
-        sampled[conjugate] = pick(conjugate, wanted)
+        sampled[conjugate] = pick(conjugate, kept)
     if "mask" in record:
-        sampled["mask"] = pick("mask", record["has_mask"])
+        sampled["mask"] = pick("mask", tf.cast(record["has_mask"], tf.int32))
     return sampled
 
 
 def frame_indices(
     length: tf.Tensor, frames: int, step: tf.Tensor, draws: Optional[Draws]
 ) -> tf.Tensor:
-    """int32 [frames]: which frames of a clip of `length`, `step` frames apart.
+    """int32 [..., frames]: which frames of clips of `length` [..., 1], `step` frames apart.
 
     The start is drawn from the room there is, or is its middle; past the end the last repeats.
     """
@@ -469,13 +472,18 @@ def augment(
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
     if draws is not None and draws.colors is not None:
         inputs[COLORS] = draws.colors  # for the batch
-    pairs = _pairs(record)
+    pairs, stacks = _pairs(record), {}
     for pair in pairs:
         for name, own in zip(pair if len(pairs) > 1 else RGB_PAIR, pair):
-            inputs[name] = _preprocess_of(own)(record[own], size, resize, crop, flip)
+            if pair == FLOW_PAIR:
+                inputs[name] = preprocess_flow(record[own], size, resize, crop, flip)
+            else:
+                stacks[name] = record[own]
     if "mask" in record:
-        mask = preprocess(record["mask"], size, resize, crop, flip)
-        inputs.update(mask=tf.squeeze(mask, -1), has_mask=record["has_mask"])
+        stacks["mask"] = record["mask"]
+    inputs.update(zip(stacks, crop_and_flip([*stacks.values()], crop, flip)))
+    if "mask" in record:
+        inputs.update(mask=tf.squeeze(inputs["mask"], -1), has_mask=record["has_mask"])
     return inputs
 
 

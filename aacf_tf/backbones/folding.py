@@ -17,11 +17,8 @@ from tensorflow import keras
 
 from keras_layers import Conv3D, ConvUnit3D, InceptionModule3D
 
-_CONVOLUTIONS = (
-    keras.layers.Conv2D,
-    keras.layers.Conv3D,
-    Conv3D,
-)  # these, not the classes made of them
+# These, not the classes made of them.
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D, Conv3D)
 
 
 def fold_batch_norm(backbone: keras.Model) -> keras.Model:

@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers import ConvUnit3D, WinogradConv3D, winograd_kernel
+from keras_layers import Conv3D, ConvUnit3D, WinogradConv3D, winograd_kernel
 
 # A layer must gain this much over the direct one: less is lost again in the noise of the timing.
 _LEAST_GAIN = 1.05
@@ -45,7 +45,7 @@ def use_winograd(
 
 def _is_candidate(layer: keras.layers.Layer) -> bool:
     return (
-        type(layer) is keras.layers.Conv3D
+        type(layer) in (keras.layers.Conv3D, Conv3D)
         and layer.kernel_size == (3, 3, 3)
         and layer.strides == layer.dilation_rate == (1, 1, 1)
         and layer.groups == 1

@@ -259,7 +259,9 @@ def test_frozen_norms_are_in_inference_mode(variant, name, pixels):
         assert everything > len(kernels) + len(biases)
         before = {id(v): v.numpy() for v in backbone.variables}
         training = backbone(pixels, training=True)
-        assert error(training, backbone(pixels, training=False)) == 0
+        assert (
+            error(training, backbone(pixels, training=False)) < 1e-4
+        )  # training takes other kernels
         assert all((v.numpy() == before[id(v)]).all() for v in backbone.variables)
     finally:
         backbone.trainable = True

@@ -71,6 +71,16 @@ def test_frames_of_different_sizes_share_a_batch(signatures, frames):
     np.testing.assert_allclose(together["probabilities"][1:], alone["probabilities"], atol=1e-5)
 
 
+def test_an_empty_batch_is_refused(signatures):
+    """Convolutions by oneDNN would answer it with the shape of their input."""
+    for name, inputs in (
+        ("serve_tensor", tf.zeros([0, 8, 24, 24, 3], tf.uint8)),
+        ("serving_default", tf.zeros([0, 8], tf.string)),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a batch of one clip"):
+            signatures[name](frames=inputs)
+
+
 def test_features_are_those_of_the_backbone(exported, signatures, frames):
     clips = frames(height=48, width=48)
     served = signatures["features"](frames=clips)

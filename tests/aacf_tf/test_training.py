@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import keras
 
-from aacf_tf import build_model, callbacks, devices, recipes, training
+from aacf_tf import build_model, callbacks, devices, optimizers, recipes, training
 from aacf_tf.backbones.folding import freeze_batch_norm
 from aacf_tf.callbacks import ProgressLine
 from aacf_tf.checkpoints import Keeper, is_best, stops_early
@@ -229,6 +229,29 @@ def test_the_backbone_has_its_own_rate(tiny_recipe, kind):
     for variable, full, scaled in zip(model.trainable_variables, *steps):
         factor = 0.25 if variable.name in inside else 1.0
         np.testing.assert_allclose(scaled, factor * full, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
+def test_one_operation_a_variable_is_the_same_update(kind, rng):
+    """Beside Keras's own, with its checkpoint; variables of one name go Keras's way."""
+    values = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 2), (2,), (4,))]
+    ends, keys = [], []
+    for module, names in ((keras.optimizers, "abc"), (optimizers, "abc"), (optimizers, "aab")):
+        variables = [tf.Variable(value, name=name) for value, name in zip(values, names)]
+        optimizer = getattr(module, kind)(0.1)
+        optimizer.build(variables)
+        draw = np.random.default_rng(1)
+        for _ in range(3):
+            gradients = [draw.normal(size=v.shape).astype(np.float32) for v in variables]
+            tf.function(optimizer.apply_gradients)(
+                [(tf.constant(g), v) for g, v in zip(gradients, variables)]
+            )
+        ends.append([variable.numpy() for variable in variables])
+        keys.append(len(optimizer.variables))
+    for others in ends[1:]:
+        for value, expected in zip(others, ends[0]):
+            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert len(set(keys)) == 1
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgdw"])

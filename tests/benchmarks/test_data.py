@@ -6,7 +6,6 @@ import statistics
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from benchmarks import data, sheet
 from tfrecords.dataset import load_info
@@ -33,15 +32,6 @@ def test_the_reader_and_a_naive_pipeline_on_drawn_records(tmp_path):
     assert {data.READER, data.NAIVE, data.DECODER} <= set(result.rows)
     with pytest.raises(UsageError, match="--frames=9 frames, received 4"):
         data.run_reader(directory, "train", frames=9, clips=3, rounds=1)
-
-
-def test_a_round_reads_all_passes_and_no_more():
-    read = []
-    dataset = tf.data.Dataset.range(5).map(
-        lambda n: tf.py_function(lambda n: read.append(int(n)) or n, [n], tf.int64)
-    )
-    data._read(dataset, batches=3)()
-    assert read == [0, 1, 2] * data.PASSES
 
 
 def test_drawn_clips_move_and_are_the_same_each_time():

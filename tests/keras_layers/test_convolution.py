@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -96,3 +100,31 @@ def test_an_empty_batch_keeps_its_shape(kernel, strides, padding, sides):
     traced = tf.function(layer, input_signature=[tf.TensorSpec([None, None, None, None, 3])])
     assert traced(tf.zeros([0, 4, 8, 9, 3])).shape == (0, *sides, 5)
     assert traced(tf.zeros([2, 4, 8, 9, 3])).shape == (2, *sides, 5)
+
+
+_TWO_FRAMES = """
+import numpy as np, tensorflow as tf
+from keras_layers import Conv3D
+draw = np.random.default_rng(0)
+inputs, upstream = (tf.cast(draw.standard_normal([2, 2, 8, 8, c]), tf.bfloat16) for c in (16, 32))
+layer = Conv3D(32, 3, padding="same", use_bias=False, dtype="mixed_bfloat16")
+layer.build(inputs.shape)
+@tf.function
+def gradient(inputs, upstream):
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs)
+    return tape.gradient(outputs, layer.kernel, upstream)
+found = gradient(inputs, upstream).numpy()
+padded = np.pad(inputs.numpy().astype(float), [(0, 0), *[(1, 1)] * 3, (0, 0)])
+expected = np.zeros(found.shape)
+for t, y, x in np.ndindex(3, 3, 3):
+    seen = padded[:, t : t + 2, y : y + 8, x : x + 8]
+    expected[t, y, x] = np.tensordot(seen, upstream.numpy().astype(float), [[0, 1, 2, 3]] * 2)
+assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+"""
+
+
+def test_the_gradient_on_two_frames_in_bfloat16():
+    """As on a processor with AVX-512 but without instructions for bfloat16."""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
+    subprocess.run([sys.executable, "-c", _TWO_FRAMES], env=environment, check=True)
