@@ -211,17 +211,22 @@ def read_dataset(
     read_masks = masks or swaps
     colors = training and jitter > 0 and RGB_PAIR in MODALITIES[modality]
 
+    def read(serialized: tf.Tensor) -> Tensors:
+        record = parse(serialized, read_masks, modality)
+        target, weight = targets(record["labels"], info, negative_weight, class_weights)
+        return {**record, "target": target, "weight": weight}
+
     # There is no control flow of Python's to convert, which would take seconds.
     @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor) -> Tensors:
-        return decode(parse(serialized, read_masks, modality), size, resize)
+        return decode(read(serialized), size, resize)
 
     @tf.autograph.experimental.do_not_convert
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
-        record = item if cache else parse(item, read_masks, modality)
+        record = item if cache else read(item)
         draws = chosen
         if key is not None:
             draws = draw(key, record["id"], flip, frozen_conjugates, swap, colors)
@@ -231,7 +236,7 @@ def read_dataset(
         inputs = augment(complete(record, frames, draws), size, window, draws, resize)
         if swaps:
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
-        return inputs, *targets(record["labels"], info, negative_weight, class_weights)
+        return inputs, record["target"], record["weight"]
 
     number, workers = worker
     own_files = by_file and training and 1 < workers <= len(paths)
