@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from keras_layers.winograd import BACK, FORWARD, KERNEL_1D, TILE, WINDOW
+from keras_layers.winograd_line import line_tile, line_winograd_conv3d
 
 KERNEL_2D = np.kron(KERNEL_1D, KERNEL_1D).astype(np.float32)  # [36, 9]
 
@@ -19,6 +20,8 @@ class Conv3D(keras.layers.Conv3D):
 
     - In training, in float32 on a CPU, a wide convolution of 1 or 3 frames by 3x3 with stride 1 is
       computed by `winograd_conv3d`; its results differ by rounding (2e-5 of the largest).
+      One of 3x1x1 on 6 or 12 frames or of 1x3x3 is computed by `line_winograd_conv3d`, if it is too
+      narrow for the other.
     - The gradient of a strided SAME convolution that has no more frames than its kernel corrupts
       memory (7 taps at 5 and 7 frames): there the padding is done beforehand.
     - So it is for 3 taps on exactly 2 frames in bfloat16, whose gradient of the kernel is wrong on
@@ -42,8 +45,13 @@ class Conv3D(keras.layers.Conv3D):
     """
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        if training and self.trainable and self._takes_winograd(inputs.shape):
-            return self.activation(winograd_conv3d(inputs, tf.convert_to_tensor(self.kernel)))
+        if training and self.trainable and self._may_transform(inputs.shape):
+            kernel = tf.convert_to_tensor(self.kernel)
+            if self._takes_winograd(inputs.shape):
+                return self.activation(winograd_conv3d(inputs, kernel))
+            tile = line_tile(self.kernel_size, inputs.shape, self.filters)
+            if tile:
+                return self.activation(line_winograd_conv3d(inputs, kernel, tile))
         return super().call(inputs)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -87,20 +95,22 @@ class Conv3D(keras.layers.Conv3D):
         padded = tf.pad(rows, [[0, 0], *ends[:2], across])
         return tf.reshape(padded, [batch, *sizes, inputs.shape[-1]])
 
+    def _may_transform(self, shape: tf.TensorShape) -> bool:
+        """Whether a path of Winograd's gives the same."""
+        return (
+            None not in shape[1:]
+            and self.compute_dtype == "float32"
+            and max(*self.strides, *self.dilation_rate, self.groups) == 1
+            and self.padding == "same"
+            and not self.use_bias
+            and not tf.config.list_physical_devices("GPU")
+        )
+
     def _takes_winograd(self, shape: tf.TensorShape) -> bool:
-        """Whether it gives the same, and was faster where it was measured."""
-        _, frames, height, width, channels = shape
+        """Whether it was faster where it was measured."""
+        _, _, height, width, channels = shape
         taps, *space = self.kernel_size
-        if (
-            None in (frames, height, width)
-            or self.compute_dtype != "float32"
-            or space != [3, 3]
-            or taps not in (1, 3)
-            or max(*self.strides, *self.dilation_rate, self.groups) > 1
-            or self.padding != "same"
-            or self.use_bias
-            or tf.config.list_physical_devices("GPU")
-        ):
+        if space != [3, 3] or taps not in (1, 3):
             return False
         # Multiplications saved by number transformed, and maps too small to share the transformed
         # kernel.

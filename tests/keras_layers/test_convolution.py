@@ -12,6 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from keras_layers import Conv3D, winograd_conv3d
+from keras_layers.winograd_line import line_winograd_conv3d
 
 
 def _gradients(convolve, inputs, kernel, upstream):
@@ -47,6 +48,59 @@ def test_winograd_gives_the_convolution_and_its_gradients(size, taps, channels, 
     for value, right in zip(traced(inputs, kernel, upstream), expected):
         scale = np.abs(right).max()
         np.testing.assert_allclose(value / scale, right / scale, atol=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel_size", "tile"),
+    [((6, 3, 4), (3, 1, 1), 6), ((12, 3, 2), (3, 1, 1), 6), ((2, 8, 5), (1, 3, 3), 4)],
+)
+@pytest.mark.parametrize("batch", [2, 0])
+def test_winograd_along_a_line_gives_the_convolution_and_its_gradients(
+    batch, size, kernel_size, tile
+):
+    draw = np.random.default_rng(0)
+    inputs = tf.constant(draw.standard_normal((batch, *size, 7)), tf.float32)
+    kernel = tf.constant(draw.standard_normal((*kernel_size, 7, 5)), tf.float32)
+    upstream = tf.constant(draw.standard_normal((batch, *size, 5)), tf.float32)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, *size, 7]),  # as `fit` traces it
+            tf.TensorSpec(kernel.shape),
+            tf.TensorSpec([None, *size, 5]),
+        ]
+    )
+    def traced(*arguments):
+        return _gradients(lambda x, w: line_winograd_conv3d(x, w, tile), *arguments)
+
+    found = traced(inputs, kernel, upstream)
+    if batch == 0:
+        assert [value.shape for value in found] == [upstream.shape, inputs.shape, kernel.shape]
+        assert not found[2].numpy().any()
+        return
+    for value, right in zip(found, _gradients(_direct, inputs, kernel, upstream)):
+        scale = np.abs(right).max()
+        np.testing.assert_allclose(value / scale, right / scale, atol=1e-5)
+
+
+def test_training_takes_winograd_along_a_line_where_it_pays(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "keras_layers.convolution.line_winograd_conv3d",
+        lambda x, k, tile: calls.append(tile) or _direct(x, k),
+    )
+    options = {"padding": "same", "use_bias": False}
+    maps = tf.zeros([1, 6, 8, 3, 64])
+    Conv3D(64, (3, 1, 1), **options)(maps, training=True)
+    Conv3D(64, (1, 3, 3), **options)(maps, training=True)
+    assert calls == [6, 4]
+    Conv3D(64, (3, 1, 1), **options)(maps)  # inference
+    Conv3D(8, (3, 1, 1), **options)(maps, training=True)  # narrow
+    Conv3D(64, (3, 1, 1), **options)(maps[:, :5], training=True)  # other numbers of frames
+    Conv3D(64, (1, 3, 3), **options)(maps[:, :, :7], training=True)  # and of rows
+    Conv3D(64, (3, 1, 1), (2, 1, 1), **options)(maps, training=True)  # strided
+    Conv3D(64, 3, **options)(maps, training=True)
+    assert len(calls) == 2
 
 
 def test_training_takes_winograd_where_it_pays(monkeypatch):
