@@ -11,9 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.checkpoints import gradient_norm
 from aacf_tf.model import ActionModel
-from aacf_tf.optimizers import learning_rates
+from aacf_tf.optimizers import gradient_norm, learning_rates
 from tfrecords.progress import progress
 
 _REPEATS = 4  # steps on one batch, the first of which compiles

@@ -12,74 +12,28 @@ seed, epoch and step, so that a run which goes on from there is the undisturbed 
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
 import math
-import signal
 import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import Any, Sequence
 
 import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.devices import sum_over_workers, worker_of
 from aacf_tf.model import ActionModel
+from aacf_tf.optimizers import gradient_norm
 from aacf_tf.recipes import Stage
+from aacf_tf.run import Run
+from aacf_tf.termination import Stopped, Termination
 from tfrecords.errors import UserError
 from tfrecords.files import write_json, write_text
 
-if TYPE_CHECKING:
-    from aacf_tf.training import Run
-
 BEST = "best"  # folder of the best checkpoint, below that of the last ones
-
-
-class Stopped(UserError):
-    """SIGTERM came, and what was trained is saved."""
-
-    # What a shell reports of a process that SIGTERM ended: whoever started the run sees that it is
-    # neither done nor broken.
-    exit_code = 128 + signal.SIGTERM
-
-
-class Termination:
-    """Whether SIGTERM came; `active` where it must not end the process at once."""
-
-    received = False
-    _at_once = False
-
-    @contextlib.contextmanager
-    def active(self) -> Iterator[Termination]:
-        """Takes SIGTERM over; only the main thread can."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        before = signal.signal(signal.SIGTERM, self._note)
-        try:
-            yield self
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Within `active`, for long work that loses nothing: SIGTERM ends it where it is."""
-        self._at_once = True
-        try:
-            if self.received:
-                self._note()
-            yield
-        finally:
-            self._at_once = False
-
-    def _note(self, *_: Any) -> None:
-        self.received = True
-        if self._at_once:
-            raise Stopped("SIGTERM: what is there is kept; the same command goes on from there.")
 
 
 class Keeper(keras.callbacks.Callback):
@@ -316,10 +270,3 @@ def _leaves_out_overflows(model: ActionModel) -> bool:
     Under mixed_float16 Keras leaves such a step out and halves the loss's scale, as long as it can.
     """
     return float(getattr(model.optimizer, "loss_scale", 1.0)) > 1
-
-
-def gradient_norm(model: ActionModel) -> float:
-    """Of the last step."""
-    # Under mixed_float16 Keras wraps the optimiser in one that scales the loss.
-    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
-    return float(optimizer.gradient_norm.numpy())

@@ -14,7 +14,7 @@ from aacf_tf import localization, metrics, overlays
 from aacf_tf.losses import presence_score
 from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
 from aacf_tf.recipes import DataOptions
-from aacf_tf.training import Run
+from aacf_tf.run import Run
 from tfrecords.dataset import DatasetInfo
 from tfrecords.errors import UsageError
 from tfrecords.files import write_json, write_text

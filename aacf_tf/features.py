@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Iterator, Sequence
+from typing import Any, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,7 @@ from aacf_tf.devices import worker_of
 from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
+from aacf_tf.run import Run
 from tfrecords import plan, schema
 from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.errors import UsageError, UserError
@@ -36,9 +37,6 @@ from tfrecords.reader import translate_errors
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.views import read_views
 from tfrecords.writer import finish_dataset, write_shard
-
-if TYPE_CHECKING:
-    from aacf_tf.training import Run
 
 # Of clips in one batch, their conjugates not counted: one of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.

@@ -215,3 +215,10 @@ def learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
         moves = optimizer.iterations.numpy() > optimizer.start
         rates["backbone"] = rate * next(iter(optimizer.rates.values())) * moves
     return rates
+
+
+def gradient_norm(model: keras.Model) -> float:
+    """Of the last step."""
+    # Under mixed_float16 Keras wraps the optimiser in one that scales the loss.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    return float(optimizer.gradient_norm.numpy())

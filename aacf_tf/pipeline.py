@@ -20,7 +20,7 @@ from aacf_tf import evaluation, features, metrics, plan, recipes, report, seeds,
 from aacf_tf.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.recipes import Recipe
 from aacf_tf.remote_run import worked_on
-from aacf_tf.training import Run
+from aacf_tf.run import Run
 from tfrecords import build
 from tfrecords.dataset import INFO_FILE, digest, load_info
 from tfrecords.errors import UsageError, UserError

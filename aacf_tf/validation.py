@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
 import numpy as np
 import tensorflow as tf
@@ -11,11 +11,9 @@ from tensorflow import keras
 
 from aacf_tf import metrics, report_figures
 from aacf_tf.recipes import Stage
+from aacf_tf.run import Run
 from tfrecords.progress import progress
 from tfrecords.reader import count_steps
-
-if TYPE_CHECKING:
-    from aacf_tf.training import Run
 
 _SHOWN = ("clip", "mask", "has_mask")
 _CLIPS = 4  # shown with their maps

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from aacf_tf.model import ActionModel
     from aacf_tf.recipes import Stage
-    from aacf_tf.training import Run
+    from aacf_tf.run import Run
     from benchmarks import sheet
 
 # Each prefix of a step adds the part of this name to the one before.
@@ -166,7 +166,7 @@ def cut(
 
     from aacf_tf.devices import resolve_precision
     from aacf_tf.optimizers import make_optimizer
-    from aacf_tf.training import Run
+    from aacf_tf.run import Run
     from benchmarks import sheet
     from tfrecords.reader import count_steps
 

@@ -83,6 +83,7 @@ def run(
         The sheet of an epoch; and for each way the means of the training's metrics over all epochs.
     """
     from aacf_tf import features, recipes, training
+    from aacf_tf.run import Run
     from benchmarks import sheet
 
     _write_pairs(folder / "data", size, clips)
@@ -99,7 +100,7 @@ def run(
     )
     ways, models = {}, {}
     for way in (CACHED, DIRECT):
-        current = training.Run.open(recipe, folder / "data", folder / "run")
+        current = Run.open(recipe, folder / "data", folder / "run")
         stage, models[way] = training.build_frozen(current)
         _calibrate(models[way].backbone, current, stage)
         if way == CACHED:

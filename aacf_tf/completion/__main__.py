@@ -66,9 +66,9 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """The command; see the module's docstring."""
     settings = _check(arguments, values)
 
-    from aacf_tf.checkpoints import Termination  # starts TensorFlow; wrong flags were answered
     from aacf_tf.completion.pictures import open_images
     from aacf_tf.completion.training import Run
+    from aacf_tf.termination import Termination  # starts TensorFlow; wrong flags were answered
 
     parts = open_images(values.images, values.held_out_images or "")
     run = Run(settings, parts, Path(values.workdir))

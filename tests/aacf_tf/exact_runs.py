@@ -19,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from aacf_tf import callbacks, checkpoints, recipes, training
-from aacf_tf.checkpoints import Keeper, Stopped
+from aacf_tf.checkpoints import Keeper
+from aacf_tf.run import Run
+from aacf_tf.termination import Stopped
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -39,7 +41,7 @@ def recipe(stages, **changes):
 
 
 def open_run(name, settings):
-    return training.Run.open(settings, DATA, OUTPUT / "runs" / name)
+    return Run.open(settings, DATA, OUTPUT / "runs" / name)
 
 
 def note(name, run):

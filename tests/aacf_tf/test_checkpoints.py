@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.checkpoints import Keeper, Stopped, Termination
+from aacf_tf.checkpoints import Keeper
 from aacf_tf.optimizers import SGD
+from aacf_tf.termination import Stopped, Termination
 from tfrecords.errors import UserError
 
 

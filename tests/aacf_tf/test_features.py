@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import checkpoints, features, recipes, training
-from aacf_tf.training import Run
+from aacf_tf.run import Run
 from tfrecords import read_dataset, schema
 from tfrecords.dataset import load_info, load_manifest
 from tfrecords.errors import UsageError, UserError
@@ -106,10 +106,10 @@ def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_pa
                 raise AssertionError("frames are read")
 
             cache(run, model=training.build_frozen(run)[1])
-            monkeypatch.setattr(training, "read_dataset", refuse)
+            monkeypatch.setattr("aacf_tf.run.read_dataset", refuse)
         training.train(run)
         runs[views] = run
-        histories[views] = training.read_history(
+        histories[views] = checkpoints.read_history(
             run.log_folder(run.recipe.stages[0]) / "history.json"
         )
     stage = frozen_recipe.stages[0]

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from aacf_tf.backbones.own_weights import load_attention
 from aacf_tf.backbones.weights import load_stream_weights
+from aacf_tf.checkpoints import parts
 from aacf_tf.model import build_model, make_backbone
-from aacf_tf.training import Run, parts
+from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.errors import UsageError
 

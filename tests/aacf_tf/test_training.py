@@ -18,7 +18,7 @@ from aacf_tf.backbones.folding import freeze_batch_norm
 from aacf_tf.callbacks import ProgressLine
 from aacf_tf.checkpoints import Keeper, is_best, stops_early
 from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
-from aacf_tf.training import Run
+from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.errors import UsageError, UserError
 

@@ -17,12 +17,12 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf.checkpoints import Stopped, Termination
 from aacf_tf.completion import __main__ as command
 from aacf_tf.completion import training
 from aacf_tf.completion.objectives import LOSSES
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import open_images
+from aacf_tf.termination import Stopped, Termination
 from tfrecords.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[3]
