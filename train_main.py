@@ -16,9 +16,9 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.backbones import BACKBONES
-from tfrecords import commandline
-from tfrecords.errors import UsageError
-from tfrecords.filesystem import to_path
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import to_path
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")

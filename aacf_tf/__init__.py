@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import keras_layers  # noqa: F401  (says if TensorFlow was imported too early)
-from tfrecords.commandline import quiet_tensorflow
+from tfrecords.utils.commandline import quiet_tensorflow
 
 # Before TensorFlow is imported: its oneDNN kernels, which it leaves off on processors without
 # AVX-512 VNNI, make 3-D convolutions three to five times as fast. An explicit setting stands.

@@ -24,8 +24,8 @@ from typing import Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 # What is looked at -> the ending of what is written.
 _ENDINGS = {"image": ".png", "video": ".mp4", "input": ".csv"}

@@ -10,8 +10,8 @@ from PIL import Image
 from aacf_tf import overlays
 from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
 from aacf_tf.prediction import Prediction, Predictor
-from tfrecords.errors import UserError
-from tfrecords.files import replacing
+from tfrecords.utils.atomic import replacing
+from tfrecords.utils.errors import UserError
 
 _HEIGHT = 240  # pixels at least, so that the titles can be read; but
 _WIDTH = 4096  # at most to enlarge to: a strip of 2 x 2000 pixels stays low

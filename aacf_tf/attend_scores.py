@@ -8,8 +8,8 @@ from typing import Any, Mapping, Sequence
 
 from aacf_tf.metrics import SCORES
 from aacf_tf.prediction import Prediction
-from tfrecords.errors import UserError
-from tfrecords.files import replacing
+from tfrecords.utils.atomic import replacing
+from tfrecords.utils.errors import UserError
 
 _CLASSES = 5  # that are printed
 _SURE = 0.5  # above it a class of a multi-label model counts as there

@@ -13,7 +13,7 @@ from tensorflow import keras
 
 from aacf_tf.model import ActionModel
 from aacf_tf.optimizers import gradient_norm, learning_rates
-from tfrecords.progress import progress
+from tfrecords.utils.progress import progress
 
 _REPEATS = 4  # steps on one batch, the first of which compiles
 # A stage with less left is not worth them: what they cost is at most 2 % of it.

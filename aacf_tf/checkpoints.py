@@ -30,8 +30,8 @@ from aacf_tf.optimizers import gradient_norm
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run
 from aacf_tf.termination import Stopped, Termination
-from tfrecords.errors import UserError
-from tfrecords.files import write_json, write_text
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UserError
 
 BEST = "best"  # folder of the best checkpoint, below that of the last ones
 

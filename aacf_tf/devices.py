@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from aacf_tf.recipes import PRECISIONS, STRATEGIES
 from keras_layers.processor import instruction_sets
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def resolve_precision(name: str) -> str:

@@ -16,10 +16,10 @@ from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
 from aacf_tf.recipes import DataOptions
 from aacf_tf.run import Run
 from tfrecords.dataset import DatasetInfo
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json, write_text
-from tfrecords.progress import progress
 from tfrecords.reader import count_steps, has_masks, translate_errors
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.progress import progress
 
 Forward = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
 Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -28,13 +28,13 @@ from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from aacf_tf.run import Run
 from tfrecords import plan, schema
 from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
-from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo
-from tfrecords.files import write_json
-from tfrecords.filesystem import AnyPath, to_path
-from tfrecords.progress import progress
 from tfrecords.reader import translate_errors
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, to_path
+from tfrecords.utils.progress import progress
 from tfrecords.views import read_views
 from tfrecords.writer import finish_dataset, write_shard
 

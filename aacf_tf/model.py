@@ -15,7 +15,7 @@ from aacf_tf.heads import make_head
 from aacf_tf.localization import TimeShare, validation_metrics
 from aacf_tf.optimizers import coupled_decay, is_kernel
 from aacf_tf.recipes import Recipe, Stage
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 # Of each modality: the clip's names in a batch, and the channels of their pixels.
 STREAM_INPUTS = {"rgb": ("clip",), "flow": ("clip",), "two_stream": ("clip", "flow")}

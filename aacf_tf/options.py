@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
 from aacf_tf.backbones import BACKBONES
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 # See `aacf_tf.heads`.
 HEADS = (

@@ -23,9 +23,9 @@ from aacf_tf.remote_run import worked_on
 from aacf_tf.run import Run
 from tfrecords import build
 from tfrecords.dataset import INFO_FILE, digest, load_info
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import write_json
-from tfrecords.filesystem import AnyPath
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath
 
 CONFIG_FILE = "config.json"
 # Fields of a recipe that a run may change when it goes on.

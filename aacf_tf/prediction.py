@@ -21,10 +21,10 @@ from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliabili
 from aacf_tf.serving import MODEL_FILE, versions
 from tfrecords import video
 from tfrecords.dataset import LABELS_FILE, load_labels
-from tfrecords.errors import UsageError, UserError
 from tfrecords.images import Photograph, read_image
-from tfrecords.progress import progress
 from tfrecords.reader import frame_indices
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.progress import progress
 from tfrecords.video import UnreadableError, Video
 
 # By what a model takes: which files of a folder are meant, and which file is the wrong one.

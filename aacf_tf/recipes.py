@@ -30,8 +30,8 @@ from aacf_tf.options import (
     override,
     to_dict,
 )
-from tfrecords.errors import UsageError
-from tfrecords.filesystem import to_path
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import to_path
 
 __all__ = [
     "FACTOR_TERMS",

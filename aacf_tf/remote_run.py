@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Iterator
 
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import AnyPath, RemotePath
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, RemotePath
 
 # They say that what they name is there: the state of a CheckpointManager, a served model.
 _MARKERS = ("checkpoint", "saved_model.pb")

@@ -23,8 +23,8 @@ from aacf_tf import report_figures, report_stills
 from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel
 from aacf_tf.recipes import Recipe
-from tfrecords.errors import UsageError
-from tfrecords.files import write_text
+from tfrecords.utils.atomic import write_text
+from tfrecords.utils.errors import UsageError
 
 SHEET = "maps.png"  # beside the page: the first clip of each class, to show elsewhere
 

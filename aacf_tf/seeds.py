@@ -13,9 +13,9 @@ import statistics
 from typing import Any, Sequence
 
 from aacf_tf import metrics
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json
-from tfrecords.filesystem import AnyPath
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import AnyPath
 
 SEEDS_FILE = "seeds.json"
 

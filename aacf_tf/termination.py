@@ -7,7 +7,7 @@ import signal
 import threading
 from typing import Any, Iterator
 
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 class Stopped(UserError):

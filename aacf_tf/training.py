@@ -24,8 +24,8 @@ from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.run import Run
 from aacf_tf.termination import Stopped, Termination
 from aacf_tf.validation import Validation
-from tfrecords.errors import UsageError
 from tfrecords.reader import count_steps, translate_errors
+from tfrecords.utils.errors import UsageError
 
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:

@@ -12,8 +12,8 @@ from tensorflow import keras
 from aacf_tf import metrics, report_figures
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run
-from tfrecords.progress import progress
 from tfrecords.reader import count_steps
+from tfrecords.utils.progress import progress
 
 _SHOWN = ("clip", "mask", "has_mask")
 _CLIPS = 4  # shown with their maps

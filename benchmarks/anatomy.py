@@ -41,8 +41,8 @@ from unittest import mock
 from absl import flags
 
 from aacf_tf import recipes
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -370,7 +370,7 @@ def plot(bars: Mapping[str, Mapping[str, float]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from tfrecords.files import replacing
+    from tfrecords.utils.atomic import replacing
 
     figure, axis = pyplot.subplots(figsize=(9, 1.6 + 0.6 * len(bars)), layout="constrained")
     for row, parts in enumerate(bars.values()):

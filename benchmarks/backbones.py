@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Sequence
 from absl import flags
 
 from aacf_tf.backbones import BACKBONES
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras

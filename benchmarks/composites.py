@@ -27,11 +27,11 @@ import tensorflow as tf
 from tfrecords import ClipPair, schema, write_dataset
 from tfrecords.conjugates.remove_person import DILATION, remove_person
 from tfrecords.dataset import INFO_FILE, digest, load_info, shard_paths
-from tfrecords.errors import UsageError
-from tfrecords.files import StrPath, write_json
-from tfrecords.progress import progress
 from tfrecords.reader import translate_errors
 from tfrecords.swap import soften
+from tfrecords.utils.atomic import StrPath, write_json
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.progress import progress
 
 SCENES_FILE = "scenes.json"
 SOURCE_FILE = "source.json"  # digest of the data set they were made of

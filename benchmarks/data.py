@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from tfrecords import commandline, dataset, shards, sources
-from tfrecords.errors import UsageError
+from tfrecords import dataset, shards, sources
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.sheet import Sheet

@@ -29,8 +29,8 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 OURS, MULTIPLY, LIMIT = "attention_pooling", "multiply-and-sum", "limit of memory"
 TENSORFLOW = (OURS, f"{OURS}, XLA", MULTIPLY, "einsum")

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.sheet import Sheet

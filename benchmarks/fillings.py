@@ -22,10 +22,10 @@ from typing import Any, Sequence
 import numpy as np
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json
-from tfrecords.progress import progress
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.progress import progress
 
 HELD_OUT = 0.3  # share of the clips or photographs
 SIZE = (128, 160)  # pixels: the recipe's shorter side, and a shape between 1:1 and 16:9

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Callable, Sequence
 import numpy as np
 from absl import flags
 
-from tfrecords import commandline, flow
-from tfrecords.errors import UsageError
+from tfrecords import flow
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.sheet import Sheet

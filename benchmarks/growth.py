@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks import sheet
@@ -319,7 +319,7 @@ def plot(sheets: dict[str, sheet.Sheet], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from tfrecords.files import replacing
+    from tfrecords.utils.atomic import replacing
 
     columns = min(5, len(sheets))
     rows = -(-len(sheets) // columns)

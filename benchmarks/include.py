@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import write_text
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import write_text
+from tfrecords.utils.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 _BLOCK = re.compile(r"(<!-- include (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -22,8 +22,8 @@ from typing import Mapping, NamedTuple, Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 GPUS = {"A100": 312.0, "H100 SXM": 989.0}  # TFLOP/s, dense bfloat16, by the data sheets
 RATE, STORED = 25, 10  # frames a second: of the videos, of the records
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     from benchmarks import machine, sheet
-    from tfrecords.files import write_json, write_text
+    from tfrecords.utils.atomic import write_json, write_text
 
     if hasattr(os, "sched_setaffinity"):  # before TensorFlow counts the cores
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -22,10 +22,10 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import PAIR_HEADS, Recipe
-from tfrecords import commandline
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json
-from tfrecords.progress import progress
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.progress import progress
 
 STEPS = 2
 CLASSES = 10

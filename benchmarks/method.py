@@ -38,11 +38,11 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import FACTOR_TERMS, HEADS, PAIR_HEADS, Recipe, Stage
-from tfrecords import commandline
 from tfrecords.dataset import digest
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json, write_text
-from tfrecords.progress import progress
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.progress import progress
 
 SETTINGS = ("frozen", "finetuned", "scratch")
 # Of these a benchmark in a quarter of an hour has all settings.

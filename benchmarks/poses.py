@@ -27,9 +27,9 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
-from tfrecords import commandline
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json, write_text
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError
 
 
 class Variant(NamedTuple):

@@ -27,10 +27,10 @@ from tqdm.keras import TqdmCallback
 from aacf_tf.backbones import build_backbone
 from aacf_tf.optimizers import WarmupCosine, is_kernel
 from benchmarks.worlds import MOTIONS, SCENES
-from tfrecords.files import StrPath, write_json
-from tfrecords.progress import progress
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import FRAMES, SIZE, draw
+from tfrecords.utils.atomic import StrPath, write_json
+from tfrecords.utils.progress import progress
 
 WEIGHTS_FILE, RESULT_FILE = "backbone.weights.h5", "pretraining.json"
 CELLS_WEIGHT, SCENE_WEIGHT, WEIGHT_DECAY = 0.7, 0.3, 1e-4

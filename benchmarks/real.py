@@ -35,10 +35,10 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import HEADS, Recipe
-from tfrecords import commandline
 from tfrecords.dataset import digest
-from tfrecords.errors import UsageError
-from tfrecords.files import replacing, write_json, write_text
+from tfrecords.utils import commandline
+from tfrecords.utils.atomic import replacing, write_json, write_text
+from tfrecords.utils.errors import UsageError
 
 # Said in full, whatever the recipe's own defaults are: a variant is what is written here.
 PLAIN = {"head": "aacf", "data.frozen_conjugates": 0.5, "data.swap": 0.0, "loss.difference": 0.0}

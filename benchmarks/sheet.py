@@ -23,7 +23,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from absl import flags
 
 from benchmarks import machine, timing
-from tfrecords.files import write_json, write_text
+from tfrecords.utils.atomic import write_json, write_text
 
 PEAK = "matrix product"
 MEGA = 2**20

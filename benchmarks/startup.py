@@ -19,8 +19,8 @@ from typing import Any, Callable, Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[1]
 HELP, WRONG, FIRST = "train_main.py --help", "a wrong flag", "the demo's first training step"

@@ -20,9 +20,9 @@ from typing import Any, Callable, Sequence
 
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError, UserError
-from tfrecords.progress import progress
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.progress import progress
 
 PROJECT = Path(__file__).resolve().parents[1]
 SWITCH = "TF_ENABLE_ONEDNN_OPTS"

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from tfrecords.files import replacing
+from tfrecords.utils.atomic import replacing
 
 SPLITS = ("test", "test_uniform", "test_anti")
 PLACES = (

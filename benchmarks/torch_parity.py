@@ -25,8 +25,8 @@ from typing import Any, NamedTuple, Sequence
 import numpy as np
 from absl import flags
 
-from tfrecords import commandline
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError, UserError
 
 LIMIT = 1e-4
 CONTAINERS = ("zip", "legacy")

@@ -29,8 +29,8 @@ if __name__ == "__main__":  # run as a file it finds its neighbours all the same
 from absl import flags
 
 from benchmarks import machine, sheet
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     import torch

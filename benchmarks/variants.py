@@ -9,7 +9,7 @@ from typing import Any, Collection, Iterable
 
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def check_name(name: str, variants: Collection[str]) -> None:

@@ -12,11 +12,11 @@ from typing import Iterator
 import numpy as np
 
 from tfrecords.dataset import INFO_FILE
-from tfrecords.files import StrPath
-from tfrecords.progress import progress
 from tfrecords.schema import ClipPair
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import Motion, Movement, Scene, Texture
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.progress import progress
 from tfrecords.writer import write_dataset
 
 

@@ -35,8 +35,8 @@ import numpy as np
 from absl import flags
 
 from aacf_tf.backbones.two_stream import CHANNELS, read_array
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 FPS, SHORT_SIDE, CROP = 25.0, 256, 224
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -17,11 +17,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from tfrecords import commandline, shards
-from tfrecords.errors import UserError
-from tfrecords.filesystem import to_path
+from tfrecords import shards
 from tfrecords.shards import Shard
 from tfrecords.sources import Source
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UserError
+from tfrecords.utils.filesystem import to_path
 
 # Beam's DirectRunner may fetch a program over the network first; this one is in the package.
 DEFAULT_RUNNER = "FnApiRunner"

@@ -20,11 +20,12 @@ from typing import Callable, List, Sequence
 
 from absl import flags
 
-from tfrecords import checks, commandline, dataset, dry_run, filesystem, shards, sources
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import AnyPath, remove_folder, to_path
+from tfrecords import checks, dataset, dry_run, shards, sources
 from tfrecords.plan import PROGRESS, alone, claim, clear, confirm, refuse_other
 from tfrecords.sources import Source, SourceOptions
+from tfrecords.utils import commandline, filesystem
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
 
 BUILDER_VERSION = 3  # raise it when records built from the same input change
 RUNNERS = ("local", "beam")

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Iterator, Optional
 import cv2
 import numpy as np
 
-from tfrecords import dataset, files, flow
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import StrPath
+from tfrecords import dataset, flow
+from tfrecords.utils.atomic import StrPath, replacing
+from tfrecords.utils.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
@@ -68,7 +68,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
         )
     pairs = list(_spread(dataset.shard_paths(directory, info, split), count))
     sheet = draw(pairs, f"{os.fspath(directory)}: {split}, {len(pairs)} pairs")
-    with files.replacing(path) as temporary:
+    with replacing(path) as temporary:
         done, content = cv2.imencode(os.path.splitext(path)[1].lower(), sheet[..., ::-1])
         if not done:
             raise UserError(

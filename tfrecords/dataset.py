@@ -8,8 +8,8 @@
     DIR/build.json     what `tfrecords.build` made it from, if that did
 
 `dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
-`tfrecords.filesystem`. No TensorFlow here for a local one, so that a command can answer a wrong
-path at once.
+`tfrecords.utils.filesystem`. No TensorFlow here for a local one, so that a command can answer a
+wrong path at once.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
 from typing import Dict, List, Optional
 
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import StrPath
-from tfrecords.filesystem import AnyPath, file_size, to_path
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, file_size, to_path
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"

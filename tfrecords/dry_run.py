@@ -8,9 +8,9 @@ from typing import Iterator, Optional
 
 import numpy as np
 
-from tfrecords.filesystem import RemotePath, to_path
 from tfrecords.shards import Shard, outcome, prepare_process
 from tfrecords.sources import Row, Source
+from tfrecords.utils.filesystem import RemotePath, to_path
 
 SAMPLE = 3  # rows decoded, spread over the input; as many again for those that cannot be read
 STEPS = 3  # up to 3, 9, 27 rows are tried: of a part of a data set most files may be missing

@@ -21,9 +21,6 @@ import tensorflow as tf
 
 from tfrecords import schema
 from tfrecords.dataset import FEATURES, StrPath, load_info, shard_paths
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import write_json
-from tfrecords.filesystem import to_path
 from tfrecords.order import (
     Epochs,
     assert_cardinality,
@@ -32,6 +29,9 @@ from tfrecords.order import (
     shuffle_epochs,
 )
 from tfrecords.reader import Tensors, count_steps, targets
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import to_path
 
 FEATURES_FILE = "features.json"
 # Records in the shuffle hold no more than this; where it is too little for `shuffle_buffer` of

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 if TYPE_CHECKING:
     from tfrecords.schema import ClipPair

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from tfrecords import filesystem, video
+from tfrecords import video
+from tfrecords.utils import filesystem
 from tfrecords.video import UnreadableError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -12,10 +12,11 @@ import contextlib
 import json
 from typing import Iterator, Optional
 
-from tfrecords import dataset, files
+from tfrecords import dataset
 from tfrecords.dataset import PLAN_FILE
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import AnyPath, RemotePath, file_size
+from tfrecords.utils import atomic
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size
 
 PROGRESS = ".build"
 
@@ -50,7 +51,7 @@ def claim(directory: AnyPath, plan: dict) -> None:
     found = _found(directory)
     if found is None or _change(found, plan):
         clear(directory)
-        files.write_json(directory / PLAN_FILE, plan)
+        atomic.write_json(directory / PLAN_FILE, plan)
         confirm(directory, plan)
 
 

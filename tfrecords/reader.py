@@ -44,7 +44,6 @@ from tfrecords.dataset import (
     require_frames,
     shard_paths,
 )
-from tfrecords.errors import UsageError, UserError
 from tfrecords.flow import NO_MOTION
 from tfrecords.order import (
     Epochs,
@@ -57,6 +56,7 @@ from tfrecords.photometric import COLORS, DRAWN, make_jitter
 from tfrecords.preprocess import Window, crop_and_flip, crop_size, preprocess, preprocess_flow
 from tfrecords.schema import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
+from tfrecords.utils.errors import UsageError, UserError
 
 Tensors = Dict[str, tf.Tensor]
 

@@ -47,7 +47,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 EXAMPLE_ID = "example/id"
 MEDIA_ID = "clip/media_id"

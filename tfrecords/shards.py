@@ -13,11 +13,12 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
 
-from tfrecords import dataset, files, sources
-from tfrecords.errors import UserError
-from tfrecords.filesystem import AnyPath
+from tfrecords import dataset, sources
 from tfrecords.plan import PROGRESS
-from tfrecords.progress import progress
+from tfrecords.utils import atomic
+from tfrecords.utils.errors import UserError
+from tfrecords.utils.filesystem import AnyPath
+from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
     from tfrecords.sources import Record, Row, Source
@@ -111,7 +112,7 @@ def write_one(
     notes["manifest"] = writer.write_shard(directory / shard.name, records)
     notes["clips"] = notes["manifest"]["records"]
     # After the shard: a shard without its notes is written again.
-    files.write_json(_notes(directory, shard), notes)
+    atomic.write_json(_notes(directory, shard), notes)
 
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:

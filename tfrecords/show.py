@@ -16,9 +16,10 @@ from typing import Optional, Sequence
 
 from absl import flags
 
-from tfrecords import commandline, dataset
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import file_size, to_path
+from tfrecords import dataset
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import file_size, to_path
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
 COUNT_BYTES = 8 << 30

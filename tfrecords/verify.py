@@ -8,11 +8,13 @@ from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
-from tfrecords import dataset, files, schema
+from tfrecords import dataset, schema
 from tfrecords.dataset import DatasetInfo
-from tfrecords.errors import UserError
-from tfrecords.filesystem import AnyPath, to_path
-from tfrecords.progress import progress
+from tfrecords.utils import atomic
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UserError
+from tfrecords.utils.filesystem import AnyPath, to_path
+from tfrecords.utils.progress import progress
 
 IMAGES = (
     schema.FRAMES,
@@ -41,7 +43,7 @@ class _Record(NamedTuple):
     images: int
 
 
-def verify(directory: files.StrPath) -> str:
+def verify(directory: StrPath) -> str:
     """Reads every shard and record: checksum, number, every image, label ids, masks, times.
 
     Returns:
@@ -112,7 +114,7 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
     if entry is not None and len(ids) != entry["records"]:
         raise UserError(f"{path}: expected {entry['records']} records, received {len(ids)}.")
     # Last: a record that cannot be read says more than a sum that differs.
-    if entry is not None and files.sha256(str(path)) != entry["sha256"]:
+    if entry is not None and atomic.sha256(str(path)) != entry["sha256"]:
         raise UserError(f"{path}: the checksum is not that of {dataset.MANIFEST_FILE}.")
     return _Found(ids, pairs, negatives, decoys, images)
 

@@ -17,8 +17,8 @@ import av
 import cv2
 import numpy as np
 
-from tfrecords import filesystem
-from tfrecords.errors import UserError
+from tfrecords.utils import filesystem
+from tfrecords.utils.errors import UserError
 
 # A longer clip would not fit into one record (protobuf ends at 2 GiB), nor into a laptop's memory.
 MAX_CLIP_BYTES = 2 << 30

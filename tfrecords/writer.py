@@ -22,9 +22,9 @@ from tfrecords.dataset import (
     check_labels,
     shard_name,
 )
-from tfrecords.errors import UsageError
-from tfrecords.files import StrPath, replacing, sha256, write_json, write_text
-from tfrecords.filesystem import to_path
+from tfrecords.utils.atomic import StrPath, replacing, sha256, write_json, write_text
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import to_path
 
 __all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
 

@@ -10,7 +10,7 @@ import importlib
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras

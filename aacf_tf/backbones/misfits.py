@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     import tensorflow as tf

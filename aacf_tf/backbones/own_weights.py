@@ -18,7 +18,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones import weight_files
 from aacf_tf.backbones.misfits import raise_misfit
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 _OTHER_PARTS = {"head": "of the head", "optimizer": "of an optimizer"}
 Shapes = dict[str, tuple[int, ...]]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from aacf_tf.backbones import BACKBONES, build_backbone
-from tfrecords import commandline
-from tfrecords.errors import UsageError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
 
 # Frames, height, width that each is shown for: what its weights were trained with; the demo's.
 SIZES = {

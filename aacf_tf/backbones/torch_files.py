@@ -31,7 +31,7 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 # The magic number, pickled, behind the two bytes that name the pickle's protocol.
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[2:]

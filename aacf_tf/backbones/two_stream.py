@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from aacf_tf.backbones import build_backbone
-from tfrecords.errors import UsageError
-from tfrecords.files import StrPath
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras

@@ -20,8 +20,8 @@ import tensorflow as tf
 from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
 from aacf_tf.backbones.weight_names import KERAS, PYTORCH, TENSORFLOW
 from aacf_tf.recipes import load_recipe
-from tfrecords.errors import UsageError
-from tfrecords.filesystem import is_remote
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import is_remote
 
 # What this project writes itself.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"

@@ -42,7 +42,7 @@ from aacf_tf.backbones.misfits import named, raise_misfit
 from aacf_tf.backbones.two_stream import streams_of
 from aacf_tf.backbones.weight_files import Value, WeightFile
 from aacf_tf.backbones.weight_names import KERAS, NAMINGS, TOPS, Naming
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 @dataclass

@@ -20,9 +20,9 @@ from typing import Any, Sequence
 from absl import flags
 
 from aacf_tf.completion.options import FILLS, OPTIMIZERS, PRESETS, SCHEDULES, Settings
-from tfrecords import commandline
-from tfrecords.errors import UsageError
-from tfrecords.filesystem import is_remote
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import is_remote
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:

@@ -16,7 +16,7 @@ import numpy as np
 
 from aacf_tf.completion.draws import Batch
 from tfrecords.conjugates.fillers import telea
-from tfrecords.files import replacing
+from tfrecords.utils.atomic import replacing
 
 _LEAST_ERROR = 1e-6  # mean squared: 60 dB, what rounding to 8 bits leaves
 _SHOWN = 8  # pictures of a sheet

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 OPTIMIZERS = ("adam", "adadelta")
 SCHEDULES = ("constant", "cosine")

@@ -34,9 +34,9 @@ from aacf_tf.completion.options import PHASES, Settings
 from aacf_tf.completion.pictures import Parts, Pictures
 from aacf_tf.serving import versions
 from aacf_tf.termination import Stopped, Termination
-from tfrecords.errors import UsageError, UserError
-from tfrecords.files import write_json, write_text
-from tfrecords.progress import progress
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.progress import progress
 
 ROWS = 400  # of history.csv, over the whole run
 COMPARISONS = 40

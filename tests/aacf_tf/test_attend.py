@@ -23,7 +23,7 @@ from aacf_tf import (
     overlays,
     serving,
 )
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 from tfrecords.video import Video
 
 LABELS = ["down", "right"]

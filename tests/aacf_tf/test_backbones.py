@@ -14,7 +14,7 @@ from tensorflow import keras
 
 from aacf_tf import build_model, serving
 from aacf_tf.backbones import BACKBONES, build_backbone
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 # A part of each that holds every kind of layer below its top, and an earlier end.
 PARTS = {

@@ -15,7 +15,7 @@ from tensorflow import keras
 from aacf_tf.checkpoints import Keeper
 from aacf_tf.optimizers import SGD
 from aacf_tf.termination import Stopped, Termination
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 def test_sigterm_ends_at_once_what_loses_nothing():

@@ -12,9 +12,9 @@ from aacf_tf import checkpoints, features, recipes, training
 from aacf_tf.run import Run
 from tfrecords import read_dataset, schema
 from tfrecords.dataset import load_info, load_manifest
-from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo
-from tfrecords.files import sha256
+from tfrecords.utils.atomic import sha256
+from tfrecords.utils.errors import UsageError, UserError
 
 SPLITS = ("train", "validation")
 

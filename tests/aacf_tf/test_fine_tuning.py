@@ -14,7 +14,7 @@ from aacf_tf.checkpoints import parts
 from aacf_tf.model import build_model, make_backbone
 from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def test_the_attention_of_a_run_without_its_classifiers(tiny_recipe, tmp_path):

@@ -12,8 +12,8 @@ import tensorflow as tf
 from aacf_tf import evaluation, load, recipes, report_figures, serving, training
 from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError
 from tfrecords.flow import picture
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.fixture(scope="module")

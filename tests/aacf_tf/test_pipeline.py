@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from aacf_tf import pipeline, recipes, seeds
 from tfrecords.dataset import INFO_FILE
-from tfrecords.errors import UsageError
-from tfrecords.files import write_json
+from tfrecords.utils.atomic import write_json
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.fixture

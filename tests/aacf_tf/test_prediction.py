@@ -13,7 +13,7 @@ import pytest
 from aacf_tf import load, metrics, serving
 from aacf_tf.prediction import Predictor
 from tfrecords import video
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.video import UnreadableError
 
 

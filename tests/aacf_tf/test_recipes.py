@@ -8,7 +8,7 @@ import json
 import pytest
 
 from aacf_tf import recipes
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))

@@ -9,8 +9,8 @@ import pytest
 
 from aacf_tf import remote_run
 from aacf_tf.remote_run import Mirror
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import RemotePath
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import RemotePath
 
 
 class Store(RemotePath):

@@ -30,7 +30,7 @@ from aacf_tf import (
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = ["dark", "middling", "bright"]
 SHORT = 64  # pixels of the shorter side, as the network gets it

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from aacf_tf.backbones import BACKBONES, build_backbone, table
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 CONTAINERS = ("zip", "legacy")
 containers = pytest.mark.parametrize("container", CONTAINERS)

@@ -20,7 +20,7 @@ from aacf_tf.checkpoints import Keeper, is_best, stops_early
 from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
 from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.two_stream import read_array, two_stream_i3d
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tensorflow import keras
 from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.weight_names import NAMINGS
 from aacf_tf.backbones.weights import load_weights
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.mark.parametrize(("backbone", "families"), [("resnet3d34", 1), ("densenet161", 4)])

@@ -9,7 +9,7 @@ import pytest
 from aacf_tf.backbones import weight_files
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.weights import load_weights
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 LAYER = "Conv3d_1a_7x7_conv"
 KERNEL = f"{LAYER}/kernel:0"

@@ -15,7 +15,7 @@ from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.weight_names import NAMINGS
 from aacf_tf.backbones.weights import load_weights
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def official(weight_tools, values):

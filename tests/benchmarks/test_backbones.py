@@ -13,7 +13,7 @@ from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.folding import fold_batch_norm
 from aacf_tf.backbones.i3d import i3d
 from benchmarks import backbones, machine, sheet
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 built = functools.cache(i3d)
 

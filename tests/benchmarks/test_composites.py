@@ -8,7 +8,7 @@ import pytest
 from benchmarks import composites
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def square(top: int, left: int, side: int = 12, length: int = 6, move: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import data, sheet
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def test_the_builder_and_its_libraries_on_drawn_videos(tmp_path):

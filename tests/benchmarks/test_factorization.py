@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import factorization, machine, sheet
 from benchmarks.factorization import LIMIT, MULTIPLY, OURS, Size
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 SIZE = Size(batch=3, positions=10, channels=4, maps=2)
 

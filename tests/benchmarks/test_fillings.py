@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import fillings
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.fixture

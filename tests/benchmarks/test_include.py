@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks import include
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 @pytest.mark.parametrize("path", include.documents(), ids=lambda path: path.name)

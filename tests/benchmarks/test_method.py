@@ -9,7 +9,7 @@ import pytest
 from aacf_tf.recipes import FACTOR_TERMS, HEADS
 from benchmarks import method, pretraining, tables
 from benchmarks.method import Cell
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 
 def test_plan():

@@ -10,7 +10,7 @@ import pytest
 from aacf_tf import recipes
 from benchmarks import composites, real
 from tfrecords import ClipPair, write_dataset
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 SETTINGS = [
     ("data.frames", "4"),

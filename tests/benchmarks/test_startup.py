@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import startup
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 def test_every_row_has_a_limit():

@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 
 from benchmarks import torch_parity
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 def test_the_module_needs_neither_framework_to_be_imported():

@@ -14,7 +14,7 @@ from absl import flags
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.two_stream import CHANNELS, read_array
 from examples import classify_kinetics
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 from tfrecords.video import Video
 
 LABELS = ["abseiling", "air drumming", "zumba"]

@@ -10,9 +10,9 @@ from absl import flags
 
 from tfrecords import build, read_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.actionthread import Shot, own_thread, span_in_thread
+from tfrecords.utils.errors import UsageError
 
 ACTIONS = (
     "video,label,start,end,split\n"

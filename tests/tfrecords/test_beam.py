@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl import flags
 
 from tfrecords import build, schema, shards
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
 

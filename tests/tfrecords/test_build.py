@@ -18,10 +18,11 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, filesystem, schema, writer
+from tfrecords import build, schema, writer
 from tfrecords.conjugates import shots
 from tfrecords.dataset import load_info, load_manifest
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils import filesystem
+from tfrecords.utils.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[2]
 BUILD = [sys.executable, "-m", "tfrecords.build"]

@@ -10,8 +10,8 @@ import scipy.io
 from PIL import ExifTags, Image
 
 from tfrecords.conjugates import shots
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
+from tfrecords.utils.errors import UsageError
 from tfrecords.video import UnreadableError
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tfrecords import ClipPair, write_dataset
 from tfrecords.dataset import DatasetInfo, digest, load_info, load_labels, shard_name, shard_paths
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.writer import finish_dataset
 
 INFO = DatasetInfo(

@@ -11,7 +11,7 @@ from tfrecords.conjugates import blending
 from tfrecords.conjugates.blending import blend
 from tfrecords.conjugates.erase import LEAST_MARGIN, Eraser, find_decoy, grow
 from tfrecords.conjugates.fillers import Network, telea
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 30, 40
 # Where holes may lie: rows, columns.

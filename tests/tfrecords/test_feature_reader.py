@@ -19,9 +19,9 @@ from tfrecords import (
     write_dataset,
 )
 from tfrecords.dataset import load_info, shard_paths
-from tfrecords.errors import UsageError, UserError
 from tfrecords.feature_reader import FeatureInfo, read_features
 from tfrecords.reader import translate_errors
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.writer import finish_dataset, write_shard
 
 VIEWS, SHAPE = 3, (2, 5, 6, 8)

@@ -14,7 +14,7 @@ from absl import flags
 
 from tfrecords import ClipPair, build, flow, schema, show, write_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 40, 56
 

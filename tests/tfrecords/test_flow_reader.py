@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair, flow, read_dataset, write_dataset
-from tfrecords.errors import UsageError
 from tfrecords.preprocess import preprocess_flow
+from tfrecords.utils.errors import UsageError
 
 HEIGHT, WIDTH = 24, 32
 SMALL = {"frames": 4, "size": (HEIGHT, WIDTH), "batch_size": 4}

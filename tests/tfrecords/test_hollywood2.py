@@ -13,8 +13,8 @@ from absl import flags
 
 from tfrecords import build, read_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, hollywood2, open_source
+from tfrecords.utils.errors import UsageError
 
 # Clip -> its actions; test00002 is not on disk.
 CLIPS = {

@@ -8,9 +8,9 @@ import scipy.io
 
 from tfrecords import checks
 from tfrecords.conjugates.erase import MASK_MARGIN, grow
-from tfrecords.errors import UsageError
 from tfrecords.images import draw_boxes
 from tfrecords.sources import SourceOptions, open_source
+from tfrecords.utils.errors import UsageError
 
 
 @pytest.fixture

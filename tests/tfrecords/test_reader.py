@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from tfrecords import ClipPair, read_dataset, schema, write_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError, UserError
 from tfrecords.reader import count_labels, count_steps, translate_errors
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.writer import shard_name, write_shard
 
 LABELS = ["run", "walk"]

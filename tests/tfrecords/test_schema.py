@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair, schema
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = {"run": 0, "walk": 1}
 

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 
 from tfrecords import ClipPair, contact_sheet, show, write_dataset
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrecords import ClipPair, schema, write_dataset
 from tfrecords.dataset import MANIFEST_FILE
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 from tfrecords.verify import verify
 
 PROJECT = Path(__file__).resolve().parents[2]

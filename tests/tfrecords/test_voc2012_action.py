@@ -17,9 +17,9 @@ from PIL import Image
 from tfrecords import build, read_dataset, schema, show
 from tfrecords.conjugates.erase import LEAST_MARGIN, grow
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.voc2012_action import ACTIONS, OTHER, read_annotation
+from tfrecords.utils.errors import UsageError
 from tfrecords.verify import verify
 from tfrecords.video import UnreadableError
 

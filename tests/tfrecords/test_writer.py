@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrecords import ClipPair, schema, write_dataset
 from tfrecords.dataset import load_info
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.writer import write_shard
 
 

@@ -20,9 +20,9 @@ from typing import Any, Callable, Optional
 import cv2
 import numpy as np
 
-from tfrecords import files
-from tfrecords.errors import UsageError, UserError
-from tfrecords.filesystem import AnyPath, to_path
+from tfrecords.utils import atomic
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, to_path
 
 Filler = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -109,7 +109,7 @@ def _newest(path: str) -> AnyPath:
 
 def _digest(folder: AnyPath) -> str:
     parts = [folder / MODEL, *sorted((folder / "variables").glob("*"))]
-    names = [f"{path.name} {files.sha256(path)}" for path in parts]
+    names = [f"{path.name} {atomic.sha256(path)}" for path in parts]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 

@@ -11,8 +11,8 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from tfrecords.errors import UsageError
 from tfrecords.flow import METHODS
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tfrecords.conjugates.erase import Eraser

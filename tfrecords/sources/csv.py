@@ -22,11 +22,11 @@ import math
 import os
 from typing import Optional
 
-from tfrecords import filesystem
 from tfrecords.dataset import SPLIT_NAME, load_labels
-from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.videos import VideoSource
+from tfrecords.utils import filesystem
+from tfrecords.utils.errors import UsageError
 
 
 class CsvSource(VideoSource):

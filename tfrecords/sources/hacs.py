@@ -30,11 +30,11 @@ from dataclasses import replace
 from typing import Iterable, Optional
 
 from tfrecords.dataset import load_labels
-from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.hacs_tables import Entry, read_clips, read_segments
 from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem
 from tfrecords.sources.negatives import NegativeSource, draw
+from tfrecords.utils.errors import UsageError
 
 FPS = 16.0
 CONJUGATES = ("negative_clip", "before_after", "frozen_frame", "none")

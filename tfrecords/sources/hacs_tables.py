@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from tfrecords.errors import UsageError
 from tfrecords.sources.layout import fail, read_rows, read_span
+from tfrecords.utils.errors import UsageError
 
 SPLITS = {"training": "train", "validation": "test", "testing": "testing"}
 COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")

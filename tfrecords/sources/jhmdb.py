@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import os
 
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions
 from tfrecords.sources.csv import Table
 from tfrecords.sources.videos import VideoSource
+from tfrecords.utils.errors import UsageError
 
 
 class JhmdbSource(VideoSource):

@@ -7,10 +7,10 @@ import math
 import os
 from typing import Iterable, Iterator, NoReturn, Optional, Sequence
 
-from tfrecords import filesystem
 from tfrecords.dataset import load_labels
-from tfrecords.errors import UsageError
 from tfrecords.sources import SourceOptions
+from tfrecords.utils import filesystem
+from tfrecords.utils.errors import UsageError
 
 # Where there are several files of one name, the first of these serves.
 VIDEO_EXTENSIONS = (

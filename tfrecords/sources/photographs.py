@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Optional
 import numpy as np
 
 from tfrecords.conjugates.erase import Eraser
-from tfrecords.errors import UsageError
 from tfrecords.sources import Row, SourceOptions
+from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tfrecords.schema import ClipPair

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from tfrecords import filesystem, images, video
+from tfrecords import images, video
 from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.erase import MASK_MARGIN
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
 from tfrecords.sources import Row, Source, SourceOptions, photographs
+from tfrecords.utils import filesystem
 from tfrecords.video import UnreadableError, Video
 
 if TYPE_CHECKING:

@@ -33,9 +33,9 @@ import numpy as np
 from tfrecords import images
 from tfrecords.conjugates.erase import BOX_MARGIN
 from tfrecords.dataset import load_labels
-from tfrecords.errors import UsageError
 from tfrecords.sources import Row, Source, SourceOptions, photographs
 from tfrecords.sources.layout import fail, require_local
+from tfrecords.utils.errors import UsageError
 from tfrecords.video import UnreadableError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from aacf_tf.completion import draws
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import Folder, Pictures, open_images
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 SETTINGS = Settings(size=16, width=2, batch_size=4, steps=(5, 2, 3), holes=3, held_out=4)
 

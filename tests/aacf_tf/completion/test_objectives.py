@@ -12,7 +12,7 @@ from aacf_tf.completion import comparison, objectives
 from aacf_tf.completion.draws import Batch
 from aacf_tf.completion.objectives import Trainee, cut_windows, squared_error
 from aacf_tf.completion.options import PHASES, PRESETS, Settings
-from tfrecords.errors import UsageError
+from tfrecords.utils.errors import UsageError
 
 SETTINGS = Settings(size=16, width=2, batch_size=2, steps=(5, 2, 3), optimizer="adam")
 

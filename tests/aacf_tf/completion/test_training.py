@@ -23,7 +23,7 @@ from aacf_tf.completion.objectives import LOSSES
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import open_images
 from aacf_tf.termination import Stopped, Termination
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[3]
 SETTINGS = Settings(

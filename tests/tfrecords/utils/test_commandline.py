@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tfrecords import commandline
+from tfrecords.utils import commandline
 
 SCRIPT = """
 import atexit
 import os
 import sys
 from absl import flags
-from tfrecords import commandline
-from tfrecords.errors import UsageError, UserError
+from tfrecords.utils import commandline
+from tfrecords.utils.errors import UsageError, UserError
 
 _KIND = flags.DEFINE_string("kind", "good", "What happens.")
 flags.DEFINE_integer("number", None, "A number.")
@@ -56,7 +56,7 @@ if __name__ == "__main__":
 def command(tmp_path_factory):
     path = tmp_path_factory.mktemp("command") / "script.py"
     path.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tfrecords import ClipPair, dataset, files, filesystem, plan, read_dataset, write_dataset
-from tfrecords.errors import UsageError, UserError
+from tfrecords import ClipPair, dataset, plan, read_dataset, write_dataset
 from tfrecords.sources import SourceOptions, open_source
+from tfrecords.utils import atomic, filesystem
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.video import UnreadableError
 
 
@@ -149,14 +150,14 @@ def test_a_remote_path_is_used_as_a_local_one(remote, tmp_path):
     def use(folder):
         file = folder / "a b+(1).txt"
         before = (file.is_file(), file.exists(), folder.is_dir(), list(folder.glob("*")))
-        files.write_text(file, "für\n")  # once: ram:// would append a second text
-        files.write_text(folder / "b.json", "{}")
+        atomic.write_text(file, "für\n")  # once: ram:// would append a second text
+        atomic.write_text(folder / "b.json", "{}")
         with pytest.raises(FileNotFoundError):
             (folder / "c").read_bytes()
         there = [path.name for path in sorted(folder.glob("*.txt"))]
         read = (file.read_text(encoding="utf-8"), file.read_bytes(), filesystem.file_size(file))
         state = (file.is_file(), file.is_dir(), folder.is_dir(), folder.is_file(), file.name)
-        digest = files.sha256(file)
+        digest = atomic.sha256(file)
         file.unlink()
         with pytest.raises(FileNotFoundError):
             file.unlink()
@@ -171,7 +172,7 @@ def test_a_remote_path_is_used_as_a_local_one(remote, tmp_path):
 
 
 def test_a_remote_file_is_whole_or_not_there(remote):
-    with pytest.raises(KeyboardInterrupt), files.replacing(remote / "a") as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic.replacing(remote / "a") as temporary:
         temporary.write_bytes(b"half")
         raise KeyboardInterrupt
     assert not (remote / "a").exists()

@@ -12,7 +12,7 @@ from typing import Callable, NoReturn, Sequence
 
 from absl import app, flags, logging
 
-from tfrecords.errors import UserError
+from tfrecords.utils.errors import UserError
 
 
 def quiet_tensorflow() -> None:
@@ -27,7 +27,8 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
     """Runs a command and ends the process.
 
     Args:
-        main: takes the positional arguments (without the program's name).
+        main: takes the positional arguments (without the program's name); `--help` lists
+            the flags that its module defines.
         usage: what stands above the flags in `--help`.
 
     Errors the user can mend, of the system and of TensorFlow's runtime end it with one sentence;
@@ -41,7 +42,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
     try:
         app.run(
             lambda argv: _guarded(main, argv[1:]),
-            flags_parser=lambda argv: _parse_flags(argv, usage),
+            flags_parser=lambda argv: _parse_flags(argv, main.__module__, usage),
         )
     except SystemExit as end:  # how app.run ends
         if "tensorflow_io" in sys.modules:
@@ -53,10 +54,11 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
         raise
 
 
-def _parse_flags(argv: Sequence[str], usage: str) -> Sequence[str]:
+def _parse_flags(argv: Sequence[str], module: str, usage: str) -> Sequence[str]:
     if any(argument in ("--help", "-help", "-h", "--h") for argument in argv[1:]):
         print(usage.strip(), "\n\nFlags:")
-        print(_project_flags(argv[0]))
+        # absl keys flags by the module that defines them, and __main__ by the program.
+        print(_project_flags(argv[0] if module == "__main__" else module))
         print("\n--helpfull lists the flags of the libraries as well.")
         sys.exit(0)
     try:
@@ -67,10 +69,10 @@ def _parse_flags(argv: Sequence[str], usage: str) -> Sequence[str]:
         _fail(str(error).replace("FATAL Flags parsing error:", "").strip(), code=2)
 
 
-def _project_flags(program: str) -> str:
+def _project_flags(module: str) -> str:
     """One block a flag: its name and default, then its text."""
     lines = []
-    for flag in flags.FLAGS.get_key_flags_for_module(program):
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
         default = "" if flag.default in (None, "", []) else f"  (default: {flag.default_as_str})"
         lines.append(f"  --{flag.name}{default}\n      {flag.help}")
     return "\n".join(lines)

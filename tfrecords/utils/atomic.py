@@ -11,8 +11,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Iterator, Union
 
-from tfrecords import filesystem
-from tfrecords.filesystem import RemotePath
+from tfrecords.utils import filesystem
+from tfrecords.utils.filesystem import RemotePath
 
 StrPath = Union[str, "PathLike[str]", RemotePath]
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tfrecords.files import replacing, write_json, write_text
+from tfrecords.utils.atomic import replacing, write_json, write_text
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -48,5 +48,5 @@ def test_json_for_people_without_nan(tmp_path):
 
 
 def test_no_tensorflow_is_imported():
-    code = "import sys, tfrecords.files; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, tfrecords.utils.atomic; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""Errors, commands, progress, and files that are whole."""
