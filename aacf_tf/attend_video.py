@@ -13,10 +13,10 @@ import numpy as np
 from aacf_tf import overlays
 from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
 from aacf_tf.prediction import Prediction, Predictor
+from tfrecords.media.video import Video
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.progress import progress
-from tfrecords.video import Video
 
 _LINES = 20  # windows that are printed
 _PANEL_HEIGHT = 240  # pixels at least, so that the titles can be read

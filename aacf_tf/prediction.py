@@ -19,13 +19,13 @@ import tensorflow as tf
 from aacf_tf import overlays
 from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.serving import MODEL_FILE, versions
-from tfrecords import video
 from tfrecords.dataset import LABELS_FILE, load_labels
-from tfrecords.images import Photograph, read_image
+from tfrecords.media import video
+from tfrecords.media.images import Photograph, read_image
+from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reader import frame_indices
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress
-from tfrecords.video import UnreadableError, Video
 
 # By what a model takes: which files of a folder are meant, and which file is the wrong one.
 SUFFIXES = {
@@ -222,7 +222,7 @@ class Predictor:
         Raises:
             UsageError: there is no such file.
             UnreadableError: it cannot be read, or its frames take more than
-                `tfrecords.video.MAX_CLIP_BYTES`.
+                `tfrecords.media.video.MAX_CLIP_BYTES`.
         """
         self._check_file(path)
         return video.read_frames(str(path), start, end, self.short_side)

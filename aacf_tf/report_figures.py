@@ -16,7 +16,7 @@ from aacf_tf import overlays
 from aacf_tf.model import STREAM_INPUTS, ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
-from tfrecords.flow import picture
+from tfrecords.media.flow import picture
 from tfrecords.reader import read_dataset, translate_errors
 from tfrecords.utils.atomic import replacing
 

@@ -17,9 +17,9 @@ The scores and maps: `probabilities` (of the score the recipe names), `action_pr
 than nothing speaks for an action (logsumexp of the logits - log N). A head leaves out what it lacks
 (`aacf_tf.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
 
-Of a model of optical flow the input is `flow`, uint8 `[batch, T, H, W, 2]` as `tfrecords.flow` has
-it, encoded as PNG of two channels; of two streams `frames` and `flow`, both. Where the recipe keeps
-whole frames, those of one request are of one size.
+Of a model of optical flow the input is `flow`, uint8 `[batch, T, H, W, 2]` as
+`tfrecords.media.flow` has it, encoded as PNG of two channels; of two streams `frames` and `flow`,
+both. Where the recipe keeps whole frames, those of one request are of one size.
 
 T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
 that training uses; only operations of core TensorFlow are there, and no code of ours is needed.

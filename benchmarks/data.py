@@ -87,7 +87,7 @@ def run_builder(table: str, folder: Path, clips: int, rounds: int, threads: int 
     import av
     import cv2
 
-    from tfrecords import video
+    from tfrecords.media import video
 
     shards.prepare_process()
     options = sources.SourceOptions(input=table, conjugate="none", short_side=SHORT_SIDE)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Callable, Sequence
 import numpy as np
 from absl import flags
 
-from tfrecords import flow
+from tfrecords.media import flow
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
             f"Expected --video=FILE, received {arguments[0] if arguments else 'none'}."
         )
     from benchmarks import machine, sheet
-    from tfrecords import video
+    from tfrecords.media import video
 
     machine.hold(1)
     frames = video.read_frames(options.video, short_side=options.short_side).frames

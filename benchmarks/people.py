@@ -20,7 +20,7 @@ import numpy as np
 
 from tfrecords.conjugates.erase import BOX_MARGIN, Eraser, grow
 from tfrecords.dataset import INFO_FILE
-from tfrecords.images import draw_boxes
+from tfrecords.media.images import draw_boxes
 from tfrecords.schema import ClipPair
 from tfrecords.sources.demo import SCENES
 from tfrecords.sources.drawing import Scene, Texture

@@ -126,7 +126,7 @@ def read_video(path: str, start: float = 0.0, end: float | None = None) -> np.nd
     """
     import cv2
 
-    from tfrecords.video import read_frames
+    from tfrecords.media.video import read_frames
 
     frames = read_frames(path, start, end, fps=FPS).frames
     height, width = frames.shape[1:3]

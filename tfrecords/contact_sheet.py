@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Iterator, Optional
 import cv2
 import numpy as np
 
-from tfrecords import dataset, flow
+from tfrecords import dataset
+from tfrecords.media import flow
 from tfrecords.utils.atomic import StrPath, replacing
 from tfrecords.utils.errors import UsageError, UserError
 

@@ -10,7 +10,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.flow import NO_MOTION
+from tfrecords.media.flow import NO_MOTION
 
 RESIZES = ("stretch", "short_side", "whole")
 
@@ -117,7 +117,8 @@ def preprocess_flow(
     Resized flow is then, within a step, the flow of the resized frames.
 
     Args:
-        codes: uint8 [..., H, W, 2], as in `tfrecords.flow`; other arguments as of `preprocess`.
+        codes: uint8 [..., H, W, 2], as in `tfrecords.media.flow`; other arguments as of
+            `preprocess`.
 
     Returns:
         uint8 [..., h, w, 2]; what exceeds 20 pixels now is clipped.

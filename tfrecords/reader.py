@@ -44,7 +44,7 @@ from tfrecords.dataset import (
     require_frames,
     shard_paths,
 )
-from tfrecords.flow import NO_MOTION
+from tfrecords.media.flow import NO_MOTION
 from tfrecords.order import (
     Epochs,
     assert_cardinality,

@@ -22,7 +22,7 @@ conjugate: the same scene without the action. Names follow MediaSequence.
                    CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
                                                               where the actor is
                    FORWARD_FLOW/image/encoded        string   one PNG of two channels, u and v,
-                                                              a frame: see `tfrecords.flow`
+                                                              a frame: see `tfrecords.media.flow`
                    CONJUGATE/FORWARD_FLOW/image/encoded
                                                      string   the same, a frame of the conjugate
                    region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
@@ -93,7 +93,8 @@ class ClipPair:
             clip's own.
         boxes: of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin, xmax,
             ymax as shares 0..1 of width and height; None where they are not known.
-        flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.flow` has it, or None.
+        flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.media.flow` has it, or
+            None.
         conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
         decoy: whether a part of the clip without people was filled as the conjugate's hole is.
 

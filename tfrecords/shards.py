@@ -117,7 +117,7 @@ def write_one(
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
     """A row's record, or why there is none."""
-    from tfrecords.video import UnreadableError
+    from tfrecords.media.video import UnreadableError
 
     try:
         return sources.record_bytes(source, row, quality)

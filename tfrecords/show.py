@@ -176,7 +176,8 @@ def _frames(serialized: bytes) -> list[str]:
     """What a record of frames holds."""
     import numpy as np
 
-    from tfrecords import flow, schema
+    from tfrecords import schema
+    from tfrecords.media import flow
 
     pair = schema.decode(serialized)
     shapes = [f"clip {pair.clip.shape}"]

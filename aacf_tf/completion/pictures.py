@@ -11,12 +11,13 @@ import tensorflow as tf
 from PIL import Image
 
 from aacf_tf.evaluation import test_splits
-from tfrecords import schema, video
+from tfrecords import schema
 from tfrecords.dataset import INFO_FILE, load_info, require_frames, shard_paths
-from tfrecords.images import read_image
+from tfrecords.media import video
+from tfrecords.media.images import read_image
+from tfrecords.media.video import UnreadableError
 from tfrecords.reader import translate_errors
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.video import UnreadableError
 
 MEMORY = 2 << 30  # bytes of decoded pictures that are kept
 

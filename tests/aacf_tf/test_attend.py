@@ -23,8 +23,8 @@ from aacf_tf import (
     overlays,
     serving,
 )
+from tfrecords.media.video import Video
 from tfrecords.utils.errors import UsageError
-from tfrecords.video import Video
 
 LABELS = ["down", "right"]
 FRAMES, SIZE = 6, 24

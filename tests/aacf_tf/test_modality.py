@@ -12,7 +12,7 @@ import tensorflow as tf
 from aacf_tf import evaluation, load, recipes, report_figures, serving, training
 from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
-from tfrecords.flow import picture
+from tfrecords.media.flow import picture
 from tfrecords.utils.errors import UsageError
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from aacf_tf import load, metrics, serving
 from aacf_tf.prediction import Predictor
-from tfrecords import video
+from tfrecords.media import video
+from tfrecords.media.video import UnreadableError
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.video import UnreadableError
 
 
 def write_clip(path, clip, fps=25):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks import flow as benchmark
-from tfrecords import flow
+from tfrecords.media import flow
 
 
 def test_every_method_is_timed_on_every_pair():

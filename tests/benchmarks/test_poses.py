@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import people, poses
 from tfrecords.conjugates.erase import BOX_MARGIN, LEAST_MARGIN, Eraser, grow
-from tfrecords.images import draw_boxes
+from tfrecords.media.images import draw_boxes
 from tfrecords.utils.errors import UsageError
 
 FEW = {"train": (12, 0.9), "test": (6, 0.9), "test_uniform": (6, None), "test_anti": (6, 0.0)}

@@ -14,8 +14,8 @@ from absl import flags
 from aacf_tf.backbones.i3d import i3d
 from aacf_tf.backbones.two_stream import CHANNELS, read_array
 from examples import classify_kinetics
+from tfrecords.media.video import Video
 from tfrecords.utils.errors import UsageError
-from tfrecords.video import Video
 
 LABELS = ["abseiling", "air drumming", "zumba"]
 SCOPES = {"rgb": "RGB/inception_i3d", "flow": "Flow/inception_i3d"}
@@ -118,7 +118,7 @@ def test_a_video_is_prepared_as_the_sample_was(monkeypatch, rng):
         asked.append((path, start, end, fps))
         return Video(frames, fps, np.arange(3) / fps)
 
-    monkeypatch.setattr("tfrecords.video.read_frames", read_frames)
+    monkeypatch.setattr("tfrecords.media.video.read_frames", read_frames)
     pixels = classify_kinetics.read_video("a.avi", 1.0, 3.0)
     assert asked == [("a.avi", 1.0, 3.0, 25.0)]
     assert pixels.dtype == np.uint8 and pixels.shape == (1, 3, 224, 224, 3)

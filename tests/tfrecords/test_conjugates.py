@@ -13,7 +13,7 @@ from tfrecords.conjugates import before_after, registration, shots
 from tfrecords.conjugates.before_after import free_span
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.video import UnreadableError
+from tfrecords.media.video import UnreadableError
 
 
 @pytest.mark.parametrize(

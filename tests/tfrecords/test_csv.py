@@ -10,9 +10,9 @@ import scipy.io
 from PIL import ExifTags, Image
 
 from tfrecords.conjugates import shots
+from tfrecords.media.video import UnreadableError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError
-from tfrecords.video import UnreadableError
 
 
 def table(folder: Path, text: str) -> str:
@@ -181,7 +181,7 @@ def test_a_mask_that_would_fill_the_memory_is_not_unpacked(
         np.savez_compressed(tmp_path / name, mask=mask)
     else:
         scipy.io.savemat(tmp_path / name, {"part_mask": mask}, do_compression=True)
-    monkeypatch.setattr("tfrecords.video.MAX_CLIP_BYTES", 1_000_000)
+    monkeypatch.setattr("tfrecords.media.video.MAX_CLIP_BYTES", 1_000_000)
     opened = source(tmp_path, f"video,label,mask\na.mkv,x,{name}\n")
     with pytest.raises(UnreadableError, match=r"a mask of 3,072,\d+ bytes .at most 1,000,000"):
         opened.load(opened.rows()[0])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, flow, read_dataset, write_dataset
+from tfrecords import ClipPair, read_dataset, write_dataset
+from tfrecords.media import flow
 from tfrecords.preprocess import preprocess_flow
 from tfrecords.utils.errors import UsageError
 

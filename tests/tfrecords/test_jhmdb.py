@@ -8,7 +8,7 @@ import scipy.io
 
 from tfrecords import checks
 from tfrecords.conjugates.erase import MASK_MARGIN, grow
-from tfrecords.images import draw_boxes
+from tfrecords.media.images import draw_boxes
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError
 

@@ -17,11 +17,11 @@ from PIL import Image
 from tfrecords import build, read_dataset, schema, show
 from tfrecords.conjugates.erase import LEAST_MARGIN, grow
 from tfrecords.dataset import load_info
+from tfrecords.media.video import UnreadableError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.voc2012_action import ACTIONS, OTHER, read_annotation
 from tfrecords.utils.errors import UsageError
 from tfrecords.verify import verify
-from tfrecords.video import UnreadableError
 
 WIDTH, HEIGHT = 96, 64
 # Image -> (split, people: box xmin, ymin, xmax, ymax counted from 1 to the last pixel, actions).

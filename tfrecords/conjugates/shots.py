@@ -25,7 +25,7 @@ import av
 import cv2
 import numpy as np
 
-from tfrecords import video
+from tfrecords.media import video
 
 # Histograms of 4 x 4 parts of the frame: a cut may keep the colours, seldom their place.
 GRID = 4

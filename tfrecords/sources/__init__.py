@@ -11,7 +11,7 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from tfrecords.flow import METHODS
+from tfrecords.media.flow import METHODS
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     Raises:
         UnreadableError: the row cannot be read.
     """
-    from tfrecords import flow, schema
+    from tfrecords import schema
+    from tfrecords.media import flow
 
     pair = source.load(row)
     if source.flow != "none":

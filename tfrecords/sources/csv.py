@@ -6,7 +6,7 @@
     conjugate_video,conjugate_start,conjugate_end
                                                  the same scene without the action; with a start or
                                                  an end and no video: in the clip's own video
-    mask                                         where the actor is: see `videos.read_mask`
+    mask                                         where the actor is: see `masks.read_mask`
 
 Other columns are ignored. Several labels in one cell are separated by `|`; an empty label is a clip
 with no action. Paths are relative to the table and stay in its folder; `--data_root` names another

@@ -5,9 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import Any, Optional, Sequence, TypeVar
 
+from tfrecords.media.video import UnreadableError
 from tfrecords.sources import Row
 from tfrecords.sources.videos import VideoSource
-from tfrecords.video import UnreadableError
 
 T = TypeVar("T")
 

@@ -30,13 +30,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tfrecords import images
 from tfrecords.conjugates.erase import BOX_MARGIN
 from tfrecords.dataset import load_labels
+from tfrecords.media import images
+from tfrecords.media.video import UnreadableError
 from tfrecords.sources import Row, Source, SourceOptions, photographs
 from tfrecords.sources.layout import fail, require_local
 from tfrecords.utils.errors import UsageError
-from tfrecords.video import UnreadableError
 
 if TYPE_CHECKING:
     from tfrecords.schema import ClipPair

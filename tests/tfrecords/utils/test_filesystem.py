@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tfrecords import ClipPair, dataset, plan, read_dataset, write_dataset
+from tfrecords.media.video import UnreadableError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils import atomic, filesystem
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.video import UnreadableError
 
 
 @pytest.fixture

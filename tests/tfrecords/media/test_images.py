@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfrecords import images
-from tfrecords.images import draw_boxes, read_image
-from tfrecords.video import UnreadableError
+from tfrecords.media import images
+from tfrecords.media.images import draw_boxes, read_image
+from tfrecords.media.video import UnreadableError
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import ClipPair, build, flow, schema, show, write_dataset
+from tfrecords import ClipPair, build, schema, show, write_dataset
 from tfrecords.dataset import load_info
+from tfrecords.media import flow
 from tfrecords.utils.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 40, 56

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from tfrecords import video
+from tfrecords.media import video
+from tfrecords.media.video import UnreadableError
 from tfrecords.utils import filesystem
-from tfrecords.video import UnreadableError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker

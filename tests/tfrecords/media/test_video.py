@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from tfrecords import video
-from tfrecords.video import UnreadableError
+from tfrecords.media import video
+from tfrecords.media.video import UnreadableError
 
 
 def numbers(frames: np.ndarray) -> list[int]:

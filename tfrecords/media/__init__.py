@@ -1,0 +1,1 @@
+"""Decodes what lies on disk: videos, images, masks; and flow."""
