@@ -15,8 +15,8 @@ from aacf_tf.losses import presence_score
 from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
 from aacf_tf.recipes import DataOptions
 from aacf_tf.run import Run
-from tfrecords.dataset import DatasetInfo
 from tfrecords.reader import count_steps, has_masks, translate_errors
+from tfrecords.records.dataset import test_splits
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.progress import progress
@@ -78,13 +78,6 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     write_json(directory / "metrics.json", content)
     write_text(directory / "predictions.csv", table.getvalue())
     return content
-
-
-def test_splits(info: DatasetInfo) -> list[str]:
-    """The splits that are judged: named `test*`, with clips."""
-    return [
-        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
-    ]
 
 
 def compile_forward(run: Run, model: ActionModel) -> Forward:

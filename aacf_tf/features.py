@@ -26,17 +26,17 @@ from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from aacf_tf.run import Run
-from tfrecords import plan, schema
-from tfrecords.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
-from tfrecords.feature_reader import FeatureInfo
+from tfrecords import plan
 from tfrecords.reader import translate_errors
-from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
+from tfrecords.records.feature_codec import FeatureInfo, encode_features
+from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.progress import progress
 from tfrecords.views import read_views
-from tfrecords.writer import finish_dataset, write_shard
 
 # Of clips in one batch, their conjugates not counted: one of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.
@@ -203,7 +203,7 @@ class _Cache:
             bar.update(len(views))
             clips, conjugates, masks = zip(*views)
             shapes.append(clips[0].shape)
-            yield schema.encode_features(
+            yield encode_features(
                 serialized,
                 self.made_from["end_point"],
                 clips,

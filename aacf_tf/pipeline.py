@@ -22,7 +22,7 @@ from aacf_tf.recipes import Recipe
 from aacf_tf.remote_run import worked_on
 from aacf_tf.run import Run
 from tfrecords import build
-from tfrecords.dataset import INFO_FILE, digest, load_info
+from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath
@@ -86,7 +86,7 @@ def _finish(current: Run, mode: str) -> None:
     """What comes after training; the chief's part where there are several workers."""
     recipe, data, workdir = current.recipe, current.data, current.workdir
     # Training is not lost for want of a test split: the model is exported all the same.
-    judged = mode != "all" or bool(evaluation.test_splits(current.info))
+    judged = mode != "all" or bool(test_splits(current.info))
     if not judged:
         print(
             f"Warning: {data} has no split whose name begins with 'test': "
@@ -135,7 +135,7 @@ def run_seeds(
         keras.backend.clear_session()  # what one run has made in memory is no part of the next
         own = dataclasses.replace(recipe, seed=number)
         run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
-    judged = mode in ("all", "evaluate") and evaluation.test_splits(load_info(data))
+    judged = mode in ("all", "evaluate") and test_splits(load_info(data))
     if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))
         print(f"seeds    {workdir / seeds.SEEDS_FILE}")

@@ -19,11 +19,11 @@ import tensorflow as tf
 from aacf_tf import overlays
 from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.serving import MODEL_FILE, versions
-from tfrecords.dataset import LABELS_FILE, load_labels
 from tfrecords.media import video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reader import frame_indices
+from tfrecords.records.dataset import LABELS_FILE, load_labels
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress
 

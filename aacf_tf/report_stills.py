@@ -15,11 +15,11 @@ from aacf_tf import overlays, report_figures
 from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import DataOptions
-from tfrecords import schema
-from tfrecords.dataset import load_info, shard_paths
 from tfrecords.preprocess import preprocess
 from tfrecords.reader import translate_errors
-from tfrecords.schema import ClipPair
+from tfrecords.records import codec
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import load_info, shard_paths
 
 _HEIGHT = 192  # of a picture, pixels; but
 _WIDTH = 4096  # at most: five strips beside each other must fit into a JPEG, of 65535
@@ -37,11 +37,11 @@ def load(data_dir: Path, split: str, ids: set[str]) -> dict[str, ClipPair]:
     found: dict[str, ClipPair] = {}
     paths = shard_paths(data_dir, load_info(data_dir), split)
     records = tf.data.TFRecordDataset([str(path) for path in paths])
-    named = records.map(lambda record: (schema.parse(record, masks=False)["id"], record))
+    named = records.map(lambda record: (codec.parse(record, masks=False)["id"], record))
     with translate_errors(data_dir):
         for name, record in named.as_numpy_iterator():
             if name.decode() in ids:
-                found[name.decode()] = schema.decode(record)
+                found[name.decode()] = codec.decode(record)
             if len(found) == len(ids):
                 break
     return found

@@ -49,10 +49,11 @@ from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel, make_backbone
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
-from tfrecords import schema
-from tfrecords.dataset import LABELS_FILE
 from tfrecords.preprocess import preprocess, preprocess_flow
 from tfrecords.reader import frame_indices
+from tfrecords.records import codec
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import LABELS_FILE
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -198,9 +199,7 @@ def _signatures(
         return serve({name: decode(name, values) for name, values in encoded.items()})
 
     def sample_example(serialized: tf.Tensor) -> Tensors:
-        record = schema.parse(
-            serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs
-        )
+        record = codec.parse(serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs)
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
         found = {name: record[listed] for name, (_, _, listed) in inputs.items()}
         length = tf.size(next(iter(found.values())))
@@ -306,7 +305,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
     }
     frames = np.full([*sides[1:], 3], 127, np.uint8)
     flow = gray["flow"][0] if "flow" in names else None
-    record = schema.encode(schema.ClipPair("warm-up", frames, None, (), flow=flow), {})
+    record = codec.encode(ClipPair("warm-up", frames, None, (), flow=flow), {})
     requests = {
         "serving_default": encoded,
         "serve_tensor": gray,

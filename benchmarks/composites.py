@@ -24,10 +24,11 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from tfrecords import ClipPair, schema, write_dataset
+from tfrecords import ClipPair, write_dataset
 from tfrecords.conjugates.remove_person import DILATION, remove_person
-from tfrecords.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.reader import translate_errors
+from tfrecords.records import codec
+from tfrecords.records.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.swap import soften
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError
@@ -83,7 +84,7 @@ def build_composites(data: StrPath, directory: StrPath, split: str = "test") -> 
         "test_p": _with_filled_regions(records),
     }
     write_dataset(temporary, splits, info.labels, num_shards=1, source="composites")
-    ids = [schema.decode(record).id for record in records]
+    ids = [codec.decode(record).id for record in records]
     write_json(temporary / SOURCE_FILE, digest(data))
     write_json(temporary / SCENES_FILE, {n: labels[j] for n, j in zip(ids, scenes)})
     os.replace(temporary, directory)
@@ -152,7 +153,7 @@ def background_region(mask: np.ndarray, random: np.random.Generator) -> np.ndarr
 
 
 def _load(record: bytes, data: StrPath, split: str) -> ClipPair:
-    pair = schema.decode(record)
+    pair = codec.decode(record)
     if pair.mask is None or pair.conjugate is None or len(pair.labels) != 1:
         raise UsageError(
             f"Expected a mask, a conjugate and one label for {pair.id!r} in split {split!r} of "
@@ -163,14 +164,14 @@ def _load(record: bytes, data: StrPath, split: str) -> ClipPair:
 
 def _without_actors(records: Sequence[bytes]) -> Iterator[ClipPair]:
     for record in progress(records, desc="test set C: actors removed"):
-        pair = schema.decode(record)
+        pair = codec.decode(record)
         yield ClipPair(pair.id, pair.conjugate, None, pair.labels, pair.fps)
 
 
 def _in_other_scenes(records: Sequence[bytes], scenes: Sequence[int]) -> Iterator[ClipPair]:
     for record, place in zip(progress(records, desc="test set S: actors in other scenes"), scenes):
-        pair = schema.decode(record)
-        scene = fit_scene(schema.decode(records[place]).conjugate, pair.clip.shape)
+        pair = codec.decode(record)
+        scene = fit_scene(codec.decode(records[place]).conjugate, pair.clip.shape)
         clip = paste(pair.clip, pair.mask, scene)
         yield ClipPair(pair.id, clip, None, pair.labels, pair.fps, pair.mask)
 
@@ -184,7 +185,7 @@ def _with_filled_regions(records: Sequence[bytes]) -> Iterator[ClipPair]:
         for start in range(0, len(records), chunk):
             pairs, regions = [], []
             for number, record in enumerate(records[start : start + chunk], start=start):
-                pair = schema.decode(record)
+                pair = codec.decode(record)
                 region = background_region(pair.mask, np.random.default_rng([SEED, number]))
                 if region is not None:
                     pairs.append(pair)

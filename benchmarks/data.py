@@ -26,8 +26,10 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from tfrecords import dataset, shards, sources
+from tfrecords import shards, sources
+from tfrecords.records import dataset
 from tfrecords.utils import commandline
+from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,13 +128,14 @@ def encode(image: np.ndarray, cv2: Any) -> bytes:
 
 
 def run_reader(
-    directory: dataset.StrPath, split: str, frames: int, clips: int, rounds: int, threads: int = 1
+    directory: StrPath, split: str, frames: int, clips: int, rounds: int, threads: int = 1
 ) -> Sheet:
     """Times the reader beside libjpeg-turbo and a naive pipeline; frames of one size."""
     import tensorflow as tf
 
-    from tfrecords import schema
     from tfrecords.reader import read_dataset
+    from tfrecords.records import codec
+    from tfrecords.records.names import CONJUGATE, FRAMES, RGB_PAIR
 
     info = dataset.load_info(directory)
     if info.frame_size is None:
@@ -143,7 +146,7 @@ def run_reader(
     images: list[bytes] = []  # all that the reader decodes
     for serialized in tf.data.TFRecordDataset(paths).take(batches * BATCH).as_numpy_iterator():
         lists = tf.train.SequenceExample.FromString(serialized).feature_lists.feature_list
-        for name in (schema.FRAMES, schema.CONJUGATE + schema.FRAMES):
+        for name in (FRAMES, CONJUGATE + FRAMES):
             encoded = [item.bytes_list.value[0] for item in lists[name].feature]
             if 0 < len(encoded) != frames:
                 raise UsageError(
@@ -154,7 +157,7 @@ def run_reader(
 
     def naive(serialized: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         """What the reader gives, scaled to -1..1: each frame made a float and resized at once."""
-        record = schema.parse(serialized, masks=False)
+        record = codec.parse(serialized, masks=False)
 
         def frame(image: tf.Tensor) -> tf.Tensor:
             pixels = tf.cast(tf.io.decode_jpeg(image, 3), tf.float32)
@@ -162,7 +165,7 @@ def run_reader(
 
         clip, conjugate = (
             tf.map_fn(frame, record[name], fn_output_signature=tf.TensorSpec([*size, 3]))
-            for name in schema.RGB_PAIR
+            for name in RGB_PAIR
         )
         return clip, conjugate
 
@@ -252,13 +255,14 @@ def draw_videos(folder: Path, clips: int, frames: int) -> Path:
 
 def draw_records(directory: Path, clips: int, frames: int) -> Path:
     """A data set of pairs, JPEG frames of 128x171; its directory."""
-    from tfrecords import ClipPair, schema, writer
+    from tfrecords import ClipPair
+    from tfrecords.records import codec, writer
 
     def examples() -> Any:
         for n in range(clips):
             drawn = draw_clip(n, 2 * frames, 128, 171)
             pair = ClipPair(str(n), drawn[:frames], drawn[frames:], ("drawn",))
-            yield schema.encode(pair, {"drawn": 0}, "JPEG", QUALITY)
+            yield codec.encode(pair, {"drawn": 0}, "JPEG", QUALITY)
 
     writer.write_shard(directory / dataset.shard_name("train", 0, 1), examples())
     counts = {"shards": 1, "clips": clips, "pairs": clips, "negatives": 0, "skipped": 0}

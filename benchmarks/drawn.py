@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Iterator, Sequence
 import numpy as np
 
 if TYPE_CHECKING:
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 QUALITY = 95
 
@@ -19,7 +19,7 @@ def draw_pair(seed: int, frames: int, height: int, width: int, label: str) -> Cl
     The conjugate is the same without the box.
     """
     from benchmarks.data import draw_clip
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
     scene = draw_clip(seed, frames, height, width)
     mask = np.zeros(scene.shape[:3], bool)
@@ -48,20 +48,21 @@ def write_copies(
     """
     import tensorflow as tf
 
-    from tfrecords import dataset, schema, writer
+    from tfrecords.records import codec, dataset, writer
+    from tfrecords.records.names import EXAMPLE_ID
 
     if (directory / dataset.INFO_FILE).is_file():
         return directory
     ids = {label: index for index, label in enumerate(labels)}
     examples = [
-        tf.train.SequenceExample.FromString(schema.encode(pair, ids, "JPEG", QUALITY))
+        tf.train.SequenceExample.FromString(codec.encode(pair, ids, "JPEG", QUALITY))
         for pair in pairs
     ]
 
     def records(first: int) -> Iterator[bytes]:
         for number in range(first, clips, shards):
             example = examples[number % len(examples)]
-            name = example.context.feature[schema.EXAMPLE_ID].bytes_list
+            name = example.context.feature[EXAMPLE_ID].bytes_list
             name.value[0] = str(number).encode()
             yield example.SerializeToString(deterministic=True)
 

@@ -60,8 +60,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def read(directory: str) -> dict[str, np.ndarray]:
     """The pictures of `train` by their ids: uint8 [H, W, 3], of `SIZE`."""
-    from tfrecords.dataset import load_info
     from tfrecords.reader import read_dataset, translate_errors
+    from tfrecords.records.dataset import load_info
 
     load_info(directory).require_split("train")
     batches = read_dataset(directory, "train", 1, SIZE, 32, False, frozen_conjugates=1.0)

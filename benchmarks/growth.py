@@ -230,7 +230,7 @@ def make_verify(x: int, folder: str) -> Callable[[], Any]:
 
 
 def make_open(x: int, folder: str) -> Callable[[], Any]:
-    from tfrecords import dataset
+    from tfrecords.records import dataset
 
     return functools.partial(
         dataset.load_info, write_data(Path(folder) / f"classes-{x}", 1, classes=x)

@@ -91,8 +91,9 @@ def measure(videos: int, seconds: float) -> Inputs:
     """Builds and reads drawn videos, and counts the operations of I3D."""
     from aacf_tf.backbones import build_backbone
     from benchmarks import backbones, data
-    from tfrecords import build, dataset
+    from tfrecords import build
     from tfrecords.reader import read_dataset
+    from tfrecords.records import dataset
 
     with tempfile.TemporaryDirectory() as folder:
         table = data.draw_videos(Path(folder), videos, int(RATE * seconds))

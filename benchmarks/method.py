@@ -38,7 +38,7 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import FACTOR_TERMS, HEADS, PAIR_HEADS, Recipe, Stage
-from tfrecords.dataset import digest
+from tfrecords.records.dataset import digest
 from tfrecords.utils import commandline
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError

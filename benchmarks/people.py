@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 
 from tfrecords.conjugates.erase import BOX_MARGIN, Eraser, grow
-from tfrecords.dataset import INFO_FILE
 from tfrecords.media.images import draw_boxes
-from tfrecords.schema import ClipPair
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import INFO_FILE
+from tfrecords.records.writer import write_dataset
 from tfrecords.sources.demo import SCENES
 from tfrecords.sources.drawing import Scene, Texture
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.progress import progress
-from tfrecords.writer import write_dataset
 
 # Photographs a split, and how often the scene is that of the class: 0 is never, None is
 # independence.

@@ -35,7 +35,7 @@ from absl import flags
 
 from aacf_tf import recipes
 from aacf_tf.recipes import HEADS, Recipe
-from tfrecords.dataset import digest
+from tfrecords.records.dataset import digest
 from tfrecords.utils import commandline
 from tfrecords.utils.atomic import replacing, write_json, write_text
 from tfrecords.utils.errors import UsageError
@@ -152,7 +152,7 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
 
     from aacf_tf import evaluation, metrics, training
     from benchmarks.composites import load_scenes
-    from tfrecords.dataset import load_info
+    from tfrecords.records.dataset import load_info
 
     stage = run.recipe.stages[-1]
     model = training.restore(run, stage)

@@ -11,13 +11,13 @@ from typing import Iterator
 
 import numpy as np
 
-from tfrecords.dataset import INFO_FILE
-from tfrecords.schema import ClipPair
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import INFO_FILE
+from tfrecords.records.writer import write_dataset
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import Motion, Movement, Scene, Texture
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.progress import progress
-from tfrecords.writer import write_dataset
 
 
 def _diagonal(phase: np.ndarray, reach: float, rng: np.random.Generator) -> Movement:

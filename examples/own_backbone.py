@@ -12,8 +12,7 @@ import sys
 
 # Ours first: they turn on the fast kernels of TensorFlow on CPUs.
 from keras_layers import ActionContextFactorization
-from tfrecords import read_dataset
-from tfrecords.dataset import load_info
+from tfrecords import load_info, read_dataset
 
 # isort: split
 import tensorflow as tf

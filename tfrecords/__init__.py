@@ -18,11 +18,12 @@ if "tensorflow" not in sys.modules:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 _HOMES = {
-    "ClipPair": "tfrecords.schema",
-    "write_dataset": "tfrecords.writer",
+    "load_info": "tfrecords.records.dataset",
+    "ClipPair": "tfrecords.records.clip_pair",
+    "write_dataset": "tfrecords.records.writer",
     "read_dataset": "tfrecords.reader",
 }
-__all__ = ["ClipPair", "read_dataset", "write_dataset"]
+__all__ = ["ClipPair", "load_info", "read_dataset", "write_dataset"]
 
 
 def __getattr__(name: str) -> Any:

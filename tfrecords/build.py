@@ -20,8 +20,9 @@ from typing import Callable, List, Sequence
 
 from absl import flags
 
-from tfrecords import checks, dataset, dry_run, shards, sources
+from tfrecords import checks, dry_run, shards, sources
 from tfrecords.plan import PROGRESS, alone, claim, clear, confirm, refuse_other
+from tfrecords.records import dataset
 from tfrecords.sources import Source, SourceOptions
 from tfrecords.utils import commandline, filesystem
 from tfrecords.utils.errors import UsageError, UserError
@@ -134,7 +135,7 @@ def _finish(
     source: Source, directory: AnyPath, all_shards: list[shards.Shard]
 ) -> dataset.DatasetInfo:
     """Sums the shards' notes up and writes what makes the directory complete."""
-    from tfrecords import writer
+    from tfrecords.records import writer
 
     found = shards.sum_up(directory, all_shards)
     if not any(counts["clips"] for counts in found.splits.values()):

@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Iterator, Optional
 import cv2
 import numpy as np
 
-from tfrecords import dataset
 from tfrecords.media import flow
+from tfrecords.records import dataset
 from tfrecords.utils.atomic import StrPath, replacing
 from tfrecords.utils.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont
 
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 FRAMES = 4  # of a clip, and as many of its conjugate
 HEIGHT = 108  # of a frame, pixels
@@ -83,7 +83,7 @@ def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
     """Pairs evenly spread over the shards, and over each shard; reads at most `count` shards."""
     import tensorflow as tf
 
-    from tfrecords import schema
+    from tfrecords.records import codec
 
     parts = min(count, len(shards))
     left = count
@@ -99,7 +99,7 @@ def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
         places = ((n + (part + 0.5) / parts) / share for n in range(share))
         chosen = {paired[int(place * len(paired))] for place in places}
         # Read twice, since a shard may be larger than the memory.
-        yield from (schema.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
+        yield from (codec.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
         left -= share
 
 
@@ -112,10 +112,10 @@ def _records(path: str) -> Iterator[bytes]:
 def _paired(serialized: bytes) -> bool:
     import tensorflow as tf
 
-    from tfrecords import schema
+    from tfrecords.records.names import CONJUGATE, FRAMES
 
     example = tf.train.SequenceExample.FromString(serialized)
-    return schema.CONJUGATE + schema.FRAMES in example.feature_lists.feature_list
+    return CONJUGATE + FRAMES in example.feature_lists.feature_list
 
 
 def draw(pairs: list[ClipPair], title: str) -> np.ndarray:

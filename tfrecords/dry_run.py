@@ -40,7 +40,7 @@ def describe(
         counts[0] += len(shard.rows)
         counts[1] += 1
     lines += [f"  {name:<12} {n:>8} rows {m:>5} shards" for name, (n, m) in splits.items()]
-    from tfrecords import schema  # noqa: F401  (brings TensorFlow: seconds, but once a build)
+    from tfrecords.records import codec  # noqa: F401  (brings TensorFlow: seconds, but once a build)
 
     prepare_process()
     if source.eraser:  # the first hole of all loads a network: once a build, too

@@ -3,7 +3,7 @@
     DIR/dataset.json    as of any data set, modality "features"; splits, classes and the place of
                         every record are those of the data set that the features were made from
     DIR/features.json   the fields of `FeatureInfo`
-    DIR/train-00000-of-00004.tfrecord ...   records of maps, see `tfrecords.schema`
+    DIR/train-00000-of-00004.tfrecord ...   records of maps, see `tfrecords.records.codec`
 
 Records come in the order in which `read_dataset` reads the data set itself, as a function of
 (seed, epoch). Which view of a record is seen and where its map is cropped is one of (seed, epoch,
@@ -12,72 +12,21 @@ id of the record).
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from tfrecords import schema
-from tfrecords.dataset import FEATURES, StrPath, load_info, shard_paths
-from tfrecords.order import (
-    Epochs,
-    assert_cardinality,
-    list_records,
-    record_key,
-    shuffle_epochs,
-)
+from tfrecords.order import Epochs, assert_cardinality, list_records, record_key, shuffle_epochs
 from tfrecords.reader import Tensors, count_steps, targets
-from tfrecords.utils.atomic import write_json
-from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.records.dataset import load_info, shard_paths
+from tfrecords.records.feature_codec import FeatureInfo, parse_features
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UsageError
 
-FEATURES_FILE = "features.json"
 # Records in the shuffle hold no more than this; where it is too little for `shuffle_buffer` of
 # them, their order is no longer quite that of `read_dataset`.
 SHUFFLE_BYTES = 2 << 30
-
-
-@dataclass
-class FeatureInfo:
-    """What `features.json` says.
-
-    Attributes:
-        end_point: of the backbone, by which the records name their maps.
-        views: how many each record of `train` has; records of other splits have one.
-        conjugates: whether there are maps of conjugates.
-        shapes: split -> [T, H, W, D] of its maps; None in it: records differ.
-        frames: [T, height, width] of the masks; None in it: records differ.
-        made_from: all that the maps depend on, for people to read.
-    """
-
-    end_point: str
-    views: int
-    conjugates: bool
-    shapes: Dict[str, List[Optional[int]]]
-    frames: List[Optional[int]]
-    made_from: Dict[str, Any]
-
-    def write(self, directory: StrPath) -> None:
-        """Writes `features.json`."""
-        write_json(to_path(directory) / FEATURES_FILE, asdict(self))
-
-    @classmethod
-    def load(cls, directory: StrPath) -> FeatureInfo:
-        """Reads `features.json`.
-
-        Raises:
-            UsageError: the directory holds no cached features.
-            UserError: the file is corrupt.
-        """
-        path = to_path(directory) / FEATURES_FILE
-        if load_info(directory).modality != FEATURES:
-            raise UsageError(f"Expected cached features in {directory}, received another data set.")
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"Expected {path} to describe cached features: {error}.") from error
 
 
 def read_features(
@@ -141,7 +90,7 @@ def read_features(
 
     def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
         """One view of a record, its maps still bytes; key: the epoch's, if any."""
-        record = schema.parse_features(serialized, features.end_point, conjugates, masks)
+        record = parse_features(serialized, features.end_point, conjugates, masks)
         view, y, x = 0, 0.0, 0.0
         if key is not None:
             view, y, x = tf.unstack(tf.random.stateless_uniform([3], record_key(key, record["id"])))

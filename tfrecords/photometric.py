@@ -13,7 +13,7 @@ from typing import Callable, Dict
 
 import tensorflow as tf
 
-from tfrecords.schema import RGB_PAIR
+from tfrecords.records.names import RGB_PAIR
 
 DRAWN = 3  # numbers for a record: brightness, contrast, saturation
 COLORS = "colors"  # what they are called in a batch

@@ -12,8 +12,8 @@ import contextlib
 import json
 from typing import Iterator, Optional
 
-from tfrecords import dataset
-from tfrecords.dataset import PLAN_FILE
+from tfrecords.records import dataset
+from tfrecords.records.dataset import PLAN_FILE
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size

@@ -33,17 +33,6 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 import tensorflow as tf
 
-from tfrecords import schema
-from tfrecords.dataset import (
-    FEATURES,
-    INFO_FILE,
-    DatasetInfo,
-    StrPath,
-    load_info,
-    require_flow,
-    require_frames,
-    shard_paths,
-)
 from tfrecords.media.flow import NO_MOTION
 from tfrecords.order import (
     Epochs,
@@ -54,8 +43,19 @@ from tfrecords.order import (
 )
 from tfrecords.photometric import COLORS, DRAWN, make_jitter
 from tfrecords.preprocess import Window, crop_and_flip, crop_size, preprocess, preprocess_flow
-from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+from tfrecords.records import codec, feature_codec
+from tfrecords.records.dataset import (
+    FEATURES,
+    INFO_FILE,
+    DatasetInfo,
+    load_info,
+    require_flow,
+    require_frames,
+    shard_paths,
+)
+from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
 from tfrecords.swap import swap_actors
+from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 
 Tensors = Dict[str, tf.Tensor]
@@ -285,7 +285,7 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
 def has_masks(directory: StrPath, split: str) -> bool:
     """Whether a record of a split has a mask; reads up to the first that has one."""
     paths = shard_paths(directory, load_info(directory), split)
-    sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(schema.parse(record)["mask"]))
+    sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
     with translate_errors(directory):
         return any(size > 0 for size in sizes.as_numpy_iterator())
 
@@ -294,7 +294,7 @@ def count_labels(directory: StrPath, split: str) -> List[int]:
     """Of each class the records of a split that have it; reads them all and decodes no frame."""
     info = load_info(directory)
     records = tf.data.TFRecordDataset(shard_paths(directory, info, split))
-    labels = records.map(lambda record: schema.parse(record, masks=False, rgb=False)["labels"])
+    labels = records.map(lambda record: codec.parse(record, masks=False, rgb=False)["labels"])
     counts = [0] * len(info.labels)
     with translate_errors(directory):
         for ids in labels.as_numpy_iterator():
@@ -307,9 +307,9 @@ def count_labels(directory: StrPath, split: str) -> List[int]:
 
 
 def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
-    """See `schema.parse`; a conjugate or mask that is not there is an empty list of frames."""
+    """See `codec.parse`; a conjugate or mask that is not there is an empty list of frames."""
     pairs = MODALITIES[modality]
-    record = schema.parse(serialized, masks, rgb=RGB_PAIR in pairs, flow=FLOW_PAIR in pairs)
+    record = codec.parse(serialized, masks, rgb=RGB_PAIR in pairs, flow=FLOW_PAIR in pairs)
     record["has_conjugate"] = tf.size(record[pairs[0][1]]) > 0
     if masks:
         record["has_mask"] = tf.size(record["mask"]) > 0
@@ -543,7 +543,7 @@ def translate_errors(directory: StrPath) -> Iterator[None]:
 def _check_records(directory: StrPath) -> None:
     """Reads and decodes every record; UserError naming the first that cannot be."""
     info = load_info(directory)
-    decode = schema.decode_features if info.modality == FEATURES else schema.decode
+    decode = feature_codec.decode_features if info.modality == FEATURES else codec.decode
     for split, counts in info.splits.items():
         found = 0
         for path in shard_paths(directory, info, split) if counts["clips"] else ():

@@ -13,8 +13,9 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
 
-from tfrecords import dataset, sources
+from tfrecords import sources
 from tfrecords.plan import PROGRESS
+from tfrecords.records import dataset
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.filesystem import AnyPath
@@ -104,7 +105,7 @@ def write_one(
         outcomes: what becomes of its rows, in their order; no more than these are taken.
         tick: called for every row.
     """
-    from tfrecords import writer
+    from tfrecords.records import writer
 
     notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
     notes.update({"fps": [], "sizes": [], "skipped": []})

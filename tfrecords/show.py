@@ -16,7 +16,7 @@ from typing import Optional, Sequence
 
 from absl import flags
 
-from tfrecords import dataset
+from tfrecords.records import dataset
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import file_size, to_path
@@ -104,13 +104,13 @@ def _count_labels(paths: list[str]) -> Counter:
     """Label id -> clips; None -> clips without a label."""
     import tensorflow as tf
 
-    from tfrecords import schema
+    from tfrecords.records.names import LABEL_INDEX
 
     def labels(serialized: tf.Tensor) -> tf.Tensor:
         context, _ = tf.io.parse_single_sequence_example(
-            serialized, context_features={schema.LABEL_INDEX: tf.io.VarLenFeature(tf.int64)}
+            serialized, context_features={LABEL_INDEX: tf.io.VarLenFeature(tf.int64)}
         )
-        return context[schema.LABEL_INDEX].values
+        return context[LABEL_INDEX].values
 
     found: Counter = Counter()
     try:
@@ -176,10 +176,10 @@ def _frames(serialized: bytes) -> list[str]:
     """What a record of frames holds."""
     import numpy as np
 
-    from tfrecords import schema
     from tfrecords.media import flow
+    from tfrecords.records import codec
 
-    pair = schema.decode(serialized)
+    pair = codec.decode(serialized)
     shapes = [f"clip {pair.clip.shape}"]
     if pair.decoy:
         shapes[0] += " with a decoy"
@@ -197,13 +197,14 @@ def _frames(serialized: bytes) -> list[str]:
 
 def _maps(serialized: bytes) -> list[str]:
     """What a record of cached features holds."""
-    from tfrecords import schema
+    from tfrecords.records import feature_codec
+    from tfrecords.records.names import MAPS
 
     shapes = []
-    for name, maps in schema.decode_features(serialized).items():
+    for name, maps in feature_codec.decode_features(serialized).items():
         there = [values.shape for values in maps if values is not None]
         what = f"{len(there)} of {len(maps)} views {there[0] if there else ''}"
-        shapes.append(f"{name.removesuffix(schema.MAPS)} {what}".rstrip())
+        shapes.append(f"{name.removesuffix(MAPS)} {what}".rstrip())
     return shapes
 
 

@@ -10,7 +10,7 @@ from typing import Dict, Tuple
 
 import tensorflow as tf
 
-from tfrecords.schema import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
 
 FEATHER = 72  # lines of a frame for each pixel by which the mask grows and its edge is softened
 

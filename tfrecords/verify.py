@@ -8,8 +8,23 @@ from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
-from tfrecords import dataset, schema
-from tfrecords.dataset import DatasetInfo
+from tfrecords.records import codec, dataset, feature_codec
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import DatasetInfo
+from tfrecords.records.names import (
+    CONJUGATE,
+    DECOY,
+    EXAMPLE_ID,
+    FLOW,
+    FRAMES,
+    HEIGHT,
+    LABEL_INDEX,
+    LABEL_STRING,
+    MASKS,
+    MEDIA_ID,
+    TIMESTAMPS,
+    WIDTH,
+)
 from tfrecords.utils import atomic
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UserError
@@ -17,11 +32,11 @@ from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.progress import progress
 
 IMAGES = (
-    schema.FRAMES,
-    schema.CONJUGATE + schema.FRAMES,
-    schema.MASKS,
-    schema.FLOW,
-    schema.CONJUGATE + schema.FLOW,
+    FRAMES,
+    CONJUGATE + FRAMES,
+    MASKS,
+    FLOW,
+    CONJUGATE + FLOW,
 )
 
 
@@ -123,11 +138,11 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
     """What a record is; UserError where something is wrong with it."""
     of_features = info.modality == dataset.FEATURES
     # Shapes and dtypes, the mask's length, boxes, optical flow; or the sizes of maps.
-    decoded = (schema.decode_features if of_features else schema.decode)(serialized)
+    decoded = (feature_codec.decode_features if of_features else codec.decode)(serialized)
     example = tf.train.SequenceExample.FromString(serialized)
     context, lists = example.context.feature, example.feature_lists.feature_list
-    index = list(context[schema.LABEL_INDEX].int64_list.value)
-    names = [value.decode() for value in context[schema.LABEL_STRING].bytes_list.value]
+    index = list(context[LABEL_INDEX].int64_list.value)
+    names = [value.decode() for value in context[LABEL_STRING].bytes_list.value]
     outside = [number for number in index if not 0 <= number < len(info.labels)]
     if outside:
         raise UserError(f"expected label ids below {len(info.labels)}, received {outside[0]}")
@@ -136,7 +151,7 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
     if len(index) > 1 and not info.multi_label:
         raise UserError(f"expected one label, received {len(index)}")
     if of_features:
-        paired = schema.CONJUGATE + schema.MEDIA_ID in context
+        paired = CONJUGATE + MEDIA_ID in context
     else:
         _check_frames(decoded, example, info)
         paired = decoded.conjugate is not None
@@ -146,19 +161,17 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
             # OpenCV fills up what is missing of an image; the reader's own decoder refuses it.
             tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
             count += 1
-    name = context[schema.EXAMPLE_ID].bytes_list.value[0].decode()
-    return _Record(name, paired, not index, schema.DECOY in context, count)
+    name = context[EXAMPLE_ID].bytes_list.value[0].decode()
+    return _Record(name, paired, not index, DECOY in context, count)
 
 
-def _check_frames(
-    pair: schema.ClipPair, example: tf.train.SequenceExample, info: DatasetInfo
-) -> None:
+def _check_frames(pair: ClipPair, example: tf.train.SequenceExample, info: DatasetInfo) -> None:
     context, lists = example.context.feature, example.feature_lists.feature_list
-    size = [context[name].int64_list.value[0] for name in (schema.HEIGHT, schema.WIDTH)]
+    size = [context[name].int64_list.value[0] for name in (HEIGHT, WIDTH)]
     if list(pair.clip.shape[1:3]) != size:
         raise UserError(f"expected frames of {size}, received {list(pair.clip.shape[1:3])}")
     if info.modality == "rgb+flow" and pair.flow is None:
         raise UserError(f"no optical flow, which {dataset.INFO_FILE} names")
-    times = len(lists[schema.TIMESTAMPS].feature)
+    times = len(lists[TIMESTAMPS].feature)
     if times != len(pair.clip):
         raise UserError(f"{len(pair.clip)} frames have {times} timestamps")

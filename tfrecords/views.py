@@ -24,7 +24,7 @@ from tfrecords.reader import (
     parse,
     sample,
 )
-from tfrecords.schema import RGB_PAIR
+from tfrecords.records.names import RGB_PAIR
 
 
 def read_views(

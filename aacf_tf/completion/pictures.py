@@ -10,13 +10,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from aacf_tf.evaluation import test_splits
-from tfrecords import schema
-from tfrecords.dataset import INFO_FILE, load_info, require_frames, shard_paths
 from tfrecords.media import video
 from tfrecords.media.images import read_image
 from tfrecords.media.video import UnreadableError
 from tfrecords.reader import translate_errors
+from tfrecords.records import codec
+from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError
 
 MEMORY = 2 << 30  # bytes of decoded pictures that are kept
@@ -70,7 +69,7 @@ class Records:
         self.names, self._encoded = [], []
         with translate_errors(directory):
             for serialized in tf.data.TFRecordDataset(paths):
-                record = schema.parse(serialized, masks=False)
+                record = codec.parse(serialized, masks=False)
                 frames = record["clip"]
                 self.names.append(record["id"].numpy().decode())
                 self._encoded.append(frames[len(frames) // 2].numpy())

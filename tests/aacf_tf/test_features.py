@@ -10,9 +10,9 @@ import tensorflow as tf
 
 from aacf_tf import checkpoints, features, recipes, training
 from aacf_tf.run import Run
-from tfrecords import read_dataset, schema
-from tfrecords.dataset import load_info, load_manifest
-from tfrecords.feature_reader import FeatureInfo
+from tfrecords import read_dataset
+from tfrecords.records.dataset import load_info, load_manifest
+from tfrecords.records.feature_codec import FeatureInfo, decode_features, parse_features
 from tfrecords.utils.atomic import sha256
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -47,8 +47,8 @@ def records(directory, split):
     found = {}
     for path in sorted(directory.glob(f"{split}-*.tfrecord")):
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            identity = schema.parse_features(tf.constant(serialized), "time3_relu")["id"].numpy()
-            found[identity] = schema.decode_features(serialized)
+            identity = parse_features(tf.constant(serialized), "time3_relu")["id"].numpy()
+            found[identity] = decode_features(serialized)
     return found
 
 

@@ -19,7 +19,7 @@ from absl import flags
 
 from aacf_tf import attend, pipeline, recipes
 from tfrecords import build
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.sources import hollywood2, voc2012_action
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import pipeline, recipes, seeds
-from tfrecords.dataset import INFO_FILE
+from tfrecords.records.dataset import INFO_FILE
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
 

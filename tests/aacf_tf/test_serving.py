@@ -16,8 +16,9 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import build_model, losses, serving
-from tfrecords import ClipPair, schema
+from tfrecords import ClipPair
 from tfrecords.preprocess import preprocess
+from tfrecords.records import codec
 
 
 def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures, frames):
@@ -44,7 +45,7 @@ def test_encoded_frames_and_records_give_the_same(signatures, frames):
     wanted = signatures["serve_tensor"](frames=clips)
     png = [[tf.io.encode_png(frame).numpy() for frame in clip] for clip in clips]
     records = [
-        schema.encode(ClipPair(str(n), clip, None, ()), {}, image_format="PNG")
+        codec.encode(ClipPair(str(n), clip, None, ()), {}, image_format="PNG")
         for n, clip in enumerate(clips)
     ]
     for served in (
@@ -57,7 +58,7 @@ def test_encoded_frames_and_records_give_the_same(signatures, frames):
 
 def test_records_are_sampled_at_their_centre(signatures, frames):
     long = frames(count=20, batch=1)
-    record = schema.encode(ClipPair("x", long[0], None, ()), {}, image_format="PNG")
+    record = codec.encode(ClipPair("x", long[0], None, ()), {}, image_format="PNG")
     served = signatures["serve_examples"](examples=tf.constant([record]))
     wanted = signatures["serve_tensor"](frames=long[:, 6:14])
     np.testing.assert_allclose(served["probabilities"], wanted["probabilities"], atol=1e-5)

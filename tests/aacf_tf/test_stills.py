@@ -29,7 +29,7 @@ from aacf_tf import (
 )
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = ["dark", "middling", "bright"]

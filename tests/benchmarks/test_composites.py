@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import composites
 from tfrecords import ClipPair, read_dataset, write_dataset
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.utils.errors import UsageError
 
 

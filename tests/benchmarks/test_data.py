@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import data, sheet
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.utils.errors import UsageError
 
 

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import worlds
-from tfrecords import schema
+from tfrecords.records import codec
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import Drawing, draw
 
 
 def records(directory, split):
     paths = sorted(str(path) for path in directory.glob(f"{split}-?????-of-*.tfrecord"))
-    pairs = [schema.decode(record.numpy()) for record in tf.data.TFRecordDataset(paths)]
+    pairs = [codec.decode(record.numpy()) for record in tf.data.TFRecordDataset(paths)]
     return {pair.id: pair for pair in pairs}
 
 

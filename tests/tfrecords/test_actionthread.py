@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from tfrecords import build, read_dataset
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.actionthread import Shot, own_thread, span_in_thread
 from tfrecords.utils.errors import UsageError

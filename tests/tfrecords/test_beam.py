@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, schema, shards
+from tfrecords import build, shards
+from tfrecords.records import codec
 from tfrecords.utils.errors import UsageError, UserError
 
 BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
@@ -67,7 +68,7 @@ def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys)
     run(**options, output=tmp_path / "local")
     shard = tmp_path / "local" / "train-00000-of-00002.tfrecord"
     data = next(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator())
-    pair = schema.decode(data)
+    pair = codec.decode(data)
     assert abs(int(pair.conjugate[pair.mask].mean()) - 255) < 3 and pair.clip.max() < 3
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "saved_model.pb").write_bytes(b"nothing")

@@ -18,9 +18,10 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, schema, writer
+from tfrecords import build
 from tfrecords.conjugates import shots
-from tfrecords.dataset import load_info, load_manifest
+from tfrecords.records import codec, writer
+from tfrecords.records.dataset import load_info, load_manifest
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -41,7 +42,7 @@ def content(directory: Path) -> dict[str, bytes]:
 
 def ids(shard: Path) -> list[str]:
     records = tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()
-    return [schema.decode(record).id for record in records]
+    return [codec.decode(record).id for record in records]
 
 
 def skipped_rows(directory: Path) -> dict[str, str]:
@@ -326,7 +327,7 @@ def test_conjugate_pairs(shared_data, tmp_path):
     root = shared_data / "clips" / "hmdb51"
     run(input=tmp_path / "spans.csv", data_root=root, output=tmp_path / "spans")
     shard = tmp_path / "spans" / "train-00000-of-00001.tfrecord"
-    pair = schema.decode(next(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()))
+    pair = codec.decode(next(tf.data.TFRecordDataset(str(shard)).as_numpy_iterator()))
     # 29 frames before, 20 after; the margin takes 15 of either: frames 0..13 are the conjugate.
     assert len(pair.clip) == 40 and len(pair.conjugate) == 14
     assert (pair.conjugate_start, pair.conjugate_end) == pytest.approx((0, 14 / 30), abs=1e-5)

@@ -13,16 +13,17 @@ from tfrecords import (
     contact_sheet,
     feature_reader,
     read_dataset,
-    schema,
     show,
     verify,
     write_dataset,
 )
-from tfrecords.dataset import load_info, shard_paths
-from tfrecords.feature_reader import FeatureInfo, read_features
+from tfrecords.feature_reader import read_features
 from tfrecords.reader import translate_errors
+from tfrecords.records import codec
+from tfrecords.records.dataset import load_info, shard_paths
+from tfrecords.records.feature_codec import FeatureInfo, encode_features
+from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.writer import finish_dataset, write_shard
 
 VIEWS, SHAPE = 3, (2, 5, 6, 8)
 NO_PAIR = "clip4"
@@ -47,12 +48,12 @@ def cache(data, directory, shape_of=lambda number: SHAPE, conjugates=True) -> st
 
             def records(path=path, views=views, found=found):
                 for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                    pair = schema.decode(serialized)
+                    pair = codec.decode(serialized)
                     number = int(pair.id[4:])
                     shape = shape_of(number)
                     found.add(shape)
                     paired = pair.conjugate is not None
-                    yield schema.encode_features(
+                    yield encode_features(
                         serialized,
                         "Mixed_5c",
                         [maps_of(number, v, shape) for v in range(views)],

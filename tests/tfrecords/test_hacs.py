@@ -10,7 +10,7 @@ import pytest
 from absl import flags
 
 from tfrecords import build, read_dataset
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.hacs_tables import read_clips, read_segments
 from tfrecords.utils.errors import UsageError

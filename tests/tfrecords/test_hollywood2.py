@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 
 from tfrecords import build, read_dataset
-from tfrecords.dataset import load_info
+from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, hollywood2, open_source
 from tfrecords.utils.errors import UsageError
 

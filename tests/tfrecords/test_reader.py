@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, read_dataset, schema, write_dataset
-from tfrecords.dataset import load_info
+from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.reader import count_labels, count_steps, translate_errors
+from tfrecords.records import codec
+from tfrecords.records.dataset import load_info, shard_name
+from tfrecords.records.names import CONJUGATE, FRAMES
+from tfrecords.records.writer import write_shard
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.writer import shard_name, write_shard
 
 LABELS = ["run", "walk"]
 SMALL = {"frames": 4, "size": (24, 32), "batch_size": 4}
@@ -220,14 +222,14 @@ def test_jpeg_and_png_stand_in_one_data_set(tmp_path, cache):
     clips = rng.integers(0, 256, [2, 4, 24, 32, 3], np.uint8)
     pairs = [ClipPair(name, clips[0], clips[1], ("walk",)) for name in ("JPEG", "PNG")]
     write(tmp_path, *pairs, num_shards=1)
-    examples = [schema.encode(pair, {"walk": 0}, pair.id) for pair in pairs]
+    examples = [codec.encode(pair, {"walk": 0}, pair.id) for pair in pairs]
     write_shard(tmp_path / shard_name("test", 0, 1), examples)
     seen = rows(read_dataset(tmp_path, "test", **SMALL, training=False, cache=cache))
     assert [row["id"] for row in seen] == [b"JPEG", b"PNG"]
     for row, example in zip(seen, examples):
         lists = tf.train.SequenceExample.FromString(example).feature_lists.feature_list
-        for name, prefix in (("clip", ""), ("conjugate", schema.CONJUGATE)):
-            stored = [item.bytes_list.value[0] for item in lists[prefix + schema.FRAMES].feature]
+        for name, prefix in (("clip", ""), ("conjugate", CONJUGATE)):
+            stored = [item.bytes_list.value[0] for item in lists[prefix + FRAMES].feature]
             expected = [tf.io.decode_image(image, 3) for image in stored]
             np.testing.assert_array_equal(row[name], expected)
     np.testing.assert_array_equal(seen[1]["conjugate"], clips[1])  # PNG is without loss

@@ -12,8 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, schema, write_dataset
-from tfrecords.dataset import MANIFEST_FILE
+from tfrecords import ClipPair, write_dataset
+from tfrecords.records.dataset import MANIFEST_FILE
+from tfrecords.records.names import (
+    CONJUGATE,
+    EXAMPLE_ID,
+    FLOW,
+    FRAMES,
+    HEIGHT,
+    LABEL_INDEX,
+    MASKS,
+    TIMESTAMPS,
+)
 from tfrecords.utils.errors import UserError
 from tfrecords.verify import verify
 
@@ -98,7 +108,7 @@ def first(example, name):
 def cut(example):
     """The first frame ends early."""
     image = cv2_jpeg()
-    first(example, schema.FRAMES).value[0] = image[: len(image) * 2 // 3]
+    first(example, FRAMES).value[0] = image[: len(image) * 2 // 3]
 
 
 def cv2_jpeg() -> bytes:
@@ -113,23 +123,23 @@ def cv2_jpeg() -> bytes:
     [
         (cut, ""),
         (
-            lambda e: e.context.feature[schema.LABEL_INDEX].int64_list.value.__setitem__(0, 7),
+            lambda e: e.context.feature[LABEL_INDEX].int64_list.value.__setitem__(0, 7),
             "below 2, received 7",
         ),
         (
-            lambda e: e.context.feature[schema.LABEL_INDEX].int64_list.value.__setitem__(0, 0),
+            lambda e: e.context.feature[LABEL_INDEX].int64_list.value.__setitem__(0, 0),
             r"label ids \[0\] are not run",
         ),
         (
-            lambda e: e.context.feature[schema.HEIGHT].int64_list.value.__setitem__(0, 9),
+            lambda e: e.context.feature[HEIGHT].int64_list.value.__setitem__(0, 9),
             r"expected frames of \[9, 8\]",
         ),
         (
-            lambda e: e.feature_lists.feature_list[schema.TIMESTAMPS].feature.pop(),
+            lambda e: e.feature_lists.feature_list[TIMESTAMPS].feature.pop(),
             "4 frames have 3 timestamps",
         ),
-        (lambda e: e.feature_lists.feature_list[schema.MASKS].feature.pop(), "mask as bool"),
-        (lambda e: e.context.feature.pop(schema.EXAMPLE_ID), "cannot be decoded"),
+        (lambda e: e.feature_lists.feature_list[MASKS].feature.pop(), "mask as bool"),
+        (lambda e: e.context.feature.pop(EXAMPLE_ID), "cannot be decoded"),
     ],
 )
 def test_records_that_break_the_rules(directory, change, message):
@@ -141,7 +151,7 @@ def test_records_that_break_the_rules(directory, change, message):
 
 def test_an_id_twice(directory):
     def rename(example):
-        example.context.feature[schema.EXAMPLE_ID].bytes_list.value[0] = b"a"
+        example.context.feature[EXAMPLE_ID].bytes_list.value[0] = b"a"
 
     rewrite(directory / LAST, rename)
     with pytest.raises(UserError, match=rf"{LAST}: the id 'a' stands twice"):
@@ -160,7 +170,7 @@ def test_flow_in_every_record(tmp_path, rng):
     assert "3 records in 1 shards, 36 images" in verify(tmp_path)
 
     def drop(example):
-        for name in (schema.FLOW, schema.CONJUGATE + schema.FLOW):
+        for name in (FLOW, CONJUGATE + FLOW):
             example.feature_lists.feature_list.pop(name)
 
     rewrite(tmp_path / "train-00000-of-00001.tfrecord", drop, keep=3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfrecords import ClipPair, read_dataset, write_dataset
-from tfrecords.dataset import load_info, shard_paths
+from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.views import read_views
 
 SMALL = {"frames": 3, "size": (24, 32), "seed": 7}

@@ -14,10 +14,12 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from tfrecords import build, read_dataset, schema, show
+from tfrecords import build, read_dataset, show
 from tfrecords.conjugates.erase import LEAST_MARGIN, grow
-from tfrecords.dataset import load_info
 from tfrecords.media.video import UnreadableError
+from tfrecords.records import codec
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.voc2012_action import ACTIONS, OTHER, read_annotation
 from tfrecords.utils.errors import UsageError
@@ -104,8 +106,8 @@ def run(**options) -> None:
     build.main([], values)
 
 
-def records(path: Path) -> list[schema.ClipPair]:
-    return [schema.decode(r) for r in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+def records(path: Path) -> list[ClipPair]:
+    return [codec.decode(r) for r in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
 
 
 def test_rows(folder):

@@ -36,7 +36,7 @@ import numpy as np
 from tfrecords.utils.errors import UserError
 
 if TYPE_CHECKING:
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 METHODS = ("tvl1", "dis")
 LIMIT = 20.0  # pixels a frame

@@ -16,7 +16,7 @@ from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tfrecords.conjugates.erase import Eraser
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 CONJUGATES = (
     "given",
@@ -213,13 +213,13 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     Raises:
         UnreadableError: the row cannot be read.
     """
-    from tfrecords import schema
     from tfrecords.media import flow
+    from tfrecords.records import codec
 
     pair = source.load(row)
     if source.flow != "none":
         pair = flow.add_flow(pair, source.flow)
     label_ids = {label: index for index, label in enumerate(source.labels)}
-    data = schema.encode(pair, label_ids, source.image_format, quality)
+    data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
     return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3], pair.decoy)

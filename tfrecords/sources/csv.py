@@ -22,7 +22,7 @@ import math
 import os
 from typing import Optional
 
-from tfrecords.dataset import SPLIT_NAME, load_labels
+from tfrecords.records.dataset import SPLIT_NAME, load_labels
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.videos import VideoSource
 from tfrecords.utils import filesystem

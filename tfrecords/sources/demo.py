@@ -14,7 +14,7 @@ from typing import Mapping, Sequence
 
 import numpy as np
 
-from tfrecords.schema import ClipPair
+from tfrecords.records.clip_pair import ClipPair
 from tfrecords.sources import Row, Source, SourceOptions
 from tfrecords.sources.drawing import Motion, Movement, Scene, Texture, draw
 

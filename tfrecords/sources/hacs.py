@@ -29,7 +29,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import Iterable, Optional
 
-from tfrecords.dataset import load_labels
+from tfrecords.records.dataset import load_labels
 from tfrecords.sources import Row, SourceOptions
 from tfrecords.sources.hacs_tables import Entry, read_clips, read_segments
 from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem

@@ -7,7 +7,7 @@ import math
 import os
 from typing import Iterable, Iterator, NoReturn, Optional, Sequence
 
-from tfrecords.dataset import load_labels
+from tfrecords.records.dataset import load_labels
 from tfrecords.sources import SourceOptions
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError

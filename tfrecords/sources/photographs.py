@@ -11,7 +11,7 @@ from tfrecords.sources import Row, SourceOptions
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 CONJUGATES = ("remove_person", "none")
 SHORT_SIDE = 256  # pixels
@@ -66,7 +66,7 @@ def make_pair(
         start: seconds in the file.
     """
     # Here, since it brings TensorFlow: a mistake in the table is answered at once.
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
     mask = actors if mask is None else mask
     clip, conjugate, decoy = picture, None, False

@@ -26,7 +26,7 @@ from tfrecords.media.video import UnreadableError, Video
 from tfrecords.sources import Row, Source, SourceOptions, photographs
 
 if TYPE_CHECKING:
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class VideoSource(Source):
 
     def _clip(self, row: Row) -> ClipPair:
         # Here, since it brings TensorFlow: a mistake in the table is answered at once.
-        from tfrecords.schema import ClipPair
+        from tfrecords.records.clip_pair import ClipPair
 
         path = self._paths[row.media]
         span = video.read_span(path, row.start, row.end, self.short_side)

@@ -31,15 +31,15 @@ from xml.etree import ElementTree
 import numpy as np
 
 from tfrecords.conjugates.erase import BOX_MARGIN
-from tfrecords.dataset import load_labels
 from tfrecords.media import images
 from tfrecords.media.video import UnreadableError
+from tfrecords.records.dataset import load_labels
 from tfrecords.sources import Row, Source, SourceOptions, photographs
 from tfrecords.sources.layout import fail, require_local
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
-    from tfrecords.schema import ClipPair
+    from tfrecords.records.clip_pair import ClipPair
 
 ACTIONS = (
     "jumping",

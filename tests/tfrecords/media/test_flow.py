@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import ClipPair, build, schema, show, write_dataset
-from tfrecords.dataset import load_info
+from tfrecords import ClipPair, build, show, write_dataset
 from tfrecords.media import flow
+from tfrecords.records import codec
+from tfrecords.records.dataset import load_info
 from tfrecords.utils.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 40, 56
@@ -152,26 +153,26 @@ def pair_with_flow(**changes) -> ClipPair:
 
 def test_flow_comes_back_from_a_record():
     pair = pair_with_flow()
-    data = schema.encode(pair, {"x": 0})
-    assert data == schema.encode(pair, {"x": 0})
-    back = schema.decode(data)
+    data = codec.encode(pair, {"x": 0})
+    assert data == codec.encode(pair, {"x": 0})
+    back = codec.decode(data)
     for name in ("flow", "conjugate_flow"):
         np.testing.assert_array_equal(getattr(back, name), getattr(pair, name))
     lists = tf.train.SequenceExample.FromString(data).feature_lists.feature_list
     assert len(lists["FORWARD_FLOW/image/encoded"].feature) == 3
     assert len(lists["CONJUGATE/FORWARD_FLOW/image/encoded"].feature) == 2
-    parsed = schema.parse(data, masks=False, rgb=False, flow=True)
+    parsed = codec.parse(data, masks=False, rgb=False, flow=True)
     assert set(parsed) == {"id", "labels", "fps", "flow", "conjugate_flow"}
     assert (len(parsed["flow"]), len(parsed["conjugate_flow"])) == (3, 2)
 
 
 def test_a_record_without_flow_has_none():
     pair = pair_with_flow(flow=None, conjugate_flow=None)
-    data = schema.encode(pair, {"x": 0})
+    data = codec.encode(pair, {"x": 0})
     assert b"FLOW" not in data
-    assert schema.decode(data).flow is None and schema.decode(data).conjugate_flow is None
+    assert codec.decode(data).flow is None and codec.decode(data).conjugate_flow is None
     alone = pair_with_flow(conjugate=None, conjugate_flow=None)
-    assert schema.decode(schema.encode(alone, {"x": 0})).flow.shape == (3, 6, 8, 2)
+    assert codec.decode(codec.encode(alone, {"x": 0})).flow.shape == (3, 6, 8, 2)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +219,7 @@ def test_a_build_stores_flow_the_same_on_one_worker_and_on_two(table, tmp_path):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
     assert load_info(tmp_path / "one").modality == "rgb+flow"
     assert json.loads((tmp_path / "one" / "build.json").read_text())["flow"] == "tvl1"
-    pairs = [schema.decode(data) for data in records(tmp_path / "one")]
+    pairs = [codec.decode(data) for data in records(tmp_path / "one")]
     assert [pair.flow.shape for pair in pairs] == [(4, HEIGHT, WIDTH, 2)] * 3
     for pair in pairs:
         assert np.abs(inner(pair.flow) - [2, 0]).mean() < 0.25

@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tfrecords import ClipPair, dataset, plan, read_dataset, write_dataset
+from tfrecords import ClipPair, plan, read_dataset, write_dataset
 from tfrecords.media.video import UnreadableError
+from tfrecords.records import dataset
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils import atomic, filesystem
 from tfrecords.utils.errors import UsageError, UserError

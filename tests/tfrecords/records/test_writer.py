@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, schema, write_dataset
-from tfrecords.dataset import load_info
+from tfrecords import ClipPair, write_dataset
+from tfrecords.records import codec
+from tfrecords.records.dataset import load_info
+from tfrecords.records.writer import write_shard
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.writer import write_shard
 
 
 def make_pairs(count: int, conjugates: int = 100, fps: float = 25.0):
@@ -19,7 +20,7 @@ def make_pairs(count: int, conjugates: int = 100, fps: float = 25.0):
 
 
 def ids(path) -> list[str]:
-    return [schema.decode(x).id for x in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    return [codec.decode(x).id for x in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
 
 
 def contents(directory) -> dict[str, bytes]:
@@ -119,7 +120,7 @@ def test_a_rewrite_replaces_all_splits_and_shards(tmp_path):
         for n in range(3):
             name = f"train-{n:05d}-of-00003.tfrecord"
             for record in tf.data.TFRecordDataset(str(path / name)).as_numpy_iterator():
-                yield schema.decode(record)
+                yield codec.decode(record)
 
     write_dataset(path, {"train": doubled()}, labels, num_shards=2)
     assert sorted(contents(path)) == [

@@ -9,8 +9,9 @@ from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, T
 
 import tensorflow as tf
 
-from tfrecords import schema
-from tfrecords.dataset import (
+from tfrecords.records import codec
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import (
     INFO_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
@@ -81,7 +82,7 @@ def finish_dataset(
 
 def write_dataset(
     directory: StrPath,
-    splits: Mapping[str, Iterable[schema.ClipPair]],
+    splits: Mapping[str, Iterable[ClipPair]],
     labels: Sequence[str],
     multi_label: bool = False,
     *,
@@ -129,7 +130,7 @@ def write_dataset(
                         f"Expected one label for the clip {pair.id!r} (several need multi_label), "
                         f"received {', '.join(pair.labels)}."
                     )
-                example = schema.encode(pair, label_ids, image_format="PNG")
+                example = codec.encode(pair, label_ids, image_format="PNG")
                 shards[(clips - 1) % num_shards].write(example)
                 conjugates += pair.conjugate is not None
                 negatives += not pair.labels

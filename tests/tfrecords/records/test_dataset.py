@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from tfrecords import ClipPair, write_dataset
-from tfrecords.dataset import DatasetInfo, digest, load_info, load_labels, shard_name, shard_paths
+from tfrecords.records.dataset import (
+    DatasetInfo,
+    digest,
+    load_info,
+    load_labels,
+    shard_name,
+    shard_paths,
+)
+from tfrecords.records.writer import finish_dataset
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.writer import finish_dataset
 
 INFO = DatasetInfo(
     source="csv",

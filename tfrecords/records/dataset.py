@@ -52,7 +52,7 @@ class DatasetInfo:
             whose clip has one.
         modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
             hold a backbone's feature maps and no frames, see `tfrecords.feature_reader`.
-        schema_version: of the records, see `tfrecords.schema`.
+        schema_version: of the records, see `tfrecords.records.codec`.
     """
 
     source: str
@@ -211,3 +211,10 @@ def digest(directory: StrPath) -> str:
     shards = sorted(data.glob("*.tfrecord"))
     parts += [f"{path.name} {file_size(path)}".encode() for path in shards]
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
+
+
+def test_splits(info: DatasetInfo) -> list[str]:
+    """The splits that are judged: named `test*`, with clips."""
+    return [
+        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
+    ]

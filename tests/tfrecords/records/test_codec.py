@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, schema
+from tfrecords import ClipPair
+from tfrecords.records import codec, feature_codec
 from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = {"run": 0, "walk": 1}
@@ -32,7 +33,7 @@ def make_pair(seed: int = 0, **changes) -> ClipPair:
 
 def test_png_round_trip_is_exact():
     pair = make_pair(labels=("walk", "run"))
-    back = schema.decode(schema.encode(pair, LABELS, "PNG"))
+    back = codec.decode(codec.encode(pair, LABELS, "PNG"))
     for name in ("clip", "conjugate", "mask"):
         np.testing.assert_array_equal(getattr(back, name), getattr(pair, name))
         assert getattr(back, name).dtype == getattr(pair, name).dtype
@@ -48,20 +49,20 @@ def test_jpeg_keeps_colour_edges():
     frame[:, ::2, 0] = frame[:, 1::2, 2] = 200
     clip = np.stack([frame] * 3)
     pair = make_pair(clip=clip, conjugate=None, mask=None)
-    back = schema.decode(schema.encode(pair, LABELS, "JPEG"))
+    back = codec.decode(codec.encode(pair, LABELS, "JPEG"))
     assert np.sqrt(np.mean((back.clip.astype(float) - clip) ** 2)) < 5
     assert back.conjugate is None and back.mask is None
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
 def test_same_pair_same_bytes(image_format):
-    assert schema.encode(make_pair(), LABELS, image_format) == schema.encode(
+    assert codec.encode(make_pair(), LABELS, image_format) == codec.encode(
         make_pair(), LABELS, image_format
     )
 
 
 def test_features_have_the_contract_s_names():
-    example = tf.train.SequenceExample.FromString(schema.encode(make_pair(), LABELS))
+    example = tf.train.SequenceExample.FromString(codec.encode(make_pair(), LABELS))
     context, lists = example.context.feature, example.feature_lists.feature_list
     assert set(context) == {
         *("example/id", "clip/media_id", "clip/label/index", "clip/label/string"),
@@ -84,13 +85,13 @@ def test_features_have_the_contract_s_names():
 
 
 def test_parse_in_a_graph():
-    parse = tf.function(schema.parse)
-    record = parse(tf.constant(schema.encode(make_pair(), LABELS, "PNG")))
+    parse = tf.function(codec.parse)
+    record = parse(tf.constant(codec.encode(make_pair(), LABELS, "PNG")))
     assert record["id"].numpy() == b"clip/7" and record["labels"].numpy().tolist() == [1]
     assert record["fps"].numpy() == 12.5
     assert [len(record[name]) for name in ("clip", "conjugate", "mask")] == [5, 4, 5]
     bare = make_pair(conjugate=None, mask=None, labels=())
-    record = parse(tf.constant(schema.encode(bare, LABELS, "PNG")))
+    record = parse(tf.constant(codec.encode(bare, LABELS, "PNG")))
     assert [len(record[name]) for name in ("labels", "conjugate", "mask")] == [0, 0, 0]
 
 
@@ -101,21 +102,21 @@ def make_image(**changes) -> ClipPair:
 
 def test_boxes_of_a_still_image():
     image = make_image()
-    encoded = schema.encode(image, LABELS, "PNG")
+    encoded = codec.encode(image, LABELS, "PNG")
     lists = tf.train.SequenceExample.FromString(encoded).feature_lists.feature_list
     stored = {name: [list(f.float_list.value) for f in lists[name].feature] for name in lists}
     assert stored["region/bbox/xmin"] == [[0.25, 0]] and stored["region/bbox/ymax"][0][0] == 1
     assert stored["region/bbox/ymin"] == [pytest.approx([0.5, 0.1])]
     assert stored["region/bbox/xmax"] == [pytest.approx([0.75, 0.3])]
-    back = schema.decode(encoded)
+    back = codec.decode(encoded)
     np.testing.assert_array_equal(back.boxes, image.boxes)
     assert back.boxes.dtype == np.float32
 
-    parse = tf.function(lambda record: schema.parse(record, boxes=True)["boxes"])
+    parse = tf.function(lambda record: codec.parse(record, boxes=True)["boxes"])
     np.testing.assert_array_equal(parse(tf.constant(encoded)), image.boxes)
-    none = schema.encode(make_image(boxes=None), LABELS)
-    assert parse(tf.constant(none)).shape == (0, 4) and schema.decode(none).boxes is None
-    assert parse(tf.constant(schema.encode(make_pair(), LABELS))).shape == (0, 4)
+    none = codec.encode(make_image(boxes=None), LABELS)
+    assert parse(tf.constant(none)).shape == (0, 4) and codec.decode(none).boxes is None
+    assert parse(tf.constant(codec.encode(make_pair(), LABELS))).shape == (0, 4)
 
 
 @pytest.mark.parametrize(
@@ -152,47 +153,47 @@ def test_wrong_pairs_are_refused(changes, message):
 
 def test_unknown_label_and_format_are_named():
     with pytest.raises(UsageError, match=r"'clip/7'.*among run, walk, received 'jump'"):
-        schema.encode(make_pair(labels=("walk", "jump")), LABELS)
+        codec.encode(make_pair(labels=("walk", "jump")), LABELS)
     with pytest.raises(UsageError, match="received 'GIF'"):
-        schema.encode(make_pair(), LABELS, "GIF")
+        codec.encode(make_pair(), LABELS, "GIF")
 
 
 @pytest.mark.parametrize("cut", [slice(0, 100), slice(0, 0)])
 def test_broken_bytes_are_one_sentence(cut):
     with pytest.raises(UserError, match="cannot be decoded") as caught:
-        schema.decode(schema.encode(make_pair(), LABELS)[cut])
+        codec.decode(codec.encode(make_pair(), LABELS)[cut])
     assert "\n" not in str(caught.value)
 
 
 def test_broken_frame_is_a_user_error():
-    good = schema.encode(make_pair(), LABELS, "PNG")
+    good = codec.encode(make_pair(), LABELS, "PNG")
     with pytest.raises(UserError, match="cannot be decoded"):
-        schema.decode(good.replace(b"\x89PNG", b"\x00\x00\x00\x00"))
+        codec.decode(good.replace(b"\x89PNG", b"\x00\x00\x00\x00"))
 
 
 # ---- cached features ----------------------------------------------------------------------------
 
 
 def make_features(mask=None, conjugates=True):
-    record = schema.encode(make_pair(), LABELS)
+    record = codec.encode(make_pair(), LABELS)
     rng = np.random.default_rng(1)
     maps = list(rng.standard_normal((3, 2, 4, 5, 6)).astype(np.float16))
     others = [maps[1] + 1, None, maps[0] - 1] if conjugates else []
-    encoded = schema.encode_features(record, "Mixed_5c", maps, others, mask)
+    encoded = feature_codec.encode_features(record, "Mixed_5c", maps, others, mask)
     return record, maps, others, encoded
 
 
 def test_features_round_trip_exactly():
     mask = (np.arange(2 * 4 * 5).reshape(2, 4, 5) % 3 == 0).astype(np.uint8)
     record, maps, others, encoded = make_features(mask)
-    found = schema.decode_features(encoded)
+    found = feature_codec.decode_features(encoded)
     assert list(found) == ["CONJUGATE/Mixed_5c/feature/bytes", "Mixed_5c/feature/bytes"]
     for expected, received in zip((others, maps), found.values()):
         assert [value is None for value in received] == [value is None for value in expected]
         for one, two in zip(expected, received):
             if one is not None:
                 np.testing.assert_array_equal(two, one)
-    parsed = schema.parse_features(tf.constant(encoded), "Mixed_5c", masks=True)
+    parsed = feature_codec.parse_features(tf.constant(encoded), "Mixed_5c", masks=True)
     assert (parsed["id"].numpy(), parsed["labels"].numpy().tolist()) == (b"clip/7", [1])
     assert parsed["dimensions"].numpy().tolist() == [2, 4, 5, 6]
     assert parsed["features"].numpy()[2] == maps[2].tobytes()
@@ -208,7 +209,7 @@ def test_features_round_trip_exactly():
 
 
 def test_features_without_conjugates():
-    parsed = schema.parse_features(
+    parsed = feature_codec.parse_features(
         tf.constant(make_features(conjugates=False)[-1]), "Mixed_5c", conjugates=False, masks=True
     )
     assert "conjugate_features" not in parsed and parsed["mask"].shape == [0]
@@ -217,4 +218,4 @@ def test_features_without_conjugates():
 @pytest.mark.parametrize("broken", [b"\xff no record", b""])
 def test_what_are_no_features_is_named(broken):
     with pytest.raises(UserError, match="Expected a record of cached features"):
-        schema.decode_features(broken)
+        feature_codec.decode_features(broken)

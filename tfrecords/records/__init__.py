@@ -1,0 +1,1 @@
+"""The format: names, one pair, its bytes, its directory."""

@@ -1,0 +1,116 @@
+"""One pair, decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class ClipPair:
+    """A clip and its conjugate, decoded.
+
+    Attributes:
+        id: unique in its data set.
+        clip: uint8 [T, H, W, 3], RGB, T >= 1.
+        conjugate: uint8 [T', H, W, 3], or None where there is none.
+        labels: names of the clip's actions; empty for a clip with no action.
+        fps: frames a second of clip and conjugate.
+        mask: bool [T, H, W], True where the actor is, or None where it is not known.
+        media_id: the file the clip was cut from, as its data set names it.
+        start, end: seconds in that file; `end` None: start + T / fps.
+        conjugate_media_id, conjugate_start, conjugate_end: the same of the conjugate; None: the
+            clip's own.
+        boxes: of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin, xmax,
+            ymax as shares 0..1 of width and height; None where they are not known.
+        flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.media.flow` has it, or
+            None.
+        conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
+        decoy: whether a part of the clip without people was filled as the conjugate's hole is.
+
+    Raises:
+        ValueError: a shape, dtype or value is not as above.
+    """
+
+    id: str
+    clip: np.ndarray
+    conjugate: Optional[np.ndarray]
+    labels: Sequence[str]
+    fps: float = 25.0
+    mask: Optional[np.ndarray] = None
+    media_id: str = ""
+    start: float = 0.0
+    end: Optional[float] = None
+    conjugate_media_id: Optional[str] = None
+    conjugate_start: Optional[float] = None
+    conjugate_end: Optional[float] = None
+    boxes: Optional[np.ndarray] = None
+    flow: Optional[np.ndarray] = None
+    conjugate_flow: Optional[np.ndarray] = None
+    decoy: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.labels, str):
+            raise self._error("labels as a sequence of names", f"the string {self.labels!r}")
+        self.labels = tuple(self.labels)
+        self._check_frames("clip", self.clip)
+        if self.conjugate is not None:
+            self._check_frames("conjugate", self.conjugate)
+            if self.conjugate.shape[1:3] != self.clip.shape[1:3]:
+                raise self._error(
+                    f"a conjugate of the clip's height and width {self.clip.shape[1:3]}",
+                    self.conjugate.shape[1:3],
+                )
+        if self.mask is not None:
+            self.mask = np.asarray(self.mask)
+            if self.mask.dtype != bool or self.mask.shape != self.clip.shape[:3]:
+                raise self._error(
+                    f"mask as bool {self.clip.shape[:3]}, aligned to the clip",
+                    f"{self.mask.dtype} {self.mask.shape}",
+                )
+        if self.boxes is not None:
+            self._check_boxes()
+        self._check_flow()
+        if not (np.isfinite(self.fps) and self.fps > 0):
+            raise self._error("fps above 0", self.fps)
+        if self.end is None:
+            self.end = self.start + len(self.clip) / self.fps
+
+    def _check_frames(self, name: str, frames: np.ndarray) -> None:
+        frames = np.asarray(frames)
+        shape = frames.shape
+        if frames.dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+            raise self._error(
+                f"{name} as uint8 [T, H, W, 3] with T, H, W >= 1", f"{frames.dtype} {shape}"
+            )
+
+    def _check_boxes(self) -> None:
+        if len(self.clip) != 1:
+            raise self._error("boxes with a still image only", f"a clip of {len(self.clip)} frames")
+        self.boxes = np.asarray(self.boxes, np.float32)
+        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
+            raise self._error("boxes as [n, 4]", self.boxes.shape)
+        inside = (self.boxes >= 0) & (self.boxes <= 1)
+        if not inside.all() or (self.boxes[:, :2] >= self.boxes[:, 2:]).any():
+            raise self._error(
+                "boxes of 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1", self.boxes.tolist()
+            )
+
+    def _check_flow(self) -> None:
+        if (self.conjugate_flow is None) != (self.flow is None or self.conjugate is None):
+            what = "none" if self.conjugate_flow is None else "one"
+            raise self._error("conjugate_flow where both flow and conjugate are, only there", what)
+        for name, flow, frames in (
+            ("flow", self.flow, self.clip),
+            ("conjugate_flow", self.conjugate_flow, self.conjugate),
+        ):
+            if flow is None:
+                continue
+            shape = (*frames.shape[:3], 2)
+            if flow.dtype != np.uint8 or flow.shape != shape:
+                raise self._error(f"{name} as uint8 {shape}", f"{flow.dtype} {flow.shape}")
+
+    def _error(self, expected: str, received: object) -> ValueError:
+        return ValueError(f"Record {self.id!r}: Expected {expected}. Received {received}.")

@@ -1,0 +1,307 @@
+"""The record: its layout, and from a pair to its bytes and back.
+
+A record is one `tf.train.SequenceExample`: a clip, its labels, and (where there is one) its
+conjugate: the same scene without the action. Names follow MediaSequence.
+
+    context        example/id                        string
+                   clip/media_id                     string   file the clip was cut from
+                   clip/label/index                  int64 *  line in labels.txt; empty: no action
+                   clip/label/string                 string * the same labels by name
+                   clip/start/timestamp              int64    microseconds in the file
+                   clip/end/timestamp                int64    microseconds in the file, exclusive
+                   image/frame_rate                  float    frames a second, clip and conjugate
+                   image/height, image/width         int64    pixels, clip, conjugate and mask
+                   image/format                      string   "JPEG" or "PNG"
+                   clip/decoy                        int64    1: a part of the clip without people
+                                                              was filled; absent: none was
+                   CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
+                                                     as above; absent: no conjugate
+    feature lists  image/encoded                     string   one JPEG (4:4:4) or PNG a frame
+                   image/timestamp                   int64    microseconds in the file
+                   CONJUGATE/image/encoded           string   as image/encoded; any length
+                   CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
+                                                              where the actor is
+                   FORWARD_FLOW/image/encoded        string   one PNG of two channels, u and v,
+                                                              a frame: see `tfrecords.media.flow`
+                   CONJUGATE/FORWARD_FLOW/image/encoded
+                                                     string   the same, a frame of the conjugate
+                   region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
+                                                              who act, shares 0..1 of width, height
+
+A record of cached features has the context of the record it was made from and, for frames, the
+feature maps of a backbone's END_POINT, such as Mixed_5c:
+
+    context        END_POINT/feature/dimensions      int64 4  T, H, W, D, of all its maps
+    feature lists  END_POINT/feature/bytes           string   float16, C order; one entry a view
+                   CONJUGATE/END_POINT/feature/bytes string   the same, empty where a view has none
+                   CLASS_SEGMENTATION/image/encoded  string   as above, a frame of the first view
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from tfrecords.records.clip_pair import ClipPair
+from tfrecords.records.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
+from tfrecords.records.names import (
+    BOXES,
+    CLIP_END,
+    CLIP_START,
+    CONJUGATE,
+    DECOY,
+    EXAMPLE_ID,
+    FLOW,
+    FLOW_PAIR,
+    FORMAT,
+    FRAME_RATE,
+    FRAMES,
+    HEIGHT,
+    IMAGE_FORMATS,
+    LABEL_INDEX,
+    LABEL_STRING,
+    MASKS,
+    MEDIA_ID,
+    MICROSECONDS,
+    RGB_PAIR,
+    TIMESTAMPS,
+    WIDTH,
+)
+from tfrecords.utils.errors import UsageError, UserError
+
+
+def encode(
+    pair: ClipPair,
+    label_ids: Mapping[str, int],
+    image_format: str = "JPEG",
+    quality: int = 95,
+) -> bytes:
+    """Serialises a pair; the same pair gives the same bytes on every run.
+
+    Args:
+        pair: what to store.
+        label_ids: name -> line in labels.txt.
+        image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
+            frames) or "PNG" (without loss). Masks and optical flow are PNG always.
+        quality: of the JPEG, 1..100.
+
+    Raises:
+        UsageError: a label of the pair is not in `label_ids`, or the format is not known.
+    """
+    if image_format not in IMAGE_FORMATS:
+        raise UsageError(
+            f"Expected image_format to be one of {IMAGE_FORMATS}, received {image_format!r}."
+        )
+    unknown = [label for label in pair.labels if label not in label_ids]
+    if unknown:
+        raise UsageError(
+            f"Record {pair.id!r}: expected labels among {', '.join(label_ids)}, "
+            f"received {unknown[0]!r}."
+        )
+    length, height, width, _ = pair.clip.shape
+    context = {
+        EXAMPLE_ID: bytes_feature(pair.id),
+        MEDIA_ID: bytes_feature(pair.media_id),
+        LABEL_INDEX: ints_feature(*(label_ids[label] for label in pair.labels)),
+        LABEL_STRING: bytes_feature(*pair.labels),
+        CLIP_START: ints_feature(_microseconds(pair.start)),
+        CLIP_END: ints_feature(_microseconds(pair.end)),
+        FRAME_RATE: floats_feature(pair.fps),
+        HEIGHT: ints_feature(height),
+        WIDTH: ints_feature(width),
+        FORMAT: bytes_feature(image_format),
+    }
+    if pair.decoy:
+        context[DECOY] = ints_feature(1)
+    lists = {
+        FRAMES: [bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.clip],
+        TIMESTAMPS: [ints_feature(_microseconds(pair.start + n / pair.fps)) for n in range(length)],
+    }
+    if pair.conjugate is not None:
+        media_id, start, end = _conjugate_place(pair)
+        context[CONJUGATE + MEDIA_ID] = bytes_feature(media_id)
+        context[CONJUGATE + CLIP_START] = ints_feature(_microseconds(start))
+        context[CONJUGATE + CLIP_END] = ints_feature(_microseconds(end))
+        lists[CONJUGATE + FRAMES] = [
+            bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.conjugate
+        ]
+    if pair.mask is not None:
+        lists[MASKS] = [
+            bytes_feature(encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask
+        ]
+    if pair.boxes is not None:
+        lists.update({name: [floats_feature(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
+    for name, flow in ((FLOW, pair.flow), (CONJUGATE + FLOW, pair.conjugate_flow)):
+        if flow is not None:
+            # OpenCV writes no image of two channels.
+            lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
+    example = tf.train.SequenceExample(
+        context=tf.train.Features(feature=context),
+        feature_lists=tf.train.FeatureLists(
+            feature_list={name: tf.train.FeatureList(feature=f) for name, f in lists.items()}
+        ),
+    )
+    return example.SerializeToString(deterministic=True)
+
+
+def parse(
+    serialized: tf.Tensor,
+    masks: bool = True,
+    boxes: bool = False,
+    rgb: bool = True,
+    flow: bool = False,
+) -> dict[str, tf.Tensor]:
+    """Parses one record inside a graph; frames stay encoded.
+
+    Args:
+        serialized: string scalar.
+        masks: whether to fetch the masks.
+        boxes: whether to fetch the boxes.
+        rgb: whether to fetch the frames of clip and conjugate.
+        flow: whether to fetch the optical flow of clip and conjugate.
+
+    Returns:
+        id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
+        (empty: none) and, if asked for, mask string [T] (empty: none), boxes float32 [n, 4] as
+        in `ClipPair` (a still image with none, and a clip, have none), flow string [T] and
+        conjugate_flow string [T'] (empty: none).
+    """
+    frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
+    required = tf.io.FixedLenSequenceFeature([], tf.string)
+    pairs = {}  # of frames: their names -> that of the feature
+    if rgb:
+        pairs[RGB_PAIR] = FRAMES
+    if flow:
+        pairs[FLOW_PAIR] = FLOW
+    lists = {}
+    for feature in pairs.values():
+        lists.update({feature: required, CONJUGATE + feature: frames})
+    if masks:
+        lists[MASKS] = frames
+    if boxes:
+        lists.update({name: tf.io.RaggedFeature(tf.float32) for name in BOXES})
+    context, sequences = tf.io.parse_single_sequence_example(
+        serialized,
+        context_features={
+            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
+            FRAME_RATE: tf.io.FixedLenFeature([], tf.float32),
+        },
+        sequence_features=lists,
+    )
+    record = {
+        "id": context[EXAMPLE_ID],
+        "labels": context[LABEL_INDEX],
+        "fps": context[FRAME_RATE],
+    }
+    for (clip, conjugate), feature in pairs.items():
+        record.update({clip: sequences[feature], conjugate: sequences[CONJUGATE + feature]})
+    if masks:
+        record["mask"] = sequences[MASKS]
+    if boxes:
+        record["boxes"] = tf.stack([sequences[name].flat_values for name in BOXES], axis=-1)
+    return record
+
+
+def decode(serialized: bytes) -> ClipPair:
+    """The inverse of `encode`, in numpy (JPEG frames come back nearly, all else exactly).
+
+    Raises:
+        UserError: the bytes are not a record of this schema.
+    """
+    try:
+        example = tf.train.SequenceExample.FromString(serialized)
+        context = example.context.feature
+        lists = example.feature_lists.feature_list
+        has_conjugate = CONJUGATE + FRAMES in lists
+        boxes = None
+        if BOXES[0] in lists:
+            boxes = np.stack([lists[name].feature[0].float_list.value for name in BOXES], axis=-1)
+
+        def text(name: str) -> str:
+            return context[name].bytes_list.value[0].decode()
+
+        def seconds(name: str) -> float:
+            return context[name].int64_list.value[0] / MICROSECONDS
+
+        def images(name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
+            return np.stack([_decode_image(image, flags) for image in encoded])
+
+        def flows(name: str) -> Optional[np.ndarray]:
+            if name not in lists:
+                return None
+            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
+            return np.stack([tf.io.decode_png(image).numpy() for image in encoded])
+
+        return ClipPair(
+            id=text(EXAMPLE_ID),
+            clip=images(FRAMES),
+            conjugate=images(CONJUGATE + FRAMES) if has_conjugate else None,
+            labels=tuple(value.decode() for value in context[LABEL_STRING].bytes_list.value),
+            fps=context[FRAME_RATE].float_list.value[0],
+            mask=images(MASKS, cv2.IMREAD_GRAYSCALE) > 0 if MASKS in lists else None,
+            media_id=text(MEDIA_ID),
+            start=seconds(CLIP_START),
+            end=seconds(CLIP_END),
+            conjugate_media_id=text(CONJUGATE + MEDIA_ID) if has_conjugate else None,
+            conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
+            conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
+            boxes=boxes,
+            flow=flows(FLOW),
+            conjugate_flow=flows(CONJUGATE + FLOW),
+            decoy=DECOY in context,
+        )
+    except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"Expected a record of schema version {SCHEMA_VERSION}, received {len(serialized)} "
+            f"bytes that cannot be decoded ({type(error).__name__}: {reason})."
+        ) from error
+
+
+def _conjugate_place(pair: ClipPair) -> tuple[str, float, float]:
+    """File, start and end of the conjugate: where not given, the clip's own start and file."""
+    media_id = pair.media_id if pair.conjugate_media_id is None else pair.conjugate_media_id
+    start = pair.start if pair.conjugate_start is None else pair.conjugate_start
+    end = pair.conjugate_end
+    return media_id, start, start + len(pair.conjugate) / pair.fps if end is None else end
+
+
+def _decode_image(encoded: bytes, flags: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    return image[..., ::-1] if image.ndim == 3 else image
+
+
+def _microseconds(seconds: float) -> int:
+    return round(seconds * MICROSECONDS)
+
+
+def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> bytes:
+    if image.ndim == 3:
+        image = image[..., ::-1]  # OpenCV's order is BGR
+    if image_format == "JPEG":
+        options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+        ]
+        return cv2.imencode(".jpg", image, options)[1].tobytes()
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def bytes_feature(*values: str | bytes) -> tf.train.Feature:
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+
+def ints_feature(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def floats_feature(*values: float) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
