@@ -15,7 +15,8 @@ from aacf_tf.losses import presence_score
 from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
 from aacf_tf.recipes import DataOptions
 from aacf_tf.run import Run
-from tfrecords.reader import count_steps, has_masks, translate_errors
+from tfrecords.reading.clips import count_steps, has_masks
+from tfrecords.reading.corruption import translate_errors
 from tfrecords.records.dataset import test_splits
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError

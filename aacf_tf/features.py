@@ -1,6 +1,6 @@
 """Cached features: a frozen backbone runs once over the data, heads are trained on its maps.
 
-    DATA-features/<digest>/   a data set directory, see `tfrecords.feature_reader`
+    DATA-features/<digest>/   a data set directory, see `tfrecords.reading.features`
 
 Beside the data, not in the run's directory: runs that differ in their head, their loss or their
 schedule share one cache, and it costs hours where an epoch of the head costs minutes. The digest is
@@ -27,7 +27,8 @@ from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from aacf_tf.run import Run
 from tfrecords import plan
-from tfrecords.reader import translate_errors
+from tfrecords.reading.corruption import translate_errors
+from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
 from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
@@ -36,7 +37,6 @@ from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.progress import progress
-from tfrecords.views import read_views
 
 # Of clips in one batch, their conjugates not counted: one of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.

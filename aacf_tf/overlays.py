@@ -74,7 +74,7 @@ def in_space(
         frame: (height, width) of the frame, pixels.
         size: (height, width) of what the network saw of it.
         centres: of its rows `[h]` and its columns `[w]`, pixels of what the network saw.
-        resize: how the frame came to that size, see `tfrecords.preprocess`.
+        resize: how the frame came to that size, see `tfrecords.reading.preprocess`.
 
     Returns:
         float32 `[height, width]`; 0 where the network did not look ("short_side" cuts the rim off).

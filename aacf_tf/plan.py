@@ -14,7 +14,7 @@ from aacf_tf.model import make_backbone
 from aacf_tf.optimizers import coupled_decay, make_schedule
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run
-from tfrecords.reader import count_steps
+from tfrecords.reading.clips import count_steps
 
 _RATES = 6  # epochs whose learning rate is shown, at most, where it changes all the time
 

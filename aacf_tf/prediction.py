@@ -22,7 +22,7 @@ from aacf_tf.serving import MODEL_FILE, versions
 from tfrecords.media import video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
-from tfrecords.reader import frame_indices
+from tfrecords.reading.phases import frame_indices
 from tfrecords.records.dataset import LABELS_FILE, load_labels
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress

@@ -17,7 +17,8 @@ from aacf_tf.model import STREAM_INPUTS, ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords.media.flow import picture
-from tfrecords.reader import read_dataset, translate_errors
+from tfrecords.reading.clips import read_dataset
+from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.atomic import replacing
 
 CLIPS = 12

@@ -15,8 +15,8 @@ from aacf_tf import overlays, report_figures
 from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import DataOptions
-from tfrecords.preprocess import preprocess
-from tfrecords.reader import translate_errors
+from tfrecords.reading.corruption import translate_errors
+from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import load_info, shard_paths

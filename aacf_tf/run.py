@@ -12,8 +12,8 @@ import tensorflow as tf
 from aacf_tf.model import ActionModel, build_model
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from aacf_tf.remote_run import Mirror
-from tfrecords.feature_reader import read_features
-from tfrecords.reader import count_labels, has_masks, read_dataset
+from tfrecords.reading.clips import count_labels, has_masks, read_dataset
+from tfrecords.reading.features import read_features
 from tfrecords.records.dataset import DatasetInfo, load_info, require_flow
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError

@@ -49,8 +49,8 @@ from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel, make_backbone
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
-from tfrecords.preprocess import preprocess, preprocess_flow
-from tfrecords.reader import frame_indices
+from tfrecords.reading.phases import frame_indices
+from tfrecords.reading.preprocess import preprocess, preprocess_flow
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE

@@ -24,7 +24,8 @@ from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.run import Run
 from aacf_tf.termination import Stopped, Termination
 from aacf_tf.validation import Validation
-from tfrecords.reader import count_steps, translate_errors
+from tfrecords.reading.clips import count_steps
+from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError
 
 

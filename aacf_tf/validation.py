@@ -12,7 +12,7 @@ from tensorflow import keras
 from aacf_tf import metrics, report_figures
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run
-from tfrecords.reader import count_steps
+from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 
 _SHOWN = ("clip", "mask", "has_mask")

@@ -168,7 +168,7 @@ def cut(
     from aacf_tf.optimizers import make_optimizer
     from aacf_tf.run import Run
     from benchmarks import sheet
-    from tfrecords.reader import count_steps
+    from tfrecords.reading.clips import count_steps
 
     keras.utils.set_random_seed(recipe.seed)
     precision = resolve_precision(recipe.precision)

@@ -26,10 +26,10 @@ import tensorflow as tf
 
 from tfrecords import ClipPair, write_dataset
 from tfrecords.conjugates.remove_person import DILATION, remove_person
-from tfrecords.reader import translate_errors
+from tfrecords.reading.corruption import translate_errors
+from tfrecords.reading.swap import soften
 from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, shard_paths
-from tfrecords.swap import soften
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.progress import progress

@@ -133,7 +133,7 @@ def run_reader(
     """Times the reader beside libjpeg-turbo and a naive pipeline; frames of one size."""
     import tensorflow as tf
 
-    from tfrecords.reader import read_dataset
+    from tfrecords.reading.clips import read_dataset
     from tfrecords.records import codec
     from tfrecords.records.names import CONJUGATE, FRAMES, RGB_PAIR
 

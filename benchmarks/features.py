@@ -167,7 +167,7 @@ def _calibrate(backbone: Any, current: Any, stage: Any) -> None:
 def _epoch(current: Any, stage: Any, model: Any, epochs: int) -> Callable[[], None]:
     """Trains the model by one more epoch, each time that it is called."""
     from aacf_tf.optimizers import make_optimizer
-    from tfrecords.reader import count_steps
+    from tfrecords.reading.clips import count_steps
 
     steps = count_steps(current.info, "train", stage.batch_size, training=True)
     model.compile(optimizer=make_optimizer(stage, model, steps * epochs), weighted_metrics=[])

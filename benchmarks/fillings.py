@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def read(directory: str) -> dict[str, np.ndarray]:
     """The pictures of `train` by their ids: uint8 [H, W, 3], of `SIZE`."""
-    from tfrecords.reader import read_dataset, translate_errors
+    from tfrecords.reading.clips import read_dataset
+    from tfrecords.reading.corruption import translate_errors
     from tfrecords.records.dataset import load_info
 
     load_info(directory).require_split("train")

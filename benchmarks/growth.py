@@ -192,7 +192,7 @@ def make_write(x: int, folder: str) -> Callable[[], Any]:
 
 def make_read(directory: Path, training: bool) -> Callable[[], Any]:
     """Builds one epoch of batches."""
-    from tfrecords.reader import read_dataset
+    from tfrecords.reading.clips import read_dataset
 
     batches = read_dataset(directory, "train", 2, (16, 16), BATCH, training)
 

@@ -92,7 +92,7 @@ def measure(videos: int, seconds: float) -> Inputs:
     from aacf_tf.backbones import build_backbone
     from benchmarks import backbones, data
     from tfrecords import build
-    from tfrecords.reader import read_dataset
+    from tfrecords.reading.clips import read_dataset
     from tfrecords.records import dataset
 
     with tempfile.TemporaryDirectory() as folder:

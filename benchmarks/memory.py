@@ -135,7 +135,7 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     from aacf_tf.devices import resolve_precision
     from aacf_tf.model import CHANNELS, STREAM_INPUTS, build_model
     from aacf_tf.optimizers import make_optimizer
-    from tfrecords.preprocess import crop_size
+    from tfrecords.reading.preprocess import crop_size
 
     gpu = bool(tf.config.list_physical_devices("GPU"))
     recipe = recipes.load_recipe(work.recipe)

@@ -21,7 +21,7 @@ _HOMES = {
     "load_info": "tfrecords.records.dataset",
     "ClipPair": "tfrecords.records.clip_pair",
     "write_dataset": "tfrecords.records.writer",
-    "read_dataset": "tfrecords.reader",
+    "read_dataset": "tfrecords.reading.clips",
 }
 __all__ = ["ClipPair", "load_info", "read_dataset", "write_dataset"]
 

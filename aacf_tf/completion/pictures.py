@@ -13,7 +13,7 @@ from PIL import Image
 from tfrecords.media import video
 from tfrecords.media.images import read_image
 from tfrecords.media.video import UnreadableError
-from tfrecords.reader import translate_errors
+from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError

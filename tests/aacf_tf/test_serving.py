@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from aacf_tf import build_model, losses, serving
 from tfrecords import ClipPair
-from tfrecords.preprocess import preprocess
+from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
 
 

@@ -85,7 +85,7 @@ def test_a_stage_is_cut(data, tmp_path):
 
 def test_copies_of_a_record_differ_in_their_id_alone(data):
     from tfrecords import verify
-    from tfrecords.reader import read_dataset
+    from tfrecords.reading.clips import read_dataset
 
     assert verify.verify(data).startswith(f"{data}: 40 records in 3 shards")
     (inputs, targets, _), *_ = read_dataset(data, "train", 4, (20, 24), 40, training=False)

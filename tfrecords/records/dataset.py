@@ -51,7 +51,7 @@ class DatasetInfo:
             skipped the rows that could not be read; "decoys", where there are any: the records
             whose clip has one.
         modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
-            hold a backbone's feature maps and no frames, see `tfrecords.feature_reader`.
+            hold a backbone's feature maps and no frames, see `tfrecords.reading.features`.
         schema_version: of the records, see `tfrecords.records.codec`.
     """
 

@@ -10,10 +10,8 @@ from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from tfrecords.order import epoch_key
-from tfrecords.photometric import DRAWN, make_jitter
-from tfrecords.preprocess import crop_size
-from tfrecords.reader import (
+from tfrecords.reading.order import epoch_key
+from tfrecords.reading.phases import (
     MODALITIES,
     Draws,
     Tensors,
@@ -24,6 +22,8 @@ from tfrecords.reader import (
     parse,
     sample,
 )
+from tfrecords.reading.photometric import DRAWN, make_jitter
+from tfrecords.reading.preprocess import crop_size
 from tfrecords.records.names import RGB_PAIR
 
 

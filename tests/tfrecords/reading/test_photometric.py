@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair, read_dataset, write_dataset
-from tfrecords.photometric import make_jitter
+from tfrecords.reading.photometric import make_jitter
+from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import load_info, shard_paths
-from tfrecords.views import read_views
 
 SMALL = {"frames": 3, "size": (16, 24), "batch_size": 3, "seed": 2}
 

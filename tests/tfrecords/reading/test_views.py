@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tfrecords import ClipPair, read_dataset, write_dataset
+from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import load_info, shard_paths
-from tfrecords.views import read_views
 
 SMALL = {"frames": 3, "size": (24, 32), "seed": 7}
 

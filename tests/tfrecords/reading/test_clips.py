@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair, read_dataset, write_dataset
-from tfrecords.reader import count_labels, count_steps, translate_errors
+from tfrecords.reading.clips import count_labels, count_steps
+from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info, shard_name
 from tfrecords.records.names import CONJUGATE, FRAMES

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.media import flow
-from tfrecords.preprocess import preprocess_flow
+from tfrecords.reading.preprocess import preprocess_flow
 from tfrecords.utils.errors import UsageError
 
 HEIGHT, WIDTH = 24, 32

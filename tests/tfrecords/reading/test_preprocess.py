@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords.preprocess import Window, crop_size, preprocess
+from tfrecords.reading.preprocess import Window, crop_size, preprocess
 
 
 def gradient(height: int, width: int, leading=(2,)) -> np.ndarray:

@@ -17,8 +17,15 @@ from typing import List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
-from tfrecords.order import Epochs, assert_cardinality, list_records, record_key, shuffle_epochs
-from tfrecords.reader import Tensors, count_steps, targets
+from tfrecords.reading.clips import count_steps
+from tfrecords.reading.order import (
+    Epochs,
+    assert_cardinality,
+    list_records,
+    record_key,
+    shuffle_epochs,
+)
+from tfrecords.reading.phases import Tensors, targets
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
 from tfrecords.utils.atomic import StrPath

@@ -8,17 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import (
-    ClipPair,
-    contact_sheet,
-    feature_reader,
-    read_dataset,
-    show,
-    verify,
-    write_dataset,
-)
-from tfrecords.feature_reader import read_features
-from tfrecords.reader import translate_errors
+from tfrecords import ClipPair, contact_sheet, read_dataset, show, verify, write_dataset
+from tfrecords.reading import features as feature_reader
+from tfrecords.reading.corruption import translate_errors
+from tfrecords.reading.features import _fitting, read_features
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
@@ -216,11 +209,11 @@ def test_maps_of_several_sizes(data, tmp_path):
 
 def test_the_shuffle_keeps_to_its_memory(features, monkeypatch):
     size = 2 * 2 * np.prod(SHAPE)  # float16, clip and conjugate
-    assert feature_reader._fitting(1024, SHAPE, True) == 1024
+    assert _fitting(1024, SHAPE, True) == 1024
     monkeypatch.setattr(feature_reader, "SHUFFLE_BYTES", 5 * size + 1)
-    assert feature_reader._fitting(1024, SHAPE, True) == 5
-    assert feature_reader._fitting(1024, SHAPE, False) == 10
-    assert feature_reader._fitting(1024, (2, None, 6, 8), True) == 1024
+    assert _fitting(1024, SHAPE, True) == 5
+    assert _fitting(1024, SHAPE, False) == 10
+    assert _fitting(1024, (2, None, 6, 8), True) == 1024
 
 
 def test_wrong_use_is_named(data, features, tmp_path):
