@@ -13,16 +13,17 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
 
-from tfrecords import sources
 from tfrecords.plan import PROGRESS
 from tfrecords.records import dataset
+from tfrecords.rows import record_bytes
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
-    from tfrecords.sources import Record, Row, Source
+    from tfrecords.rows import Record
+    from tfrecords.sources import Row, Source
 
 ROWS_PER_SHARD = 128
 
@@ -121,7 +122,7 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
     from tfrecords.media.video import UnreadableError
 
     try:
-        return sources.record_bytes(source, row, quality)
+        return record_bytes(source, row, quality)
     except UnreadableError as error:
         return error.reason
     except UserError:

@@ -20,7 +20,7 @@ from absl import flags
 from aacf_tf import attend, pipeline, recipes
 from tfrecords import build
 from tfrecords.records.dataset import load_info
-from tfrecords.sources import hollywood2, voc2012_action
+from tfrecords.sources.published import hollywood2, voc2012_action
 
 
 @pytest.fixture(scope="module")

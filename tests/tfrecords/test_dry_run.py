@@ -7,8 +7,9 @@ import re
 import pytest
 
 from tfrecords import dry_run
+from tfrecords.rows import record_bytes
 from tfrecords.shards import Shard
-from tfrecords.sources import Row, SourceOptions, open_source, record_bytes
+from tfrecords.sources import Row, SourceOptions, open_source
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import os
 from typing import Optional
 
 from tfrecords.records.dataset import SPLIT_NAME, load_labels
-from tfrecords.sources import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions
 from tfrecords.sources.videos import VideoSource
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError

@@ -15,7 +15,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from tfrecords.records.clip_pair import ClipPair
-from tfrecords.sources import Row, Source, SourceOptions
+from tfrecords.sources.base import Row, Source, SourceOptions
 from tfrecords.sources.drawing import Motion, Movement, Scene, Texture, draw
 
 # Clips a split, and how often the scene is that of the class: 0 is never, None is independence.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Optional
 import numpy as np
 
 from tfrecords.conjugates.erase import Eraser
-from tfrecords.sources import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:

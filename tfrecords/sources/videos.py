@@ -11,30 +11,22 @@ import math
 import os
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
 from tfrecords.conjugates import before_after, shots
-from tfrecords.conjugates.erase import MASK_MARGIN
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.media import images, video
+from tfrecords.media import video
 from tfrecords.media.masks import read_mask
 from tfrecords.media.video import UnreadableError, Video
-from tfrecords.sources import Row, Source, SourceOptions, photographs
+from tfrecords.sources import photographs
+from tfrecords.sources.base import Row, Source, SourceOptions
+from tfrecords.sources.stills import StillRow, read_still, still_rows
 
 if TYPE_CHECKING:
     from tfrecords.records.clip_pair import ClipPair
-
-
-@dataclass(frozen=True)
-class StillRow(Row):
-    """Photograph number `still` of a row's clip, its frame at (still + .5) / `stills` of it."""
-
-    still: int = 0
-    stills: int = 1
 
 
 class VideoSource(Source):
@@ -64,7 +56,7 @@ class VideoSource(Source):
         if options.stills:
             self.eraser = photographs.open_eraser(options, conjugate)
             self.one_record_a_span = False
-            rows = [still for row in rows for still in _stills(row, options.stills)]
+            rows = [still for row in rows for still in still_rows(row, options.stills)]
             if options.short_side is None:
                 self.short_side = photographs.SHORT_SIDE
         self._options = options
@@ -105,35 +97,9 @@ class VideoSource(Source):
             raise UnreadableError(row.media, reason) from error
 
     def _load(self, row: Row) -> ClipPair:
-        return self._photograph(row) if isinstance(row, StillRow) else self._clip(row)
-
-    def _photograph(self, row: StillRow) -> ClipPair:
-        path = self._paths[row.media]
-        if images.is_photograph(path):
-            # Not by the decoder of videos, which makes something of every file that is cut short.
-            pixels = images.read_image(path, self.short_side).pixels
-            span = Video(pixels[None], photographs.FPS, np.zeros(1))
-        else:
-            span = video.read_span(path, row.start, row.end, self.short_side)
-        n = int((row.still + 0.5) / row.stills * len(span.frames))
-        actors = boxes = mask = None
-        if row.mask:
-            found = read_mask(self._paths[row.mask], span, (row.start, row.end))[n]
-            if found.any():  # nobody to be seen is nobody to be judged by
-                mask, boxes = found, _box_around(found)
-                # The whole box goes, as in the paper: what a mask misses of a person would be
-                # smeared into the hole.
-                actors = images.draw_boxes(boxes, mask.shape)
-        return photographs.make_pair(
-            row,
-            span.frames[n],
-            actors,
-            boxes,
-            MASK_MARGIN,
-            self.eraser,
-            mask=mask,
-            start=float(span.times[n]),
-        )
+        if isinstance(row, StillRow):
+            return read_still(row, self._paths, self.short_side, self.eraser)
+        return self._clip(row)
 
     def _clip(self, row: Row) -> ClipPair:
         # Here, since it brings TensorFlow: a mistake in the table is answered at once.
@@ -229,22 +195,6 @@ class VideoSource(Source):
         ]
         nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
         return nearest and (nearest.media, nearest.start, nearest.end)
-
-
-def _stills(row: Row, count: int) -> list[StillRow]:
-    """The photographs of a row, NAME#0 and so on; of a file that is one, itself."""
-    count = 1 if images.is_photograph(row.media) else count
-    values = {field.name: getattr(row, field.name) for field in fields(Row)}
-    return [
-        StillRow(**{**values, "id": f"{row.id}#{n}"}, still=n, stills=count) for n in range(count)
-    ]
-
-
-def _box_around(mask: np.ndarray) -> np.ndarray:
-    """The box around a bool [H, W] that is not empty: float32 [1, 4], as in `ClipPair`."""
-    (top, bottom), (left, right) = ((i.min(), i.max() + 1) for i in np.nonzero(mask))
-    height, width = mask.shape
-    return np.array([[left / width, top / height, right / width, bottom / height]], np.float32)
 
 
 def _end(row: Row, span: Video) -> float:

@@ -21,7 +21,7 @@ from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
-from tfrecords.sources.voc2012_action import ACTIONS, OTHER, read_annotation
+from tfrecords.sources.published.voc2012_action import ACTIONS, OTHER, read_annotation
 from tfrecords.utils.errors import UsageError
 from tfrecords.verify import verify
 

@@ -34,8 +34,9 @@ from tfrecords.conjugates.erase import BOX_MARGIN
 from tfrecords.media import images
 from tfrecords.media.video import UnreadableError
 from tfrecords.records.dataset import load_labels
-from tfrecords.sources import Row, Source, SourceOptions, photographs
-from tfrecords.sources.layout import fail, require_local
+from tfrecords.sources import photographs
+from tfrecords.sources.base import Row, Source, SourceOptions
+from tfrecords.sources.published.layout import fail, require_local
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:

@@ -30,10 +30,10 @@ from dataclasses import replace
 from typing import Iterable, Optional
 
 from tfrecords.records.dataset import load_labels
-from tfrecords.sources import Row, SourceOptions
-from tfrecords.sources.hacs_tables import Entry, read_clips, read_segments
-from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem
-from tfrecords.sources.negatives import NegativeSource, draw
+from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.published.hacs_tables import Entry, read_clips, read_segments
+from tfrecords.sources.published.layout import fail, ordered_labels, require_local, videos_by_stem
+from tfrecords.sources.published.negatives import NegativeSource, draw
 from tfrecords.utils.errors import UsageError
 
 FPS = 16.0

@@ -6,7 +6,7 @@ import zlib
 from typing import Any, Optional, Sequence, TypeVar
 
 from tfrecords.media.video import UnreadableError
-from tfrecords.sources import Row
+from tfrecords.sources.base import Row
 from tfrecords.sources.videos import VideoSource
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from tfrecords.sources.layout import fail, read_rows, read_span
+from tfrecords.sources.published.layout import fail, read_rows, read_span
 from tfrecords.utils.errors import UsageError
 
 SPLITS = {"training": "train", "validation": "test", "testing": "testing"}

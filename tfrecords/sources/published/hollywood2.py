@@ -21,9 +21,9 @@ import os
 from collections import defaultdict
 from dataclasses import replace
 
-from tfrecords.sources import Row, SourceOptions
-from tfrecords.sources.layout import fail, ordered_labels, require_local, videos_by_stem
-from tfrecords.sources.negatives import NegativeSource, draw
+from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.published.layout import fail, ordered_labels, require_local, videos_by_stem
+from tfrecords.sources.published.negatives import NegativeSource, draw
 from tfrecords.utils.errors import UsageError
 
 ACTIONS = (

@@ -12,7 +12,7 @@ from absl import flags
 from tfrecords import build, read_dataset
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
-from tfrecords.sources.hacs_tables import read_clips, read_segments
+from tfrecords.sources.published.hacs_tables import read_clips, read_segments
 from tfrecords.utils.errors import UsageError
 
 HEADER = "classname,youtube_id,subset,start,end,label\n"

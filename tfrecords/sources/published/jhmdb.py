@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-from tfrecords.sources import SourceOptions
+from tfrecords.sources.base import SourceOptions
 from tfrecords.sources.csv import Table
 from tfrecords.sources.videos import VideoSource
 from tfrecords.utils.errors import UsageError

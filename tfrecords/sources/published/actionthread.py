@@ -27,9 +27,9 @@ from typing import Iterable, NamedTuple, Optional
 from tfrecords.conjugates import before_after
 from tfrecords.conjugates.before_after import MIN_FRAMES, Span, free_pieces
 from tfrecords.media.video import DEFAULT_RATE
-from tfrecords.sources import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions
 from tfrecords.sources.csv import CsvSource
-from tfrecords.sources.layout import fail, read_rows, read_span, require_local
+from tfrecords.sources.published.layout import fail, read_rows, read_span, require_local
 from tfrecords.utils.errors import UsageError
 
 

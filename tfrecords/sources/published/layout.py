@@ -8,7 +8,7 @@ import os
 from typing import Iterable, Iterator, NoReturn, Optional, Sequence
 
 from tfrecords.records.dataset import load_labels
-from tfrecords.sources import SourceOptions
+from tfrecords.sources.base import SourceOptions
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError
 

@@ -13,7 +13,8 @@ from absl import flags
 
 from tfrecords import build, read_dataset
 from tfrecords.records.dataset import load_info
-from tfrecords.sources import SourceOptions, hollywood2, open_source
+from tfrecords.sources import SourceOptions, open_source
+from tfrecords.sources.published import hollywood2
 from tfrecords.utils.errors import UsageError
 
 # Clip -> its actions; test00002 is not on disk.

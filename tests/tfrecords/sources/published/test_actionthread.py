@@ -11,7 +11,7 @@ from absl import flags
 from tfrecords import build, read_dataset
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
-from tfrecords.sources.actionthread import Shot, own_thread, span_in_thread
+from tfrecords.sources.published.actionthread import Shot, own_thread, span_in_thread
 from tfrecords.utils.errors import UsageError
 
 ACTIONS = (

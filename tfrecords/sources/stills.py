@@ -1,0 +1,84 @@
+"""Photographs made of a clip: evenly spaced frames of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Mapping, Optional
+
+import numpy as np
+
+from tfrecords.conjugates.erase import MASK_MARGIN, Eraser
+from tfrecords.media import images, video
+from tfrecords.media.masks import read_mask
+from tfrecords.media.video import Video
+from tfrecords.sources import photographs
+from tfrecords.sources.base import Row
+
+if TYPE_CHECKING:
+    from tfrecords.records.clip_pair import ClipPair
+
+
+@dataclass(frozen=True)
+class StillRow(Row):
+    """Photograph number `still` of a row's clip, its frame at (still + .5) / `stills` of it."""
+
+    still: int = 0
+    stills: int = 1
+
+
+def still_rows(row: Row, count: int) -> list[StillRow]:
+    """The photographs of a row, NAME#0 and so on; of a file that is one, itself."""
+    count = 1 if images.is_photograph(row.media) else count
+    values = {field.name: getattr(row, field.name) for field in fields(Row)}
+    return [
+        StillRow(**{**values, "id": f"{row.id}#{n}"}, still=n, stills=count) for n in range(count)
+    ]
+
+
+def read_still(
+    row: StillRow, paths: Mapping[str, str], short_side: int, eraser: Optional[Eraser]
+) -> ClipPair:
+    """Decodes a photograph and makes its conjugate.
+
+    Args:
+        row: its row.
+        paths: file of every path that rows name.
+        short_side: pixels, see `SourceOptions`.
+        eraser: None: no conjugate.
+
+    Raises:
+        UnreadableError: the file or the mask cannot be read.
+    """
+    path = paths[row.media]
+    if images.is_photograph(path):
+        # Not by the decoder of videos, which makes something of every file that is cut short.
+        pixels = images.read_image(path, short_side).pixels
+        span = Video(pixels[None], photographs.FPS, np.zeros(1))
+    else:
+        span = video.read_span(path, row.start, row.end, short_side)
+    n = int((row.still + 0.5) / row.stills * len(span.frames))
+    actors = boxes = mask = None
+    if row.mask:
+        found = read_mask(paths[row.mask], span, (row.start, row.end))[n]
+        if found.any():  # nobody to be seen is nobody to be judged by
+            mask, boxes = found, _box_around(found)
+            # The whole box goes, as in the paper: what a mask misses of a person would be smeared
+            # into the hole.
+            actors = images.draw_boxes(boxes, mask.shape)
+    return photographs.make_pair(
+        row,
+        span.frames[n],
+        actors,
+        boxes,
+        MASK_MARGIN,
+        eraser,
+        mask=mask,
+        start=float(span.times[n]),
+    )
+
+
+def _box_around(mask: np.ndarray) -> np.ndarray:
+    """The box around a bool [H, W] that is not empty: float32 [1, 4], as in `ClipPair`."""
+    (top, bottom), (left, right) = ((i.min(), i.max() + 1) for i in np.nonzero(mask))
+    height, width = mask.shape
+    return np.array([[left / width, top / height, right / width, bottom / height]], np.float32)
