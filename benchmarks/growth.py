@@ -217,16 +217,16 @@ def make_read_shards(x: int, folder: str) -> Callable[[], Any]:
 
 
 def make_show(x: int, folder: str) -> Callable[[], Any]:
-    from tfrecords import show
+    from tfrecords.show.describe import describe
 
     directory = write_data(Path(folder) / f"records-{x}", x)
-    return functools.partial(show.describe, str(directory))
+    return functools.partial(describe, str(directory))
 
 
 def make_verify(x: int, folder: str) -> Callable[[], Any]:
-    from tfrecords import verify
+    from tfrecords.show.verify import verify
 
-    return functools.partial(verify.verify, write_data(Path(folder) / f"records-{x}", x))
+    return functools.partial(verify, write_data(Path(folder) / f"records-{x}", x))
 
 
 def make_open(x: int, folder: str) -> Callable[[], Any]:

@@ -84,10 +84,10 @@ def test_a_stage_is_cut(data, tmp_path):
 
 
 def test_copies_of_a_record_differ_in_their_id_alone(data):
-    from tfrecords import verify
     from tfrecords.reading.clips import read_dataset
+    from tfrecords.show.verify import verify
 
-    assert verify.verify(data).startswith(f"{data}: 40 records in 3 shards")
+    assert verify(data).startswith(f"{data}: 40 records in 3 shards")
     (inputs, targets, _), *_ = read_dataset(data, "train", 4, (20, 24), 40, training=False)
     order = np.argsort(inputs["id"].numpy().astype(int))
     clips, targets = inputs["clip"].numpy()[order], targets.numpy()[order]

@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import ClipPair, build, show, write_dataset
+from tfrecords import ClipPair, build, write_dataset
 from tfrecords.media import flow
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info
+from tfrecords.show.describe import describe
 from tfrecords.utils.errors import UsageError, UserError
 
 HEIGHT, WIDTH = 40, 56
@@ -225,7 +226,7 @@ def test_a_build_stores_flow_the_same_on_one_worker_and_on_two(table, tmp_path):
         assert np.abs(inner(pair.flow) - [2, 0]).mean() < 0.25
         # A conjugate that was made has the flow of what was made: a frozen frame stands still.
         assert (pair.conjugate_flow == flow.NO_MOTION).all()
-    assert "flow (4, 40, 56, 2), 2." in show.describe(str(tmp_path / "one"))
+    assert "flow (4, 40, 56, 2), 2." in describe(str(tmp_path / "one"))
 
 
 def test_a_build_without_flow_is_what_it_was(table, tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrecords import ClipPair, contact_sheet, read_dataset, show, verify, write_dataset
+from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.reading import features as feature_reader
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.features import _fitting, read_features
@@ -16,6 +16,9 @@ from tfrecords.records import codec
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
 from tfrecords.records.writer import finish_dataset, write_shard
+from tfrecords.show import contact_sheet
+from tfrecords.show.describe import describe
+from tfrecords.show.verify import verify
 from tfrecords.utils.errors import UsageError, UserError
 
 VIEWS, SHAPE = 3, (2, 5, 6, 8)
@@ -239,10 +242,10 @@ def test_damage_is_named(data, tmp_path):
 
 
 def test_features_are_shown_and_verified(features, data, tmp_path):
-    text = show.describe(features, "train")
+    text = describe(features, "train")
     assert "Mixed_5c 3 of 3 views (2, 5, 6, 8)" in text and "features frames 8 x 8" in text
     assert "CONJUGATE/Mixed_5c 3 of 3 views" in text
-    assert verify.verify(features).endswith("24 records in 8 shards, 24 images: checksums agree.")
+    assert verify(features).endswith("24 records in 8 shards, 24 images: checksums agree.")
     with pytest.raises(UsageError, match="Expected records of frames"):
         contact_sheet.write_pairs(features, tmp_path / "sheet.png", None, 4)
     broken = cache(data, tmp_path / "broken", lambda number: (1, 2, 2, 8))
@@ -254,4 +257,4 @@ def test_features_are_shown_and_verified(features, data, tmp_path):
     records[1] = example.SerializeToString()
     write_shard(path, records)
     with pytest.raises(UserError, match=r"test-00002.*, record 1: Expected a record of cached"):
-        verify.verify(broken)
+        verify(broken)

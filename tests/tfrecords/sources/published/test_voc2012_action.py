@@ -14,16 +14,17 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from tfrecords import build, read_dataset, show
+from tfrecords import build, read_dataset
 from tfrecords.conjugates.erase import LEAST_MARGIN, grow
 from tfrecords.media.video import UnreadableError
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import load_info
+from tfrecords.show.describe import describe
+from tfrecords.show.verify import verify
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.published.voc2012_action import ACTIONS, OTHER, read_annotation
 from tfrecords.utils.errors import UsageError
-from tfrecords.verify import verify
 
 WIDTH, HEIGHT = 96, 64
 # Image -> (split, people: box xmin, ymin, xmax, ymax counted from 1 to the last pixel, actions).
@@ -206,7 +207,7 @@ def test_what_a_build_with_decoys_says(folder, tmp_path, capsys):
     assert "5 records in 2 shards" in verify(output)
     shards = sorted(output.glob("train*"))
     assert [pair.decoy for pair in records(shards[0])] == [True, True, False]
-    assert "with a decoy" in show.describe(str(output), "train", 0)
+    assert "with a decoy" in describe(str(output), "train", 0)
     with pytest.raises(UsageError, match="built with blend 'feather', not 'poisson'"):
         run(source="voc2012_action", input=folder, output=output, decoys=True)
 
@@ -364,7 +365,7 @@ def test_records_are_read_shown_and_the_same_bytes_again(folder, tmp_path):
         "2011_000002#walking",
     ]
     assert pairs[2].boxes.shape == (2, 4) and pairs[2].fps == 1
-    text = show.describe(str(tmp_path / "one"), "train", 2)
+    text = describe(str(tmp_path / "one"), "train", 2)
     assert "boxes xmin 0.083 ymin 0.250 xmax 0.333 ymax 1.000, xmin 0.625" in text
 
     options = {"frames": 1, "size": (48, 48), "batch_size": 2, "masks": True}

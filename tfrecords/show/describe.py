@@ -1,11 +1,4 @@
-"""Shows what is in a data set directory: counts, classes, what was skipped, one record.
-
-    python -m tfrecords.show data/mine
-    python -m tfrecords.show data/mine --pairs=sheet.png
-    python -m tfrecords.show data/mine --verify
-
-The second writes a picture of clips and their conjugates; the third reads and checks every record.
-"""
+"""What is in a data set directory, as text."""
 
 from __future__ import annotations
 
@@ -14,37 +7,13 @@ import io
 from collections import Counter
 from typing import Optional, Sequence
 
-from absl import flags
-
 from tfrecords.records import dataset
-from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import file_size, to_path
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
 COUNT_BYTES = 8 << 30
 SKIPPED_LINES = 10
-
-
-def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
-    """Defines the command's flags."""
-    flags.DEFINE_string(
-        "split", None, "Split the record is taken from; else the first.", flag_values=values
-    )
-    flags.DEFINE_integer(
-        "record", 0, "Which record of the split's first shard, counted from 0.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "pairs", None, "Picture (png) of clips and their conjugates to write.", flag_values=values
-    )
-    flags.DEFINE_integer("count", 12, "How many pairs that picture shows.", flag_values=values)
-    flags.DEFINE_bool(
-        "verify",
-        False,
-        "Read and check every record and checksum instead; exit code 1 and the first that is bad.",
-        flag_values=values,
-    )
-    return values
 
 
 def describe(directory: str, split: Optional[str] = None, record: int = 0) -> str:
@@ -233,26 +202,3 @@ def _table(rows: Sequence[Sequence]) -> str:
         ]
         lines.append(("  " + "  ".join(cells)).rstrip())
     return "\n".join(lines)
-
-
-def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
-    if len(arguments) != 1:
-        raise UsageError(f"Expected one data set directory, received {len(arguments)} arguments.")
-    if values.verify:
-        from tfrecords.verify import verify
-
-        print(verify(arguments[0]))
-        return
-    if values.pairs:
-        from tfrecords import contact_sheet
-
-        shown = contact_sheet.write_pairs(arguments[0], values.pairs, values.split, values.count)
-        print(f"{values.pairs}: {shown} pairs of {arguments[0]}")
-        return
-    print(describe(arguments[0], values.split, values.record))
-
-
-if __name__ == "__main__":
-    define_flags()
-    commandline.run(main, __doc__)

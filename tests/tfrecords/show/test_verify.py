@@ -24,10 +24,10 @@ from tfrecords.records.names import (
     MASKS,
     TIMESTAMPS,
 )
+from tfrecords.show.verify import verify
 from tfrecords.utils.errors import UserError
-from tfrecords.verify import verify
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 LAST = "train-00001-of-00002.tfrecord"
 
 

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tfrecords import ClipPair, contact_sheet, show, write_dataset
+from tfrecords import ClipPair, write_dataset
+from tfrecords.show import contact_sheet
+from tfrecords.show.command import define_flags, main
+from tfrecords.show.describe import describe
 from tfrecords.utils.errors import UsageError, UserError
 
 
@@ -29,7 +32,7 @@ def directory(tmp_path):
 
 
 def test_counts_classes_and_a_record(directory):
-    text = show.describe(str(directory))
+    text = describe(str(directory))
     lines = [line.split() for line in text.splitlines()]
     assert ["train", "4", "1", "0", "2"] in lines
     assert ["empty", "0", "0", "0", "2"] in lines
@@ -44,34 +47,34 @@ def test_counts_classes_and_a_record(directory):
 
 def test_another_record(directory):
     # The first of two shards holds a and c, the second b and d.
-    lines = [line.split() for line in show.describe(str(directory), "train", 1).splitlines()]
+    lines = [line.split() for line in describe(str(directory), "train", 1).splitlines()]
     assert ["example/id", "c"] in lines and ["example/id", "a"] not in lines
     with pytest.raises(UsageError, match="--record among those"):
-        show.describe(str(directory), "train", 2)
+        describe(str(directory), "train", 2)
     with pytest.raises(UsageError, match="received 'val'"):
-        show.describe(str(directory), "val")
+        describe(str(directory), "val")
 
 
 def test_mask_is_measured(tmp_path):
     clip, mask = np.zeros((2, 4, 4, 3), np.uint8), np.zeros((2, 4, 4), bool)
     mask[:, :1] = True
     write_dataset(tmp_path, {"train": [ClipPair("a", clip, None, ("x",), mask=mask)]}, ["x"])
-    assert "mask (2, 4, 4), 25.0% actor" in show.describe(str(tmp_path))
+    assert "mask (2, 4, 4), 25.0% actor" in describe(str(tmp_path))
 
 
 def test_no_data_set_and_a_corrupt_one(directory, tmp_path_factory):
     with pytest.raises(UsageError, match="data set directory"):
-        show.describe(str(tmp_path_factory.mktemp("none")))
+        describe(str(tmp_path_factory.mktemp("none")))
     shard = directory / "train-00001-of-00002.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-5])
     with pytest.raises(UserError, match=r"train-00001-of-00002\.tfrecord is corrupt"):
-        show.describe(str(directory))
+        describe(str(directory))
 
 
 def command(directory, **options) -> None:
-    values = show.define_flags(flags.FlagValues())
+    values = define_flags(flags.FlagValues())
     values(["show", *(f"--{name}={value}" for name, value in options.items())])
-    show.main([str(directory)], values)
+    main([str(directory)], values)
 
 
 def _pair(name: str, shade: int, **more) -> ClipPair:
