@@ -26,7 +26,7 @@ from aacf_tf.model import ActionModel
 from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from aacf_tf.run import Run
-from tfrecords import plan
+from tfrecords.build import plan
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths

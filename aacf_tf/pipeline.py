@@ -21,7 +21,7 @@ from aacf_tf.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.recipes import Recipe
 from aacf_tf.remote_run import worked_on
 from aacf_tf.run import Run
-from tfrecords import build
+from tfrecords.build import command
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
@@ -38,9 +38,9 @@ _CHANGEABLE = (
 def demo_data(directory: Path) -> Path:
     """Builds the demo's data set, or what is still missing of it."""
     if not (directory / INFO_FILE).is_file():
-        values = build.define_flags(flags.FlagValues())
+        values = command.define_flags(flags.FlagValues())
         values(["build", "--source=demo", f"--output={directory}"])
-        build.main([], values)
+        command.main([], values)
     return directory
 
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence, Tuple
 import numpy as np
 from absl import flags
 
-from tfrecords import shards, sources
+from tfrecords import sources
+from tfrecords.build import shards
 from tfrecords.records import dataset
 from tfrecords.utils import commandline
 from tfrecords.utils.atomic import StrPath

@@ -264,7 +264,8 @@ def write_table(folder: str, videos: int, rows: int) -> Path:
 
 def make_plan(x: int, folder: str) -> Callable[[], Any]:
     """Builds what a build does before it decodes: 50 clips a video."""
-    from tfrecords import checks, shards, sources
+    from tfrecords import sources
+    from tfrecords.build import checks, shards
 
     table = write_table(folder, max(1, x // 50), x)
 
@@ -279,17 +280,17 @@ def make_plan(x: int, folder: str) -> Callable[[], Any]:
 
 def make_build(x: int, folder: str) -> Callable[[], Any]:
     """Builds a whole build of x videos, one clip each."""
-    from tfrecords import build
+    from tfrecords.build import command
 
     table = Path(write_table(folder, x, x))
     output = Path(folder) / f"built-{x}"
 
     def run_build() -> None:
         shutil.rmtree(output, ignore_errors=True)
-        values = build.define_flags(flags.FlagValues())
+        values = command.define_flags(flags.FlagValues())
         values(["build", f"--input={table}", f"--output={output}", "--conjugate=none"])
         with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
-            build.main([], values)
+            command.main([], values)
 
     return run_build
 

@@ -91,19 +91,19 @@ def measure(videos: int, seconds: float) -> Inputs:
     """Builds and reads drawn videos, and counts the operations of I3D."""
     from aacf_tf.backbones import build_backbone
     from benchmarks import backbones, data
-    from tfrecords import build
+    from tfrecords.build import command
     from tfrecords.reading.clips import read_dataset
     from tfrecords.records import dataset
 
     with tempfile.TemporaryDirectory() as folder:
         table = data.draw_videos(Path(folder), videos, int(RATE * seconds))
         directory = Path(folder) / "data"
-        values = build.define_flags(flags.FlagValues())
+        values = command.define_flags(flags.FlagValues())
         given = {"input": table, "output": directory, "fps": STORED, "conjugate": "none"}
         values(["build", *(f"--{name}={value}" for name, value in given.items()), "--workers=1"])
         begin = time.perf_counter()
         with open(os.devnull, "w") as null, redirect_stdout(null), redirect_stderr(null):
-            build.main([], values)
+            command.main([], values)
         built = time.perf_counter() - begin
         shards = dataset.load_manifest(directory)
         size = sum(entry["bytes"] for entry in shards.values())

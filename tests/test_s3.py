@@ -25,7 +25,7 @@ COMMANDS = """
 import contextlib, io, json, os, sys
 import tensorflow as tf, tensorflow_io
 from absl import flags
-from tfrecords import build
+from tfrecords.build import command
 from tfrecords.show import describe
 from tfrecords.utils import commandline
 answers = sys.stdout

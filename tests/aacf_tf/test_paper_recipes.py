@@ -18,7 +18,7 @@ import tensorflow as tf
 from absl import flags
 
 from aacf_tf import attend, pipeline, recipes
-from tfrecords import build
+from tfrecords.build import command
 from tfrecords.records.dataset import load_info
 from tfrecords.sources.published import hollywood2, voc2012_action
 
@@ -148,10 +148,10 @@ def test_a_recipe_from_its_data_set_s_layout_to_the_report(name, clip, tmp_path)
     source = tmp_path / "source"
     source.mkdir()
     data, workdir = tmp_path / "data", tmp_path / "run"
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     how = {**how, "input": lay_out(source, clip), "output": data, "num_shards": 1}
     values(["build", *(f"--{flag}={value}" for flag, value in how.items())])
-    build.main([], values)
+    command.main([], values)
 
     recipe = recipes.load_recipe(name)
     small = {"data.height": 32, "data.width": 32, "precision": "mixed_bfloat16", **small}

@@ -28,15 +28,9 @@ OpenCV gives the same bytes on any number of threads; arrays of numpy never go t
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tfrecords.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from tfrecords.records.clip_pair import ClipPair
 
 METHODS = ("tvl1", "dis")
 LIMIT = 20.0  # pixels a frame
@@ -96,12 +90,6 @@ def compute(frames: np.ndarray, method: str) -> np.ndarray:
     if len(frames) > 1:
         codes[-1] = codes[-2]
     return codes
-
-
-def add_flow(pair: ClipPair, method: str) -> ClipPair:
-    """The pair with the flow of its clip and, where there is one, of its conjugate."""
-    conjugate = None if pair.conjugate is None else compute(pair.conjugate, method)
-    return replace(pair, flow=compute(pair.clip, method), conjugate_flow=conjugate)
 
 
 def picture(codes: np.ndarray, full: float = 4.0) -> np.ndarray:

@@ -91,7 +91,7 @@ def write_dataset(
 ) -> DatasetInfo:
     """Writes clips as a data set, without loss (PNG), one record in memory at a time.
 
-    Where every clip has optical flow (`tfrecords.media.flow.add_flow`), the data set has.
+    Where every clip has optical flow (`tfrecords.build.rows.add_flow`), the data set has.
 
     Args:
         directory: created where it is not; a data set there before is replaced, all its splits.

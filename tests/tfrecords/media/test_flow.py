@@ -12,7 +12,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import ClipPair, build, write_dataset
+from tfrecords import ClipPair, write_dataset
+from tfrecords.build import command, rows
 from tfrecords.media import flow
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info
@@ -45,9 +46,9 @@ def inner(codes: np.ndarray, border: int = 6) -> np.ndarray:
 
 def run(**options) -> None:
     """The build command, in this process."""
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def records(directory: Path, split: str = "train") -> list[bytes]:
@@ -194,7 +195,7 @@ def test_flow_that_does_not_fit_is_refused(changes, message):
 
 def test_a_data_set_has_flow_where_every_clip_has(tmp_path):
     pair = pair_with_flow(flow=None, conjugate_flow=None, clip=panned(2, 1, 0), conjugate=None)
-    splits = {"train": [flow.add_flow(pair, "dis")]}
+    splits = {"train": [rows.add_flow(pair, "dis")]}
     assert write_dataset(tmp_path / "all", splits, ["x"]).modality == "rgb+flow"
     splits["train"].append(pair)
     assert write_dataset(tmp_path / "some", splits, ["x"]).modality == "rgb"

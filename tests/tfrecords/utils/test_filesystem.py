@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from tfrecords import ClipPair, plan, read_dataset, write_dataset
+from tfrecords import ClipPair, read_dataset, write_dataset
+from tfrecords.build import plan
 from tfrecords.media.video import UnreadableError
 from tfrecords.records import dataset
 from tfrecords.sources import SourceOptions, open_source

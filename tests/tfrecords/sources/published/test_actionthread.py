@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tfrecords import build, read_dataset
+from tfrecords import read_dataset
+from tfrecords.build import command
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.published.actionthread import Shot, own_thread, span_in_thread
@@ -50,9 +51,9 @@ def opened(folder: Path, **options):
 
 
 def run(**options) -> None:
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def test_a_conjugate_beyond_the_cut_in_the_same_thread(folder):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tfrecords import build, read_dataset
+from tfrecords import read_dataset
+from tfrecords.build import command
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.published.hacs_tables import read_clips, read_segments
@@ -57,9 +58,9 @@ def opened(folder: Path, **options):
 
 
 def run(**options) -> None:
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def test_rows(folder):

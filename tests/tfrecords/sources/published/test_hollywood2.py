@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tfrecords import build, read_dataset
+from tfrecords import read_dataset
+from tfrecords.build import command
 from tfrecords.records.dataset import load_info
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.sources.published import hollywood2
@@ -59,9 +60,9 @@ def folder(tmp_path, write_video, counted) -> Path:
 
 
 def run(**options) -> None:
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def test_build_and_read_back(folder, tmp_path, capsys):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from tfrecords import checks
+from tfrecords.build import checks
 from tfrecords.conjugates.erase import MASK_MARGIN, grow
 from tfrecords.media.images import draw_boxes
 from tfrecords.sources import SourceOptions, open_source

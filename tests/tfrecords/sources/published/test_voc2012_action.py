@@ -14,7 +14,8 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from tfrecords import build, read_dataset
+from tfrecords import read_dataset
+from tfrecords.build import command
 from tfrecords.conjugates.erase import LEAST_MARGIN, grow
 from tfrecords.media.video import UnreadableError
 from tfrecords.records import codec
@@ -102,9 +103,9 @@ def opened(folder: Path, **options):
 
 def run(**options) -> None:
     """The build command, in this process."""
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def records(path: Path) -> list[ClipPair]:
@@ -200,7 +201,7 @@ def test_what_a_build_with_decoys_says(folder, tmp_path, capsys):
     info = load_info(output)
     assert info.splits["train"]["decoys"] == 2
     info.splits["train"]["pairs"] = 2
-    assert "people left" not in build.summary(info, str(output), "remove_person", decoys=True)
+    assert "people left" not in command.summary(info, str(output), "remove_person", decoys=True)
     assert "decoys" not in load_info(output).splits["test"]
     plan = json.loads((output / "build.json").read_text())
     assert (plan["blend"], plan["decoys"]) == ("feather", True) and "filler" not in plan

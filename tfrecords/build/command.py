@@ -20,11 +20,12 @@ from typing import Callable, List, Sequence
 
 from absl import flags
 
-from tfrecords import checks, dry_run, shards, sources
-from tfrecords.plan import PROGRESS, alone, claim, clear, confirm, refuse_other
+from tfrecords import sources
+from tfrecords.build import checks, dry_run, shards
+from tfrecords.build.plan import PROGRESS, alone, claim, clear, confirm, refuse_other
 from tfrecords.records import dataset
 from tfrecords.sources import Source, SourceOptions
-from tfrecords.utils import commandline, filesystem
+from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
 
@@ -244,7 +245,7 @@ def _beam_writer(
     values: flags.FlagValues, options: SourceOptions, identity: str, arguments: Sequence[str]
 ) -> Writer:
     try:
-        from tfrecords import beam
+        from tfrecords.build import beam
     except ImportError as error:
         raise UsageError(
             f"--runner=beam needs Apache Beam (pip install 'aacf-tf[beam]'), received: {error}."
@@ -307,8 +308,3 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         if not low <= received <= (sys.float_info.max if high is None else high):
             expected = f"at least {low}" if high is None else f"{low} to {high}"
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
-
-
-if __name__ == "__main__":
-    define_flags()
-    commandline.run(main, __doc__)

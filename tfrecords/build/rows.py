@@ -1,10 +1,15 @@
-"""From a row to its record."""
+"""From a row to its record: one pure function, on a thread or on a cluster."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
+from tfrecords.media.flow import compute
 from tfrecords.sources import Row, Source
+
+if TYPE_CHECKING:
+    from tfrecords.records.clip_pair import ClipPair
 
 
 class Record(NamedTuple):
@@ -28,13 +33,18 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     Raises:
         UnreadableError: the row cannot be read.
     """
-    from tfrecords.media import flow
     from tfrecords.records import codec
 
     pair = source.load(row)
     if source.flow != "none":
-        pair = flow.add_flow(pair, source.flow)
+        pair = add_flow(pair, source.flow)
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
     return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3], pair.decoy)
+
+
+def add_flow(pair: ClipPair, method: str) -> ClipPair:
+    """The pair with the flow of its clip and, where there is one, of its conjugate."""
+    conjugate = None if pair.conjugate is None else compute(pair.conjugate, method)
+    return replace(pair, flow=compute(pair.clip, method), conjugate_flow=conjugate)

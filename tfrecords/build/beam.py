@@ -17,8 +17,8 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from tfrecords import shards
-from tfrecords.shards import Shard
+from tfrecords.build import shards
+from tfrecords.build.shards import Shard
 from tfrecords.sources import Source
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UserError

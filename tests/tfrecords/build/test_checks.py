@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tfrecords import checks
+from tfrecords.build import checks
 from tfrecords.sources import Row, Source
 
 

@@ -9,8 +9,9 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build, shards
+from tfrecords.build import command, shards
 from tfrecords.records import codec
+from tfrecords.sources import SourceOptions
 from tfrecords.utils.errors import UsageError, UserError
 
 BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
@@ -18,10 +19,10 @@ BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
 
 def run(*arguments: str, **options) -> None:
     """The command, in this process; `arguments` are Beam's."""
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     text = [f"--{name}={value}" for name, value in options.items()]
     rest = values(["build", *text, "--", *arguments])
-    build.main(rest[1:], values)
+    command.main(rest[1:], values)
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -79,10 +80,10 @@ def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys)
     assert content(tmp_path / "beam") == content(tmp_path / "local")
     # What a worker sees that has another network in that place.
     values = {"input": str(options["input"]), "filler": str(options["filler"]), "stills": 4}
-    seen = [build.sources.open_source("csv", build.SourceOptions(**values)).identity()]
+    seen = [command.sources.open_source("csv", SourceOptions(**values)).identity()]
     with (tmp_path / "model" / "saved_model.pb").open("ab") as file:
         file.write(b"more")
-    seen.append(build.sources.open_source("csv", build.SourceOptions(**values)).identity())
+    seen.append(command.sources.open_source("csv", SourceOptions(**values)).identity())
     assert seen[0] != seen[1]
 
 
@@ -107,7 +108,7 @@ def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch
 
 
 def test_a_failed_pipeline_is_one_sentence(table, tmp_path, monkeypatch):
-    beam = pytest.importorskip("tfrecords.beam", reason=BEAM)
+    beam = pytest.importorskip("tfrecords.build.beam", reason=BEAM)
     monkeypatch.setattr(beam.WriteShard, "setup", lambda self: 1 / 0)
     with pytest.raises(UserError, match=r"The Beam pipeline failed: .*division by zero") as caught:
         run(input=table, output=tmp_path / "out", runner="beam")
@@ -115,9 +116,9 @@ def test_a_failed_pipeline_is_one_sentence(table, tmp_path, monkeypatch):
 
 
 def test_a_worker_that_sees_another_table_stops(table, tmp_path):
-    beam = pytest.importorskip("tfrecords.beam", reason=BEAM)
-    options = build.SourceOptions(input=str(table))
-    opener = build.partial(build.sources.open_source, "csv", options)
+    beam = pytest.importorskip("tfrecords.build.beam", reason=BEAM)
+    options = SourceOptions(input=str(table))
+    opener = command.partial(command.sources.open_source, "csv", options)
     writer = beam.WriteShard(opener, "another", str(tmp_path / "out"), 95, 1)
     with pytest.raises(UserError, match="A worker sees other rows or files"):
         writer.setup()

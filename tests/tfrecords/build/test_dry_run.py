@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tfrecords import dry_run
-from tfrecords.rows import record_bytes
-from tfrecords.shards import Shard
+from tfrecords.build import dry_run
+from tfrecords.build.rows import record_bytes
+from tfrecords.build.shards import Shard, outcome
 from tfrecords.sources import Row, SourceOptions, open_source
 
 
@@ -60,7 +60,7 @@ def test_a_network_is_loaded_before_the_clock_runs_and_takes_all_cores(source, m
 
     source.eraser = Network()
     monkeypatch.setattr(dry_run, "time", Clock())
-    real = dry_run.outcome
+    real = outcome
     monkeypatch.setattr(dry_run, "outcome", lambda *row: events.append("row") or real(*row))
     text = dry_run.describe(source, [Shard("train", 0, 1, source.rows())], 95, workers=2)
     assert events == ["network", "clock", "row", "row", "row", "clock"]

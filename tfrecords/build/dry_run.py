@@ -8,7 +8,7 @@ from typing import Iterator, Optional
 
 import numpy as np
 
-from tfrecords.shards import Shard, outcome, prepare_process
+from tfrecords.build.shards import Shard, outcome, prepare_process
 from tfrecords.sources import Row, Source
 from tfrecords.utils.filesystem import RemotePath, to_path
 

@@ -18,22 +18,22 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords import build
+from tfrecords.build import command
 from tfrecords.conjugates import shots
 from tfrecords.records import codec, writer
 from tfrecords.records.dataset import load_info, load_manifest
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 BUILD = [sys.executable, "-m", "tfrecords.build"]
 
 
 def run(**options) -> None:
     """The command, in this process."""
-    values = build.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["build", *(f"--{name}={value}" for name, value in options.items())])
-    build.main([], values)
+    command.main([], values)
 
 
 def content(directory: Path) -> dict[str, bytes]:
@@ -174,7 +174,7 @@ def test_another_plan_is_refused(table, tmp_path):
 
 def test_a_build_by_another_version_is_refused(table, tmp_path, monkeypatch):
     run(input=table, output=tmp_path / "out")
-    monkeypatch.setattr(build, "BUILDER_VERSION", build.BUILDER_VERSION + 1)
+    monkeypatch.setattr(command, "BUILDER_VERSION", command.BUILDER_VERSION + 1)
     with pytest.raises(UsageError, match="by another version of this command"):
         run(input=table, output=tmp_path / "out")
 

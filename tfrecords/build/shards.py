@@ -3,7 +3,7 @@
     DIR/.build/SHARD.json   notes of a finished shard: its counts and its entry of the manifest
 
 A shard is there with its notes or is written again. Who writes it, when and in what order, on a
-thread of this machine or on a cluster (`tfrecords.beam`), does not show in its bytes.
+thread of this machine or on a cluster (`tfrecords.build.beam`), does not show in its bytes.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
 
-from tfrecords.plan import PROGRESS
+from tfrecords.build.plan import PROGRESS
+from tfrecords.build.rows import record_bytes
 from tfrecords.records import dataset
-from tfrecords.rows import record_bytes
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
-    from tfrecords.rows import Record
+    from tfrecords.build.rows import Record
     from tfrecords.sources import Row, Source
 
 ROWS_PER_SHARD = 128

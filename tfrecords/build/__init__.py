@@ -1,0 +1,1 @@
+"""Rows to shards: `python -m tfrecords.build`."""
