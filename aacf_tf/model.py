@@ -9,7 +9,7 @@ from tensorflow import keras
 
 from aacf_tf import losses
 from aacf_tf.backbones import build_backbone
-from aacf_tf.backbones.folding import freeze_batch_norm
+from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.heads import make_head
 from aacf_tf.localization import TimeShare, validation_metrics

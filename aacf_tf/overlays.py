@@ -1,8 +1,8 @@
 """Draws attention maps over frames: the one place for it, in numpy and OpenCV.
 
 Maps live on the grid of the feature map. A cell lies at the centre of its receptive field
-(`aacf_tf.receptive_field`); between the centres a map is interpolated linearly, before the first
-and after the last one it stays as it is.
+(`aacf_tf.backbones.receptive_field`); between the centres a map is interpolated linearly, before
+the first and after the last one it stays as it is.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from aacf_tf import overlays
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.model import STREAM_INPUTS, ActionModel
-from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords.media.flow import picture
 from tfrecords.reading.clips import read_dataset

@@ -40,14 +40,14 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.folding import fold_batch_norm
+from aacf_tf.backbones.batch_norm import fold_batch_norm
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.winograd import use_winograd
 from aacf_tf.devices import resolve_precision
 from aacf_tf.losses import presence_score
 from aacf_tf.metrics import SCORES
 from aacf_tf.model import ActionModel, make_backbone
-from aacf_tf.receptive_field import receptive_field
 from aacf_tf.recipes import Recipe
 from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import preprocess, preprocess_flow

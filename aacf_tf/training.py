@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf import features
-from aacf_tf.backbones.folding import synchronize_batch_norm
+from aacf_tf.backbones.batch_norm import synchronize_batch_norm
 from aacf_tf.backbones.own_weights import load_attention
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.weights import load_stream_weights

@@ -209,7 +209,7 @@ def forward(name: str, size: Size, precision: str, form: str) -> Callable[[], An
     """Returns inference of one clip by a backbone in one of its forms."""
     import tensorflow as tf
 
-    from aacf_tf.backbones.folding import fold_batch_norm
+    from aacf_tf.backbones.batch_norm import fold_batch_norm
     from aacf_tf.backbones.winograd import use_winograd
 
     model = build(name, precision)

@@ -121,7 +121,7 @@ def make(work: str) -> Callable[[], Any]:
     import tensorflow as tf
 
     from aacf_tf.backbones import build_backbone
-    from aacf_tf.backbones.folding import fold_batch_norm
+    from aacf_tf.backbones.batch_norm import fold_batch_norm
 
     backbone, size = work.split()
     folded = fold_batch_norm(build_backbone(backbone))

@@ -1,47 +1,8 @@
-"""Backbones: pixels 0..255 `[B, T, H, W, 3]` in, a feature map `[B, t, h, w, D]` out.
+"""Backbones: pixels 0..255 `[B, T, H, W, 3]` to a feature map `[B, T', H', W', D]`.
 
-Each scales its input by itself, takes any frame count and size, and is an ordinary Keras model.
-They are imported when they are built, so that a list of their names does not start TensorFlow.
+Each scales its input itself, takes any frame count and size, and is an ordinary Keras model.
 """
 
-from __future__ import annotations
+from aacf_tf.backbones.catalog import BACKBONES, build_backbone
 
-import importlib
-import inspect
-from typing import TYPE_CHECKING, Any
-
-from tfrecords.utils.errors import UsageError
-
-if TYPE_CHECKING:
-    from tensorflow import keras
-
-_HOME = {"small": "small", "i3d": "i3d", "resnet3d34": "resnet3d", "densenet161": "densenet"}
-BACKBONES = tuple(_HOME)
-
-
-def build_backbone(name: str, **options: Any) -> keras.Model:
-    """The backbone of a name.
-
-    Args:
-        name: one of BACKBONES.
-        **options: keyword arguments of that backbone's function.
-
-    Raises:
-        ValueError: an unknown name.
-        UsageError: an option that the backbone does not have, or a value that it refuses.
-    """
-    if name not in BACKBONES:
-        raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")
-    build = getattr(importlib.import_module(f"aacf_tf.backbones.{_HOME[name]}"), name)
-    known = list(inspect.signature(build).parameters)
-    for option in options:
-        if option not in known:
-            raise UsageError(
-                f"backbone_options: expected one of {', '.join(known)} for the backbone {name!r}, "
-                f"received {option!r}."
-            )
-    try:
-        return build(**options)
-    except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"backbone_options: {reason} (backbone {name!r})") from error
+__all__ = ["BACKBONES", "build_backbone"]

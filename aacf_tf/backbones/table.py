@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from aacf_tf.backbones import BACKBONES, build_backbone
+from aacf_tf.backbones.catalog import BACKBONES, build_backbone
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
@@ -42,7 +42,7 @@ def table(backbone: str, size: Sequence[int]) -> str:
         backbone: one of BACKBONES, built with its default options.
         size: (frames, height, width).
     """
-    from aacf_tf.receptive_field import end_points
+    from aacf_tf.backbones.receptive_field import end_points
 
     model = build_backbone(backbone, all_end_points=True)
     lines = [

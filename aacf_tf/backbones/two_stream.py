@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from aacf_tf.backbones import build_backbone
+from aacf_tf.backbones.catalog import build_backbone
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
@@ -60,7 +60,7 @@ def two_stream(backbone: str, **options: Any) -> keras.Model:
     """The same for any backbone that takes flow, that is, with an option `channels`.
 
     Args:
-        backbone: one of `aacf_tf.backbones.BACKBONES`.
+        backbone: one of `aacf_tf.backbones.catalog.BACKBONES`.
         **options: of its function, for both streams.
 
     Raises:

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorflow import keras
 
 from aacf_tf import build_model, callbacks, devices, optimizers, recipes, training
-from aacf_tf.backbones.folding import freeze_batch_norm
+from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.callbacks import ProgressLine
 from aacf_tf.checkpoints import Keeper, is_best, stops_early
 from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer

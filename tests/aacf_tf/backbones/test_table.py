@@ -10,7 +10,7 @@ from absl import flags
 from aacf_tf.backbones import BACKBONES, build_backbone, table
 from tfrecords.utils.errors import UsageError
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "backbones.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "backbones.md"
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -8,9 +8,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones import BACKBONES, build_backbone
-from aacf_tf.backbones.folding import fold_batch_norm, freeze_batch_norm
+from aacf_tf.backbones.batch_norm import fold_batch_norm, freeze_batch_norm
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import two_stream_i3d
-from aacf_tf.receptive_field import receptive_field
 from keras_layers import BatchNormalization3D, ConvUnit3D
 
 _layers = keras.layers

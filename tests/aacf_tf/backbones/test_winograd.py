@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones import build_backbone, winograd
-from aacf_tf.backbones.folding import fold_batch_norm
+from aacf_tf.backbones.batch_norm import fold_batch_norm
 from keras_layers import WinogradConv3D
 
 
