@@ -13,8 +13,9 @@ from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.heads import make_head
 from aacf_tf.localization import TimeShare, validation_metrics
-from aacf_tf.optimizers import coupled_decay, is_kernel
+from aacf_tf.optimizers import is_kernel
 from aacf_tf.recipes import Recipe, Stage
+from aacf_tf.recipes.options import coupled_decay
 from tfrecords.utils.errors import UsageError
 
 # Of each modality: the clip's names in a batch, and the channels of their pixels.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.recipes import Stage
+from aacf_tf.recipes.options import DECOUPLED
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -152,14 +153,6 @@ def _name_of(variable: tf.Variable) -> str:
     return re.sub(r"/replica_\d+", "", variable.name)
 
 
-_DECOUPLED = ("adamw", "sgdw")
-
-
-def coupled_decay(stage: Stage) -> float:
-    """The part of a stage's weight decay that belongs into the loss."""
-    return 0.0 if stage.optimizer in _DECOUPLED else stage.weight_decay
-
-
 def is_kernel(variable: tf.Variable) -> bool:
     """Whether weight decay applies: not to biases, not to batch norm."""
     return "kernel" in variable.name
@@ -196,7 +189,7 @@ def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimi
         raise ValueError(
             f"Expected an optimizer of adam, adamw, sgd, sgdw. Received {stage.optimizer!r}."
         )
-    if stage.optimizer in _DECOUPLED:
+    if stage.optimizer in DECOUPLED:
         spared = [v for v in model.trainable_variables if not is_kernel(v)]
         optimizer.exclude_from_weight_decay(var_list=spared)
     if stage.backbone_rate != 1.0 or stage.backbone_start:

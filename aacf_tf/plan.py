@@ -11,8 +11,9 @@ from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.heads import make_head
 from aacf_tf.losses import SWAP_TERMS
 from aacf_tf.model import make_backbone
-from aacf_tf.optimizers import coupled_decay, make_schedule
+from aacf_tf.optimizers import make_schedule
 from aacf_tf.recipes import Stage
+from aacf_tf.recipes.options import coupled_decay
 from aacf_tf.run import Run
 from tfrecords.reading.clips import count_steps
 

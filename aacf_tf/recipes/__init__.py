@@ -1,0 +1,46 @@
+"""Training recipes, as data: everything a run is made of, under one name each.
+
+`load_recipe(name)` gives a recipe; a flag or `--set field=value` overrides any field by its dotted
+name (`loss.context=0`, `stages.1.epochs=5`); `config.json` of a run is `to_dict` of its recipe.
+
+    demo, jhmdb, default, stills                ours; default and stills are for the user's own data
+    actionthread, hollywood2, hacs30, voc2012   the paper's, by its supplement; what that leaves
+                                                open is our choice, and each docstring says what
+"""
+
+from aacf_tf.recipes.catalog import RECIPES, load_recipe
+from aacf_tf.recipes.checks import check
+from aacf_tf.recipes.options import (
+    FACTOR_TERMS,
+    HEADS,
+    MODALITIES,
+    OPTIMIZERS,
+    PAIR_HEADS,
+    PRECISIONS,
+    STRATEGIES,
+    DataOptions,
+    LossOptions,
+    Recipe,
+    Stage,
+)
+from aacf_tf.recipes.overrides import from_dict, override, to_dict
+
+__all__ = [
+    "FACTOR_TERMS",
+    "HEADS",
+    "MODALITIES",
+    "OPTIMIZERS",
+    "PAIR_HEADS",
+    "PRECISIONS",
+    "RECIPES",
+    "STRATEGIES",
+    "DataOptions",
+    "LossOptions",
+    "Recipe",
+    "Stage",
+    "check",
+    "from_dict",
+    "load_recipe",
+    "override",
+    "to_dict",
+]
