@@ -7,7 +7,6 @@ import json
 import tensorflow as tf
 
 from aacf_tf import recipes
-from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.heads import make_head
 from aacf_tf.losses import SWAP_TERMS
 from aacf_tf.model import make_backbone
@@ -15,6 +14,7 @@ from aacf_tf.optimizers import make_schedule
 from aacf_tf.recipes import Stage
 from aacf_tf.recipes.options import coupled_decay
 from aacf_tf.run import Run
+from aacf_tf.weights import load_stream_weights
 from tfrecords.reading.clips import count_steps
 
 _RATES = 6  # epochs whose learning rate is shown, at most, where it changes all the time

@@ -12,9 +12,7 @@ from tensorflow import keras
 
 from aacf_tf import features
 from aacf_tf.backbones.batch_norm import synchronize_batch_norm
-from aacf_tf.backbones.own_weights import load_attention
 from aacf_tf.backbones.two_stream import copy_weights
-from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.callbacks import Board, ProgressLine
 from aacf_tf.checkpoints import BEST, Keeper, epochs_in, parts, read, read_history, stops_early
 from aacf_tf.devices import make_strategy, resolve_precision, worker_of
@@ -24,6 +22,8 @@ from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.run import Run
 from aacf_tf.termination import Stopped, Termination
 from aacf_tf.validation import Validation
+from aacf_tf.weights import load_stream_weights
+from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.clips import count_steps
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError

@@ -161,7 +161,7 @@ def compare(
 ) -> dict[str, tuple[tuple[int, ...], float]]:
     """Shape for the first clip and largest relative error over all clips, by end point."""
     from aacf_tf.backbones import build_backbone
-    from aacf_tf.backbones.weights import load_weights
+    from aacf_tf.weights import load_weights
 
     model = build_backbone(case.backbone, include_top=True, all_end_points=True, **case.options)
     load_weights(model, directory / f"{name}.{container}.pt")

@@ -157,7 +157,7 @@ def predict(weights: dict[str, str], pixels: dict[str, np.ndarray], classes: int
     """
     from aacf_tf.backbones.i3d import i3d
     from aacf_tf.backbones.two_stream import two_stream_i3d
-    from aacf_tf.backbones.weights import load_weights
+    from aacf_tf.weights import load_weights
 
     if len(weights) == 2:
         model = two_stream_i3d(include_top=True, classes=classes)

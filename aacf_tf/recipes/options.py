@@ -177,7 +177,7 @@ class Recipe:
         backbone: one of BACKBONES; backbone_options: keyword arguments of its function.
         modality: what the backbone sees: `rgb`, `flow`, or both in `two_stream`.
         weights: file of published weights, or checkpoint of another run, that the backbone begins
-            with (`aacf_tf.backbones.weights`); empty: random weights.
+            with (`aacf_tf.weights.loading`); empty: random weights.
         synchronized_batch_norm: batch norm's statistics over all replicas.
         head: one of HEADS.
         hidden: width of the attention's hidden layer; 0: a third of the feature map's depth, within

@@ -1,7 +1,7 @@
 """Loads published weights, or those of a run of ours, into a backbone.
 
-1. The file is recognised by its content and read (`weight_files.py`, `torch_files.py`).
-2. The naming that knows most of its layers is chosen (`weight_names.py`).
+1. The file is recognised by its content and read (`files.py`, `torch_files.py`).
+2. The naming that knows most of its layers is chosen (`naming.py`).
 3. Values are brought into the form of the model's variables; see below.
 4. Both sides are checked: what the file has and the model does not want needs a reason, what the
    model has and the file does not is an error, as is another shape. Nothing is assigned before all
@@ -37,11 +37,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones import own_weights, weight_files, weight_names
-from aacf_tf.backbones.misfits import named, raise_misfit
 from aacf_tf.backbones.two_stream import streams_of
-from aacf_tf.backbones.weight_files import Value, WeightFile
-from aacf_tf.backbones.weight_names import KERAS, NAMINGS, TOPS, Naming
+from aacf_tf.weights import naming as rules
+from aacf_tf.weights import own_runs
+from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
+from aacf_tf.weights.mismatch import named, raise_misfit
+from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
 from tfrecords.utils.errors import UsageError
 
 
@@ -84,11 +85,11 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
         UsageError: the file is damaged or of no known kind, or something does not fit: names and
             shapes are listed. The backbone is then as before.
     """
-    kind, location = weight_files.recognise(path)
-    if kind in own_weights.LOADERS:
-        loaded, ignored = own_weights.LOADERS[kind](backbone, location)
+    kind, location = recognise(path)
+    if kind in own_runs.LOADERS:
+        loaded, ignored = own_runs.LOADERS[kind](backbone, location)
         return LoadedWeights(kind, loaded, ignored)
-    file = weight_files.read_file(kind, location)
+    file = read_file(kind, location)
     targets = _targets(backbone)
     naming, prefix = _choose_naming(file, targets)
     fit = _Fit(file, naming, prefix, backbone, targets)
@@ -204,12 +205,12 @@ class _Fit:
         """The file's values by our layers; what is not wanted is set aside with its reason."""
         layers: dict[str, dict[str, Value]] = {}
         scales = {}
-        stages = {weight_names.stage(layer) for layer in self.targets}
+        stages = {rules.stage(layer) for layer in self.targets}
         for theirs, roles in self.file.layers.items():
             known = theirs[len(self.prefix) :] if theirs.startswith(self.prefix) else None
             ours = self.naming.layers.get(known)
             batch_norm = self.naming.scales.get(known)
-            stage = weight_names.stage(ours or batch_norm) if ours or batch_norm else None
+            stage = rules.stage(ours or batch_norm) if ours or batch_norm else None
             if stage is None or ours in layers:
                 self._set_aside(roles.values())
             elif stage not in stages:
@@ -233,7 +234,7 @@ class _Fit:
     def _set_aside(self, values: Iterable[Value]) -> None:
         """Values that no layer of the naming holds: ignored with a reason, or unused."""
         for value in values:
-            patterns = (*self.naming.ignored, *weight_names.IGNORED)
+            patterns = (*self.naming.ignored, *IGNORED)
             reason = next((why for how, why in patterns if re.fullmatch(how, value.name)), None)
             if reason:
                 self.ignored[value.name] = reason
@@ -307,7 +308,7 @@ class _Fit:
         # Leading sides of 1 say nothing: statistics of [1, 1, 1, 1, C], dense layers of [C, K].
         if _bare(array.shape) == _bare(wanted):
             return np.asarray(array.reshape(wanted), np.float32)
-        top = weight_names.stage(layer) in TOPS
+        top = stage(layer) in TOPS
         if top and self.naming.inflate:
             reason = "the top, of other classes than the model's"
             self.ignored[value.name] = self.kept[_name(variable)] = reason
@@ -326,7 +327,7 @@ class _Fit:
         return None
 
     def _miss(self, layer: str, variable: tf.Variable) -> None:
-        top = weight_names.stage(layer) in TOPS
+        top = stage(layer) in TOPS
         if top and self.naming.inflate:
             self.kept[_name(variable)] = "the top, which the file does not have"
             return

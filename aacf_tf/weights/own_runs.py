@@ -16,8 +16,8 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones import weight_files
-from aacf_tf.backbones.misfits import raise_misfit
+from aacf_tf.weights import files
+from aacf_tf.weights.mismatch import raise_misfit
 from tfrecords.utils.errors import UsageError
 
 _OTHER_PARTS = {"head": "of the head", "optimizer": "of an optimizer"}
@@ -41,7 +41,7 @@ def load_checkpoint(backbone: keras.Model, prefix: str) -> tuple[int, dict[str, 
     for name in [name for name in given if not name.startswith("backbone/")]:
         ignored[name] = _OTHER_PARTS.get(name.partition("/")[0], "not of the backbone")
         del given[name]
-    _check(f"{prefix} ({weight_files.OWN_CHECKPOINT})", backbone, wanted, given, ignored)
+    _check(f"{prefix} ({files.OWN_CHECKPOINT})", backbone, wanted, given, ignored)
     _load(backbone, prefix, lambda: checkpoint.restore(prefix).expect_partial())
     return len(wanted), ignored
 
@@ -50,9 +50,9 @@ def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
     """The same for what `backbone.save_weights("NAME.weights.h5")` has written."""
     with tempfile.TemporaryDirectory() as folder:
         backbone.save_weights(f"{folder}/own.weights.h5")
-        wanted = weight_files.shapes_in_h5(f"{folder}/own.weights.h5")
-        given, ignored = weight_files.shapes_in_h5(path), {}
-        _check(f"{path} ({weight_files.OWN_H5})", backbone, wanted, given, ignored)
+        wanted = files.shapes_in_h5(f"{folder}/own.weights.h5")
+        given, ignored = files.shapes_in_h5(path), {}
+        _check(f"{path} ({files.OWN_H5})", backbone, wanted, given, ignored)
         # Keras knows the format by the end of the name.
         link = Path(folder, "given.weights.h5")
         link.symlink_to(Path(path).resolve())
@@ -75,7 +75,7 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     """
     if not path or "," in path:
         return ""
-    kind, prefix = weight_files.recognise(path)
+    kind, prefix = files.recognise(path)
     parts = {
         name: part
         for name, part in vars(head).items()
@@ -83,7 +83,7 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
         and part.trainable_weights
         and "classifier" not in name
     }
-    if kind != weight_files.OWN_CHECKPOINT or not parts:
+    if kind != files.OWN_CHECKPOINT or not parts:
         return ""
     checkpoint = tf.train.Checkpoint(head=tf.train.Checkpoint(**parts))
     with tempfile.TemporaryDirectory() as folder:
@@ -97,11 +97,11 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     return f"head     {names} from {path}; the classifiers are new, for {head.actions} classes"
 
 
-LOADERS = {weight_files.OWN_CHECKPOINT: load_checkpoint, weight_files.OWN_H5: load_h5}
+LOADERS = {files.OWN_CHECKPOINT: load_checkpoint, files.OWN_H5: load_h5}
 
 
 def _shapes_of_checkpoint(prefix: str) -> Shapes:
-    shapes = weight_files.open_checkpoint(prefix).get_variable_to_shape_map()
+    shapes = files.open_checkpoint(prefix).get_variable_to_shape_map()
     return {name: tuple(shape) for name, shape in shapes.items() if "VARIABLE_VALUE" in name}
 
 

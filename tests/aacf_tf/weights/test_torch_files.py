@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
+from aacf_tf.weights.torch_files import is_torch_file, read_torch_file
 from tfrecords.utils.errors import UsageError
 
 CONTAINERS = ("zip", "legacy")

@@ -1,8 +1,8 @@
 """How published weight files name the layers of our backbones: the mappings, as data.
 
-A `Naming` says for one family of files which of its layers is which of ours; `weights.py` chooses
+A `Naming` says for one family of files which of its layers is which of ours; `loading.py` chooses
 the one that knows most of a file's layers. Layers are compared, not variables: what a layer's
-kernel or moving mean is called is a matter of the framework alone (`weight_files.py`).
+kernel or moving mean is called is a matter of the framework alone (`files.py`).
 
 Where the names come from:
 

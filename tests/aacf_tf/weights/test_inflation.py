@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf.backbones.i3d import i3d
-from aacf_tf.backbones.weights import load_weights
+from aacf_tf.weights import load_weights
 
 
 def plain_inception(values, images):

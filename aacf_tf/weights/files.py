@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf.backbones.torch_files import is_torch_file, read_torch_file
-from aacf_tf.backbones.weight_names import KERAS, PYTORCH, TENSORFLOW
 from aacf_tf.recipes import load_recipe
+from aacf_tf.weights.naming import KERAS, PYTORCH, TENSORFLOW
+from aacf_tf.weights.torch_files import is_torch_file, read_torch_file
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import is_remote
 

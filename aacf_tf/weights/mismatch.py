@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from tensorflow import keras
 
-    from aacf_tf.backbones.weight_files import Value
+    from aacf_tf.weights.files import Value
 
 _SHOWN = 10  # names of each sort in an error
 

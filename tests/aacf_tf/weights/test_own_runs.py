@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.backbones.own_weights import load_attention
-from aacf_tf.backbones.weights import load_stream_weights
 from aacf_tf.checkpoints import parts
 from aacf_tf.model import build_model, make_backbone
 from aacf_tf.run import Run
+from aacf_tf.weights import load_stream_weights
+from aacf_tf.weights.own_runs import load_attention
 from tfrecords import ClipPair, write_dataset
 from tfrecords.utils.errors import UsageError
 

@@ -13,8 +13,8 @@ from tensorflow import keras
 from aacf_tf import recipes
 from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.i3d import i3d
-from aacf_tf.backbones.weight_names import NAMINGS
-from aacf_tf.backbones.weights import load_weights
+from aacf_tf.weights import load_weights
+from aacf_tf.weights.naming import NAMINGS
 from tfrecords.utils.errors import UsageError
 
 

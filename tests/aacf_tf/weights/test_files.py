@@ -6,9 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from aacf_tf.backbones import weight_files
 from aacf_tf.backbones.i3d import i3d
-from aacf_tf.backbones.weights import load_weights
+from aacf_tf.weights import files, load_weights, naming
 from tfrecords.utils.errors import UsageError
 
 LAYER = "Conv3d_1a_7x7_conv"
@@ -123,28 +122,28 @@ def test_weights_that_are_no_arrays_of_the_file(weight_tools, tmp_path, other, w
         file[LAYER].attrs["weight_names"] = [KERNEL.encode()]
         file["filling"] = np.zeros(5000, "u1")  # none of what follows is too large for the file
         write(file[LAYER], other)
-    kind, location = weight_files.recognise(path)
+    kind, location = files.recognise(path)
     with pytest.raises(UsageError, match=r"file\.h5: expected a whole weight file"):
-        weight_files.read_file(kind, location)
+        files.read_file(kind, location)
 
 
 @pytest.mark.parametrize("write", [texts, too_large, packed, external_storage, virtual])
 def test_the_same_in_a_file_of_ours(tmp_path, other, write):
     with h5py.File(tmp_path / "file.h5", "w") as file:
         write(file, other)
-    assert weight_files.recognise(tmp_path / "file.h5")[0] == weight_files.OWN_H5
+    assert files.recognise(tmp_path / "file.h5")[0] == files.OWN_H5
     with pytest.raises(UsageError, match=r"file\.h5: expected a whole weight file"):
-        weight_files.shapes_in_h5(str(tmp_path / "file.h5"))
+        files.shapes_in_h5(str(tmp_path / "file.h5"))
 
 
 def test_one_array_under_many_names(weight_tools, tmp_path):
     """They would take the memory of as many."""
     path = weight_tools.write_h5(tmp_path / "file.h5", {LAYER: {KERNEL: np.zeros(1000, "f4")}})
-    weight_files.read_file(*weight_files.recognise(path))
+    files.read_file(*files.recognise(path))
     with h5py.File(path, "a") as file:
         file[LAYER].attrs["weight_names"] = [KERNEL.encode()] * 100
     with pytest.raises(UsageError, match="larger than the file"):
-        weight_files.read_file(*weight_files.recognise(path))
+        files.read_file(*files.recognise(path))
 
 
 def test_flipped_bits(weight_tools, tmp_path, rng):
@@ -159,9 +158,9 @@ def test_flipped_bits(weight_tools, tmp_path, rng):
         changed[place] ^= 1 << rng.integers(8)
         broken.write_bytes(bytes(changed))
         for read in (
-            lambda: weight_files.read_file(weight_files.KERAS, str(broken)),
-            lambda: weight_files.shapes_in_h5(str(broken)),
-            lambda: weight_files.recognise(broken),
+            lambda: files.read_file(naming.KERAS, str(broken)),
+            lambda: files.shapes_in_h5(str(broken)),
+            lambda: files.recognise(broken),
         ):
             try:
                 read()
