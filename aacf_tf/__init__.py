@@ -23,7 +23,7 @@ if "tensorflow" not in sys.modules:
 quiet_tensorflow()
 
 _HOME = {
-    "build_model": "model",
+    "build_model": "models.factory",
     "load_recipe": "recipes",
     "load": "prediction",
 }

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.model import ActionModel
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.optimizers import gradient_norm, learning_rates
 from tfrecords.utils.progress import progress
 

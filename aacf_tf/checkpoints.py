@@ -25,7 +25,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.devices import sum_over_workers, worker_of
-from aacf_tf.model import ActionModel
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.optimizers import gradient_norm
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from aacf_tf import localization, metrics, overlays
-from aacf_tf.losses import presence_score
-from aacf_tf.model import CHANNELS, STREAM_INPUTS, ActionModel
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.losses import presence_score
+from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
 from aacf_tf.recipes import DataOptions
 from aacf_tf.run import Run
 from tfrecords.reading.clips import count_steps, has_masks

@@ -23,7 +23,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.devices import worker_of
-from aacf_tf.model import ActionModel
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
 from aacf_tf.run import Run
 from tfrecords.build import plan

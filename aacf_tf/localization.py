@@ -250,7 +250,9 @@ class TimeShare(Localization):
     measure = staticmethod(time_share)
 
 
-def validation_metrics(strides: Triple, threshold: float) -> list[tuple[str, Localization]]:
+def validation_metrics(
+    strides: Triple, threshold: float, timed: bool = True
+) -> list[tuple[str, Localization]]:
     """Pairs of the name of a head's map and a metric of it, `action_pointing` and so on.
 
     A model that has the inputs `mask` and `has_mask` updates those whose map it puts out:
@@ -258,6 +260,9 @@ def validation_metrics(strides: Triple, threshold: float) -> list[tuple[str, Loc
     >>> for output, metric in validation_metrics(strides, threshold):
     ...     if output in y_pred:
     ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
+
+    as `ActionModel` does with its `map_metrics`. `timed` is False for photographs, which have no
+    time to have a share of.
     """
     names = {
         "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),
@@ -267,6 +272,7 @@ def validation_metrics(strides: Triple, threshold: float) -> list[tuple[str, Loc
         (output, kind(strides, threshold, name=f"{prefix}_{kind.measure.__name__}"))
         for output, (prefix, kinds) in names.items()
         for kind in kinds
+        if timed or kind is not TimeShare
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Mapping, Sequence
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.models.action_model import is_kernel
 from aacf_tf.recipes import Stage
 from aacf_tf.recipes.options import DECOUPLED
 
@@ -151,11 +152,6 @@ class SGD(_GroupRates, keras.optimizers.SGD):
 def _name_of(variable: tf.Variable) -> str:
     """Returns a variable's name without the suffix of a replica's copy of it."""
     return re.sub(r"/replica_\d+", "", variable.name)
-
-
-def is_kernel(variable: tf.Variable) -> bool:
-    """Whether weight decay applies: not to biases, not to batch norm."""
-    return "kernel" in variable.name
 
 
 def make_schedule(stage: Stage, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -7,9 +7,9 @@ import json
 import tensorflow as tf
 
 from aacf_tf import recipes
-from aacf_tf.heads import make_head
-from aacf_tf.losses import SWAP_TERMS
-from aacf_tf.model import make_backbone
+from aacf_tf.models.factory import make_backbone
+from aacf_tf.models.heads import make_head
+from aacf_tf.models.losses import SWAP_TERMS
 from aacf_tf.optimizers import make_schedule
 from aacf_tf.recipes import Stage
 from aacf_tf.recipes.options import coupled_decay

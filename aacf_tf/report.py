@@ -21,7 +21,7 @@ from typing import Any, Sequence
 
 from aacf_tf import report_figures, report_stills
 from aacf_tf.metrics import SCORES
-from aacf_tf.model import ActionModel
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Recipe
 from tfrecords.utils.atomic import write_text
 from tfrecords.utils.errors import UsageError

@@ -14,7 +14,8 @@ from PIL import Image
 
 from aacf_tf import overlays
 from aacf_tf.backbones.receptive_field import receptive_field
-from aacf_tf.model import STREAM_INPUTS, ActionModel
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.streams import STREAM_INPUTS
 from aacf_tf.recipes import Recipe
 from tfrecords.media.flow import picture
 from tfrecords.reading.clips import read_dataset

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from aacf_tf import overlays, report_figures
 from aacf_tf.backbones.receptive_field import receptive_field
-from aacf_tf.model import ActionModel
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import DataOptions
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.preprocess import preprocess

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from aacf_tf.model import ActionModel, build_model
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.factory import build_model
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
 from aacf_tf.remote_run import Mirror
 from tfrecords.reading.clips import count_labels, has_masks, read_dataset

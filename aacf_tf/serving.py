@@ -15,7 +15,7 @@ The scores and maps: `probabilities` (of the score the recipe names), `action_pr
 `context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
 `context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, how much more
 than nothing speaks for an action (logsumexp of the logits - log N). A head leaves out what it lacks
-(`aacf_tf.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
+(`aacf_tf.models.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
 
 Of a model of optical flow the input is `flow`, uint8 `[batch, T, H, W, 2]` as
 `tfrecords.media.flow` has it, encoded as PNG of two channels; of two streams `frames` and `flow`,
@@ -45,9 +45,10 @@ from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.winograd import use_winograd
 from aacf_tf.devices import resolve_precision
-from aacf_tf.losses import presence_score
 from aacf_tf.metrics import SCORES
-from aacf_tf.model import ActionModel, make_backbone
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.factory import make_backbone
+from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
 from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import preprocess, preprocess_flow

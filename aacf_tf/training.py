@@ -16,7 +16,8 @@ from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.callbacks import Board, ProgressLine
 from aacf_tf.checkpoints import BEST, Keeper, epochs_in, parts, read, read_history, stops_early
 from aacf_tf.devices import make_strategy, resolve_precision, worker_of
-from aacf_tf.model import ActionModel, make_backbone
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.factory import make_backbone
 from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.run import Run
@@ -178,7 +179,7 @@ def _train_stage(
     behind = keeper.epochs_done * steps + keeper.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
     line = ProgressLine(title, clips, steps * stage.epochs, behind, shown=number == 0)
-    validation = _make_validation(run, stage)
+    validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), line]
     if number == 0:
         board = Board(run.log_folder(stage), steps, line, validation)
@@ -241,7 +242,7 @@ def _check_share(run: Run, stage: Stage) -> None:
         )
 
 
-def _make_validation(run: Run, stage: Stage) -> Validation | None:
+def _make_validation(run: Run, stage: Stage, model: ActionModel) -> Validation | None:
     """None without a split `validation`."""
     if not run.info.splits.get("validation", {}).get("clips"):
         return None
@@ -252,7 +253,7 @@ def _make_validation(run: Run, stage: Stage) -> Validation | None:
         spread = strategy.distribute_datasets_from_function(lambda _: batches.map(_without_id))
     else:
         spread = strategy.experimental_distribute_dataset(batches.map(_without_id))
-    return Validation(run, stage, spread)
+    return Validation(run, stage, model, spread)
 
 
 def _spread(

@@ -9,7 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import metrics, report_figures
+from aacf_tf import localization, metrics, report_figures
+from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.run import Run
 from tfrecords.reading.clips import count_steps
@@ -29,12 +30,16 @@ class Validation(keras.callbacks.Callback):
 
     Args:
         run, stage: what is trained.
+        model: of that stage; its map_metrics are set.
         batches: of the split, spread by the strategy; no strings in them.
     """
 
-    def __init__(self, run: Run, stage: Stage, batches: Any):
+    def __init__(self, run: Run, stage: Stage, model: ActionModel, batches: Any):
         super().__init__()
         self._run, self._stage, self._batches = run, stage, batches
+        model.map_metrics = localization.validation_metrics(
+            model.strides(), run.recipe.mask_threshold, timed=run.recipe.data.frames > 1
+        )
         self._function: Callable | None = None
         self._results: dict[str, list[np.ndarray]] = {}
         self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch

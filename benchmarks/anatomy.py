@@ -47,7 +47,7 @@ from tfrecords.utils.errors import UsageError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from aacf_tf.model import ActionModel
+    from aacf_tf.models.action_model import ActionModel
     from aacf_tf.recipes import Stage
     from aacf_tf.run import Run
     from benchmarks import sheet

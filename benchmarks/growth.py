@@ -138,7 +138,7 @@ def make_step(
     import tensorflow as tf
 
     from aacf_tf import recipes
-    from aacf_tf.model import build_model
+    from aacf_tf.models.factory import build_model
     from aacf_tf.optimizers import make_optimizer
 
     recipe = recipes.load_recipe("demo")

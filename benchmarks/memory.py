@@ -133,7 +133,8 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     from tensorflow import keras
 
     from aacf_tf.devices import resolve_precision
-    from aacf_tf.model import CHANNELS, STREAM_INPUTS, build_model
+    from aacf_tf.models.factory import build_model
+    from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
     from aacf_tf.optimizers import make_optimizer
     from tfrecords.reading.preprocess import crop_size
 

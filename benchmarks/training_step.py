@@ -35,7 +35,7 @@ from tfrecords.utils.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-    from aacf_tf.model import ActionModel
+    from aacf_tf.models.action_model import ActionModel
 
 CLASSES = 21
 WEIGHT_DECAY = 1e-4
@@ -179,7 +179,7 @@ def tensorflow_model(name: str, precision: str = "float32") -> ActionModel:
     from tensorflow import keras
 
     from aacf_tf import recipes
-    from aacf_tf.model import build_model
+    from aacf_tf.models.factory import build_model
     from aacf_tf.optimizers import make_optimizer
 
     network = NETWORKS[name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-# See `aacf_tf.heads`.
+# See `aacf_tf.models.heads`.
 HEADS = (
     "aacf",
     "average",
@@ -17,7 +17,7 @@ HEADS = (
 )
 # Trained on conjugates.
 PAIR_HEADS = ("aacf", "linear_factors", "average_background", "average_uniform")
-# The terms of the factorization's loss, see `aacf_tf.losses`.
+# The terms of the factorization's loss, see `aacf_tf.models.losses`.
 FACTOR_TERMS = (
     "combined",
     "difference",
@@ -91,7 +91,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Weight of each term of the loss (`aacf_tf.losses`); 0 leaves it out.
+    """Weight of each term of the loss (`aacf_tf.models.losses`); 0 leaves it out.
 
     `combined` to `time_spread` are the factorization's, `swap_action` and `swap_uniform` what it
     has in addition for swapped pairs (`data.swap`), `background` and `uniform` the conjugates'

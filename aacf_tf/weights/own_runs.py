@@ -64,7 +64,7 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     """Takes over a run's head but for its classifiers, which are of the run's own classes.
 
     Args:
-        head: of `aacf_tf.heads`, with its variables.
+        head: of `aacf_tf.models.heads`, with its variables.
         path: any file of weights; where it is no checkpoint of a run nothing is done.
 
     Returns:

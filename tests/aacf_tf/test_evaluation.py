@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from aacf_tf import evaluation
+from aacf_tf import evaluation, localization
 from aacf_tf.run import Run
 from tfrecords import ClipPair, write_dataset
 
@@ -84,6 +84,8 @@ def test_validation_in_fit_judges_as_the_evaluation_does(tiny_recipe, squares_da
     content, _, run, model = judged(tiny_recipe, squares_data, tmp_path, "aacf")
     place = content["splits"]["test"]["localization"]
     batches = run.batches("test", run.recipe.stages[-1], training=False, masks=True)
+    strides, threshold = model.strides(), run.recipe.mask_threshold
+    model.map_metrics = localization.validation_metrics(strides, threshold)
     model.compile(optimizer="adam")
     logs = model.evaluate(batches, verbose=0, return_dict=True)
     names = {f"action_{name}" for name in ("pointing", "mass", "auc", "time_share")} | CONTEXT

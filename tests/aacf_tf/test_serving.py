@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import build_model, losses, serving
+from aacf_tf import build_model, serving
+from aacf_tf.models import losses
 from tfrecords import ClipPair
 from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec

@@ -20,13 +20,13 @@ from aacf_tf import (
     attend,
     build_model,
     load,
-    losses,
     overlays,
     recipes,
     report_figures,
     report_stills,
     serving,
 )
+from aacf_tf.models import losses
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
 from tfrecords.records.dataset import load_info

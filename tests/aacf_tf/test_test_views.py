@@ -90,6 +90,8 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     assert place["mask_area"] == pytest.approx(np.mean([2 / 4, 2 / 6, 2 / 4, 2 / 6, 2 / 6]))
     # A photograph has no time.
     assert not any("time_share" in name or "frame_difference" in name for name in place)
+    strides, threshold = model.strides(), run.recipe.mask_threshold
+    model.map_metrics = localization.validation_metrics(strides, threshold, timed=False)
     model.compile(optimizer="adam")
     batches = run.batches("test", run.recipe.stages[-1], training=False, masks=True)
     logs = model.evaluate(batches, verbose=0, return_dict=True)

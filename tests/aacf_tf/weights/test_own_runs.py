@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf.checkpoints import parts
-from aacf_tf.model import build_model, make_backbone
+from aacf_tf.models.factory import build_model, make_backbone
 from aacf_tf.run import Run
 from aacf_tf.weights import load_stream_weights
 from aacf_tf.weights.own_runs import load_attention

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import build_model, heads, losses, recipes
+from aacf_tf import build_model, recipes
+from aacf_tf.models import heads, losses
 
 MAPS = {
     "aacf": {"action_attention", "context_attention", "action_logits"},

@@ -14,8 +14,8 @@ What a head returns, all float32: `combined_scores` `[B, K]` always; with factor
 `[B, T, H, W]`: the evidence of each position for the predicted class, by which such a head is
 judged. A class for what is no action is the last one, and is never the predicted one here.
 
-`terms` names the loss terms (`aacf_tf.losses`) that train a head, `pairs` says whether they need
-conjugates, `factors` whether it has action and context scores.
+`terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `pairs` says whether they
+need conjugates, `factors` whether it has action and context scores.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.losses import PAIR_TERMS
+from aacf_tf.models.losses import PAIR_TERMS
 from aacf_tf.recipes import FACTOR_TERMS, HEADS
 from keras_layers import (
     ActionContextFactorization,

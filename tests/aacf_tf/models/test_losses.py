@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import losses
+from aacf_tf.models import losses
 
 
 def softplus(x):

@@ -1,4 +1,4 @@
-"""Backbone -> head -> losses, for AACF and for every baseline."""
+"""The model that is trained: a backbone, a head and its loss."""
 
 from __future__ import annotations
 
@@ -7,20 +7,8 @@ from typing import Any, Mapping
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import losses
-from aacf_tf.backbones import build_backbone
-from aacf_tf.backbones.batch_norm import freeze_batch_norm
-from aacf_tf.backbones.two_stream import streams_of, two_stream
-from aacf_tf.heads import make_head
-from aacf_tf.localization import TimeShare, validation_metrics
-from aacf_tf.optimizers import is_kernel
-from aacf_tf.recipes import Recipe, Stage
-from aacf_tf.recipes.options import coupled_decay
-from tfrecords.utils.errors import UsageError
-
-# Of each modality: the clip's names in a batch, and the channels of their pixels.
-STREAM_INPUTS = {"rgb": ("clip",), "flow": ("clip",), "two_stream": ("clip", "flow")}
-CHANNELS = {"rgb": (3,), "flow": (2,), "two_stream": (3, 2)}
+from aacf_tf.backbones.two_stream import streams_of
+from aacf_tf.models import losses
 
 
 class ActionModel(keras.Model):
@@ -41,7 +29,7 @@ class ActionModel(keras.Model):
 
     Args:
         backbone: pixels to features.
-        head: of `aacf_tf.heads`.
+        head: of `aacf_tf.models.heads`.
         loss_weights: name of a term -> weight; a term of the head that is not named has the
             weight 1, and 0 leaves a term out.
         swap: whether data bring swapped pairs, which have terms of their own.
@@ -49,8 +37,10 @@ class ActionModel(keras.Model):
             `presence` act. From scratch one phase does not start.
         weight_decay: coupled L2.
         multi_label, time_spread_floor, label_smoothing: see `losses`.
-        mask_threshold: see `localization`; inputs with `mask` and `has_mask` are judged by it in
-            validation.
+
+    Attributes:
+        map_metrics: pairs of the name of a map that the head puts out and a metric of it, which
+            inputs with `mask` and `has_mask` update; none unless they are set.
     """
 
     def __init__(
@@ -65,7 +55,6 @@ class ActionModel(keras.Model):
         multi_label: bool = False,
         time_spread_floor: float = 0.8,
         label_smoothing: float = 0.0,
-        mask_threshold: float = 0.25,
     ):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
@@ -82,7 +71,7 @@ class ActionModel(keras.Model):
             names += ["action_accuracy"] if head.factors else []
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self.places = validation_metrics(self.strides(), mask_threshold)
+        self.map_metrics: list[tuple[str, keras.metrics.Metric]] = []
 
     @property
     def geometry(self) -> keras.Model:
@@ -91,7 +80,7 @@ class ActionModel(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [*self.trackers.values(), *(metric for _, metric in self.places)]
+        return [*self.trackers.values(), *(metric for _, metric in self.map_metrics)]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         others = {"conjugate", "conjugate_features"}
@@ -194,10 +183,8 @@ class ActionModel(keras.Model):
                 right = tf.cast(best == y, tf.float32)
                 self.trackers[name].update_state(right, y < self.head.actions)
         updated = [*self.trackers.values()]
-        timeless = "mask" in x and x["mask"].shape[1] == 1  # photographs
-        for name, metric in self.places:
-            meant = not (timeless and isinstance(metric, TimeShare))
-            if "mask" in x and name in y_pred and meant:
+        for name, metric in self.map_metrics:
+            if "mask" in x and name in y_pred:
                 metric.update_state(x["mask"], y_pred[name], x["has_mask"])
                 updated.append(metric)
         return {metric.name: metric.result() for metric in updated}
@@ -220,88 +207,6 @@ class ActionModel(keras.Model):
         return self.weight_decay * squares
 
 
-def make_backbone(recipe: Recipe) -> keras.Model:
-    """A new backbone of a recipe, for its modality.
-
-    Raises:
-        UsageError: it does not take that, or does not give one feature map.
-    """
-    options, channels = dict(recipe.backbone_options), CHANNELS[recipe.modality]
-    if recipe.modality == "rgb":
-        backbone = build_backbone(recipe.backbone, **options)
-    elif recipe.modality == "flow":
-        backbone = build_backbone(recipe.backbone, **{"channels": channels[0], **options})
-    else:
-        backbone = two_stream(recipe.backbone, **options)
-    for network, depth in zip(streams_of(backbone).values(), channels):
-        taken, given = network.input_shape, network.output_shape
-        if len(taken) != 5 or taken[-1] not in (depth, None):
-            raise UsageError(
-                f"backbone_options: expected a backbone of {recipe.modality} clips "
-                f"[B, T, H, W, {depth}], received one of {taken[-1]} channels."
-            )
-        if not isinstance(given, tuple) or len(given) != 5:
-            raise UsageError(
-                "backbone_options: expected a backbone that ends in one feature map "
-                f"[B, t, h, w, D], received one that gives {given} (no include_top, no "
-                "all_end_points)."
-            )
-    return backbone
-
-
-def build_model(
-    recipe: Recipe,
-    classes: int,
-    *,
-    stage: Stage | None = None,
-    backbone: keras.Model | None = None,
-    steps: int = 0,
-    negatives: bool = False,
-    multi_label: bool = False,
-    context_learns: bool = True,
-) -> ActionModel:
-    """The model of a recipe, with all its variables.
-
-    Args:
-        recipe: see `aacf_tf.recipes`.
-        classes: number of real classes.
-        stage: whose head and regularisation to take; None: the recipe's own head, its last stage.
-        backbone: to go on with, such as one with trained weights; None: a new one of the recipe's
-            kind.
-        steps: of the stage, of which `pairs_first` is a share.
-        negatives: whether the data have clips with no action: they are one more class.
-        multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
-    """
-    stage = stage or recipe.stages[-1]
-    backbone = backbone or make_backbone(recipe)
-    backbone.trainable = stage.backbone_rate > 0
-    if stage.frozen_batch_norm:
-        freeze_batch_norm(backbone)
-    head = make_head(
-        recipe.head if stage.head == "recipe" else stage.head,
-        classes,
-        hidden=recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3)),
-        dropout=stage.dropout,
-        seed=recipe.seed,
-        negatives=negatives,
-        multi_label=multi_label,
-        context_learns=context_learns,
-    )
-    model = ActionModel(
-        backbone,
-        head,
-        loss_weights=recipe.loss.weights(),
-        swap=recipe.data.swap > 0,
-        # Other heads would learn nothing in that time.
-        pairs_first_steps=int(stage.pairs_first * steps) if head.factors else 0,
-        weight_decay=coupled_decay(stage),
-        multi_label=multi_label,
-        time_spread_floor=recipe.loss.time_spread_floor,
-        label_smoothing=stage.label_smoothing,
-        mask_threshold=recipe.mask_threshold,
-    )
-    # The head's variables come with its first call; 32 pixels are enough for every backbone.
-    shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
-    names = STREAM_INPUTS[recipe.modality]
-    model({n: tf.zeros([*shape, c]) for n, c in zip(names, CHANNELS[recipe.modality])})
-    return model
+def is_kernel(variable: tf.Variable) -> bool:
+    """Whether weight decay applies: not to biases, not to batch norm."""
+    return "kernel" in variable.name

@@ -1,0 +1,1 @@
+"""Backbone to head to loss, for AACF and for every baseline."""
