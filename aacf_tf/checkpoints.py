@@ -24,16 +24,15 @@ from typing import Any, Sequence
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.devices import sum_over_workers, worker_of
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.optimizers import gradient_norm
 from aacf_tf.recipes import Stage
-from aacf_tf.run import Run
-from aacf_tf.termination import Stopped, Termination
+from aacf_tf.runs.checkpoints import BEST, parts, read
+from aacf_tf.runs.devices import sum_over_workers, worker_of
+from aacf_tf.runs.run import Run
+from aacf_tf.runs.termination import Stopped, Termination
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UserError
-
-BEST = "best"  # folder of the best checkpoint, below that of the last ones
 
 
 class Keeper(keras.callbacks.Callback):
@@ -196,30 +195,6 @@ class Keeper(keras.callbacks.Callback):
                 f"{own[0]} epochs and {own[1]} steps on this one and another place on others; give "
                 "a folder that all of them share, or one on s3://."
             )
-
-
-def parts(model: ActionModel) -> dict[str, Any]:
-    """What every checkpoint holds of a model: its weights."""
-    return {"backbone": model.backbone, "head": model.head}
-
-
-def read(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Restores everything that the checkpoint's objects hold; UserError where it is damaged."""
-    try:
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-    except Exception as error:  # a damaged file raises anything, IndexError for one
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
-            f"version), received: {reason}"
-        ) from error
-
-
-def epochs_in(path: str) -> int:
-    """The whole epochs that a checkpoint's run had done; UserError where it is damaged."""
-    epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
-    read(tf.train.Checkpoint(epoch=epoch), path)
-    return int(epoch.numpy())
 
 
 def read_history(path: Path) -> list[dict[str, float]]:

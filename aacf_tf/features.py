@@ -22,10 +22,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
-from aacf_tf.devices import worker_of
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
-from aacf_tf.run import Run
+from aacf_tf.runs.devices import worker_of
+from aacf_tf.runs.run import Run
 from tfrecords.build import plan
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.views import read_views

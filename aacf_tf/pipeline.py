@@ -16,23 +16,15 @@ from typing import Any, Sequence
 from absl import flags
 from tensorflow import keras
 
-from aacf_tf import evaluation, features, metrics, plan, recipes, report, seeds, serving, training
-from aacf_tf.devices import make_strategy, sum_over_workers, worker_of
+from aacf_tf import evaluation, features, metrics, plan, report, seeds, serving, training
 from aacf_tf.recipes import Recipe
-from aacf_tf.remote_run import worked_on
-from aacf_tf.run import Run
+from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
+from aacf_tf.runs.directory import claim
+from aacf_tf.runs.mirror import worked_on
+from aacf_tf.runs.run import Run
 from tfrecords.build import command
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
-from tfrecords.utils.atomic import write_json
-from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath
-
-CONFIG_FILE = "config.json"
-# Fields of a recipe that a run may change when it goes on.
-_CHANGEABLE = (
-    *("precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops"),
-    *("export_precision", "export_winograd"),
-)
 
 
 def demo_data(directory: Path) -> Path:
@@ -52,7 +44,7 @@ def run(
     Args:
         recipe: what to do.
         data: data set directory.
-        workdir: created where it is not; may be remote, see `aacf_tf.remote_run`.
+        workdir: created where it is not; may be remote, see `aacf_tf.runs.mirror`.
         mode: `all`, or one step: train, evaluate, features, export, report, plan.
         resume: whether a run found in `workdir` is continued.
 
@@ -68,7 +60,7 @@ def run(
     with worked_on(workdir) as (folder, mirror):
         current = Run.open(recipe, data, folder)
         current.mirror = mirror
-        _claim(current, resume, new=mode in ("all", "train", "features"), chief=chief)
+        claim(current, resume, new=mode in ("all", "train", "features"), chief=chief)
         if mode == "features":
             stage, model = training.build_frozen(current)
             print(f"features {features.cache(current, stage, model, [*current.info.splits])}")
@@ -224,57 +216,6 @@ def _pair(scores: dict[str, Any] | None) -> str:
     if not scores:
         return ""
     return f"{_number(scores['top1'])} / {_number(scores['mean_ap'])}"
-
-
-def _claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
-    """Refuses a directory that holds another run; the chief notes a new one in it."""
-    path = current.workdir / CONFIG_FILE
-    config = {
-        "recipe": recipes.to_dict(current.recipe),
-        "data": {"directory": str(current.data), "digest": digest(current.data)},
-    }
-    # Where training has not begun, as with a wrong --weights, there is nothing to lose.
-    if path.is_file() and any(current.workdir.glob("checkpoints/*/checkpoint")):
-        if not resume:
-            raise UsageError(
-                f"--noresume: expected a new --workdir, received {current.workdir}, "
-                "which holds a run."
-            )
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            # Fields that came after the run was made have their defaults in it.
-            found["recipe"] = recipes.to_dict(recipes.from_dict(found["recipe"]))
-        except (ValueError, KeyError, TypeError, UsageError) as error:
-            reason = str(error).rstrip(".")
-            raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
-        for name in ("recipe", "data"):
-            changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
-            if changed:
-                raise UsageError(
-                    f"--workdir: {current.workdir} holds a run with another {name} "
-                    f"({changed}); give another --workdir."
-                )
-    elif not new:
-        raise UsageError(f"--workdir: expected a trained run, received {current.workdir}.")
-    if chief:
-        write_json(path, config)
-
-
-def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = "") -> str:
-    """The first field in which two plain structures differ, in words; empty: none."""
-    # How a run goes on, how often it is saved and in how many views it is judged is not what it is.
-    ignore = (*ignore, *_CHANGEABLE)
-    if isinstance(old, dict) and isinstance(new, dict):
-        items = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new} - {*ignore})]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        items = [(str(place), *values) for place, values in enumerate(zip(old, new))]
-    else:
-        return "" if old == new else f"{path} {old!r}, now {new!r}"
-    for key, before, after in items:
-        found = _difference(before, after, ignore, f"{path}.{key}".lstrip("."))
-        if found:
-            return found
-    return ""
 
 
 def _baseline_alone(recipe: Recipe) -> bool:

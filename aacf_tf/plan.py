@@ -13,7 +13,7 @@ from aacf_tf.models.losses import SWAP_TERMS
 from aacf_tf.optimizers import make_schedule
 from aacf_tf.recipes import Stage
 from aacf_tf.recipes.options import coupled_decay
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from aacf_tf.weights import load_stream_weights
 from tfrecords.reading.clips import count_steps
 

@@ -44,12 +44,12 @@ from aacf_tf.backbones.batch_norm import fold_batch_norm
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.winograd import use_winograd
-from aacf_tf.devices import resolve_precision
 from aacf_tf.metrics import SCORES
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
+from aacf_tf.runs.devices import resolve_precision
 from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import preprocess, preprocess_flow
 from tfrecords.records import codec

@@ -14,14 +14,15 @@ from aacf_tf import features
 from aacf_tf.backbones.batch_norm import synchronize_batch_norm
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.callbacks import Board, ProgressLine
-from aacf_tf.checkpoints import BEST, Keeper, epochs_in, parts, read, read_history, stops_early
-from aacf_tf.devices import make_strategy, resolve_precision, worker_of
+from aacf_tf.checkpoints import Keeper, read_history, stops_early
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Stage
-from aacf_tf.run import Run
-from aacf_tf.termination import Stopped, Termination
+from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
+from aacf_tf.runs.devices import make_strategy, resolve_precision, worker_of
+from aacf_tf.runs.run import Run
+from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.validation import Validation
 from aacf_tf.weights import load_stream_weights
 from aacf_tf.weights.own_runs import load_attention

@@ -12,7 +12,7 @@ from tensorflow import keras
 from aacf_tf import localization, metrics, report_figures
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 

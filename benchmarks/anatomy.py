@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from aacf_tf.models.action_model import ActionModel
     from aacf_tf.recipes import Stage
-    from aacf_tf.run import Run
+    from aacf_tf.runs.run import Run
     from benchmarks import sheet
 
 # Each prefix of a step adds the part of this name to the one before.
@@ -164,9 +164,9 @@ def cut(
     """
     from tensorflow import keras
 
-    from aacf_tf.devices import resolve_precision
     from aacf_tf.optimizers import make_optimizer
-    from aacf_tf.run import Run
+    from aacf_tf.runs.devices import resolve_precision
+    from aacf_tf.runs.run import Run
     from benchmarks import sheet
     from tfrecords.reading.clips import count_steps
 

@@ -83,7 +83,7 @@ def run(
         The sheet of an epoch; and for each way the means of the training's metrics over all epochs.
     """
     from aacf_tf import features, recipes, training
-    from aacf_tf.run import Run
+    from aacf_tf.runs.run import Run
     from benchmarks import sheet
 
     _write_pairs(folder / "data", size, clips)

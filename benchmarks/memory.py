@@ -132,10 +132,10 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     import tensorflow as tf
     from tensorflow import keras
 
-    from aacf_tf.devices import resolve_precision
     from aacf_tf.models.factory import build_model
     from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
     from aacf_tf.optimizers import make_optimizer
+    from aacf_tf.runs.devices import resolve_precision
     from tfrecords.reading.preprocess import crop_size
 
     gpu = bool(tf.config.list_physical_devices("GPU"))

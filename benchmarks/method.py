@@ -293,7 +293,7 @@ def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
 
     from aacf_tf import evaluation, training
     from aacf_tf.backbones import build_backbone
-    from aacf_tf.run import Run
+    from aacf_tf.runs.run import Run
 
     keras.backend.clear_session()
     folder = cell.folder(workdir)

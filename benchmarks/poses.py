@@ -130,7 +130,7 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
         UsageError: a directory holds a run with other settings or data.
     """
     from aacf_tf import pipeline
-    from aacf_tf.run import Run
+    from aacf_tf.runs.run import Run
     from benchmarks import variants
 
     # Swapping is for a head with factors; average pooling sees the photographs.

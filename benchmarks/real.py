@@ -121,7 +121,7 @@ def run_variant(
         sets: of `build_composites`.
     """
     from aacf_tf import training
-    from aacf_tf.run import Run
+    from aacf_tf.runs.run import Run
     from benchmarks import variants
 
     run = Run.open(recipe, data, _folder(workdir, name))

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> None:
             if name not in known:
                 raise UsageError(f"--{flag}: expected some of {', '.join(known)}, not {name!r}.")
     machine.hold(options.threads)
-    from aacf_tf.devices import resolve_precision
+    from aacf_tf.runs.devices import resolve_precision
 
     precisions = options.precisions or [*dict.fromkeys(("float32", resolve_precision("auto")))]
     print(sheet.machine_line(), flush=True)

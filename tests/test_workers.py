@@ -117,7 +117,7 @@ def test_two_workers_and_one_killed_on_the_way(squares_data, tmp_path):
     ],
 )
 def test_a_wrong_tf_config_is_one_sentence(monkeypatch, text, message):
-    from aacf_tf.devices import make_strategy
+    from aacf_tf.runs.devices import make_strategy
     from tfrecords.utils.errors import UsageError
 
     if text is None:

@@ -68,7 +68,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
 
     from aacf_tf.completion.pictures import open_images
     from aacf_tf.completion.training import Run
-    from aacf_tf.termination import Termination  # starts TensorFlow; wrong flags were answered
+    from aacf_tf.runs.termination import Termination  # starts TensorFlow; wrong flags were answered
 
     parts = open_images(values.images, values.held_out_images or "")
     run = Run(settings, parts, Path(values.workdir))

@@ -27,13 +27,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.checkpoints import read
 from aacf_tf.completion import comparison, draws, filling, serving
 from aacf_tf.completion.objectives import LOSSES, Trainee
 from aacf_tf.completion.options import PHASES, Settings
 from aacf_tf.completion.pictures import Parts, Pictures
+from aacf_tf.runs.checkpoints import read
+from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.serving import versions
-from aacf_tf.termination import Stopped, Termination
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress

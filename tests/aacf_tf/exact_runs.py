@@ -18,10 +18,11 @@ os.environ["TF_DETERMINISTIC_OPS"] = "1"
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf import callbacks, checkpoints, recipes, training
+from aacf_tf import callbacks, recipes, training
 from aacf_tf.checkpoints import Keeper
-from aacf_tf.run import Run
-from aacf_tf.termination import Stopped
+from aacf_tf.runs import checkpoints
+from aacf_tf.runs.run import Run
+from aacf_tf.runs.termination import Stopped
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
 

@@ -14,7 +14,7 @@ from tensorflow import keras
 
 from aacf_tf.checkpoints import Keeper
 from aacf_tf.optimizers import SGD
-from aacf_tf.termination import Stopped, Termination
+from aacf_tf.runs.termination import Stopped, Termination
 from tfrecords.utils.errors import UserError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aacf_tf import evaluation, localization
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
 
 FACTORS = {"action", "context", "combined"}

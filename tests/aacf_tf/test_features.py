@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import checkpoints, features, recipes, training
-from aacf_tf.run import Run
+from aacf_tf.runs.checkpoints import BEST, parts
+from aacf_tf.runs.run import Run
 from tfrecords import read_dataset
 from tfrecords.records.dataset import load_info, load_manifest
 from tfrecords.records.feature_codec import FeatureInfo, decode_features, parse_features
@@ -106,7 +107,7 @@ def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_pa
                 raise AssertionError("frames are read")
 
             cache(run, model=training.build_frozen(run)[1])
-            monkeypatch.setattr("aacf_tf.run.read_dataset", refuse)
+            monkeypatch.setattr("aacf_tf.runs.run.read_dataset", refuse)
         training.train(run)
         runs[views] = run
         histories[views] = checkpoints.read_history(
@@ -221,15 +222,13 @@ def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
 
     def save(stage, folder):
         model = run.build(stage)
-        saved = tf.train.Checkpoint(
-            epoch=tf.Variable(7, dtype=tf.int64), **checkpoints.parts(model)
-        )
+        saved = tf.train.Checkpoint(epoch=tf.Variable(7, dtype=tf.int64), **parts(model))
         tf.train.CheckpointManager(saved, str(folder), max_to_keep=1).save()
         return model.backbone.get_weights()[0]
 
     save(first, run.checkpoint_folder(first))
     assert training.build_frozen(run)[0] is first
-    best = save(middle, run.checkpoint_folder(middle) / checkpoints.BEST)
+    best = save(middle, run.checkpoint_folder(middle) / BEST)
     kept = save(middle, run.checkpoint_folder(middle))
     assert not np.array_equal(best, kept)
     stage, model = training.build_frozen(run)

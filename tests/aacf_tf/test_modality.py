@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import evaluation, load, recipes, report_figures, serving, training
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.media.flow import picture
 from tfrecords.utils.errors import UsageError

@@ -14,7 +14,7 @@ import pytest
 
 from aacf_tf import build_model, evaluation, overlays, report, report_figures
 from aacf_tf.report_figures import Chosen, choose
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from tfrecords.utils.errors import UsageError
 
 LABELS = ["down", "right"]

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from aacf_tf import evaluation, localization, metrics
 from aacf_tf.recipes import DataOptions
-from aacf_tf.run import Run
+from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
 
 

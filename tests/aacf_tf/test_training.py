@@ -13,12 +13,13 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import keras
 
-from aacf_tf import build_model, callbacks, devices, optimizers, recipes, training
+from aacf_tf import build_model, callbacks, optimizers, recipes, training
 from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.callbacks import ProgressLine
 from aacf_tf.checkpoints import Keeper, is_best, stops_early
 from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
-from aacf_tf.run import Run
+from aacf_tf.runs import devices
+from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -293,7 +294,7 @@ def test_gradient_norm_and_rates_of_a_step_by_hand(tiny_recipe):
 
 def test_precision_and_strategy_names():
     assert devices.resolve_precision("float32") == "float32"
-    assert devices.resolve_precision("auto") in devices.PRECISIONS
+    assert devices.resolve_precision("auto") in recipes.PRECISIONS
     with pytest.raises(UsageError, match=r"--precision: expected one of .* received 'half'"):
         devices.resolve_precision("half")
     with pytest.raises(UsageError, match=r"--strategy: expected one of .* received 'many'"):

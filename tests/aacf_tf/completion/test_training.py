@@ -22,7 +22,7 @@ from aacf_tf.completion import training
 from aacf_tf.completion.objectives import LOSSES
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import open_images
-from aacf_tf.termination import Stopped, Termination
+from aacf_tf.runs.termination import Stopped, Termination
 from tfrecords.utils.errors import UsageError, UserError
 
 PROJECT = Path(__file__).resolve().parents[3]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.checkpoints import parts
 from aacf_tf.models.factory import build_model, make_backbone
-from aacf_tf.run import Run
+from aacf_tf.runs.checkpoints import parts
+from aacf_tf.runs.run import Run
 from aacf_tf.weights import load_stream_weights
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords import ClipPair, write_dataset

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aacf_tf import remote_run
-from aacf_tf.remote_run import Mirror
+from aacf_tf.runs.mirror import Mirror, worked_on
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import RemotePath
 
@@ -84,7 +83,7 @@ def test_markers_last_and_only_what_is_new(store, tmp_path):
 
 
 def test_a_run_goes_on_from_what_is_kept(store, capsys):
-    with remote_run.worked_on(store) as (folder, mirror):
+    with worked_on(store) as (folder, mirror):
         save(folder, 1)
         Store.broken = True
         mirror.store()  # the run goes on
@@ -93,7 +92,7 @@ def test_a_run_goes_on_from_what_is_kept(store, capsys):
     assert not folder.exists()
     with (
         pytest.raises(UserError, match=r"in s3://bucket/run/checkpoints\.$"),
-        remote_run.worked_on(store) as (folder, mirror),
+        worked_on(store) as (folder, mirror),
     ):
         state = folder / "checkpoints" / "main" / "checkpoint"
         assert state.read_text() == "ckpt-1"
@@ -103,7 +102,7 @@ def test_a_run_goes_on_from_what_is_kept(store, capsys):
     Store.done.clear()
     with (
         pytest.raises(UserError, match=r"to take the run, received: no route to host; it is in"),
-        remote_run.worked_on(store) as (folder, _),
+        worked_on(store) as (folder, _),
     ):
         assert (folder / "checkpoints/main/ckpt-2.data").read_text() == "weights 2"
         assert not Store.done
@@ -114,10 +113,10 @@ def test_a_run_goes_on_from_what_is_kept(store, capsys):
 
 
 def test_other_directories(tmp_path):
-    with remote_run.worked_on(tmp_path) as (folder, mirror):
+    with worked_on(tmp_path) as (folder, mirror):
         assert (folder, mirror) == (tmp_path, None)
     with (
         pytest.raises(UsageError, match="--workdir: expected a folder that can be written to"),
-        remote_run.worked_on(RemotePath("https://host/run")),
+        worked_on(RemotePath("https://host/run")),
     ):
         pass

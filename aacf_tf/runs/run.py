@@ -12,7 +12,7 @@ import tensorflow as tf
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import build_model
 from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
-from aacf_tf.remote_run import Mirror
+from aacf_tf.runs.mirror import Mirror
 from tfrecords.reading.clips import count_labels, has_masks, read_dataset
 from tfrecords.reading.features import read_features
 from tfrecords.records.dataset import DatasetInfo, load_info, require_flow
@@ -25,7 +25,7 @@ from tfrecords.utils.filesystem import AnyPath, to_path
 class Run:
     """What a run works on: a recipe, a data set directory and a working directory.
 
-    `mirror` is there where the working directory is kept elsewhere, see `remote_run`.
+    `mirror` is there where the working directory is kept elsewhere, see `aacf_tf.runs.mirror`.
     `caches`: name of a stage -> the directory of the cached features that it is trained on.
     """
 

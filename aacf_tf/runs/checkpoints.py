@@ -1,0 +1,36 @@
+"""What a checkpoint holds of a model, and how it is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from aacf_tf.models.action_model import ActionModel
+from tfrecords.utils.errors import UserError
+
+BEST = "best"  # folder of the best checkpoint, below that of the last ones
+
+
+def parts(model: ActionModel) -> dict[str, Any]:
+    """What every checkpoint holds of a model: its weights."""
+    return {"backbone": model.backbone, "head": model.head}
+
+
+def read(checkpoint: tf.train.Checkpoint, path: str) -> None:
+    """Restores everything that the checkpoint's objects hold; UserError where it is damaged."""
+    try:
+        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+    except Exception as error:  # a damaged file raises anything, IndexError for one
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
+            f"version), received: {reason}"
+        ) from error
+
+
+def epochs_in(path: str) -> int:
+    """The whole epochs that a checkpoint's run had done; UserError where it is damaged."""
+    epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
+    read(tf.train.Checkpoint(epoch=epoch), path)
+    return int(epoch.numpy())
