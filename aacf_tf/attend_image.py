@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aacf_tf import overlays
 from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
 from aacf_tf.prediction import Prediction, Predictor
+from aacf_tf.visualization import overlays
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 

@@ -10,9 +10,9 @@ from typing import Iterable
 import av
 import numpy as np
 
-from aacf_tf import overlays
 from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
 from aacf_tf.prediction import Prediction, Predictor
+from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError

@@ -10,12 +10,13 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf import localization, metrics, overlays
+from aacf_tf import localization, metrics
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.losses import presence_score
 from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
 from aacf_tf.recipes import DataOptions
 from aacf_tf.runs.run import Run
+from aacf_tf.visualization import overlays
 from tfrecords.reading.clips import count_steps, has_masks
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.records.dataset import test_splits

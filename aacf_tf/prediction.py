@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf import overlays
 from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.serving import MODEL_FILE, versions
+from aacf_tf.visualization import overlays
 from tfrecords.media import video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video

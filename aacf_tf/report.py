@@ -19,10 +19,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, Sequence
 
-from aacf_tf import report_figures, report_stills
+from aacf_tf import report_clips, report_stills
 from aacf_tf.metrics import SCORES
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Recipe
+from aacf_tf.report_clips import Chosen
+from aacf_tf.visualization import curves
+from aacf_tf.visualization.panels import FRAMES, data_uri, join, with_titles, write_sheet
 from tfrecords.utils.atomic import write_text
 from tfrecords.utils.errors import UsageError
 
@@ -279,19 +282,15 @@ def _clips(
     with open(workdir / "predictions.csv", encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
     split = shown_split(list(dict.fromkeys(row["split"] for row in table)))
-    rows = [
-        report_figures.Chosen(r["id"], r["labels"], r["predicted"])
-        for r in table
-        if r["split"] == split
-    ]
+    rows = [Chosen(r["id"], r["labels"], r["predicted"]) for r in table if r["split"] == split]
     scores = {r["id"]: r for r in table if r["split"] == split}
-    chosen = report_figures.choose([row for row in rows if row.labels], labels)
+    chosen = report_clips.choose([row for row in rows if row.labels], labels)
     still = recipe.data.frames == 1
     ids = {row.id for row in chosen}
     if still:
         clips = report_stills.load(data_dir, split, ids)
     else:
-        clips = report_figures.load_clips(data_dir, split, recipe, ids)
+        clips = report_clips.load_clips(data_dir, split, recipe, ids)
     figures, sheet = [], {}
     for row in chosen:
         if row.id not in clips:
@@ -299,13 +298,13 @@ def _clips(
         if still:
             panels = report_stills.draw(clips[row.id], model, recipe.data)
             picture = report_stills.join(panels)
-            strip = report_figures.with_titles(picture, [row.title])
+            strip = with_titles(picture, [row.title])
         else:
-            rows_of_frames = report_figures.draw(clips[row.id], model)
-            picture = report_figures.join(rows_of_frames)
-            strip = report_figures.strip(row, rows_of_frames)
+            rows_of_frames = report_clips.draw(clips[row.id], model)
+            picture = join(rows_of_frames)
+            strip = report_clips.draw_strip(row, rows_of_frames)
         sheet.setdefault(row.labels.split("|")[0], strip)
-        image = report_figures.data_uri(picture)
+        image = data_uri(picture)
         verdict = "right" if row.right else "wrong"
         predicted = _chance(scores[row.id], recipe.score, row.predicted)
         figures.append(
@@ -317,7 +316,7 @@ def _clips(
     if not figures:
         return ""
     columns = 1 if still else 2  # five pictures side by side are wide enough
-    report_figures.write_sheet(workdir / "report" / SHEET, list(sheet.values()), columns)
+    write_sheet(workdir / "report" / SHEET, list(sheet.values()), columns)
     rows_shown = f"{_ACTION_MAPS.get(recipe.head, _OTHER_MAP)} (orange)"
     rows_shown += " and context map (blue)" if recipe.head == "aacf" else ""
     flow = "" if recipe.modality != "flow" else "motion in colours, by direction and speed; "
@@ -331,7 +330,7 @@ def _clips(
         )
     else:
         what = (
-            f"Rows: {report_figures.FRAMES} frames, evenly spread, as the network gets them; "
+            f"Rows: {FRAMES} frames, evenly spread, as the network gets them; "
             f"{rows_shown} over them; {flow}"
         )
     return _section(
@@ -369,7 +368,7 @@ def _curves(workdir: Path) -> str:
             if history:
                 caption = f"{name}stage {path.parent.name}"
                 figures.append(
-                    f"<figure><figcaption>{escape(caption)}</figcaption>{report_figures.plot(history)}</figure>"
+                    f"<figure><figcaption>{escape(caption)}</figcaption>{curves.plot(history)}</figure>"
                 )
     return _section("Training", "".join(figures), "Values of each epoch.") if figures else ""
 

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf import overlays, report_figures
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import DataOptions
+from aacf_tf.visualization import overlays
+from aacf_tf.visualization import panels as figures
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
@@ -79,7 +80,7 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
     if pair.conjugate is not None:
         other = pair.conjugate[(len(pair.conjugate) - 1) // 2]
         panels.append(Panel("conjugate", overlays.enlarge(other, shown)))
-    for title, (heat, *_), colors in report_figures.display_maps(outputs):
+    for title, (heat, *_), colors in figures.display_maps(outputs):
         spread = overlays.in_space(heat, frame, seen.shape[2:4], places, data.resize)
         tinted = overlays.tint(small, overlays.enlarge(spread, shown), colors)
         panels.append(Panel(title, outlined(tinted)))
@@ -88,5 +89,5 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
 
 def join(panels: list[Panel]) -> np.ndarray:
     """The panels side by side, each under its title."""
-    joined = report_figures.join([[panel.image for panel in panels]])
-    return report_figures.with_titles(joined, [panel.title for panel in panels])
+    joined = figures.join([[panel.image for panel in panels]])
+    return figures.with_titles(joined, [panel.title for panel in panels])

@@ -9,10 +9,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import localization, metrics, report_figures
+from aacf_tf import localization, metrics
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
+from aacf_tf.visualization import panels
+from aacf_tf.visualization.curves import confusion_picture
 from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 
@@ -80,11 +83,12 @@ class Validation(keras.callbacks.Callback):
             shown["confusion"] = confusion_picture(*self._scores(), self._run.info.labels)
         if "clip" not in self._first:  # cached features
             return shown
+        axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
         for place, pixels in enumerate(self._first["clip"]):
             mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
             outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
-            rows = report_figures.draw_maps(pixels, mask, outputs, self.model)
-            shown[f"clip_{place + 1}"] = report_figures.join(rows)
+            rows = panels.draw_maps(pixels, mask, outputs, axes)
+            shown[f"clip_{place + 1}"] = panels.join(rows)
         return shown
 
     @staticmethod
@@ -135,32 +139,3 @@ def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:
 
     outputs = model(tf.nest.map_structure(fill, x), training=False)
     return tf.nest.map_structure(lambda value: value[:clips], outputs)
-
-
-def confusion_picture(
-    probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
-) -> np.ndarray:
-    """Rows: the true class, columns: the predicted one; each row's share, dark is 1.
-
-    Args:
-        probabilities: `[N, K]`.
-        targets: bool `[N, K]`; a row without a True is left out.
-        labels: the K names, written where there are at most 30.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    acting = targets.any(-1)
-    counts = np.zeros((len(labels), len(labels)))
-    np.add.at(counts, (targets[acting].argmax(-1), probabilities[acting].argmax(-1)), 1)
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(labels) <= 30:
-        axes.set_xticks(range(len(labels)), labels, rotation=90)
-        axes.set_yticks(range(len(labels)), labels)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]

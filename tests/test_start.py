@@ -88,7 +88,7 @@ def test_a_script_shows_its_own_output_and_warnings_alone():
     code = (
         "import aacf_tf, logging, warnings\n"
         "import numpy, tensorflow\n"
-        "from aacf_tf.overlays import find_boxes\n"
+        "from aacf_tf.visualization.overlays import find_boxes\n"
         "from tfrecords.reading.photometric import make_jitter\n"
         "find_boxes(numpy.ones([8, 8])), make_jitter(0.5)\n"
         "logging.getLogger('aacf_tf').warning('ours')\n"

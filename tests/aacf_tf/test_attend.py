@@ -13,16 +13,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import (
-    attend,
-    attend_scores,
-    attend_video,
-    build_model,
-    load,
-    load_recipe,
-    overlays,
-    serving,
-)
+from aacf_tf import attend, attend_scores, attend_video, build_model, load, load_recipe, serving
+from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
 from tfrecords.utils.errors import UsageError
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import evaluation, load, recipes, report_figures, serving, training
+from aacf_tf import evaluation, load, recipes, report_clips, serving, training
 from aacf_tf.runs.run import Run
+from aacf_tf.visualization import panels
 from tfrecords import ClipPair, write_dataset
 from tfrecords.media.flow import picture
 from tfrecords.utils.errors import UsageError
@@ -78,9 +79,9 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
     flows = np.stack([pair.flow for pair in pairs])
     np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
     assert "difference" not in outputs  # it sees no frame
-    clips = report_figures.load_clips(flow_data, "test", run.recipe, {"2"})
-    rows = report_figures.draw(clips["2"], model)
-    shown = report_figures.overlays.enlarge(picture(pairs[2].flow)[0], 128)
+    clips = report_clips.load_clips(flow_data, "test", run.recipe, {"2"})
+    rows = report_clips.draw(clips["2"], model)
+    shown = panels.overlays.enlarge(picture(pairs[2].flow)[0], 128)
     np.testing.assert_array_equal(rows[0][0], shown)
     assert len(rows) == 3
 

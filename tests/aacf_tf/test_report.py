@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from aacf_tf import build_model, evaluation, overlays, report, report_figures
-from aacf_tf.report_figures import Chosen, choose
+from aacf_tf import build_model, evaluation, report
+from aacf_tf.report_clips import Chosen, choose
 from aacf_tf.runs.run import Run
+from aacf_tf.visualization import curves, overlays
 from tfrecords.utils.errors import UsageError
 
 LABELS = ["down", "right"]
@@ -207,5 +208,5 @@ def test_a_class_without_clips_takes_no_place():
 
 
 def test_a_plot_takes_the_page_s_colour():
-    svg = report_figures.plot([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}])
+    svg = curves.plot([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}])
     assert svg.startswith("<svg") and "currentColor" in svg and "#123456" not in svg

@@ -16,17 +16,9 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from aacf_tf import (
-    attend,
-    build_model,
-    load,
-    overlays,
-    recipes,
-    report_figures,
-    report_stills,
-    serving,
-)
+from aacf_tf import attend, build_model, load, recipes, report_stills, serving
 from aacf_tf.models import losses
+from aacf_tf.visualization import overlays, panels
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
 from tfrecords.records.dataset import load_info
@@ -291,7 +283,7 @@ def test_a_strip_fits_into_the_report(model, recipe):
     """A JPEG has 65535 pixels a side at most; 192 pixels high, five of them would have 90000."""
     picture = report_stills.join(report_stills.draw(pair(32, 3000), model, recipe.data))
     assert picture.shape[1] < 5 * 4100
-    assert report_figures.data_uri(picture).startswith("data:image/jpeg")
+    assert panels.data_uri(picture).startswith("data:image/jpeg")
 
 
 def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):

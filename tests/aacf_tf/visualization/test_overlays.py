@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aacf_tf import overlays
+from aacf_tf.visualization import overlays
 
 
 def test_display_is_zero_below_the_median_and_one_at_the_peak():

@@ -1,0 +1,1 @@
+"""Pixels and maps in, pictures out, in numpy."""

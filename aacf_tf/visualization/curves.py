@@ -1,0 +1,98 @@
+"""Figures: the curves of a history, a confusion matrix."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Iterable, Sequence
+
+import numpy as np
+
+
+def confusion_picture(
+    probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
+) -> np.ndarray:
+    """Rows: the true class, columns: the predicted one; each row's share, dark is 1.
+
+    Args:
+        probabilities: `[N, K]`.
+        targets: bool `[N, K]`; a row without a True is left out.
+        labels: the K names, written where there are at most 30.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    acting = targets.any(-1)
+    counts = np.zeros((len(labels), len(labels)))
+    np.add.at(counts, (targets[acting].argmax(-1), probabilities[acting].argmax(-1)), 1)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(labels) <= 30:
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def plot(history: Sequence[dict[str, float]]) -> str:
+    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
+    accuracies = [name for name in names if "accuracy" in name]
+    losses = [name for name in names if name in ("loss", "val_loss")]
+    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    if terms == ["classification"]:
+        terms = []  # it is the loss but for the weight decay
+    panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
+    panels = [(title, keys) for title, keys in panels if keys]
+    ink = "#123456"  # stands for currentColor, which matplotlib does not know
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "aacf",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), ink),
+        "axes.edgecolor": ink,
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (title, keys) in zip(axes, panels):
+            for place, key in enumerate(keys):
+                points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+                marker = "o" if len(points) == 1 else ""
+                axis.plot(
+                    *zip(*points),
+                    marker=marker,
+                    label=key,
+                    color=_LINES[place % len(_LINES)],
+                    linewidth=1.6,
+                )
+            axis.set_title(title, fontsize=9)
+            axis.set_xlabel("epoch")
+            axis.grid(alpha=0.2, color=ink)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.patch.set_alpha(0)
+            axis.legend(frameon=False, fontsize=7)
+            if title == "accuracy":
+                axis.set_ylim(0, 1)
+        figure.patch.set_alpha(0)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    svg = file.getvalue().replace(ink, "currentColor")
+    return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
+
+
+def _validation(names: Iterable[str]) -> list[str]:
+    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
+    return [name for name in names if name.startswith("val_")]
+
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
