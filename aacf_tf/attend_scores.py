@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
-from aacf_tf.metrics import SCORES
+from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.prediction import Prediction
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError

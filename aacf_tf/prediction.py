@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf.metrics import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
+from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
 from aacf_tf.serving import MODEL_FILE, versions
 from aacf_tf.visualization import overlays
 from tfrecords.media import video
@@ -47,7 +47,8 @@ class Prediction:
         action, context, combined: class -> probability by each score; None: the head lacks it.
         reliable: class -> probability, given that there is an action, where the context counts as
             far as it can be trusted, `context_trust` in 0..1 (see
-            `aacf_tf.metrics.context_reliability`); from a folder of 20 or more files.
+            `aacf_tf.evaluation.classification.context_reliability`); from a folder of 20 or more
+            files.
         action_attention, context_attention, action_logits: `[t, h, w]`, or None.
         class_activation: `[t, h, w]` of a head without attention, else None.
         action_evidence: above 0 where an action is likely there; None: the head lacks it.

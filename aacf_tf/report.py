@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Sequence
 
 from aacf_tf import report_clips, report_stills
-from aacf_tf.metrics import SCORES
+from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Recipe
 from aacf_tf.report_clips import Chosen

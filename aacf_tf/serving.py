@@ -44,7 +44,7 @@ from aacf_tf.backbones.batch_norm import fold_batch_norm
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.winograd import use_winograd
-from aacf_tf.metrics import SCORES
+from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.models.losses import presence_score

@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import localization, metrics
 from aacf_tf.backbones.receptive_field import receptive_field
+from aacf_tf.evaluation import localization
+from aacf_tf.evaluation.classification import classification, softmax
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
@@ -68,7 +69,7 @@ class Validation(keras.callbacks.Callback):
             for name in ("scores", "targets"):
                 self._results.setdefault(name, []).append(self._gather(outputs[name]))
         values = {m.name: float(m.result()) for m in self.model.metrics if m.name in self._names}
-        mean_ap = metrics.classification(*self._scores(), self._run.info.labels)["mean_ap"]
+        mean_ap = classification(*self._scores(), self._run.info.labels)["mean_ap"]
         if mean_ap is not None:
             values["mean_ap"] = mean_ap
         logs.update({f"val_{name}": value for name, value in values.items()})
@@ -121,7 +122,7 @@ class Validation(keras.callbacks.Callback):
         if self._run.info.multi_label:
             return 1 / (1 + np.exp(-scores.astype(np.float64))), targets > 0
         known = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
-        return metrics.softmax(scores)[:, :classes], known
+        return softmax(scores)[:, :classes], known
 
 
 def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:

@@ -291,8 +291,9 @@ def _pretrained(seed: int, world: str, workdir: Path) -> Path:
 def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
     from tensorflow import keras
 
-    from aacf_tf import evaluation, training
+    from aacf_tf import training
     from aacf_tf.backbones import build_backbone
+    from aacf_tf.evaluation.evaluate import evaluate
     from aacf_tf.runs.run import Run
 
     keras.backend.clear_session()
@@ -310,7 +311,7 @@ def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
             model = training.restore(run, stage, best=False)
         else:
             model = _train_on_maps(run, stage, backbone)
-    evaluation.evaluate(run, model, cell.head, folder)
+    evaluate(run, model, cell.head, folder)
 
 
 _maps: dict[int, Any] = {}  # of the last seed -> (inputs, targets); see `_cached_maps`

@@ -150,23 +150,25 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
     """
     from sklearn.metrics import roc_auc_score
 
-    from aacf_tf import evaluation, metrics, training
+    from aacf_tf import training
+    from aacf_tf.evaluation import classification, predictions
+    from aacf_tf.evaluation.evaluate import evaluate
     from benchmarks.composites import load_scenes
     from tfrecords.records.dataset import load_info
 
     stage = run.recipe.stages[-1]
     model = training.restore(run, stage)
     head = run.head_of(stage)
-    whole = evaluation.evaluate(run, model, head, run.workdir)
-    forward = evaluation.compile_forward(run, model)
+    whole = evaluate(run, model, head, run.workdir)
+    forward = predictions.compile_forward(run, model)
     composites = dataclasses.replace(run, data=sets, info=load_info(sets))
     outputs = {
-        name: evaluation.predict_split(run if name == "x" else composites, model, split, forward)
+        name: predictions.predict_split(run if name == "x" else composites, model, split, forward)
         for name, split in SETS.items()
     }
     labels, scenes = run.info.labels, load_scenes(sets)
     behind = np.array([labels.index(scenes[name]) for name in outputs["s"]["id"]])
-    scores = [name for name in metrics.SCORES if name in outputs["x"]]
+    scores = [name for name in classification.SCORES if name in outputs["x"]]
     best = {
         name: {score: found[score].argmax(-1) for score in scores}
         for name, found in outputs.items()

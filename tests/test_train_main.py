@@ -124,12 +124,13 @@ def test_the_whole_road_and_a_second_run(squares_data, tmp_path):
 
 
 def test_a_data_set_without_test_splits(tiny_pairs, tmp_path):
-    from aacf_tf import evaluation, recipes
+    from aacf_tf import recipes
+    from aacf_tf.evaluation.evaluate import evaluate
     from aacf_tf.runs.run import Run
 
     run_ = Run.open(recipes.load_recipe("demo"), tiny_pairs, tmp_path)
     with pytest.raises(UsageError, match=r"whose name begins with 'test'.*received train"):
-        evaluation.evaluate(run_, None, "aacf", tmp_path)
+        evaluate(run_, None, "aacf", tmp_path)
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import evaluation, load, recipes, report_clips, serving, training
+from aacf_tf import load, recipes, report_clips, serving, training
+from aacf_tf.evaluation import predictions
+from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import panels
 from tfrecords import ClipPair, write_dataset
@@ -73,9 +75,9 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
     run, model = opened(tiny_recipe, "flow", flow_data, tmp_path)
     inputs, *_ = next(iter(run.batches("train", run.recipe.stages[-1], training=True)))
     assert inputs["clip"].shape == inputs["conjugate"].shape == (4, 6, 24, 24, 2)
-    content = evaluation.evaluate(run, model, "aacf", tmp_path)
+    content = evaluate(run, model, "aacf", tmp_path)
     assert content["splits"]["test"]["clips"] == 4
-    outputs = evaluation.predict_split(run, model, "test", evaluation.compile_forward(run, model))
+    outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     flows = np.stack([pair.flow for pair in pairs])
     np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
     assert "difference" not in outputs  # it sees no frame
@@ -89,7 +91,7 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
 def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_path):
     run, model = opened(tiny_recipe, "two_stream", flow_data, tmp_path)
     assert model.backbone.output_shape[-1] == 24  # 12 of each, side by side
-    outputs = evaluation.predict_split(run, model, "test", evaluation.compile_forward(run, model))
+    outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     frames, flows = np.stack([p.clip for p in pairs]), np.stack([p.flow for p in pairs])
     expected = chances(model, {"clip": frames, "flow": flows})
     np.testing.assert_allclose(outputs["action"], expected, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import pipeline, recipes, seeds
+from aacf_tf import pipeline, recipes
+from aacf_tf.evaluation import seeds, tables
 from tfrecords.records.dataset import INFO_FILE
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
@@ -186,6 +187,6 @@ def test_table_by_hand(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         content = {"head": head, "splits": {"test": entry}}
         (folder / "metrics.json").write_text(json.dumps(content))
-    lines = [line.split() for line in pipeline.table(tmp_path).splitlines() if line]
+    lines = [line.split() for line in tables.table(tmp_path).splitlines() if line]
     assert ["test", "8", "0.125", "/", "0.062", "0.500", "/", "0.250", "1.000", "/"] in lines
     assert ["test", "aacf", "action", "1.000", "0.500", "0.100"] in lines

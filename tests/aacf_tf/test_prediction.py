@@ -10,7 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from aacf_tf import load, metrics, serving
+from aacf_tf import load, serving
+from aacf_tf.evaluation import classification
 from aacf_tf.prediction import Predictor
 from tfrecords.media import video
 from tfrecords.media.video import UnreadableError
@@ -145,7 +146,7 @@ def test_reliability_where_clips_with_no_action_are_one_class_more(
     )
     assert action.shape == (20, 3) and action.sum(-1).mean() < 0.7
     action, context = (rows / rows.sum(-1, keepdims=True) for rows in (action, context))
-    wanted, trust = metrics.context_reliability(action, context)
+    wanted, trust = classification.context_reliability(action, context)
     assert predictions[0].context_trust == pytest.approx(trust, abs=1e-6)
     reliable = [list(one.reliable.values()) for one in predictions]
     np.testing.assert_allclose(reliable, wanted, atol=1e-6)

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from aacf_tf import build_model, evaluation, report
+from aacf_tf import build_model, report
+from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.report_clips import Chosen, choose
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import curves, overlays
@@ -33,7 +34,7 @@ def run(squares_data, tiny_recipe, tmp_path, evaluated):
     if not evaluated:
         model = build_model(tiny_recipe, len(LABELS))
         current = Run.open(tiny_recipe, squares_data, tmp_path)
-        evaluation.evaluate(current, model, "aacf", tmp_path)
+        evaluate(current, model, "aacf", tmp_path)
         files = {
             name: (tmp_path / name).read_bytes() for name in ("metrics.json", "predictions.csv")
         }
@@ -165,7 +166,7 @@ def test_the_page_says_whose_clips_it_shows(run, squares_data):
 def test_a_head_shows_the_one_map_it_has(squares_data, tiny_recipe, tmp_path, head, named, shown):
     recipe = dataclasses.replace(tiny_recipe, head=head)
     model = build_model(recipe, len(LABELS))
-    evaluation.evaluate(Run.open(recipe, squares_data, tmp_path), model, head, tmp_path)
+    evaluate(Run.open(recipe, squares_data, tmp_path), model, head, tmp_path)
     _, text = write((tmp_path, recipe, model), squares_data)
     assert named in text and shown in text and "context map" not in text
 

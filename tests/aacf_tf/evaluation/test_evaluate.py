@@ -9,7 +9,8 @@ import json
 import numpy as np
 import pytest
 
-from aacf_tf import evaluation, localization
+from aacf_tf.evaluation import localization, map_scores, predictions
+from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
 
@@ -21,7 +22,7 @@ def judged(recipe, data, workdir, head):
     """(metrics.json, columns of predictions.csv, run, model) of an untrained model."""
     run = Run.open(dataclasses.replace(recipe, head=head), data, workdir)
     model = run.build(run.recipe.stages[-1])
-    evaluation.evaluate(run, model, head, workdir)
+    evaluate(run, model, head, workdir)
     content = json.loads((workdir / "metrics.json").read_text(), parse_constant=pytest.fail)
     with open(workdir / "predictions.csv", newline="", encoding="utf-8") as file:
         columns = next(csv.reader(file))
@@ -54,8 +55,8 @@ def test_a_head_is_judged_by_what_it_has(
         assert "mean_mask_mass" not in values  # the training clips have no masks
     assert place["clips_with_mask"] == 8 and place["mask_threshold"] == 0.0
 
-    forward = evaluation.compile_forward(run, model)
-    outputs = evaluation.predict_split(run, model, "test", forward)
+    forward = predictions.compile_forward(run, model)
+    outputs = predictions.predict_split(run, model, "test", forward)
     assert ("presence" in outputs) == presence
     for name in scores:
         assert outputs[name].shape == (8, 2)
@@ -100,4 +101,4 @@ def test_overlap_by_hand():
     for actor, expected in (([4, 5], 1.0), ([5], 1 / 2), ([3, 4], 1 / 3), ([0, 1], 0.0)):
         cells = np.zeros((1, 1, 1, 6), bool)
         cells[..., actor] = True
-        assert evaluation._overlap(shown, cells) == pytest.approx(expected)
+        assert map_scores._overlap(shown, cells) == pytest.approx(expected)

@@ -8,8 +8,8 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 from tensorflow import keras
 
-from aacf_tf import localization
-from aacf_tf.localization import AreaUnderCurve, Mass, Pointing, TimeShare
+from aacf_tf.evaluation import localization
+from aacf_tf.evaluation.localization import AreaUnderCurve, Mass, Pointing, TimeShare
 from keras_layers import ActionContextFactorization
 
 KINDS = (Pointing, Mass, AreaUnderCurve, TimeShare)

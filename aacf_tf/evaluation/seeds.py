@@ -12,7 +12,7 @@ import json
 import statistics
 from typing import Any, Sequence
 
-from aacf_tf import metrics
+from aacf_tf.evaluation import classification
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import AnyPath
@@ -78,7 +78,7 @@ def table(content: dict[str, Any]) -> str:
         beside = (content["average"] or {}).get(split, {})
         if "combined" in beside:
             rows.append((split, "average pooling", beside["combined"]))
-        scores = [score for score in (*metrics.SCORES, "reliability") if score in entry]
+        scores = [score for score in (*classification.SCORES, "reliability") if score in entry]
         rows += [(split, title + score, entry[score]) for score in scores]
         place = entry.get("localization")
         if place:

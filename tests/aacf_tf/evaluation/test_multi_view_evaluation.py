@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import evaluation, localization, metrics
+from aacf_tf.evaluation import classification, localization, map_scores, predictions
+from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.recipes import DataOptions
 from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
@@ -32,14 +33,14 @@ def test_scores_are_means_over_the_views(tiny_recipe, squares_data, tmp_path):
     def forward(inputs):
         return {**model(inputs["clip"]), **bright(inputs)}
 
-    outputs = evaluation.predict_split(run, model, "test", forward)
+    outputs = predictions.predict_split(run, model, "test", forward)
     whole = dataclasses.replace(data, frames=6, test_clips=1)
     reader = dataclasses.replace(run, recipe=dataclasses.replace(run.recipe, data=whole))
     batches = reader.batches("test", run.recipe.stages[-1], training=False)
     clips = np.concatenate([inputs["clip"].numpy() for inputs, *_ in batches])
     assert clips.shape[1] == 6
     chances = [
-        metrics.softmax(bright({"clip": part})["combined_scores"].numpy())
+        classification.softmax(bright({"clip": part})["combined_scores"].numpy())
         for part in (clips[:, 0:4], clips[:, 2:6])
     ]
     np.testing.assert_allclose(outputs["combined"], np.mean(chances, axis=0), rtol=1e-6)
@@ -50,7 +51,7 @@ def test_scores_are_means_over_the_views(tiny_recipe, squares_data, tmp_path):
 
 def test_where_views_lie():
     def views(clips, crops):
-        return evaluation._views(DataOptions(test_clips=clips, test_crops=crops))
+        return predictions._views(DataOptions(test_clips=clips, test_crops=crops))
 
     assert views(1, 1) == []
     assert views(2, 1) == [(0.25, None, None), (0.75, None, None)]
@@ -77,8 +78,8 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     data = dataclasses.replace(tiny_recipe.data, frames=1, height=24, width=24, resize="whole")
     run = Run.open(dataclasses.replace(tiny_recipe, data=data), photographs, tmp_path)
     model = run.build(run.recipe.stages[-1])
-    content = evaluation.evaluate(run, model, "aacf", tmp_path)
-    outputs = evaluation.predict_split(run, model, "test", evaluation.compile_forward(run, model))
+    content = evaluate(run, model, "aacf", tmp_path)
+    outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     assert [clip.shape for clip in outputs["evidence"]] == [
         (1, 4, 4 if clip in (0, 2) else 6) for clip in range(5)
     ]
@@ -98,10 +99,10 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     assert logs["action_mass"] == pytest.approx(place["action_mass"], rel=1e-5)
     assert "action_time_share" not in logs
     # The mean mask is the left third, 10 and 2 / 3 of 32 columns, and on each grid it is so again.
-    prior = evaluation._mean_training_mask(run, (1, 4, 4), model.strides())
+    prior = map_scores.mean_training_mask(run, (1, 4, 4), model.strides())
     assert prior.shape == (1, 32, 32)
     np.testing.assert_allclose(32 * prior[0, 5, :12] * 32 / 3, [*[1] * 10, 2 / 3, 0], rtol=1e-5)
-    fitted = evaluation._fit_prior(prior, (1, 4, 4))
+    fitted = map_scores._fit_prior(prior, (1, 4, 4))
     np.testing.assert_allclose(4 * fitted[0, 2], [3 / 4, 1 / 4, 0, 0], rtol=1e-5)
     # Of 6 columns the third begins inside of the 11th of 32, and has a third of that.
     masses = [1, 1 - (1 / 3) * (2 / 3) / (32 / 3)]

@@ -1,0 +1,1 @@
+"""Judges a model's outputs: its classes and its maps."""

@@ -1,0 +1,101 @@
+"""Judges a model on every test split: classification, and where its maps lie."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aacf_tf.evaluation.classification import (
+    MIN_CLIPS_FOR_RELIABILITY,
+    SCORES,
+    classification,
+    context_reliability,
+)
+from aacf_tf.evaluation.map_scores import localize, mean_training_mask
+from aacf_tf.evaluation.predictions import compile_forward, predict_split
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.runs.run import Run
+from tfrecords.records.dataset import test_splits
+from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError
+
+
+def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
+    """Writes `metrics.json` and `predictions.csv` for every split named `test*`.
+
+    Args:
+        run: whose data to judge on.
+        model: in float32.
+        head: its name, for the file.
+        directory: where to write.
+
+    Returns:
+        what `metrics.json` holds.
+
+    Raises:
+        UsageError: the data set has no test split with clips.
+    """
+    splits = test_splits(run.info)
+    if not splits:
+        raise UsageError(
+            f"Expected a split whose name begins with 'test' in {run.data}, "
+            f"received {', '.join(run.info.splits)}."
+        )
+    labels = run.info.labels
+    content: dict[str, Any] = {
+        "recipe": run.recipe.name,
+        "head": head,
+        "labels": labels,
+        "splits": {},
+    }
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    strides = model.strides()
+    prior = None
+    forward = compile_forward(run, model)
+    for split in splits:
+        outputs = predict_split(run, model, split, forward)
+        if prior is None and outputs["masked"].any():
+            prior = mean_training_mask(run, outputs["coverage"][0].shape, strides)
+        names = [name for name in SCORES if name in outputs]
+        if not table.tell():
+            columns = [f"{name}_{label}" for name in names for label in labels]
+            writer.writerow(["split", "id", "labels", "predicted", *columns])
+        content["splits"][split] = _judge(run, outputs, prior)
+        chosen = outputs[run.recipe.score if run.recipe.score in outputs else "combined"]
+        for row, name in enumerate(outputs["id"]):
+            true = [labels[k] for k in np.flatnonzero(outputs["targets"][row])]
+            scores = np.concatenate([outputs[score][row] for score in names])
+            predicted = labels[int(chosen[row].argmax())]
+            writer.writerow(
+                [split, name, "|".join(true), predicted, *(f"{value:.6f}" for value in scores)]
+            )
+    write_json(directory / "metrics.json", content)
+    write_text(directory / "predictions.csv", table.getvalue())
+    return content
+
+
+def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
+    """One split's entry of metrics.json."""
+    targets, labels = outputs["targets"], run.info.labels
+    entry: dict[str, Any] = {"clips": len(targets)}
+    for score in SCORES:
+        if score in outputs:
+            entry[score] = classification(outputs[score], targets, labels)
+    enough = len(targets) >= MIN_CLIPS_FOR_RELIABILITY
+    judges_context = "action" in outputs and run.context_learns and not run.info.multi_label
+    if judges_context and enough:
+        scores, trust = context_reliability(outputs["action"], outputs["context"])
+        judged = classification(scores, targets, labels)
+        entry["reliability"] = {
+            "top1": judged["top1"],
+            "mean_ap": judged["mean_ap"],
+            "context_trust": trust,
+        }
+    if outputs["masked"].any():
+        entry["localization"] = localize(run, outputs, prior)
+    return entry
