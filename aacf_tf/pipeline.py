@@ -15,7 +15,7 @@ from typing import Sequence
 from absl import flags
 from tensorflow import keras
 
-from aacf_tf import features, plan, report, serving, training
+from aacf_tf import report, serving
 from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
 from aacf_tf.evaluation.tables import table
@@ -24,6 +24,7 @@ from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.runs.directory import claim
 from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
+from aacf_tf.training import feature_cache, loop, plan, restoring
 from tfrecords.build import command
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.utils.filesystem import AnyPath
@@ -64,13 +65,13 @@ def run(
         current.mirror = mirror
         claim(current, resume, new=mode in ("all", "train", "features"), chief=chief)
         if mode == "features":
-            stage, model = training.build_frozen(current)
-            print(f"features {features.cache(current, stage, model, [*current.info.splits])}")
+            stage, model = restoring.build_frozen(current)
+            print(f"features {feature_cache.cache(current, stage, model, [*current.info.splits])}")
             return
         if mode in ("all", "train"):
-            training.train(current)
+            loop.train(current)
             if _baseline_alone(recipe):
-                training.train(_baseline_run(current))
+                loop.train(_baseline_run(current))
         if chief:
             _finish(current, mode)
         sum_over_workers(strategy, [0.0])  # they leave together: one that is gone ends the others
@@ -93,7 +94,7 @@ def _finish(current: Run, mode: str) -> None:
     last = recipe.stages[-1]
     labels = current.info.labels
     if mode in ("all", "export", "report"):
-        model = training.restore(current, last)
+        model = restoring.restore(current, last)
     if mode in ("all", "export"):
         version = serving.export(
             model,
@@ -139,17 +140,17 @@ def evaluate(current: Run) -> None:
     """Judges the run's model, and the average pooling beside it."""
     recipe, workdir = current.recipe, current.workdir
     stage = recipe.stages[-1]
-    evaluation.evaluate(current, training.restore(current, stage), current.head_of(stage), workdir)
+    evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
     if recipe.head == "average":
         return
     beside = workdir / "baselines" / "average"
     if _baseline_alone(recipe):
         baseline, stage = _baseline_run(current), _baseline_recipe(recipe).stages[-1]
-        evaluation.evaluate(baseline, training.restore(baseline, stage), "average", beside)
+        evaluation.evaluate(baseline, restoring.restore(baseline, stage), "average", beside)
     elif recipe.baseline == "stage":
         for stage in recipe.stages:
             if current.head_of(stage) == "average":
-                model = training.restore(current, stage)
+                model = restoring.restore(current, stage)
                 evaluation.evaluate(current, model, "average", beside)
 
 

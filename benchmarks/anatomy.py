@@ -164,9 +164,9 @@ def cut(
     """
     from tensorflow import keras
 
-    from aacf_tf.optimizers import make_optimizer
     from aacf_tf.runs.devices import resolve_precision
     from aacf_tf.runs.run import Run
+    from aacf_tf.training.optimizers import make_optimizer
     from benchmarks import sheet
     from tfrecords.reading.clips import count_steps
 
@@ -271,7 +271,7 @@ def fit(
     import tensorflow as tf
     from tensorflow import keras
 
-    from aacf_tf.callbacks import Board, ProgressLine
+    from aacf_tf.training.monitoring import Board, ProgressLine
 
     class Clock(keras.callbacks.Callback):
         def __init__(self) -> None:
@@ -314,7 +314,7 @@ def split(prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit) -> 
 
     Args:
         prefixes: name -> milliseconds, one a round, in the order of `STEP`; the last is the whole.
-        repeated: on one batch; its median counts, as in `callbacks.time_repeated_batch`.
+        repeated: on one batch; its median counts, as in `monitoring.time_repeated_batch`.
         real: on data; the mean of all steps but the first.
     """
     whole = prefixes[STEP[-1]]

@@ -82,8 +82,9 @@ def run(
     Returns:
         The sheet of an epoch; and for each way the means of the training's metrics over all epochs.
     """
-    from aacf_tf import features, recipes, training
+    from aacf_tf import recipes
     from aacf_tf.runs.run import Run
+    from aacf_tf.training import feature_cache, restoring
     from benchmarks import sheet
 
     _write_pairs(folder / "data", size, clips)
@@ -101,11 +102,11 @@ def run(
     ways, models = {}, {}
     for way in (CACHED, DIRECT):
         current = Run.open(recipe, folder / "data", folder / "run")
-        stage, models[way] = training.build_frozen(current)
+        stage, models[way] = restoring.build_frozen(current)
         _calibrate(models[way].backbone, current, stage)
         if way == CACHED:
             start = time.perf_counter()
-            current.caches[stage.name] = features.cache(current, stage, models[way], ["train"])
+            current.caches[stage.name] = feature_cache.cache(current, stage, models[way], ["train"])
             making = time.perf_counter() - start
         ways[way] = _epoch(current, stage, models[way], rounds + 1)
     result = sheet.measure(
@@ -166,7 +167,7 @@ def _calibrate(backbone: Any, current: Any, stage: Any) -> None:
 
 def _epoch(current: Any, stage: Any, model: Any, epochs: int) -> Callable[[], None]:
     """Trains the model by one more epoch, each time that it is called."""
-    from aacf_tf.optimizers import make_optimizer
+    from aacf_tf.training.optimizers import make_optimizer
     from tfrecords.reading.clips import count_steps
 
     steps = count_steps(current.info, "train", stage.batch_size, training=True)

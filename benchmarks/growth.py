@@ -139,7 +139,7 @@ def make_step(
 
     from aacf_tf import recipes
     from aacf_tf.models.factory import build_model
-    from aacf_tf.optimizers import make_optimizer
+    from aacf_tf.training.optimizers import make_optimizer
 
     recipe = recipes.load_recipe("demo")
     stage = recipe.stages[-1]

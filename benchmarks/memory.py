@@ -78,7 +78,7 @@ def plan(recipe: Recipe) -> Iterator[Work]:
     """What a recipe does, one stage after the other."""
     for place, stage in enumerate(recipe.stages):
         if stage.backbone_rate == 0 and recipe.data.views:
-            from aacf_tf.features import views_a_batch
+            from aacf_tf.training.feature_cache import views_a_batch
 
             yield Work(recipe.name, place, True, views_a_batch(recipe.data, None))
         yield Work(recipe.name, place, False, stage.batch_size)
@@ -134,8 +134,8 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
 
     from aacf_tf.models.factory import build_model
     from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
-    from aacf_tf.optimizers import make_optimizer
     from aacf_tf.runs.devices import resolve_precision
+    from aacf_tf.training.optimizers import make_optimizer
     from tfrecords.reading.preprocess import crop_size
 
     gpu = bool(tf.config.list_physical_devices("GPU"))

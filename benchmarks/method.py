@@ -291,24 +291,24 @@ def _pretrained(seed: int, world: str, workdir: Path) -> Path:
 def _run(cell: Cell, world: str, data: Path, workdir: Path) -> None:
     from tensorflow import keras
 
-    from aacf_tf import training
     from aacf_tf.backbones import build_backbone
     from aacf_tf.evaluation.evaluate import evaluate
     from aacf_tf.runs.run import Run
+    from aacf_tf.training import loop, restoring
 
     keras.backend.clear_session()
     folder = cell.folder(workdir)
     run = Run.open(cell.recipe(), data, folder)
     stage = run.recipe.stages[0]
     if cell.setting == "scratch":
-        training.train(run)
-        model = training.restore(run, stage, best=False)
+        loop.train(run)
+        model = restoring.restore(run, stage, best=False)
     else:
         backbone = build_backbone(run.recipe.backbone, **run.recipe.backbone_options)
         backbone.load_weights(_pretrained(cell.seed, world, workdir))
         if cell.setting == "finetuned":
-            training.train(run, backbone)
-            model = training.restore(run, stage, best=False)
+            loop.train(run, backbone)
+            model = restoring.restore(run, stage, best=False)
         else:
             model = _train_on_maps(run, stage, backbone)
     evaluate(run, model, cell.head, folder)
@@ -347,7 +347,7 @@ def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
     import tensorflow as tf
     from tensorflow import keras
 
-    from aacf_tf.optimizers import make_optimizer
+    from aacf_tf.training.optimizers import make_optimizer
 
     seed = run.recipe.seed
     keras.utils.set_random_seed(seed)

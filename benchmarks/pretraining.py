@@ -26,7 +26,7 @@ from tqdm.keras import TqdmCallback
 
 from aacf_tf.backbones import build_backbone
 from aacf_tf.models.action_model import is_kernel
-from aacf_tf.optimizers import WarmupCosine
+from aacf_tf.training.optimizers import WarmupCosine
 from benchmarks.worlds import MOTIONS, SCENES
 from tfrecords.sources import demo
 from tfrecords.sources.drawing import FRAMES, SIZE, draw

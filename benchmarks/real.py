@@ -120,8 +120,8 @@ def run_variant(
         average: recipe of the first stage, on whose backbone the others go on.
         sets: of `build_composites`.
     """
-    from aacf_tf import training
     from aacf_tf.runs.run import Run
+    from aacf_tf.training import loop
     from benchmarks import variants
 
     run = Run.open(recipe, data, _folder(workdir, name))
@@ -131,12 +131,12 @@ def run_variant(
         return
     first = Run.open(average, data, _folder(workdir, AVERAGE))
     _claim(first)
-    training.train(first)
+    loop.train(first)
     if name != AVERAGE:
         stage = average.stages[0]
         variants.copy_folder(first.checkpoint_folder(stage), run.checkpoint_folder(stage))
         variants.copy_folder(first.log_folder(stage), run.log_folder(stage))
-        training.train(run)
+        loop.train(run)
     write_json(run.workdir / RESULT_FILE, measure(run, sets))
 
 
@@ -150,14 +150,14 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
     """
     from sklearn.metrics import roc_auc_score
 
-    from aacf_tf import training
     from aacf_tf.evaluation import classification, predictions
     from aacf_tf.evaluation.evaluate import evaluate
+    from aacf_tf.training import restoring
     from benchmarks.composites import load_scenes
     from tfrecords.records.dataset import load_info
 
     stage = run.recipe.stages[-1]
-    model = training.restore(run, stage)
+    model = restoring.restore(run, stage)
     head = run.head_of(stage)
     whole = evaluate(run, model, head, run.workdir)
     forward = predictions.compile_forward(run, model)

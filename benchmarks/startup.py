@@ -79,7 +79,7 @@ def until_first_step() -> None:
     """Runs train_main.py with the flags of this process, and ends it after one training step."""
     import runpy
 
-    from aacf_tf.callbacks import ProgressLine
+    from aacf_tf.training.monitoring import ProgressLine
 
     ProgressLine.on_train_batch_end = lambda *_, **__: os._exit(0)
     with tempfile.TemporaryDirectory() as folder:

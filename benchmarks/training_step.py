@@ -180,7 +180,7 @@ def tensorflow_model(name: str, precision: str = "float32") -> ActionModel:
 
     from aacf_tf import recipes
     from aacf_tf.models.factory import build_model
-    from aacf_tf.optimizers import make_optimizer
+    from aacf_tf.training.optimizers import make_optimizer
 
     network = NETWORKS[name]
     keras.mixed_precision.set_global_policy(precision)

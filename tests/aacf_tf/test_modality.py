@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import load, recipes, report_clips, serving, training
+from aacf_tf import load, recipes, report_clips, serving
 from aacf_tf.evaluation import predictions
 from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.runs.run import Run
+from aacf_tf.training import restoring
 from aacf_tf.visualization import panels
 from tfrecords import ClipPair, write_dataset
 from tfrecords.media.flow import picture
@@ -66,7 +67,7 @@ def chances(model, inputs):
 def test_each_stream_goes_on_with_its_own_weights(tiny_recipe, flow_data, tmp_path):
     """Their layers have the same names."""
     run, model = opened(tiny_recipe, "two_stream", flow_data, tmp_path)
-    begun = training._begin(run, model.backbone)
+    begun = restoring.begin_backbone(run, model.backbone)
     for before, after in zip(model.backbone.get_weights(), begun.get_weights()):
         np.testing.assert_array_equal(after, before)
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.optimizers import Adam
+from aacf_tf.training.optimizers import Adam
 
 
 @pytest.mark.parametrize("rates", [{}, {"a:0": 0.25}])

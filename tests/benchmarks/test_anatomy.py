@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from aacf_tf import recipes
-from aacf_tf.optimizers import make_optimizer
 from aacf_tf.runs.run import Run
+from aacf_tf.training.optimizers import make_optimizer
 from benchmarks import anatomy, drawn, sheet
 from benchmarks.anatomy import PARTS, STEP, Fit
 

@@ -1,6 +1,6 @@
 """Trains the stages of a recipe with `model.fit`; a stopped run goes on where it stopped.
 
-What a run keeps is told in `checkpoints`, what it shows in `callbacks`.
+What a run keeps is told in `checkpoints`, what it shows in `monitoring`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,18 @@ from typing import Any, Callable
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import features
 from aacf_tf.backbones.batch_norm import synchronize_batch_norm
-from aacf_tf.backbones.two_stream import copy_weights
-from aacf_tf.callbacks import Board, ProgressLine
-from aacf_tf.checkpoints import Keeper, read_history, stops_early
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.models.factory import make_backbone
-from aacf_tf.optimizers import make_optimizer
 from aacf_tf.recipes import PAIR_HEADS, Stage
-from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
 from aacf_tf.runs.devices import make_strategy, resolve_precision, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
-from aacf_tf.validation import Validation
-from aacf_tf.weights import load_stream_weights
+from aacf_tf.training import feature_cache
+from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.monitoring import Board, ProgressLine
+from aacf_tf.training.optimizers import make_optimizer
+from aacf_tf.training.restoring import begin_backbone
+from aacf_tf.training.validation import Validation
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.clips import count_steps
 from tfrecords.reading.corruption import translate_errors
@@ -56,90 +53,13 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
     with Termination().active() as termination, strategy.scope():
         # Variables made outside of the scope cannot be trained in it.
-        backbone, head = _begin(run, backbone), None
+        backbone, head = begin_backbone(run, backbone), None
         for number, stage in enumerate(recipe.stages, start=1):
             title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
             model = _train_stage(run, stage, backbone, head, termination, f"{title} ({stage.name})")
             backbone, head = model.backbone, model.head
     if termination.received:
         raise Stopped("SIGTERM: all is trained and saved; the same command does what is left.")
-
-
-def _begin(run: Run, given: keras.Model | None) -> keras.Model | None:
-    """The backbone of the first stage, with the given weights or the recipe's; None: new ones."""
-    recipe = run.recipe
-    if given is None and not recipe.weights:
-        return None
-    backbone = make_backbone(recipe)
-    if given is not None:
-        copy_weights(given, backbone)
-    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
-        # What is continued has its own, and need not find the file again.
-        print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
-    return backbone
-
-
-def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
-    """The next stage with a frozen backbone, and its model as training begins it.
-
-    Of several the last one before which all is trained, or the first one.
-
-    Raises:
-        UsageError: there is no such stage, its features are not to be cached, or the stage before
-            it has not been trained.
-    """
-    recipe = run.recipe
-
-    def is_trained(stage: Stage) -> bool:
-        return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
-
-    frozen = [place for place, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
-    if not frozen or not recipe.data.views:
-        raise UsageError(
-            "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
-            f"data.views of 1 or more, received data.views={recipe.data.views} and "
-            + ", ".join(f"{stage.name}: {stage.backbone_rate:g}" for stage in recipe.stages)
-            + "."
-        )
-    strategy = make_strategy(recipe.strategy)
-    ready = [place for place in frozen if all(map(is_trained, recipe.stages[:place]))]
-    place = ready[-1] if ready else frozen[0]
-    stage, before = recipe.stages[place], None
-    # Training goes on from the last checkpoint of a stage, not from its best.
-    if is_trained(stage):
-        before = restore(run, stage, best=False).backbone
-    elif place:
-        before = restore(run, recipe.stages[place - 1], best=False).backbone
-    keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    with strategy.scope():
-        return stage, run.build(stage, backbone=_begin(run, before))
-
-
-def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
-    """The model of a stage in float32.
-
-    From its best checkpoint; from the last one where there is no best or it is not wanted.
-
-    Raises:
-        UsageError: the stage has no checkpoint.
-        UserError: the checkpoint is damaged.
-    """
-    keras.mixed_precision.set_global_policy("float32")
-    folder = run.checkpoint_folder(stage)
-    last = tf.train.latest_checkpoint(str(folder))
-    if last is None:
-        raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
-    done = epochs_in(last)
-    history = read_history(run.log_folder(stage) / "history.json")
-    if done < stage.epochs and not stops_early(stage, history):
-        print(
-            f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
-        )
-    model = run.build(stage)
-    path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
-    read(tf.train.Checkpoint(**parts(model)), path)
-    return model
 
 
 def _train_stage(
@@ -174,7 +94,7 @@ def _train_stage(
         return model
     if stage.backbone_rate == 0 and run.recipe.data.views:
         with termination.at_once():  # it may take hours, and keeps every shard
-            run.caches[stage.name] = features.cache(run, stage, model, ["train", "validation"])
+            run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
     behind = keeper.epochs_done * steps + keeper.steps_done

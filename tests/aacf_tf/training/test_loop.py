@@ -13,13 +13,20 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorflow import keras
 
-from aacf_tf import build_model, callbacks, optimizers, recipes, training
+from aacf_tf import build_model, recipes
 from aacf_tf.backbones.batch_norm import freeze_batch_norm
-from aacf_tf.callbacks import ProgressLine
-from aacf_tf.checkpoints import Keeper, is_best, stops_early
-from aacf_tf.optimizers import WarmupCosine, WarmupMilestones, learning_rates, make_optimizer
 from aacf_tf.runs import devices
 from aacf_tf.runs.run import Run
+from aacf_tf.training import loop, optimizers, restoring
+from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.history import is_best, stops_early
+from aacf_tf.training.monitoring import ProgressLine, time
+from aacf_tf.training.optimizers import (
+    WarmupCosine,
+    WarmupMilestones,
+    learning_rates,
+    make_optimizer,
+)
 from tfrecords import ClipPair, write_dataset
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -53,17 +60,17 @@ def test_the_best_epoch_on_validation_is_restored(
         original(self, epoch, {**logs, "val_accuracy": [0.9, 0.9, 0.8, 0.5][epoch]})
 
     monkeypatch.setattr(Keeper, "on_epoch_end", note)
-    training.train(run)
+    loop.train(run)
     assert len(kernels) == 4
     ended = "(main): ended after 4 of 6 epochs, 1 without a better validation"
     assert ended in capsys.readouterr().out
     stage = recipe.stages[0]
-    model = training.restore(run, stage)
+    model = restoring.restore(run, stage)
     np.testing.assert_array_equal(model.head.action_classifier.kernel.numpy(), kernels[2])
     assert (kernels[2] != kernels[3]).any()
-    last = training.restore(run, stage, best=False)
+    last = restoring.restore(run, stage, best=False)
     np.testing.assert_array_equal(last.head.action_classifier.kernel.numpy(), kernels[3])
-    training.train(run)
+    loop.train(run)
     output = capsys.readouterr().out
     assert "finished already" in output and "Warning" not in output
 
@@ -118,26 +125,26 @@ def test_patience_needs_validation(tiny_recipe, tmp_path):
         recipes.override(tiny_recipe, "stages.0.patience", 1), tmp_path / "data", tmp_path
     )
     with pytest.raises(UsageError, match=r"patience of stage 'main': expected a split"):
-        training.train(run)
+        loop.train(run)
 
 
 def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path, capsys):
     run = Run.open(tiny_recipe, squares_data, tmp_path)
-    training.train(run)
+    loop.train(run)
     longer = dataclasses.replace(tiny_recipe.stages[0], epochs=5)
-    training.restore(run, longer)
+    restoring.restore(run, longer)
     assert "trained for 2 of 5 epochs" in capsys.readouterr().out
     for path in (tmp_path / "checkpoints").rglob("*.data-*"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"Expected the checkpoint .* to fit the model"):
-        training.restore(run, tiny_recipe.stages[0])
+        restoring.restore(run, tiny_recipe.stages[0])
 
 
 def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, capsys):
     run = Run.open(two_stages(tiny_recipe), squares_data, tmp_path)
-    training.train(run)
+    loop.train(run)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
-    training.train(run)
+    loop.train(run)
     assert capsys.readouterr().out.count("finished already") == 2
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
 
@@ -145,20 +152,20 @@ def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, capsys
 def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp_path, capsys):
     """And goes on where it stopped without asking for that file again."""
     first = Run.open(tiny_recipe, squares_data, tmp_path / "first")
-    training.train(first)
+    loop.train(first)
     file = tmp_path / "backbone.weights.h5"
-    before = training.restore(first, tiny_recipe.stages[0], best=False).backbone
+    before = restoring.restore(first, tiny_recipe.stages[0], best=False).backbone
     before.save_weights(file)
     recipe = recipes.override(tiny_recipe, "weights", str(file))
     recipe = recipes.override(recipe, "stages.0.backbone_rate", 0)  # so that they stay
     run = Run.open(recipe, squares_data, tmp_path / "second")
-    training.train(run)
+    loop.train(run)
     assert f"{len(before.weights)} variables" in capsys.readouterr().out
-    after = training.restore(run, recipe.stages[0], best=False).backbone
+    after = restoring.restore(run, recipe.stages[0], best=False).backbone
     for a, b in zip(before.weights, after.weights):
         np.testing.assert_array_equal(a, b, err_msg=a.name)
     file.unlink()
-    training.train(run)
+    loop.train(run)
     assert "finished already" in capsys.readouterr().out
 
 
@@ -167,8 +174,8 @@ def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_rec
     run = Run.open(recipe, squares_data, tmp_path)
     keras.utils.set_random_seed(recipe.seed)
     before = run.build(recipe.stages[0]).backbone.get_weights()
-    training.train(run)
-    backbone = training.restore(run, recipe.stages[0], best=False).backbone
+    loop.train(run)
+    backbone = restoring.restore(run, recipe.stages[0], best=False).backbone
     changed = {w.name for w, old in zip(backbone.weights, before) if (w.numpy() != old).any()}
     assert changed == {w.name for w in backbone.weights if "kernel" in w.name}
     assert changed == {w.name for w in backbone.trainable_weights}
@@ -177,8 +184,8 @@ def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_rec
 def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(two_stages(tiny_recipe), "stages.1.backbone_rate", 0)
     run = Run.open(recipe, squares_data, tmp_path)
-    training.train(run)
-    first, second = (training.restore(run, stage) for stage in recipe.stages)
+    loop.train(run)
+    first, second = (restoring.restore(run, stage) for stage in recipe.stages)
     for a, b in zip(first.backbone.weights, second.backbone.weights):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert second.head.factors and not first.head.factors
@@ -189,7 +196,7 @@ def test_a_loss_that_is_not_finite_names_its_batch(squares_data, tiny_recipe, tm
     run = Run.open(recipe, squares_data, tmp_path)
     stage = recipe.stages[0]
     with pytest.raises(UserError, match=r"in step \d of epoch 1 of stage 'main'") as error:
-        training.train(run)
+        loop.train(run)
     found = json.loads((run.log_folder(stage) / "not_finite.json").read_text())
     assert (found["seed"], found["epoch"], len(found["ids"])) == (0, 1, 4)
     assert ", ".join(found["ids"]) in str(error.value)
@@ -201,7 +208,7 @@ def test_a_loss_that_is_not_finite_names_its_batch(squares_data, tiny_recipe, tm
 
 def test_restore_without_a_checkpoint(squares_data, tiny_recipe, tmp_path):
     with pytest.raises(UsageError, match="received no checkpoint"):
-        training.restore(Run.open(tiny_recipe, squares_data, tmp_path), tiny_recipe.stages[0])
+        restoring.restore(Run.open(tiny_recipe, squares_data, tmp_path), tiny_recipe.stages[0])
 
 
 def test_warmup_and_cosine_by_hand():
@@ -307,7 +314,7 @@ def test_precision_and_strategy_names():
 def test_mixed_precision_keeps_weights_and_scores_in_float32(squares_data, tiny_recipe, tmp_path):
     recipe = dataclasses.replace(tiny_recipe, precision="mixed_bfloat16")
     run = Run.open(recipe, squares_data, tmp_path)
-    training.train(run)
+    loop.train(run)
     history = json.loads((run.log_folder(recipe.stages[0]) / "history.json").read_text())
     assert np.isfinite(history[-1]["loss"])
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
@@ -327,7 +334,7 @@ def test_a_corrupt_record_is_named(squares_data, tiny_recipe, tmp_path):
     shard.write_bytes(content)
     run = Run.open(tiny_recipe, data, tmp_path / "run")
     with pytest.raises(UserError, match=f"of {shard} is corrupt"):
-        training.train(run)
+        loop.train(run)
 
 
 def test_a_data_set_without_train(tiny_recipe, tmp_path):
@@ -335,7 +342,7 @@ def test_a_data_set_without_train(tiny_recipe, tmp_path):
     write_dataset(tmp_path / "data", {"test": [ClipPair("a", clip, clip, ("x",))]}, labels=["x"])
     run = Run.open(tiny_recipe, tmp_path / "data", tmp_path / "run")
     with pytest.raises(UsageError, match=r"splits \(test\), received 'train'"):
-        training.train(run)
+        loop.train(run)
 
 
 def test_milestones():
@@ -377,8 +384,8 @@ def test_given_weights_are_gone_on_with(squares_data, tiny_recipe, tmp_path):
     given = build_model(tiny_recipe, 2).backbone
     given.set_weights([weights + 0.5 for weights in given.get_weights()])
     freeze_batch_norm(given)  # which puts Keras's list of weights in another order
-    training.train(run, given)
-    after = {w.name: w for w in training.restore(run, recipe.stages[0]).backbone.weights}
+    loop.train(run, given)
+    after = {w.name: w for w in restoring.restore(run, recipe.stages[0]).backbone.weights}
     for weights in given.weights:
         np.testing.assert_array_equal(weights, after[weights.name])
 
@@ -388,7 +395,7 @@ def test_swapping_without_masks_is_refused_before_anything_is_trained(
 ):
     run = Run.open(recipes.override(tiny_recipe, "data.swap", 0.5), squares_data, tmp_path)
     with pytest.raises(UsageError, match=r"Expected masks of the actor in split 'train'"):
-        training.train(run)
+        loop.train(run)
     assert not list(tmp_path.rglob("ckpt-*"))
 
 
@@ -406,7 +413,7 @@ def test_swapped_pairs_and_a_validation_split(tiny_recipe, tmp_path):
     splits = {split: pairs(split, 8) for split in ("train", "validation", "test")}
     write_dataset(tmp_path / "data", splits, labels=["a", "b"])
     run = Run.open(recipes.override(tiny_recipe, "data.swap", 1.0), tmp_path / "data", tmp_path)
-    training.train(run)
+    loop.train(run)
     entry = json.loads((run.log_folder(run.recipe.stages[0]) / "history.json").read_text())[-1]
     assert entry["swap_action"] > 0 and entry["val_swap_action"] == 0
 
@@ -414,7 +421,7 @@ def test_swapped_pairs_and_a_validation_split(tiny_recipe, tmp_path):
 def test_the_time_spent_on_waiting_for_data_by_hand(monkeypatch):
     """Steps of 2 seconds where half a second would do, the first of which compiles."""
     now = [0.0]
-    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     line = ProgressLine("title", batch_size=8, steps=100, done=40, shown=False)
     line.measure(None, None)  # with so little left there is no measuring
     for seconds in (30.0, 2.0, 2.0):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import checkpoints, features, recipes, training
+from aacf_tf import recipes
 from aacf_tf.runs.checkpoints import BEST, parts
 from aacf_tf.runs.run import Run
+from aacf_tf.training import feature_cache, history, loop, restoring
 from tfrecords import read_dataset
+from tfrecords.records import writer
 from tfrecords.records.dataset import load_info, load_manifest
 from tfrecords.records.feature_codec import FeatureInfo, decode_features, parse_features
 from tfrecords.utils.atomic import sha256
@@ -40,7 +42,7 @@ def with_data(recipe, **options):
 
 def cache(run, splits=SPLITS, model=None):
     stage = run.recipe.stages[-1]
-    return features.cache(run, stage, model or run.build(stage), splits)
+    return feature_cache.cache(run, stage, model or run.build(stage), splits)
 
 
 def records(directory, split):
@@ -106,16 +108,16 @@ def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_pa
             def refuse(*arguments, **options):
                 raise AssertionError("frames are read")
 
-            cache(run, model=training.build_frozen(run)[1])
+            cache(run, model=restoring.build_frozen(run)[1])
             monkeypatch.setattr("aacf_tf.runs.run.read_dataset", refuse)
-        training.train(run)
+        loop.train(run)
         runs[views] = run
-        histories[views] = checkpoints.read_history(
+        histories[views] = history.read_history(
             run.log_folder(run.recipe.stages[0]) / "history.json"
         )
     stage = frozen_recipe.stages[0]
-    start = training.build_frozen(runs[1])[1]
-    direct, cached = (training.restore(runs[views], stage, best=False) for views in (0, 1))
+    start = restoring.build_frozen(runs[1])[1]
+    direct, cached = (restoring.restore(runs[views], stage, best=False) for views in (0, 1))
     for a, b in zip(direct.backbone.weights, cached.backbone.weights):
         np.testing.assert_array_equal(a, b)
     moved = 0.0
@@ -135,7 +137,7 @@ def test_a_stopped_command_goes_on(squares_data, frozen_recipe, tmp_path, monkey
     def runs(seed):  # other random weights: another cache
         recipe = dataclasses.replace(with_data(frozen_recipe, views=1), seed=seed)
         run = Run.open(recipe, squares_data, tmp_path)
-        return run, training.build_frozen(run)[1]
+        return run, restoring.build_frozen(run)[1]
 
     run, model = runs(5)
     whole = {path.name: path.read_bytes() for path in cache(run, model=model).glob("*.tfrecord")}
@@ -144,13 +146,13 @@ def test_a_stopped_command_goes_on(squares_data, frozen_recipe, tmp_path, monkey
         if path.suffix == ".json" or path.name.startswith("validation-00001"):
             path.unlink()
     seen = []
-    original = features.write_shard
+    original = writer.write_shard
 
     def note(path, examples):
         seen.append(path.name)
         return original(path, examples)
 
-    monkeypatch.setattr(features, "write_shard", note)
+    monkeypatch.setattr(feature_cache, "write_shard", note)
     directory = cache(run, model=model)
     assert seen == ["validation-00001-of-00002.tfrecord"]
     assert {path.name: path.read_bytes() for path in directory.glob("*.tfrecord")} == whole
@@ -168,8 +170,8 @@ def test_what_the_cache_depends_on(squares_data, frozen_recipe, tmp_path):
 
     def directory(recipe, model=model, conjugates=True):
         run = Run.open(recipe, squares_data, tmp_path)
-        weights = features._digest_weights(model.backbone)
-        return features._Cache(run, model, weights, conjugates).directory
+        weights = feature_cache._digest_weights(model.backbone)
+        return feature_cache._Cache(run, model, weights, conjugates).directory
 
     first = directory(recipe)
     # What the head is, its schedule, and chance where nothing is drawn, change no map.
@@ -201,12 +203,12 @@ def test_heads_share_what_is_there(squares_data, frozen_recipe, tmp_path):
     recipe = dataclasses.replace(with_data(frozen_recipe, views=1), seed=6)
     run = Run.open(recipe, squares_data, tmp_path)
     baseline = Run.open(dataclasses.replace(recipe, head="average"), squares_data, tmp_path)
-    stage, model = recipe.stages[0], training.build_frozen(run)[1]
-    small = features.cache(baseline, stage, model, ["validation"])
+    stage, model = recipe.stages[0], restoring.build_frozen(run)[1]
+    small = feature_cache.cache(baseline, stage, model, ["validation"])
     assert not FeatureInfo.load(small).conjugates
-    large = features.cache(run, stage, model, ["validation"])
+    large = feature_cache.cache(run, stage, model, ["validation"])
     assert FeatureInfo.load(large).conjugates and large != small
-    assert features.cache(baseline, stage, model, ["validation"]) == large
+    assert feature_cache.cache(baseline, stage, model, ["validation"]) == large
 
 
 def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
@@ -218,7 +220,7 @@ def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
     middle = dataclasses.replace(first, name="middle", backbone_rate=1.0, epochs=7)
     recipe = dataclasses.replace(with_data(frozen_recipe, views=1), stages=(first, middle, last))
     run = Run.open(recipe, squares_data, tmp_path)
-    assert training.build_frozen(run)[0] is first
+    assert restoring.build_frozen(run)[0] is first
 
     def save(stage, folder):
         model = run.build(stage)
@@ -227,11 +229,11 @@ def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
         return model.backbone.get_weights()[0]
 
     save(first, run.checkpoint_folder(first))
-    assert training.build_frozen(run)[0] is first
+    assert restoring.build_frozen(run)[0] is first
     best = save(middle, run.checkpoint_folder(middle) / BEST)
     kept = save(middle, run.checkpoint_folder(middle))
     assert not np.array_equal(best, kept)
-    stage, model = training.build_frozen(run)
+    stage, model = restoring.build_frozen(run)
     assert stage is last
     np.testing.assert_array_equal(model.backbone.get_weights()[0], kept)
 

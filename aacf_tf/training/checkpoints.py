@@ -12,25 +12,23 @@ seed, epoch and step, so that a run which goes on from there is the undisturbed 
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.optimizers import gradient_norm
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.checkpoints import BEST, parts, read
 from aacf_tf.runs.devices import sum_over_workers, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
+from aacf_tf.training.history import is_best, read_history, stops_early, to_csv
+from aacf_tf.training.optimizers import gradient_norm
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UserError
 
@@ -127,7 +125,7 @@ class Keeper(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, **values})
         if self._chief:
             write_json(self._history_file, self.history)
-            write_text(self._history_file.with_suffix(".csv"), _to_csv(self.history))
+            write_text(self._history_file.with_suffix(".csv"), to_csv(self.history))
         if is_best(self.stage, self.history):
             self._best.save(checkpoint_number=epoch + 1)
         # Last of all: an epoch without it is done again, and its best with it.
@@ -195,48 +193,6 @@ class Keeper(keras.callbacks.Callback):
                 f"{own[0]} epochs and {own[1]} steps on this one and another place on others; give "
                 "a folder that all of them share, or one on s3://."
             )
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The entries of a history.json; none where there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-
-
-def is_best(stage: Stage, history: Sequence[dict[str, float]]) -> bool:
-    """Whether the last epoch is the best on `validation`; of equals the later one."""
-    values = _judgements(stage, history)
-    return bool(values) and values[-1] >= max(values)
-
-
-def stops_early(stage: Stage, history: Sequence[dict[str, float]]) -> bool:
-    """Whether `stage.patience` epochs have gone by without one better than all before it."""
-    values = _judgements(stage, history)
-    if not stage.patience or not values:
-        return False
-    return len(values) - 1 - values.index(max(values)) >= stage.patience
-
-
-def _judgements(stage: Stage, history: Sequence[dict[str, float]]) -> list[float]:
-    """What the epochs are judged by, more is better; empty without a split `validation`.
-
-    The accuracy of the combined score, whatever score is served: validation plays in the scenes of
-    training, where by the action score alone an early epoch that goes by the scene would win. The
-    loss where there is no accuracy. Epochs in which only the pair terms act do not count.
-    """
-    entries = history[math.ceil(stage.pairs_first * stage.epochs) :]
-    for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
-        if entries and name in entries[-1]:
-            return [sign * entry[name] for entry in entries]
-    return []
-
-
-def _to_csv(history: Sequence[dict[str, float]]) -> str:
-    columns = list(dict.fromkeys(name for entry in history for name in entry))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()
 
 
 def _leaves_out_overflows(model: ActionModel) -> bool:

@@ -10,10 +10,10 @@ from aacf_tf import recipes
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.models.heads import make_head
 from aacf_tf.models.losses import SWAP_TERMS
-from aacf_tf.optimizers import make_schedule
 from aacf_tf.recipes import Stage
 from aacf_tf.recipes.options import coupled_decay
 from aacf_tf.runs.run import Run
+from aacf_tf.training.optimizers import make_schedule
 from aacf_tf.weights import load_stream_weights
 from tfrecords.reading.clips import count_steps
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.optimizers import gradient_norm, learning_rates
+from aacf_tf.training.optimizers import gradient_norm, learning_rates
 from tfrecords.utils.progress import progress
 
 _REPEATS = 4  # steps on one batch, the first of which compiles

@@ -18,11 +18,12 @@ os.environ["TF_DETERMINISTIC_OPS"] = "1"
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf import callbacks, recipes, training
-from aacf_tf.checkpoints import Keeper
+from aacf_tf import recipes
 from aacf_tf.runs import checkpoints
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped
+from aacf_tf.training import loop, monitoring, restoring
+from aacf_tf.training.checkpoints import Keeper
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -49,7 +50,7 @@ def note(name, run):
     """What a run has come to."""
     values = {}
     for stage in run.recipe.stages:
-        model = training.restore(run, stage, best=False)
+        model = restoring.restore(run, stage, best=False)
         for place, weights in enumerate((*model.backbone.weights, *model.head.weights)):
             # Keras numbers layers anew for each model of a process: only the last part stays.
             values[f"{place}/{weights.name.split('/')[-1]}"] = weights.numpy()
@@ -66,7 +67,7 @@ def disturbed_run(settings):
 
     Each time steps on a repeated batch are timed before.
     """
-    callbacks._WORTH_MEASURING = 1
+    monitoring._WORTH_MEASURING = 1
     run = open_run("disturbed", settings)
     step, epoch = Keeper.on_train_batch_end, Keeper.on_epoch_end
 
@@ -77,7 +78,7 @@ def disturbed_run(settings):
 
     Keeper.on_train_batch_end = terminate
     try:
-        training.train(run)
+        loop.train(run)
     except Stopped as stopped:
         assert stopped.exit_code == 143
         (OUTPUT / "stopped.txt").write_text(str(stopped))
@@ -89,12 +90,12 @@ def disturbed_run(settings):
 
     Keeper.on_epoch_end = kill
     try:
-        training.train(run)
+        loop.train(run)
     except Killed:
         (OUTPUT / "killed.txt").write_text(str(checkpoints.epochs_in(last_of(run))))
     Keeper.on_epoch_end = epoch
-    training.train(run)
-    callbacks._WORTH_MEASURING = 200
+    loop.train(run)
+    monitoring._WORTH_MEASURING = 200
     return run
 
 
@@ -108,7 +109,7 @@ def stop_and_go_on():
     )
     settings = recipe((stage,))
     whole = open_run("whole", settings)
-    training.train(whole)
+    loop.train(whole)
     note("whole", whole)
     note("disturbed", disturbed_run(settings))
 
@@ -133,7 +134,7 @@ def train_on_one_and_two():
                 strategy=strategy,
             )
             run = open_run(f"{norm}_{strategy}", settings)
-            training.train(run)
+            loop.train(run)
             note(f"{norm}_{strategy}", run)
 
 

@@ -12,9 +12,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.checkpoints import Keeper
-from aacf_tf.optimizers import SGD
 from aacf_tf.runs.termination import Stopped, Termination
+from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.optimizers import SGD
 from tfrecords.utils.errors import UserError
 
 

@@ -1,0 +1,94 @@
+"""The model of a stage: as training begins it, or from its checkpoints."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+from tensorflow import keras
+
+from aacf_tf.backbones.two_stream import copy_weights
+from aacf_tf.models.action_model import ActionModel
+from aacf_tf.models.factory import make_backbone
+from aacf_tf.recipes import Stage
+from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
+from aacf_tf.runs.devices import make_strategy, resolve_precision
+from aacf_tf.runs.run import Run
+from aacf_tf.training.history import read_history, stops_early
+from aacf_tf.weights import load_stream_weights
+from tfrecords.utils.errors import UsageError
+
+
+def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
+    """The backbone of the first stage, with the given weights or the recipe's; None: new ones."""
+    recipe = run.recipe
+    if given is None and not recipe.weights:
+        return None
+    backbone = make_backbone(recipe)
+    if given is not None:
+        copy_weights(given, backbone)
+    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
+        # What is continued has its own, and need not find the file again.
+        print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
+    return backbone
+
+
+def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
+    """The next stage with a frozen backbone, and its model as training begins it.
+
+    Of several the last one before which all is trained, or the first one.
+
+    Raises:
+        UsageError: there is no such stage, its features are not to be cached, or the stage before
+            it has not been trained.
+    """
+    recipe = run.recipe
+
+    def is_trained(stage: Stage) -> bool:
+        return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
+
+    frozen = [place for place, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
+    if not frozen or not recipe.data.views:
+        raise UsageError(
+            "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
+            f"data.views of 1 or more, received data.views={recipe.data.views} and "
+            + ", ".join(f"{stage.name}: {stage.backbone_rate:g}" for stage in recipe.stages)
+            + "."
+        )
+    strategy = make_strategy(recipe.strategy)
+    ready = [place for place in frozen if all(map(is_trained, recipe.stages[:place]))]
+    place = ready[-1] if ready else frozen[0]
+    stage, before = recipe.stages[place], None
+    # Training goes on from the last checkpoint of a stage, not from its best.
+    if is_trained(stage):
+        before = restore(run, stage, best=False).backbone
+    elif place:
+        before = restore(run, recipe.stages[place - 1], best=False).backbone
+    keras.utils.set_random_seed(recipe.seed)
+    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
+    with strategy.scope():
+        return stage, run.build(stage, backbone=begin_backbone(run, before))
+
+
+def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
+    """The model of a stage in float32.
+
+    From its best checkpoint; from the last one where there is no best or it is not wanted.
+
+    Raises:
+        UsageError: the stage has no checkpoint.
+        UserError: the checkpoint is damaged.
+    """
+    keras.mixed_precision.set_global_policy("float32")
+    folder = run.checkpoint_folder(stage)
+    last = tf.train.latest_checkpoint(str(folder))
+    if last is None:
+        raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
+    done = epochs_in(last)
+    history = read_history(run.log_folder(stage) / "history.json")
+    if done < stage.epochs and not stops_early(stage, history):
+        print(
+            f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
+        )
+    model = run.build(stage)
+    path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
+    read(tf.train.Checkpoint(**parts(model)), path)
+    return model
