@@ -25,7 +25,7 @@ quiet_tensorflow()
 _HOME = {
     "build_model": "models.factory",
     "load_recipe": "recipes",
-    "load": "prediction",
+    "load": "serving.predictor",
 }
 __all__ = sorted(_HOME)
 

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     # These start TensorFlow; wrong flags were answered before.
     from aacf_tf import attend_image, attend_video
     from aacf_tf.attend_scores import write_table
-    from aacf_tf.prediction import load
+    from aacf_tf.serving.predictor import load
 
     predictor = load(values.model)
     if asked != "input" and asked != predictor.kind:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from aacf_tf.evaluation.classification import SCORES
-from aacf_tf.prediction import Prediction
+from aacf_tf.serving.prediction import Prediction
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 

@@ -15,7 +15,7 @@ from typing import Sequence
 from absl import flags
 from tensorflow import keras
 
-from aacf_tf import report, serving
+from aacf_tf import report
 from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
 from aacf_tf.evaluation.tables import table
@@ -24,6 +24,7 @@ from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.runs.directory import claim
 from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
+from aacf_tf.serving.export import export
 from aacf_tf.training import feature_cache, loop, plan, restoring
 from tfrecords.build import command
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
@@ -96,7 +97,7 @@ def _finish(current: Run, mode: str) -> None:
     if mode in ("all", "export", "report"):
         model = restoring.restore(current, last)
     if mode in ("all", "export"):
-        version = serving.export(
+        version = export(
             model,
             recipe,
             labels,

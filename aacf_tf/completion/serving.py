@@ -28,7 +28,7 @@ import tensorflow as tf
 from aacf_tf.completion import filling
 from aacf_tf.completion.networks import REACH, STRIDE, Completer
 from aacf_tf.completion.options import Settings
-from aacf_tf.serving import MODEL_FILE, versions
+from aacf_tf.serving.export import MODEL_FILE, versions
 from tfrecords.utils.atomic import write_json
 
 MAX_PIXELS = 1 << 20  # that go through the network at once: 256 MiB a feature map of 64 channels

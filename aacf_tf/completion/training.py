@@ -33,7 +33,7 @@ from aacf_tf.completion.options import PHASES, Settings
 from aacf_tf.completion.pictures import Parts, Pictures
 from aacf_tf.runs.checkpoints import read
 from aacf_tf.runs.termination import Stopped, Termination
-from aacf_tf.serving import versions
+from aacf_tf.serving.export import versions
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress

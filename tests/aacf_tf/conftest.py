@@ -87,12 +87,12 @@ def frames() -> Callable:
 @pytest.fixture(scope="module")
 def exported(random_model, served_recipe, labels, tmp_path_factory):
     """(model, directory of versions, the version); each module's own, since tests add versions."""
-    from aacf_tf import serving
+    from aacf_tf.serving.export import export
 
     logging.set_verbosity(logging.ERROR)
     directory = tmp_path_factory.mktemp("export") / "aacf"
     model = random_model()
-    return model, directory, serving.export(model, served_recipe, labels, directory, digest="abc")
+    return model, directory, export(model, served_recipe, labels, directory, digest="abc")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import attend, attend_scores, attend_video, build_model, load, load_recipe, serving
+from aacf_tf import attend, attend_scores, attend_video, build_model, load, load_recipe
+from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
 from tfrecords.utils.errors import UsageError
@@ -35,7 +36,7 @@ def model_directory(tmp_path_factory):
     for variable in model.head.trainable_variables:
         variable.assign(tf.random.normal(variable.shape, stddev=0.5))
     directory = tmp_path_factory.mktemp("export") / "aacf"
-    serving.export(model, recipe, LABELS, directory)
+    export(model, recipe, LABELS, directory)
     return directory
 
 

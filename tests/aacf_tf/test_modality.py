@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import load, recipes, report_clips, serving
+from aacf_tf import load, recipes, report_clips
 from aacf_tf.evaluation import predictions
 from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.runs.run import Run
+from aacf_tf.serving.export import export
 from aacf_tf.training import restoring
 from aacf_tf.visualization import panels
 from tfrecords import ClipPair, write_dataset
@@ -99,7 +100,7 @@ def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_pa
     without = chances(model, {"clip": frames, "flow": np.full_like(flows, 128)})
     assert abs(expected - without).max() > 0.01
 
-    version = serving.export(model, run.recipe, ["a", "b"], tmp_path / "aacf")
+    version = export(model, run.recipe, ["a", "b"], tmp_path / "aacf")
     assert json.loads((version / "assets/model.json").read_text())["modality"] == "two_stream"
     signatures = tf.saved_model.load(str(version)).signatures
 

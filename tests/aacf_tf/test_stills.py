@@ -16,8 +16,9 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from aacf_tf import attend, build_model, load, recipes, report_stills, serving
+from aacf_tf import attend, build_model, load, recipes, report_stills
 from aacf_tf.models import losses
+from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays, panels
 from keras_layers import ActionContextFactorization
 from tfrecords import ClipPair
@@ -56,7 +57,7 @@ def model(recipe):
 @pytest.fixture(scope="module")
 def directory(model, recipe, tmp_path_factory):
     path = tmp_path_factory.mktemp("export") / "aacf"
-    serving.export(model, recipe, LABELS, path, multi_label=True)
+    export(model, recipe, LABELS, path, multi_label=True)
     return path
 
 

@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf import build_model, serving
+from aacf_tf import build_model
 from aacf_tf.backbones import BACKBONES, build_backbone
+from aacf_tf.serving.export import export
 from tfrecords.utils.errors import UsageError
 
 # A part of each that holds every kind of layer below its top, and an earlier end.
@@ -111,7 +112,7 @@ def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name, options
     model.compile(keras.optimizers.SGD(1e-4))
     history = model.fit(inputs, np.array([0, 1]), batch_size=2, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
-    version = serving.export(model, recipe, ["a", "b"], tmp_path / "export")
+    version = export(model, recipe, ["a", "b"], tmp_path / "export")
     served = tf.saved_model.load(str(version)).signatures["serve_tensor"](
         frames=tf.constant(clips[0])
     )["action_attention"]

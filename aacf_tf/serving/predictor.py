@@ -9,7 +9,6 @@ A model of photographs is one that sees a single frame.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
-from aacf_tf.serving import MODEL_FILE, versions
+from aacf_tf.serving.export import MODEL_FILE, versions
+from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
 from tfrecords.media import video
 from tfrecords.media.images import Photograph, read_image
@@ -34,60 +34,6 @@ SUFFIXES = {
         *(".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"),
     },
 }
-
-
-@dataclass(eq=False)
-class Prediction:
-    """What the model says about one clip or photograph.
-
-    Attributes:
-        file: as it was named.
-        predicted: the best class by the model's own score.
-        probabilities: class -> probability, of the score that the model's recipe names.
-        action, context, combined: class -> probability by each score; None: the head lacks it.
-        reliable: class -> probability, given that there is an action, where the context counts as
-            far as it can be trusted, `context_trust` in 0..1 (see
-            `aacf_tf.evaluation.classification.context_reliability`); from a folder of 20 or more
-            files.
-        action_attention, context_attention, action_logits: `[t, h, w]`, or None.
-        class_activation: `[t, h, w]` of a head without attention, else None.
-        action_evidence: above 0 where an action is likely there; None: the head lacks it.
-        frames: uint8 `[T, H, W, 3]`, those that went in (large ones scaled down); None in the
-            predictions of a folder, which would fill the memory.
-        times: float `[T]`, their seconds in the file; 0 for a photograph.
-        fps: frames a second they were sampled at; 1 for a photograph.
-    """
-
-    file: str
-    predicted: str
-    probabilities: dict[str, float]
-    frames: np.ndarray | None
-    times: np.ndarray
-    fps: float
-    action: dict[str, float] | None = None
-    context: dict[str, float] | None = None
-    combined: dict[str, float] | None = None
-    reliable: dict[str, float] | None = None
-    context_trust: float | None = None
-    action_attention: np.ndarray | None = None
-    context_attention: np.ndarray | None = None
-    action_logits: np.ndarray | None = None
-    class_activation: np.ndarray | None = None
-    action_evidence: float | None = None
-
-    def __repr__(self) -> str:
-        probability = self.probabilities[self.predicted]
-        return f"Prediction({self.file!r}: {self.predicted} {probability:.2f})"
-
-    def maps(self) -> list[tuple[str, np.ndarray]]:
-        """(title, logits `[t, h, w]`) of every map there is, the action's first."""
-        if self.action_logits is None:
-            return [("class activation", self.class_activation)]
-        found = [("action", self.action_logits)]
-        if self.context_attention is not None:
-            # The logarithm of an attention map is its logits, but for a constant of each clip.
-            found.append(("context", np.log(np.maximum(self.context_attention, 1e-30))))
-        return found
 
 
 class Predictor:

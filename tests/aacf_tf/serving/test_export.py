@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import build_model, serving
+from aacf_tf import build_model
 from aacf_tf.models import losses
+from aacf_tf.serving import export, signatures
 from tfrecords import ClipPair
 from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
@@ -122,7 +123,7 @@ def test_batch_norms_are_folded_and_the_numbers_stay(
             variable.assign(rng.normal(0, 0.3, variable.shape))
         elif "kernel" not in variable.name:  # moving_variance, gamma and beta
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-    version = serving.export(model, served_recipe, labels, tmp_path / "aacf")
+    version = export.export(model, served_recipe, labels, tmp_path / "aacf")
     loaded = tf.saved_model.load(str(version))
     clips = frames(height=48, width=48)
     served, wanted = loaded.signatures["serve_tensor"](frames=clips), model(clips, training=False)
@@ -143,13 +144,13 @@ def test_batch_norms_are_folded_and_the_numbers_stay(
 def test_a_backbone_in_bfloat16_gives_nearly_the_same_in_float32(
     random_model, served_recipe, labels, frames, tmp_path, capsys, monkeypatch, weight_tools, rng
 ):
-    monkeypatch.setattr(serving, "resolve_precision", lambda name: "mixed_bfloat16")
+    monkeypatch.setattr(export, "resolve_precision", lambda name: "mixed_bfloat16")
     model = random_model()
     weight_tools.randomize(model.backbone, rng)
     clips = frames(height=48, width=48)
     wanted = model(clips, training=False)
     recipe = dataclasses.replace(served_recipe, export_precision="mixed_bfloat16")
-    version = serving.export(model, recipe, labels, tmp_path / "aacf")
+    version = export.export(model, recipe, labels, tmp_path / "aacf")
     assert "Warning" not in capsys.readouterr().out.replace("Warm-up", "")
     signatures = tf.saved_model.load(str(version)).signatures
     served = signatures["serve_tensor"](frames=clips)
@@ -168,9 +169,9 @@ def test_a_backbone_in_bfloat16_gives_nearly_the_same_in_float32(
 def test_bfloat16_without_instructions_for_it_is_warned_of(
     random_model, served_recipe, labels, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(serving, "resolve_precision", lambda name: "float32")
+    monkeypatch.setattr(export, "resolve_precision", lambda name: "float32")
     recipe = dataclasses.replace(served_recipe, export_precision="mixed_bfloat16")
-    serving.export(random_model(), recipe, labels, tmp_path / "aacf")
+    export.export(random_model(), recipe, labels, tmp_path / "aacf")
     expected = "Warning: export_precision=mixed_bfloat16: this machine has no instructions"
     assert expected in capsys.readouterr().out
 
@@ -185,7 +186,7 @@ def test_winograd_s_convolutions_give_the_same_by_core_operations(
     )
     model = build_model(recipe, len(labels))
     weight_tools.randomize(model.backbone, rng)
-    version = serving.export(model, recipe, labels, tmp_path / "aacf")
+    version = export.export(model, recipe, labels, tmp_path / "aacf")
     loaded = tf.saved_model.load(str(version))
     for count in (1, 3):
         clips = frames(height=48, width=48, batch=count)
@@ -242,7 +243,7 @@ def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, label
     model, directory, first = exported
     assert first.name == "1"
     (directory / "2.tmp").mkdir()  # what a killed export leaves
-    assert serving.export(model, served_recipe, labels, directory).name == "2"
+    assert export.export(model, served_recipe, labels, directory).name == "2"
     assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
 
 
@@ -262,7 +263,7 @@ def test_a_head_leaves_out_what_it_lacks(
     random_model, served_recipe, labels, frames, tmp_path, head, score, names
 ):
     recipe = dataclasses.replace(served_recipe, head=head)
-    version = serving.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
+    version = export.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
     served = tf.saved_model.load(str(version)).signatures["serve_tensor"](frames=frames())
     assert set(served) == {"probabilities", "combined_probabilities"} | names
     assert served["probabilities"].shape == (2, len(labels))
@@ -273,13 +274,13 @@ def test_a_head_leaves_out_what_it_lacks(
 
 def test_multi_label_probabilities_stand_by_themselves():
     outputs = {"combined_scores": tf.constant([[0.0, 100.0, 100.0]])}
-    served = serving._outputs(outputs, "action", 3, multi_label=True, presence=False)
+    served = signatures._outputs(outputs, "action", 3, multi_label=True, presence=False)
     np.testing.assert_allclose(served["probabilities"], [[0.5, 1, 1]])
 
 
 def test_the_class_of_no_action_takes_its_share_and_is_left_out():
     outputs = {"combined_scores": tf.math.log([[1.0, 2.0, 1.0, 4.0]])}
-    served = serving._outputs(outputs, "combined", 3, multi_label=False, presence=False)
+    served = signatures._outputs(outputs, "combined", 3, multi_label=False, presence=False)
     np.testing.assert_allclose(served["probabilities"], [[1 / 8, 2 / 8, 1 / 8]], rtol=1e-6)
 
 
@@ -304,7 +305,7 @@ def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
     apis.prediction_log_pb2 = Namespace(PredictLog=Namespace, PredictionLog=Namespace)
     monkeypatch.setitem(sys.modules, "tensorflow_serving", types.ModuleType("tensorflow_serving"))
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", apis)
-    serving._write_warmup(tmp_path / "assets.extra", served_recipe)
+    export._write_warmup(tmp_path / "assets.extra", served_recipe)
     file = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
     answered = {}
     for record in tf.data.TFRecordDataset(str(file)):

@@ -10,9 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from aacf_tf import load, serving
+from aacf_tf import load
 from aacf_tf.evaluation import classification
-from aacf_tf.prediction import Predictor
+from aacf_tf.serving.export import export
+from aacf_tf.serving.predictor import Predictor
 from tfrecords.media import video
 from tfrecords.media.video import UnreadableError
 from tfrecords.utils.errors import UsageError, UserError
@@ -134,7 +135,7 @@ def test_reliability_where_clips_with_no_action_are_one_class_more(
     model = random_model(negatives=True)
     for classifier in (model.head.action_classifier, model.head.context_classifier):
         classifier.bias.assign([0, 0, 0, 6.0])
-    serving.export(model, served_recipe, labels, tmp_path / "aacf")
+    export(model, served_recipe, labels, tmp_path / "aacf")
     (tmp_path / "videos").mkdir()
     for number in range(20):
         clip = frames(height=48, width=48, seed=number, batch=1)[0]
@@ -155,7 +156,7 @@ def test_reliability_where_clips_with_no_action_are_one_class_more(
 def test_centres_of_the_cells_are_the_exported_ones(random_model, served_recipe, labels, tmp_path):
     data = dataclasses.replace(served_recipe.data, frames=6, height=45, width=48)
     recipe = dataclasses.replace(served_recipe, data=data)
-    version = serving.export(random_model(recipe), recipe, labels, tmp_path / "aacf")
+    version = export(random_model(recipe), recipe, labels, tmp_path / "aacf")
     times, ys, xs = load(version).centres
     np.testing.assert_array_equal(times, [1, 3, 5])
     np.testing.assert_array_equal(ys, np.arange(1, 45, 6))

@@ -34,7 +34,7 @@ import os
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -44,25 +44,17 @@ from aacf_tf.backbones.batch_norm import fold_batch_norm
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import copy_weights
 from aacf_tf.backbones.winograd import use_winograd
-from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
-from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import resolve_precision
-from tfrecords.reading.phases import frame_indices
-from tfrecords.reading.preprocess import preprocess, preprocess_flow
+from aacf_tf.serving.signatures import INPUT_NAMES, INPUTS, make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
-# What goes in -> its channels, how it is brought to its size, its name in a parsed record.
-_INPUTS = {"frames": (3, preprocess, "clip"), "flow": (2, preprocess_flow, "flow")}
-_INPUT_NAMES = {"rgb": ("frames",), "flow": ("flow",), "two_stream": ("frames", "flow")}
-
-Tensors = dict  # name -> tf.Tensor
 
 
 def export(
@@ -96,7 +88,7 @@ def export(
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     backbone, winograd = _inference_backbone(model, recipe)
-    signatures = _signatures(backbone, model.head, recipe, len(labels), multi_label)
+    signatures = make_signatures(backbone, model.head, recipe, len(labels), multi_label)
     module = tf.Module()
     # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
     module.weights = [*backbone.variables, *model.head.variables]
@@ -138,115 +130,6 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
         return fold_batch_norm(backbone), {}
     finally:
         keras.mixed_precision.set_global_policy(before)
-
-
-def _signatures(
-    backbone: keras.Model,
-    head: keras.layers.Layer,
-    recipe: Recipe,
-    classes: int,
-    multi_label: bool,
-) -> dict[str, Callable]:
-    """Name -> tf.function with its input fixed."""
-    data = recipe.data
-    size, frames = (data.height, data.width), data.frames
-    inputs = {name: _INPUTS[name] for name in _INPUT_NAMES[recipe.modality]}
-    pixels = {
-        name: tf.TensorSpec([None, frames, None, None, channels], tf.uint8, name=name)
-        for name, (channels, _, _) in inputs.items()
-    }
-    images = {name: tf.TensorSpec([None, frames], tf.string, name=name) for name in inputs}
-    sides = (None, None) if data.resize == "whole" else size
-
-    def see(clips: Tensors) -> tf.Tensor:
-        """Pixels of the right size -> the backbone's map, in float32."""
-        batch = tf.shape(next(iter(clips.values())))[0]
-        # oneDNN would give the convolution of an empty batch the shape of its input.
-        filled = tf.debugging.assert_positive(
-            batch, "Expected a batch of one clip or more, received an empty one."
-        )
-        with tf.control_dependencies([filled]):
-            clips = {name: tf.identity(clip) for name, clip in clips.items()}
-        if len(clips) > 1:
-            pixels = {"rgb": clips["frames"], "flow": clips["flow"]}
-        else:
-            pixels = next(iter(clips.values()))
-        return tf.cast(backbone(pixels, training=False), tf.float32)
-
-    def serve(clips: Tensors) -> Tensors:
-        outputs = head(see(clips), training=False)
-        return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
-
-    def fit(clips: Tensors) -> Tensors:
-        return {name: inputs[name][1](clip, size, data.resize) for name, clip in clips.items()}
-
-    def decode(name: str, encoded: tf.Tensor) -> tf.Tensor:
-        channels, resize, _ = inputs[name]
-
-        def decode_one(image: tf.Tensor) -> tf.Tensor:
-            if channels == 2:  # two channels cannot be asked for, only found
-                pixels = tf.io.decode_png(image)
-            else:
-                pixels = tf.io.decode_image(image, channels, expand_animations=False)
-            return resize(tf.ensure_shape(pixels, [None, None, channels]), size, data.resize)
-
-        # Frame by frame: the clips of a batch need not be of one size.
-        spec = tf.TensorSpec([*sides, channels], tf.uint8)
-        flat = tf.map_fn(decode_one, tf.reshape(encoded, [-1]), fn_output_signature=spec)
-        height, width = tf.unstack(tf.shape(flat)[1:3]) if None in sides else size
-        return tf.reshape(flat, [-1, frames, height, width, channels])
-
-    def serve_encoded(encoded: Tensors) -> Tensors:
-        return serve({name: decode(name, values) for name, values in encoded.items()})
-
-    def sample_example(serialized: tf.Tensor) -> Tensors:
-        record = codec.parse(serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs)
-        step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
-        found = {name: record[listed] for name, (_, _, listed) in inputs.items()}
-        length = tf.size(next(iter(found.values())))
-        indices = frame_indices(length, frames, step, None)
-        return {name: tf.gather(values, indices) for name, values in found.items()}
-
-    def serve_examples(examples: tf.Tensor) -> Tensors:
-        spec = dict.fromkeys(inputs, tf.TensorSpec([frames], tf.string))
-        return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
-
-    def features(clips: Tensors) -> Tensors:
-        found = see(fit(clips))
-        factors = head(found, training=False)
-        kept = {name: factors[name] for name in ("action", "context") if name in factors}
-        return {"features": found, **kept}
-
-    functions = {
-        "serving_default": (serve_encoded, images),
-        "serve_tensor": (lambda clips: serve(fit(clips)), pixels),
-        "serve_examples": (serve_examples, tf.TensorSpec([None], tf.string, name="examples")),
-        "features": (features, pixels),
-    }
-    return {
-        name: tf.function(function, input_signature=[spec])
-        for name, (function, spec) in functions.items()
-    }
-
-
-def _outputs(
-    outputs: Tensors, score: str, classes: int, multi_label: bool, presence: bool
-) -> Tensors:
-    """A model's outputs -> what the signatures return; presence: whether the head learns it."""
-    activate = tf.sigmoid if multi_label else tf.nn.softmax
-    served = {}
-    for name in SCORES:
-        if f"{name}_scores" in outputs:
-            probabilities = activate(outputs[f"{name}_scores"])
-            served[f"{name}_probabilities"] = probabilities[:, :classes]
-    chosen = served.get(f"{score}_probabilities", served["combined_probabilities"])
-    served["probabilities"] = tf.identity(chosen)
-    for name in ("action_attention", "context_attention", "action_logits", "class_activation"):
-        if name in outputs:
-            served[name] = outputs[name]
-    if presence:
-        served["action_evidence"] = presence_score(outputs["action_logits"])
-    return served
 
 
 def _describe(
@@ -297,9 +180,9 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
         )
         return
     data = recipe.data
-    names = _INPUT_NAMES[recipe.modality]
+    names = INPUT_NAMES[recipe.modality]
     sides = [1, data.frames, data.height, data.width]
-    gray = {name: np.full([*sides, _INPUTS[name][0]], 127, np.uint8) for name in names}
+    gray = {name: np.full([*sides, INPUTS[name][0]], 127, np.uint8) for name in names}
     encoded = {
         name: np.array([[tf.io.encode_png(clip[0, 0]).numpy()] * data.frames])
         for name, clip in gray.items()
