@@ -15,11 +15,11 @@ from typing import Sequence
 from absl import flags
 from tensorflow import keras
 
-from aacf_tf import report
 from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
 from aacf_tf.evaluation.tables import table
 from aacf_tf.recipes import Recipe
+from aacf_tf.report.page import write_report
 from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
 from aacf_tf.runs.directory import claim
 from aacf_tf.runs.mirror import worked_on
@@ -108,7 +108,7 @@ def _finish(current: Run, mode: str) -> None:
         print(f"model    {current.address(version)}")
         current.store()
     if mode in ("all", "report") and judged:
-        page = report.write_report(workdir, recipe, labels, data_dir=data, model=model)
+        page = write_report(workdir, recipe, labels, data_dir=data, model=model)
         print(f"report   {current.address(page)}")
     if mode in ("all", "evaluate") and judged:
         print(f"metrics  {current.address(workdir / 'metrics.json')}")

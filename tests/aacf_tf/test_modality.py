@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf import load, recipes, report_clips
+from aacf_tf import load, recipes
 from aacf_tf.evaluation import predictions
 from aacf_tf.evaluation.evaluate import evaluate
+from aacf_tf.report.clips import draw, load_clips
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.training import restoring
@@ -83,8 +84,8 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
     flows = np.stack([pair.flow for pair in pairs])
     np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
     assert "difference" not in outputs  # it sees no frame
-    clips = report_clips.load_clips(flow_data, "test", run.recipe, {"2"})
-    rows = report_clips.draw(clips["2"], model)
+    clips = load_clips(flow_data, "test", run.recipe, {"2"})
+    rows = draw(clips["2"], model)
     shown = panels.overlays.enlarge(picture(pairs[2].flow)[0], 128)
     np.testing.assert_array_equal(rows[0][0], shown)
     assert len(rows) == 3

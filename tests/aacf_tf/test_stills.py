@@ -16,8 +16,9 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from aacf_tf import attend, build_model, load, recipes, report_stills
+from aacf_tf import attend, build_model, load, recipes
 from aacf_tf.models import losses
+from aacf_tf.report import stills
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays, panels
 from keras_layers import ActionContextFactorization
@@ -262,7 +263,7 @@ def pair(height=90, width=120, place=(0.3, 0.8), **options):
 
 
 def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
-    panels = report_stills.draw(pair(), model, recipe.data)
+    panels = stills.draw(pair(), model, recipe.data)
     titles = [panel.title for panel in panels]
     assert titles == ["sample", "boxes", "conjugate", "action map", "context map"]
     assert {panel.image.shape for panel in panels} == {(192, 256, 3)}
@@ -277,12 +278,12 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert (conjugate[..., 2] == 200).all()
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
-    assert report_stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
+    assert stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
 
 
 def test_a_strip_fits_into_the_report(model, recipe):
     """A JPEG has 65535 pixels a side at most; 192 pixels high, five of them would have 90000."""
-    picture = report_stills.join(report_stills.draw(pair(32, 3000), model, recipe.data))
+    picture = stills.join(stills.draw(pair(32, 3000), model, recipe.data))
     assert picture.shape[1] < 5 * 4100
     assert panels.data_uri(picture).startswith("data:image/jpeg")
 
@@ -300,7 +301,7 @@ def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
         "train": 2,
         "test": 1,
     }
-    (found,) = report_stills.load(tmp_path / "data/mine", "test", {"3.jpg"}).values()
+    (found,) = stills.load(tmp_path / "data/mine", "test", {"3.jpg"}).values()
     assert found.labels == ("juggling", "reading") and found.boxes.shape == (2, 4)
     # The bright square is between the boxes; what is in them is gone.
     assert (found.clip != found.conjugate).any(-1).any()
@@ -317,5 +318,5 @@ def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
     ],
 )
 def test_what_a_record_lacks_is_left_out_of_its_row(model, recipe, lacking, titles):
-    found = report_stills.draw(pair(**dict.fromkeys(lacking)), model, recipe.data)
+    found = stills.draw(pair(**dict.fromkeys(lacking)), model, recipe.data)
     assert [panel.title for panel in found] == titles

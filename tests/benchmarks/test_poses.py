@@ -79,7 +79,7 @@ def test_a_variant_from_data_to_table(tmp_path, monkeypatch, capsys):
     data = people.write(tmp_path / "data", decoys=True)
     assert json.loads((data / "dataset.json").read_text())["splits"]["train"]["pairs"] == 12
     # Pictures and exports have tests of their own.
-    monkeypatch.setattr("aacf_tf.report.write_report", _page)
+    monkeypatch.setattr("aacf_tf.report.page.write_report", _page)
     monkeypatch.setattr("aacf_tf.serving.export.export", lambda *_, **__: tmp_path)
     poses.run_variant(recipe, data, tmp_path / "decoys", tmp_path / "average" / "decoys")
     results = poses.collect(tmp_path)

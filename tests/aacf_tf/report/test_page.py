@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from aacf_tf import build_model, report
+from aacf_tf import build_model
 from aacf_tf.evaluation.evaluate import evaluate
-from aacf_tf.report_clips import Chosen, choose
+from aacf_tf.report import page, tables
+from aacf_tf.report.clips import SHEET, Chosen, choose, shown_split
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import curves, overlays
 from tfrecords.utils.errors import UsageError
@@ -75,7 +76,7 @@ class Page(HTMLParser):
 
 def write(run, squares_data):
     workdir, recipe, model = run
-    path = report.write_report(workdir, recipe, LABELS, data_dir=squares_data, model=model)
+    path = page.write_report(workdir, recipe, LABELS, data_dir=squares_data, model=model)
     return path, path.read_text(encoding="utf-8")
 
 
@@ -126,7 +127,7 @@ def test_every_clip_is_drawn_in_three_rows(run, squares_data):
 
 def test_the_sheet_names_its_classes(run, squares_data):
     write(run, squares_data)
-    sheet = cv2.imread(str(run[0] / "report" / report.SHEET))[..., ::-1]
+    sheet = cv2.imread(str(run[0] / "report" / SHEET))[..., ::-1]
     strip = 4 * 128 + 3 * 3  # four frames of a clip
     assert sheet.shape == (34 + 3 * 128 + 2 * 3, 2 * strip + 14, 3)
     bars = sheet[:34, :strip], sheet[:34, -strip:]
@@ -141,9 +142,9 @@ def test_the_sheet_names_its_classes(run, squares_data):
 
 
 def test_clips_come_from_where_the_scene_says_nothing():
-    assert report.shown_split(["test_anti", "test", "test_uniform"]) == "test_uniform"
-    assert report.shown_split(["test_more", "test"]) == "test"
-    assert report.shown_split(["test_b", "test_a"]) == "test_b"
+    assert shown_split(["test_anti", "test", "test_uniform"]) == "test_uniform"
+    assert shown_split(["test_more", "test"]) == "test"
+    assert shown_split(["test_b", "test_a"]) == "test_b"
 
 
 def test_the_page_says_whose_clips_it_shows(run, squares_data):
@@ -173,14 +174,14 @@ def test_a_head_shows_the_one_map_it_has(squares_data, tiny_recipe, tmp_path, he
 
 def test_names_cannot_break_the_page():
     entry = {"clips": 1, "action": {"top1": 1.0, "mean_ap": 1.0}}
-    text = report._scores({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2, "clip")
+    text = tables.score_section({"head": "<i>h", "splits": {"<b>x": entry}}, None, 2, "clip")
     assert "&lt;i&gt;h action" in text and "<i>h" not in text
     assert "&lt;b&gt;x" in text and "<b>x" not in text
 
 
 def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
     with pytest.raises(UsageError, match="evaluate"):
-        report.write_report(tmp_path, tiny_recipe, LABELS, data_dir=squares_data, model=None)
+        page.write_report(tmp_path, tiny_recipe, LABELS, data_dir=squares_data, model=None)
 
 
 def rows(*entries):
