@@ -16,7 +16,8 @@ import tensorflow as tf
 from absl import flags
 from PIL import Image
 
-from aacf_tf import attend, build_model, load, recipes
+from aacf_tf import build_model, load, recipes
+from aacf_tf.attend import __main__ as command
 from aacf_tf.models import losses
 from aacf_tf.report import stills
 from aacf_tf.serving.export import export
@@ -88,9 +89,9 @@ def peak(predictor, prediction, frame):
 
 
 def run(*arguments):
-    values = attend.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["attend", *map(str, arguments)])
-    attend.main([], values)
+    command.main([], values)
 
 
 def test_one_frame_is_softmax_pooling_over_height_and_width(rng):
@@ -195,7 +196,7 @@ def test_boxes_end_with_the_file_and_strips_stay_low(directory, tmp_path, capsys
 
 
 def test_all_classes_that_are_there_are_named(capsys):
-    from aacf_tf.attend_scores import name_classes, print_scores
+    from aacf_tf.attend.scores import name_classes, print_scores
 
     chances = {f"c{n}": n / 10 for n in range(1, 10)}
     chances["c3"] = 0.95

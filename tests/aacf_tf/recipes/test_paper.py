@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import attend, pipeline, recipes
+from aacf_tf import pipeline, recipes
+from aacf_tf.attend.__main__ import define_flags, main
 from tfrecords.build import command
 from tfrecords.records.dataset import load_info
 from tfrecords.sources.published import hollywood2, voc2012_action
@@ -207,11 +208,11 @@ def check_photographs(workdir: Path, source: Path) -> None:
     widths = [round((48 + 8 * number) / 40 * 192) for number in (3, 4)]
     assert sheet.shape == (2 * (2 * 34 + 192) + 14, 5 * max(widths) + 4 * 3, 3)
 
-    values = attend.define_flags(flags.FlagValues())
+    values = define_flags(flags.FlagValues())
     image, output = source / "JPEGImages/2011_000003.jpg", workdir / "attention.png"
     given = {"model": workdir / "export/aacf", "image": image, "output": output}
     values(["attend", *(f"--{flag}={value}" for flag, value in given.items())])
-    attend.main([], values)
+    main([], values)
     assert cv2.imread(str(output)).shape == (28 + 240, 3 * round(72 * 240 / 40), 3)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
+from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.serving.predictor import Predictor
 from aacf_tf.visualization import overlays

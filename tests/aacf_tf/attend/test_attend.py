@@ -13,7 +13,10 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf import attend, attend_scores, attend_video, build_model, load, load_recipe
+from aacf_tf import build_model, load, load_recipe
+from aacf_tf.attend import __main__ as command
+from aacf_tf.attend import scores
+from aacf_tf.attend.video import display_maps, look, write_video
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
@@ -51,9 +54,9 @@ def video(length, height=50, width=67, fps=25.0):
 
 
 def run(*arguments):
-    values = attend.define_flags(flags.FlagValues())
+    values = command.define_flags(flags.FlagValues())
     values(["attend", *map(str, arguments)])
-    attend.main([], values)
+    command.main([], values)
 
 
 def read(path):
@@ -72,7 +75,7 @@ def read(path):
     ],
 )
 def test_windows_cover_the_whole_video(predictor, length, spans):
-    windows = attend_video.look(predictor, video(length))
+    windows = look(predictor, video(length))
     assert [(window.begin, window.end) for window in windows] == spans
     shape = {window.prediction.frames.shape for window in windows}
     assert shape == {(FRAMES, 50, 67, 3)}
@@ -80,22 +83,21 @@ def test_windows_cover_the_whole_video(predictor, length, spans):
 
 def test_one_window_is_the_prediction_itself(predictor):
     clip = video(6)
-    window = attend_video.look(predictor, clip)[0]
+    window = look(predictor, clip)[0]
     assert (
-        attend_scores.mean_scores([window.prediction])["combined"]
-        == predictor.predict_clip(clip).combined
+        scores.mean_scores([window.prediction])["combined"] == predictor.predict_clip(clip).combined
     )
 
 
 def test_maps_follow_the_video_s_time(predictor):
     """The action is in the second window only, in its first two frames."""
     clip = video(12)
-    windows = attend_video.look(predictor, clip)
+    windows = look(predictor, clip)
     for number, window in enumerate(windows):
         logits = np.zeros([3, 4, 4])
         logits[0, 1, 2] = number
         window.prediction.action_logits = logits
-    (title, action), (other, context) = attend_video.display_maps(predictor, clip, windows)
+    (title, action), (other, context) = display_maps(predictor, clip, windows)
     assert (title, other) == ("action", "context")
     assert action.shape == context.shape == (12, 4, 4)
     moments = action[:, 1, 2]
@@ -106,12 +108,12 @@ def test_maps_follow_the_video_s_time(predictor):
 
 def test_a_head_without_a_context_map_shows_its_own(predictor):
     clip = video(6)
-    windows = attend_video.look(predictor, clip)
+    windows = look(predictor, clip)
     windows[0].prediction.context_attention = None
-    assert [title for title, _ in attend_video.display_maps(predictor, clip, windows)] == ["action"]
+    assert [title for title, _ in display_maps(predictor, clip, windows)] == ["action"]
     windows[0].prediction.action_logits = None
     windows[0].prediction.class_activation = np.zeros([3, 4, 4])
-    (title, _), *others = attend_video.display_maps(predictor, clip, windows)
+    (title, _), *others = display_maps(predictor, clip, windows)
     assert title == "class activation" and not others
 
 
@@ -128,7 +130,7 @@ def test_boxes_go_round_what_is_hot(predictor):
 
 def test_an_overlay_is_as_long_as_the_video_and_plays(model_directory, tmp_path, capsys):
     clip = video(14)
-    attend_video.write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
+    write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
     output = tmp_path / "out.mp4"
     run(f"--model={model_directory}", f"--video={tmp_path / 'in.mp4'}", f"--output={output}")
     frames = read(output)
@@ -144,7 +146,7 @@ def test_a_folder_becomes_a_table(model_directory, tmp_path, capsys):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("a.mp4", "b.mp4"):
-        attend_video.write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
+        write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
     (folder / "c.mp4").write_bytes(b"no video")
     run(f"--model={model_directory}", f"--input={folder}", f"--output={tmp_path / 'p.csv'}")
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ from typing import Iterable
 import av
 import numpy as np
 
-from aacf_tf.attend_scores import mean_scores, name_classes, print_scores
+from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.serving.predictor import Predictor
 from aacf_tf.visualization import overlays

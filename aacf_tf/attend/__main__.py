@@ -55,8 +55,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     asked, output = _check(arguments, values)
 
     # These start TensorFlow; wrong flags were answered before.
-    from aacf_tf import attend_image, attend_video
-    from aacf_tf.attend_scores import write_table
+    from aacf_tf.attend import image, video
+    from aacf_tf.attend.scores import write_table
     from aacf_tf.serving.predictor import load
 
     predictor = load(values.model)
@@ -66,9 +66,9 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
             f"received {values[asked].value!r}."
         )
     if asked == "image":
-        attend_image.attend_image(predictor, values.image, output)
+        image.attend_image(predictor, values.image, output)
     elif asked == "video":
-        attend_video.attend_video(predictor, values.video, output, values.start, values.end)
+        video.attend_video(predictor, values.video, output, values.start, values.end)
     else:
         predictions = predictor.predict(values.input, values.start, values.end)
         write_table(predictions, output, predictor.kind)
