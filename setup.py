@@ -45,7 +45,7 @@ setup(
     install_requires=PINS + LIBRARIES,
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.6", "mypy>=1.8"],
+        "dev": [*TEST, "ruff>=0.6", "import-linter>=2", "mypy>=1.8"],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
