@@ -32,6 +32,9 @@ BEAM = "apache-beam>=2.69,<2.78"
 # moto is an S3 server for the tests of remote paths.
 TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "moto[server]>=5", BEAM]
 
+# One release of ruff, since another one may format differently.
+LINT = ["ruff==0.17.6", "import-linter>=2,<3"]
+
 setup(
     name="aacf-tf",
     version="0.1.0",
@@ -45,7 +48,8 @@ setup(
     install_requires=PINS + LIBRARIES,
     extras_require={
         "test": TEST,
-        "dev": [*TEST, "ruff>=0.6", "import-linter>=2", "mypy>=1.8"],
+        "lint": LINT,
+        "dev": [*TEST, *LINT, "mypy>=1.8"],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
