@@ -25,8 +25,8 @@ COMMANDS = """
 import contextlib, io, json, os, sys
 import tensorflow as tf, tensorflow_io
 from absl import flags
-from tfrecords.build import command
-from tfrecords.show import describe
+from tfrecords.build import command as build
+from tfrecords.show import command as show
 from tfrecords.utils import commandline
 answers = sys.stdout
 print(json.dumps("s3" in tf.io.gfile.get_registered_schemes()), flush=True)
