@@ -36,7 +36,7 @@ def define_flags() -> None:
     """In a function, since every command has flags of its own."""
     from benchmarks import sheet
 
-    flags.DEFINE_list("works", WORKS, f"Of {', '.join(WORKS)}.")
+    flags.DEFINE_list("works", [*WORKS], f"Of {', '.join(WORKS)}.")
     sheet.define_flags(rounds=3)
 
 

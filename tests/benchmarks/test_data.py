@@ -26,9 +26,9 @@ def test_the_builder_and_its_libraries_on_drawn_videos(tmp_path):
 
 def test_the_reader_and_a_naive_pipeline_on_drawn_records(tmp_path):
     directory = data.draw_records(tmp_path, clips=3, frames=4)
-    assert load_info(directory).splits["train"]["pairs"] == 3
+    assert load_info(directory).splits["train"]["pairs"] == 3 * data.COPIES
     result = data.run_reader(directory, "train", frames=4, clips=3, rounds=2)
-    assert result.settings["frames a round"] == 3 * 2 * 4 * data.PASSES  # clip and conjugate
+    assert result.settings["frames a round"] == 3 * 2 * 4 * data.COPIES  # clip and conjugate
     assert {data.READER, data.NAIVE, data.DECODER} <= set(result.rows)
     with pytest.raises(UsageError, match="--frames=9 frames, received 4"):
         data.run_reader(directory, "train", frames=9, clips=3, rounds=1)

@@ -40,3 +40,21 @@ def test_a_process_times_its_work(monkeypatch, capsys):
     monkeypatch.setattr("benchmarks.machine.hold", lambda threads: None)
     switch.report("demo", 1)
     assert set(json.loads(capsys.readouterr().out)) == {"wall", "processor"}
+
+
+def test_the_flags_have_defaults_that_absl_takes():
+    from absl import flags
+
+    values = flags.FlagValues()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flags, "FLAGS", values)
+        for kind in ("list", "integer", "string"):
+            define = getattr(flags, f"DEFINE_{kind}")
+            patch.setattr(
+                flags,
+                f"DEFINE_{kind}",
+                lambda *a, define=define, **k: define(*a, flag_values=values, **k),
+            )
+        switch.define_flags()
+    values(["switch"])
+    assert values.works == [*switch.WORKS]
