@@ -12,6 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable
 
+from keras_layers.processor import instruction_sets
+
 INSTRUCTION_SETS = (
     "avx2",
     "fma",
@@ -67,7 +69,8 @@ def describe() -> dict[str, Any]:
         `limits`, the set ones of `LIMITS`; `onednn`, the value of `TF_ENABLE_ONEDNN_OPTS`; `gpus`;
         `versions` of Python and of the installed `LIBRARIES`.
     """
-    name, family, features = _processor()
+    name, family = _processor()
+    features = instruction_sets()
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         if importlib.util.find_spec(library):
@@ -142,19 +145,19 @@ def _peak(make: Callable[[], Callable[[], Any]], threads: int) -> int:
     return resident("VmHWM") - before
 
 
-def _processor() -> tuple[str, str, list[str]]:
-    """Returns the name, the family and the flags of the processor."""
+def _processor() -> tuple[str, str]:
+    """Returns the name and the family of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine(), "", []
+        return platform.processor() or platform.machine(), ""
 
     def value(key: str) -> str:
         line = re.search(rf"^{key}\s*:\s*(.*)$", text, re.MULTILINE)
         return line[1].strip() if line else ""
 
     family = f"family {value('cpu family')}, model {value('model')}" if value("model") else ""
-    return value("model name") or platform.machine(), family, value("flags").split()
+    return value("model name") or platform.machine(), family
 
 
 def _cores() -> int:
