@@ -83,15 +83,15 @@ def windows(
     if not any(high - low >= length for low, high in pieces):
         longest = max(pieces, key=lambda piece: piece[1] - piece[0], default=(0.0, 0.0))
         return [longest] if longest[1] - longest[0] >= _shortest(fps) else []
-    found = []
+    spans = []
     for low, high in pieces:
         count = math.floor((high - low - length) / (STEP * length) + 1e-6)
         for n in range(count + 1 if high - low >= length else 0):
             # Counted from the clip outwards: the nearest window lies a margin away.
             away = n * STEP * length
             begin = high - length - away if high <= start else low + away
-            found.append((begin, begin + length))
-    return found
+            spans.append((begin, begin + length))
+    return spans
 
 
 def free_pieces(span: Span, blocked: Iterable[Span]) -> list[Span]:
@@ -146,14 +146,13 @@ def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Sp
     background = np.median(seen[inside(clip)], axis=0)
     parts = np.abs(seen - background).reshape(len(seen), shots.GRID**2, -1).mean(axis=2)
     distances = np.median(parts, axis=1)  # of every frame
-    best = None
+    ranked = []
     for span in candidates:
         distance = distances[inside(span)].mean() if inside(span).any() else math.inf
         away = max(clip[0] - span[1], span[0] - clip[1])
-        rank = (round(float(distance), 2), round(away, 3), span)
-        if distance < UNLIKE and (best is None or rank < best):
-            best = rank
-    return best and best[2]
+        if distance < UNLIKE:
+            ranked.append((round(float(distance), 2), round(away, 3), span))
+    return min(ranked)[2] if ranked else None
 
 
 def _shortest(fps: float) -> float:

@@ -44,7 +44,7 @@ def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) ->
         mixed += _membrane(*_rim(image, filled, hole), hole)
     elif kind == "feather":
         # 1, 2, ... pixels from the rim inwards; the picture's border is no rim.
-        depth = cv2.distanceTransform(np.uint8(hole), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         alpha = np.minimum(depth / (FEATHER + 1), 1)[..., None]
         mixed = image + (mixed - image) * alpha
     mixed = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -98,14 +98,14 @@ def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray
     degree, sums = np.zeros(len(y)), np.zeros((len(y), values.shape[-1]))
     rows, columns = [], []
     for down, right in NEIGHBOURS:
-        there = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
-        pixel = np.flatnonzero(there)
-        beside = y[pixel] + down, x[pixel] + right
+        inside = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
+        pixel = np.flatnonzero(inside)
+        neighbour = y[pixel] + down, x[pixel] + right
         degree[pixel] += 1
-        sums[pixel] += values[beside]  # zero but on the rim
-        unknown = hole[beside]
+        sums[pixel] += values[neighbour]  # zero except on the rim
+        unknown = hole[neighbour]
         rows.append(pixel[unknown])
-        columns.append(number[beside][unknown])
+        columns.append(number[neighbour][unknown])
     rows, columns = np.concatenate(rows), np.concatenate(columns)
     links = sparse.csc_matrix((np.ones(len(rows)), (rows, columns)), (len(y), len(y)))
     return (sparse.diags(degree) - links).tocsc(), sums
@@ -113,11 +113,11 @@ def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray
 
 def _from_half_size(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarray:
     """About the field, by that of the picture at half the size."""
-    size = tuple((length + 1) // 2 for length in hole.shape[::-1])
+    size = (hole.shape[1] + 1) // 2, (hole.shape[0] + 1) // 2
     share = cv2.resize(rim.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     small_rim = share > 0
     small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
     small = small / np.where(small_rim, share, 1)[..., None]
-    small_hole = cv2.resize(np.uint8(hole), size, interpolation=cv2.INTER_NEAREST) > 0
+    small_hole = cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     field = _membrane(small, small_rim, small_hole & ~small_rim) + small
     return cv2.resize(field, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import cv2
 import numpy as np
@@ -52,6 +52,7 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     _, nearest = cv2.distanceTransformWithLabels(
         hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(nearest, np.int32)
     colours = np.zeros((nearest.max() + 1, 3), np.uint8)
     colours[nearest[~hole]] = image[~hole]
     start = colours[nearest]
@@ -72,7 +73,7 @@ class Network:
         self._folder = _newest(path)
         self.digest = _digest(self._folder)
         self._lock = threading.Lock()
-        self._model: Optional[Any] = None
+        self._model: Any = None
 
     def __call__(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """See `telea`; UserError where the network gives something else than a picture."""
@@ -114,6 +115,7 @@ def _digest(folder: AnyPath) -> str:
 
 
 def _load(folder: AnyPath) -> Any:
+    """Loads a completion network and checks its signature."""
     import tensorflow as tf
 
     try:
@@ -130,10 +132,10 @@ def _load(folder: AnyPath) -> Any:
     )
     if not fits or "image" not in gives:
         wanted = ", ".join(f"{name} {what}" for name, (_, what) in INPUTS.items())
-        found = ", ".join(f"{n} {s.dtype.name} {s.shape}" for n, s in sorted(takes.items()))
+        received = ", ".join(f"{n} {s.dtype.name} {s.shape}" for n, s in sorted(takes.items()))
         raise UsageError(
             f"Expected --filler to have the signature {SIGNATURE} of {wanted}, any H and W, that "
-            f"gives image, received {folder} with {found or 'no such signature'} that gives "
+            f"gives image, received {folder} with {received or 'no such signature'} that gives "
             f"{', '.join(sorted(gives)) or 'nothing'}."
         )
     return model

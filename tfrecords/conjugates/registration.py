@@ -7,6 +7,8 @@ the same clip gives the same result.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -46,21 +48,28 @@ def _step(
     corners = cv2.goodFeaturesToTrack(moving, 100, 0.005, 4, mask=free_moving.astype(np.uint8))
     if corners is None or len(corners) < MIN_CORNERS:
         return np.eye(3)
-    window = {"winSize": (15, 15), "maxLevel": 3}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(moving, fixed, corners, None, **window)
-    back, _, _ = cv2.calcOpticalFlowPyrLK(fixed, moving, there, None, **window)
-    corners, there, back = corners[:, 0], there[:, 0], back[:, 0]
-    good = (found[:, 0] == 1) & (np.abs(corners - back).max(axis=1) < 0.5)
+    moved, status = _follow(moving, fixed, corners)
+    back, _ = _follow(fixed, moving, moved)
+    corners, moved, back = corners[:, 0], moved[:, 0], back[:, 0]
+    good = (status[:, 0] == 1) & (np.abs(corners - back).max(axis=1) < 0.5)
     # A corner that arrives on the actor was covered by it.
     height, width = fixed.shape
-    at = np.round(there).astype(int)
+    at = np.round(moved).astype(int)
     good &= (at >= 0).all(axis=1) & (at < (width, height)).all(axis=1)
     good[good] = free_fixed[at[good, 1], at[good, 0]]
     if good.sum() < MIN_CORNERS:
         return np.eye(3)
-    found, inliers = cv2.estimateAffinePartial2D(
-        corners[good], there[good], ransacReprojThreshold=1.0
+    similarity, inliers = cv2.estimateAffinePartial2D(
+        corners[good], moved[good], ransacReprojThreshold=1.0
     )
-    if found is None or inliers.sum() < max(MIN_CORNERS, 0.3 * good.sum()):
+    if similarity is None or inliers.sum() < max(MIN_CORNERS, 0.3 * good.sum()):
         return np.eye(3)
-    return np.vstack([found, [0, 0, 1]])
+    return np.vstack([similarity, [0, 0, 1]])
+
+
+def _follow(first: np.ndarray, second: np.ndarray, corners: np.ndarray) -> tuple[Any, Any]:
+    """Follows corners from one frame to the next; returns (their places, 1 or 0 for each)."""
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(
+        first, second, corners, np.empty_like(corners), winSize=(15, 15), maxLevel=3
+    )
+    return moved, status

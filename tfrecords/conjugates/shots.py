@@ -21,9 +21,9 @@ from __future__ import annotations
 import math
 from typing import Iterator, NamedTuple, Optional
 
-import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from tfrecords.media import video
 
@@ -126,7 +126,7 @@ class Timeline:
             low = max((cut for cut in cuts if cut <= start + slack), default=-math.inf)
             high = min((cut for cut in cuts if cut >= end - slack), default=math.inf)
             # How far has been looked; an infinite chunk begins at 0 all the same.
-            seen = (first and first * self._length), (last + 1) * self._length
+            seen = (first * self._length if first else 0.0), (last + 1) * self._length
             if chunks[-1].end is not None:
                 high = min(high, chunks[-1].end)
                 seen = seen[0], math.inf
@@ -148,11 +148,11 @@ class Timeline:
 
     def _chunk(self, number: int) -> Chunk:
         if number not in self._chunks:
-            start = number and number * self._length
-            found = _scan(self._path, start, start + self._length, self._context)
-            if found is None:  # the file ends before it
-                found = self._chunk(number - 1)._replace(cuts=())
-            self._chunks[number] = found
+            start = number * self._length if number else 0.0  # the length may be infinite
+            chunk = _scan(self._path, start, start + self._length, self._context)
+            if chunk is None:  # the file ends before it
+                chunk = self._chunk(number - 1)._replace(cuts=())
+            self._chunks[number] = chunk
         return self._chunks[number]
 
 
@@ -192,7 +192,7 @@ def frames(path: str, start: float = 0.0) -> Iterator[tuple[Frame, float]]:
             continue
         try:
             small = frame.reformat(width=64, height=48, format="rgb24").to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             reason = f"a frame cannot be converted ({error})"
             raise video.UnreadableError(path, reason) from error
         yield Frame(time, signature(small), thumbnail(small)), rate
@@ -200,9 +200,9 @@ def frames(path: str, start: float = 0.0) -> Iterator[tuple[Frame, float]]:
 
 def _cuts(held: list[Frame], low: int, high: int) -> list[float]:
     """Times of the cuts among frames low..high - 1 of those held."""
-    found = find_cuts(np.stack([frame.signature for frame in held]))
-    found += find_transitions(np.stack([frame.thumbnail for frame in held]))
-    return [held[n].time for n in sorted(set(found)) if low <= n < high]
+    numbers = find_cuts(np.stack([frame.signature for frame in held]))
+    numbers += find_transitions(np.stack([frame.thumbnail for frame in held]))
+    return [held[n].time for n in sorted(set(numbers)) if low <= n < high]
 
 
 def signature(frame: np.ndarray) -> np.ndarray:
@@ -252,7 +252,7 @@ def find_transitions(thumbnails: np.ndarray) -> list[int]:
     Args:
         thumbnails: float32 [T, P], of `thumbnail`.
     """
-    found = []
+    transitions = []
     for half in HALVES:
         before, middle, after = (
             thumbnails[k * half : len(thumbnails) - (2 - k) * half] for k in range(3)
@@ -267,9 +267,9 @@ def find_transitions(thumbnails: np.ndarray) -> list[int]:
         mixed = (share > 0.3) & (share < 0.7) & ((rest**2).sum(axis=1) < MIXTURE**2 * energy)
         for n in np.flatnonzero(different & mixed):
             if _correlation(before[n], after[n]) < UNLIKE:
-                found.append((n, n + 2 * half))
+                transitions.append((n, n + 2 * half))
     cuts = []
-    for low, high in sorted(found):
+    for low, high in sorted(transitions):
         if cuts and low <= cuts[-1]:  # the same one, seen again
             cuts[-1] = max(cuts[-1], high)
         else:

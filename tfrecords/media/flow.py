@@ -28,6 +28,8 @@ OpenCV gives the same bytes on any number of threads; arrays of numpy never go t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfrecords.utils.errors import UserError
@@ -73,10 +75,11 @@ def compute(frames: np.ndarray, method: str) -> np.ndarray:
             f"Expected frames of {DIS_SIDE} x {DIS_SIDE} pixels or more for DIS flow. "
             f"Received {width} x {height}."
         )
+    estimator: Any  # OpenCV's stubs refuse the None for no first guess
     if method == "dis":
-        estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     elif hasattr(cv2, "optflow"):
-        estimator = cv2.optflow.DualTVL1OpticalFlow_create()
+        estimator = cv2.optflow.DualTVL1OpticalFlow.create()
     else:
         raise UserError(
             "Expected OpenCV with its contrib modules for TV-L1 flow "

@@ -6,7 +6,7 @@ The header is looked at before anything is decoded: an image too large for memor
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Sequence
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -18,9 +18,6 @@ from tfrecords.utils import filesystem
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker
 TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
-
-# Pillow's own, milder limit: what it warns of is refused here.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class Photograph(NamedTuple):
@@ -49,15 +46,15 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
         UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
     """
     try:
-        with filesystem.open_media(path) as file, Image.open(file) as image:
+        with filesystem.open_media(path) as file, _open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(path, TOO_LARGE)
             if short_side:
                 # A JPEG is decoded at an eighth, a quarter or half its size where that is enough.
                 # Twice what is wanted leaves the last step to an average over areas.
-                scaled = video.scaled_size(height, width, 2 * short_side)
-                image.draft(None, scaled[::-1])
+                rows, columns = video.scaled_size(height, width, 2 * short_side)
+                image.draft(None, (columns, rows))
             if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
                 width, height = height, width
             ImageOps.exif_transpose(image, in_place=True)
@@ -77,7 +74,7 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
     return Photograph(scaled, (width, height))
 
 
-def draw_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def draw_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Boxes drawn full: bool [H, W], True on every pixel that one of them touches.
 
     Args:
@@ -92,6 +89,12 @@ def draw_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for (left, top), (right, bottom) in zip(first, last):
         mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
     return mask
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():  # Pillow's limit is milder: what it warns of is refused here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Sequence
 
 from tfrecords.media.flow import METHODS
 
@@ -101,7 +101,7 @@ class Source:
         conjugate: one of `CONJUGATES`.
         image_format: "JPEG" or "PNG" (without loss).
         short_side: as in `SourceOptions`, the default filled in.
-        flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
+        flow: Optical flow that `record_bytes` adds, one of `FLOWS`.
         takes_classes: whether `SourceOptions.classes` may be given.
         takes_stills: whether `SourceOptions.stills` may be.
         eraser: what takes people out of photographs, if the source does.
@@ -122,7 +122,12 @@ class Source:
     remarks: tuple[str, ...] = ()
     flow: str = "none"
 
-    def rows(self) -> list[Row]:
+    def __init__(self, options: SourceOptions):
+        self.flow = options.flow
+        if options.short_side is not None:
+            self.short_side = options.short_side
+
+    def rows(self) -> Sequence[Row]:
         """All rows, in the order of the input."""
         raise NotImplementedError
 

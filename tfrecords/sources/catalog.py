@@ -50,7 +50,6 @@ def open_source(name: str, options: SourceOptions) -> Source:
     if options.stills and not opened.takes_stills:
         raise UsageError(f"Expected no --stills for --source={name}, received {options.stills}.")
     source = opened(options)
-    source.flow = options.flow
     if source.eraser is None:
         for flag in ("filler", "blend", "decoys"):
             if getattr(options, flag) != getattr(SourceOptions, flag):

@@ -127,6 +127,7 @@ class DemoSource(Source):
     image_format = "PNG"
 
     def __init__(self, options: SourceOptions):
+        super().__init__(options)
         self.labels = list(LABELS)
 
     def rows(self) -> list[Row]:
@@ -148,7 +149,8 @@ class DemoSource(Source):
         return make_pair(row.split, row.line)
 
 
-def _draw_scene_id(rng: np.random.Generator, own: int, bias: float, count: int) -> int:
+def _draw_scene_id(rng: np.random.Generator, label: int, bias: float, count: int) -> int:
+    """Draws the scene of a clip: that of its label with the probability `bias`, else another."""
     if rng.random() < bias:
-        return own
-    return int((own + rng.integers(1, count)) % count)
+        return label
+    return int((label + rng.integers(1, count)) % count)

@@ -59,12 +59,14 @@ def read_still(
     n = int((row.still + 0.5) / row.stills * len(span.frames))
     actors = boxes = mask = None
     if row.mask:
-        found = read_mask(paths[row.mask], span, (row.start, row.end))[n]
-        if found.any():  # nobody to be seen is nobody to be judged by
-            mask, boxes = found, _box_around(found)
+        mask = read_mask(paths[row.mask], span, (row.start, row.end))[n]
+        if mask.any():
+            boxes = _box_around(mask)
             # The whole box goes, as in the paper: what a mask misses of a person would be smeared
             # into the hole.
             actors = images.draw_boxes(boxes, mask.shape)
+        else:
+            mask = None  # the actor is not visible: no ground truth for the maps
     return photographs.make_pair(
         row,
         span.frames[n],

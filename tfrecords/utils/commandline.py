@@ -50,7 +50,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
             # command that went well. So the process ends before it.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(end.code or 0)
+            os._exit(int(end.code or 0))
         raise
 
 
@@ -93,7 +93,8 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
         errors = getattr(sys.modules.get("tensorflow"), "errors", None)
         if errors is None or not isinstance(error, errors.OpError):
             raise
-        _fail((error.message or type(error).__name__).splitlines()[0], code=1)
+        text = getattr(error, "message", None) or type(error).__name__
+        _fail(text.splitlines()[0], code=1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

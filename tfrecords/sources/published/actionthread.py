@@ -80,10 +80,10 @@ class ActionThreadSource(CsvSource):
             low, high = row.start - before_after.NEAR, end + before_after.NEAR
             near = [(max(start, low), min(stop, high)) for start, stop in spans]
             candidates = before_after.windows(clip, near, actions, DEFAULT_RATE, margin)
-            found = before_after.most_alike(path, clip, candidates)
+            span = before_after.most_alike(path, clip, candidates)
         else:
-            found = span_in_thread(clip, spans, actions, margin)
-        return found and (row.media, *found)
+            span = span_in_thread(clip, spans, actions, margin)
+        return (row.media, *span) if span else None
 
 
 def own_thread(clip: Span, shots: Iterable[Shot]) -> list[Span]:
@@ -93,8 +93,8 @@ def own_thread(clip: Span, shots: Iterable[Shot]) -> list[Span]:
         seen[shot.thread] += max(0.0, min(clip[1], shot.end) - max(clip[0], shot.start))
     if not any(seen.values()):
         return []
-    own = max(seen, key=seen.get)
-    return [(shot.start, shot.end) for shot in shots if shot.thread == own]
+    thread = max(seen, key=lambda name: seen[name])
+    return [(shot.start, shot.end) for shot in shots if shot.thread == thread]
 
 
 def span_in_thread(
@@ -116,17 +116,16 @@ def span_in_thread(
     """
     start, end = clip
     blocked = [*actions, (start - margin, end + margin)]
-    best = None
+    ranked = []
     for low, high in (piece for shot in shots for piece in free_pieces(shot, blocked)):
         length = min(end - start, high - low)
         before = high <= start
         span = (high - length, high) if before else (low, low + length)
         away = start - span[1] if before else span[0] - end
-        # To the millisecond: equal lengths may differ in their last bits.
-        rank = (-round(length, 3), round(away, 3), not before)
-        if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
-            best = rank, span
-    return best and best[1]
+        if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE:
+            # To the millisecond: equal lengths may differ in their last bits.
+            ranked.append((-round(length, 3), round(away, 3), not before, span))
+    return min(ranked, key=lambda item: item[:3])[3] if ranked else None
 
 
 def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:

@@ -25,7 +25,7 @@ import hashlib
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -105,10 +105,9 @@ class Voc2012ActionSource(Source):
 
     def __init__(self, options: SourceOptions):
         self._folder = _find_folder(options.input)
+        super().__init__(options)
         self.conjugate = options.conjugate or "remove_person"
         self.eraser = photographs.open_eraser(options, self.conjugate)
-        if options.short_side is not None:
-            self.short_side = options.short_side
         self.labels = list(ACTIONS)
         if options.labels:
             self.labels = load_labels(options.labels)
@@ -125,7 +124,7 @@ class Voc2012ActionSource(Source):
             fail(annotations, f"expected people with <actions> ({', '.join(self.labels)})")
         self.remarks = self._missing()
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> Sequence[Row]:
         """All rows: training, then test, by the images' names."""
         return self._rows
 
@@ -204,8 +203,8 @@ class Voc2012ActionSource(Source):
         remarks = []
         for split in SPLITS:
             lists = [f"{action}_{split}.txt" for action in self.labels if action != OTHER]
-            there = set(os.listdir(os.path.join(self._folder, LISTS)))
-            absent = [name for name in lists if name not in there]
+            present = set(os.listdir(os.path.join(self._folder, LISTS)))
+            absent = [name for name in lists if name not in present]
             if absent:
                 remarks.append(f"{LISTS} has no {', '.join(absent)}.")
         media = {row.media for row in self._rows}
@@ -230,8 +229,8 @@ def read_annotation(path: str) -> Annotation:
     try:
         root = ElementTree.parse(path).getroot()
         sides = [root.findtext(f"size/{name}") for name in ("width", "height")]
-        given = all(side and side.strip().isdigit() and int(side) for side in sides)
-        size = (int(sides[0]), int(sides[1])) if given else None
+        width, height = (int(side) if side and side.strip().isdigit() else 0 for side in sides)
+        size = (width, height) if width and height else None
         people, others = [], []
         for person in root.iter("object"):
             flags, box = person.find("actions"), person.find("bndbox")
@@ -260,8 +259,8 @@ def _corners(box: ElementTree.Element) -> Box:
 def _number(parent: ElementTree.Element, name: str) -> float:
     text = parent.findtext(name)
     try:
-        number = float(text)
-    except (TypeError, ValueError):
+        number = math.nan if text is None else float(text)
+    except ValueError:
         number = math.nan
     if not math.isfinite(number):
         received = "none" if text is None else repr(text)
@@ -284,8 +283,8 @@ def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.
 def _find_folder(path: Optional[str]) -> str:
     expected = "the folder VOC2012, with JPEGImages, Annotations and ImageSets/Action"
     path = require_local(path, "--input", expected)
-    for place in PLACES:
-        folder = os.path.join(path, place) if place else path
+    for below in PLACES:
+        folder = os.path.join(path, below) if below else path
         if os.path.isdir(os.path.join(folder, LISTS)):
             break
     else:
