@@ -1,4 +1,4 @@
-"""The seam of a filled hole: `poisson`, `feather`, or `none`. Outside the hole not a bit changes.
+"""Blends the seam of a filled hole: `poisson`, `feather` or `none`. No bit outside changes.
 
 Poisson editing (P. Pérez, M. Gangnet, A. Blake: Poisson image editing, SIGGRAPH 2003) keeps the
 gradients of the filling and takes the colours of the hole's rim. With f the filling and g the
@@ -28,16 +28,16 @@ NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) -> np.ndarray:
-    """Lays a filling into the hole of a picture.
+    """Blends a filling into the hole of a picture.
 
     Args:
-        image: uint8 [H, W, 3].
-        filled: the same with the hole filled; only its pixels in the hole are looked at.
-        hole: bool [H, W].
-        kind: "poisson", "feather" or "none".
+        image: Picture, uint8 [H, W, 3].
+        filled: The same with the hole filled; only pixels in the hole are used.
+        hole: Map of the hole, bool [H, W].
+        kind: How to blend, "poisson", "feather" or "none".
 
     Returns:
-        uint8 [H, W, 3]; outside the hole the picture's own pixels.
+        The picture, uint8 [H, W, 3]; its own pixels outside the hole.
     """
     mixed = filled.astype(np.float32)
     if kind == "poisson":
@@ -52,7 +52,7 @@ def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) ->
 
 
 def _rim(image: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the filling lacks where it ends: float32 [H, W, 3], and on which pixels, bool [H, W].
+    """Returns the picture minus the filling on the hole's rim, float32 [H, W, 3], and the rim.
 
     A filling has no pixels beyond the hole: there it goes on as on the hole's side of the rim.
     """
@@ -68,9 +68,9 @@ def _rim(image: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> tuple[np.nd
 
 
 def _membrane(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The harmonic field in the hole that has these values on the rim: float32 [H, W, 3].
+    """Solves for the harmonic field in the hole with these values on the rim: float32 [H, W, 3].
 
-    Zero outside the hole, and everywhere where there is no rim: nothing is known then.
+    Zero outside the hole, and everywhere if the hole has no rim.
     """
     from scipy.sparse import linalg
 
@@ -88,7 +88,7 @@ def _membrane(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarr
 
 
 def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray]:
-    """Each pixel is the mean of those neighbours that there are: sparse [n, n], float64 [n, 3]."""
+    """Builds the equations (pixel = mean of its neighbours): sparse [n, n], float64 [n, 3]."""
     from scipy import sparse
 
     height, width = hole.shape
@@ -112,7 +112,7 @@ def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray
 
 
 def _from_half_size(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """About the field, by that of the picture at half the size."""
+    """Approximates the field by that of the picture at half the size."""
     size = (hole.shape[1] + 1) // 2, (hole.shape[0] + 1) // 2
     share = cv2.resize(rim.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     small_rim = share > 0

@@ -1,4 +1,4 @@
-"""What fills a hole in a picture: `telea`, or a completion network that was exported.
+"""Fills holes in pictures by `telea` or by an exported completion network.
 
     DIR/saved_model.pb                one version
     DIR/1/saved_model.pb, DIR/2/...   versions: the last one serves
@@ -42,11 +42,11 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     A. Telea: An image inpainting technique based on the fast marching method, 2004.
 
     Args:
-        image: uint8 [H, W, 3].
-        hole: bool [H, W], not all True.
+        image: Picture, uint8 [H, W, 3].
+        hole: Map of the hole, bool [H, W], not all True.
 
     Returns:
-        uint8 [H, W, 3].
+        The filled picture, uint8 [H, W, 3].
     """
     # Where a hole touches the picture's border, OpenCV looks into it: not at the person, then.
     _, nearest = cv2.distanceTransformWithLabels(
@@ -60,10 +60,10 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 class Network:
-    """A completion network, called as `telea` is; loaded by the first call, once for all threads.
+    """A completion network with the interface of `telea`, loaded once by the first call.
 
     Attributes:
-        digest: of what it computes: the same wherever it lies.
+        digest: Hash of its graph and variables, the same wherever it lies.
 
     Raises:
         UsageError: there is no SavedModel at `path`, or (by the first call) it is another.
@@ -76,7 +76,7 @@ class Network:
         self._model: Any = None
 
     def __call__(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """See `telea`; UserError where the network gives something else than a picture."""
+        """Fills a hole as `telea` does; UserError if the network returns no such picture."""
         import tensorflow as tf
 
         with self._lock:
@@ -94,7 +94,7 @@ class Network:
 
 
 def _newest(path: str) -> AnyPath:
-    """The folder of a SavedModel: `path`, or the last of the versions in it."""
+    """Returns the folder of a SavedModel: `path`, or the last version in it."""
     folder = to_path(path)
     if (folder / MODEL).is_file():
         return folder

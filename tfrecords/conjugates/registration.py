@@ -1,4 +1,4 @@
-"""How the camera moved, seen from the background.
+"""Estimates the motion of the camera from the background.
 
 Corners of the background are followed from frame to frame (Lucas-Kanade, forwards and back) and a
 similarity (shift, turn, zoom) is fitted to them by RANSAC. OpenCV's RANSAC draws from a fixed seed:
@@ -20,14 +20,14 @@ STILL = 0.5
 
 
 def camera_path(grey: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Transforms that lay every frame onto the middle frame.
+    """Returns the transforms that lay every frame onto the middle frame.
 
     Args:
-        grey: uint8 [T, H, W].
-        background: bool [T, H, W], False where the actor is.
+        grey: Grey frames, uint8 [T, H, W].
+        background: Map of the background, bool [T, H, W], False on the actor.
 
     Returns:
-        float64 [T, 3, 3], acting on (x, y, 1) in pixels; identities for a still camera.
+        Matrices acting on (x, y, 1) in pixels, float64 [T, 3, 3]; identities for a still camera.
     """
     count, height, width = grey.shape
     middle = count // 2
@@ -44,7 +44,7 @@ def camera_path(grey: np.ndarray, background: np.ndarray) -> np.ndarray:
 def _step(
     moving: np.ndarray, fixed: np.ndarray, free_moving: np.ndarray, free_fixed: np.ndarray
 ) -> np.ndarray:
-    """The similarity [3, 3] that lays a frame onto its neighbour; identity where none is found."""
+    """Fits the similarity [3, 3] that lays a frame onto its neighbour; else the identity."""
     corners = cv2.goodFeaturesToTrack(moving, 100, 0.005, 4, mask=free_moving.astype(np.uint8))
     if corners is None or len(corners) < MIN_CORNERS:
         return np.eye(3)

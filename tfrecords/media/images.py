@@ -1,6 +1,6 @@
-"""Photographs, read as a viewer shows them: upright, eight bits, RGB.
+"""Reads photographs as a viewer shows them: upright, 8 bits, RGB.
 
-The header is looked at before anything is decoded: an image too large for memory is refused by it.
+The header is checked before anything is decoded, so an image too large for memory is refused.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
 
 
 class Photograph(NamedTuple):
-    """An image, uint8 [H, W, 3], and the (width, height) in pixels it had in its file."""
+    """An image, uint8 [H, W, 3], and its (width, height) in the file, in pixels."""
 
     pixels: np.ndarray
     size: tuple[int, int]
 
 
 def is_photograph(path: str) -> bool:
-    """Whether a file is a photograph, by its name; a GIF may be a clip."""
+    """Returns whether a file is a photograph, by its extension; a GIF may be a clip."""
     return path.lower().endswith(EXTENSIONS)
 
 
@@ -39,8 +39,9 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
     ignored.
 
     Args:
-        path: a local file or a URL of `filesystem`.
-        short_side: pixels; a larger image is scaled down to it, aspect ratio kept. 0: no scaling.
+        path: Local file, or URL of `filesystem`.
+        short_side: Shorter side in pixels to which a larger image is scaled down, its aspect
+            ratio kept. 0 (default): no scaling.
 
     Raises:
         UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
@@ -75,11 +76,11 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
 
 
 def draw_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Boxes drawn full: bool [H, W], True on every pixel that one of them touches.
+    """Draws filled boxes: bool [H, W], True on every pixel that one of them touches.
 
     Args:
-        boxes: float [n, 4], xmin, ymin, xmax, ymax as shares of width and height.
-        size: (H, W).
+        boxes: Boxes (xmin, ymin, xmax, ymax) as shares of width and height, float [n, 4].
+        size: Size of the map, (H, W).
     """
     mask = np.zeros(size, bool)
     pixels = np.asarray(boxes, np.float64) * (size[1], size[0], size[1], size[0])

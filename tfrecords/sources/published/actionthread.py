@@ -66,7 +66,7 @@ class ActionThreadSource(CsvSource):
             )
 
     def fingerprint(self) -> str:
-        """Of rows, files and threads."""
+        """Returns a digest of rows, files and threads."""
         return hashlib.sha256(f"{super().fingerprint()} {self._shots}".encode()).hexdigest()
 
     def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
@@ -87,7 +87,7 @@ class ActionThreadSource(CsvSource):
 
 
 def own_thread(clip: Span, shots: Iterable[Shot]) -> list[Span]:
-    """The shots of the thread that shows most of a clip; none where the clip lies in no shot."""
+    """Returns the shots of the thread that shows most of a clip; none if it lies in no shot."""
     seen: dict[str, float] = defaultdict(float)  # thread -> seconds of the clip it shows
     for shot in shots:
         seen[shot.thread] += max(0.0, min(clip[1], shot.end) - max(clip[0], shot.start))
@@ -106,13 +106,13 @@ def span_in_thread(
     is, of at least `MIN_FRAMES` frames; of equal ones the nearest in time (a tie: before).
 
     Args:
-        clip: (start, end) of the clip, seconds; so are all spans.
-        shots: of the thread.
-        actions: spans of all annotated actions of the video; the clip's own may be among them.
-        margin: seconds between the clip and its conjugate.
+        clip: Span (start, end) of the clip in seconds, as all spans.
+        shots: Shots of the thread.
+        actions: Spans of all annotated actions of the video; may include the clip's own.
+        margin: Seconds between the clip and its conjugate.
 
     Returns:
-        (start, end), or None where no shot has room.
+        The span (start, end), or None if no shot has room.
     """
     start, end = clip
     blocked = [*actions, (start - margin, end + margin)]
@@ -129,7 +129,7 @@ def span_in_thread(
 
 
 def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
-    """Video -> its shots; of the videos that actions.csv names. Empty where there is no file."""
+    """Reads the shots of the videos that actions.csv names; empty if there is no file."""
     if not os.path.isfile(path):
         return {}
     shots = defaultdict(list)

@@ -66,7 +66,7 @@ class HacsSource(NegativeSource):
 
 
 def _places(options: SourceOptions) -> tuple[str, str]:
-    """(file of annotations, folder of the videos)."""
+    """Returns (file of annotations, folder of the videos)."""
     expected = "HACS_clips_v1.1.1.csv, HACS_segments_v1.1.1.json or the folder of one of them"
     given = require_local(options.input, "--input", expected)
     root = options.data_root or (os.path.dirname(given) or "." if os.path.isfile(given) else given)
@@ -89,7 +89,7 @@ def _places(options: SourceOptions) -> tuple[str, str]:
 
 
 def _chosen(classes: str, known: set[str], table: str) -> set[str]:
-    """The classes of `--classes`: a file with one a line, or a,b,c; _ may stand for a space."""
+    """Reads `--classes`: a file with one a line, or a,b,c; _ may stand for a space."""
     names = load_labels(classes) if os.path.isfile(classes) else classes.split(",")
     spelling = {name.replace("_", " ").lower(): name for name in sorted(known)}
     chosen = set()
@@ -105,7 +105,7 @@ def _chosen(classes: str, known: set[str], table: str) -> set[str]:
 
 
 def _files(entries: Iterable[Entry], root: str) -> dict[str, tuple[str, bool]]:
-    """Video -> (path below root, whether it is there); the downloader's name where it is not."""
+    """Maps videos to (path below root, whether it exists); else the downloader's name."""
     by_stem = videos_by_stem(root)
     files = {}
     for entry in entries:
@@ -119,7 +119,7 @@ def _files(entries: Iterable[Entry], root: str) -> dict[str, tuple[str, bool]]:
 def _rows(
     entries: list[Entry], files: dict[str, tuple[str, bool]], root: str, paired: bool
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """(rows in the order of the file, what to tell the user of them)."""
+    """Returns (rows in the order of the file, remarks on them for the user)."""
     kept = _without_contradictions(entries)
     counts = Counter(contradictory=len(entries) - len(kept))
     negatives = Negatives(entry for entry in kept if not entry.positive and files[entry.video][1])
@@ -154,7 +154,7 @@ def _rows(
 
 
 def _without_contradictions(entries: list[Entry]) -> list[Entry]:
-    """All but the negatives of one class that overlap another one's action."""
+    """Drops the negatives of one class that overlap another one's action."""
     actions = defaultdict(list)
     for entry in entries:
         if entry.positive:
@@ -178,7 +178,7 @@ class Negatives:
             self._by_video[entry.split, entry.label, entry.video].append(entry)
 
     def of(self, entry: Entry) -> tuple[Optional[Entry], str]:
-        """(the negative beside an action's clip, where it is from: "same", "other" or "none")."""
+        """Returns (the negative of a clip, its origin: "same", "other" video or "none")."""
         same = self._by_video.get((entry.split, entry.label, entry.video))
         if same:
             return min(same, key=lambda other: abs(other.start - entry.start)), "same"

@@ -65,16 +65,16 @@ Box = Tuple[float, float, float, float]
 
 
 class Person(NamedTuple):
-    """One whose actions are annotated."""
+    """A person with annotated actions."""
 
     box: Box
     actions: frozenset[str]
 
 
 class Annotation(NamedTuple):
-    """What is used of an XML file; `size` is (width, height) in pixels where it is given.
+    """The used content of an XML file; `size` is (width, height) in pixels if given.
 
-    people: whose actions are annotated; others: boxes of those whose are not.
+    people: People with annotated actions; others: Boxes of people without.
     """
 
     size: Optional[tuple[int, int]]
@@ -84,9 +84,9 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageRow(Row):
-    """An image and the people it is a sample of; `problem`: why it has no annotation.
+    """An image and its people; `problem`: why it has no annotation.
 
-    boxes: of those who do the action; others: of everybody else.
+    boxes: Boxes of those who do the action; others: Boxes of everybody else.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -125,11 +125,11 @@ class Voc2012ActionSource(Source):
         self.remarks = self._missing()
 
     def rows(self) -> Sequence[Row]:
-        """All rows: training, then test, by the images' names."""
+        """Returns all rows: training, then test, sorted by the images' names."""
         return self._rows
 
     def fingerprint(self) -> str:
-        """Of the rows, with boxes and sizes, and of the images' sizes."""
+        """Returns a digest of the rows, with boxes and sizes, and of the images' sizes."""
         paths = {row.media: os.path.join(self._folder, row.media) for row in self._rows}
         sizes = [os.path.getsize(p) if os.path.isfile(p) else -1 for p in paths.values()]
         return hashlib.sha256(f"{super().fingerprint()} {sizes}".encode()).hexdigest()
@@ -158,7 +158,7 @@ class Voc2012ActionSource(Source):
         )
 
     def _listed(self, split: str) -> list[str]:
-        """The images of a split: all that the lists of the wanted actions name, sorted."""
+        """Returns the images that the lists of the wanted actions name, sorted."""
         names: set[str] = set()
         for action in self.labels:
             path = os.path.join(self._folder, LISTS, f"{action}_{split}.txt")
@@ -167,7 +167,7 @@ class Voc2012ActionSource(Source):
         return sorted(names)
 
     def _rows_of(self, name: str, split: str) -> list[ImageRow]:
-        """An image's rows: one an action in training, one at test."""
+        """Returns the rows of an image: one per action in training, one at test."""
         media = f"JPEGImages/{name}.jpg"
         common = {"split": SPLITS[split], "media": media, "line": len(self._rows) + 1}
         try:
@@ -199,7 +199,7 @@ class Voc2012ActionSource(Source):
         return rows
 
     def _missing(self) -> tuple[str, ...]:
-        """What of the data set is not there, in a sentence each."""
+        """Returns a sentence for each missing part of the data set."""
         remarks = []
         for split in SPLITS:
             lists = [f"{action}_{split}.txt" for action in self.labels if action != OTHER]
@@ -269,7 +269,7 @@ def _number(parent: ElementTree.Element, name: str) -> float:
 
 
 def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.ndarray:
-    """Boxes of a row as shares of its image: float32 [n, 4], see `ClipPair`; `size` in pixels."""
+    """Scales boxes of a row to shares of its image: float32 [n, 4]; `size` in pixels."""
     width, height = row.size or size
     if abs(width * size[1] - height * size[0]) > ASPECT * height * size[0]:
         raise UnreadableError(
@@ -296,7 +296,7 @@ def _find_folder(path: Optional[str]) -> str:
 
 
 def _read_list(path: str) -> list[str]:
-    """The images that a list names, without those of which it does not know (0).
+    """Reads the images that a list names, without those it does not know (0).
 
     Raises:
         UsageError: a line is not image, number of the object, label.
