@@ -29,7 +29,6 @@ from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
 
-BUILDER_VERSION = 3  # raise it when records built from the same input change
 RUNNERS = ("local", "beam")
 REMOTE_SOURCES = ("csv",)  # whose input may be remote
 
@@ -154,8 +153,11 @@ def _finish(
         multi_label=source.multi_label,
         splits=found.splits,
         modality="rgb" if source.flow == "none" else "rgb+flow",
+        warnings=dataset.class_warnings(source.labels, found.labels),
     )
-    writer.finish_dataset(directory, info, found.skipped, found.manifest)
+    writer.finish_dataset(directory, info, [*found.skipped, *found.lost], found.manifest)
+    if found.lost:
+        print(f"Warning: {len(found.lost)} conjugates are missing, see {dataset.SKIPPED_FILE}.")
     remove_folder(directory / PROGRESS)
     return info
 
@@ -198,8 +200,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     )
     start = time.monotonic()
     source = sources.open_source(values.source, options)
-    for remark in (*source.remarks, *checks.warnings(source)):
-        print(remark)
+    warnings = checks.warnings(source) + checks.overlaps(source) + checks.class_warnings(source)
+    print("".join(f"{remark}\n" for remark in (*source.remarks, *warnings)), end="")
     workers = values.workers or os.cpu_count() or 1
     if values.dry_run:
         planned = shards.list_shards(source.rows(), values.num_shards)
@@ -207,7 +209,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         return
     plan = {
         "schema_version": dataset.SCHEMA_VERSION,
-        "builder_version": BUILDER_VERSION,
+        "builder_version": source.version,
         "source": source.name,
         "conjugate": source.conjugate,
         "margin": values.margin,
@@ -231,6 +233,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     if values.runner == "beam":
         write = _beam_writer(values, options, source.identity(), arguments)
     info = build(source, values.output, plan=plan, num_shards=values.num_shards, write=write)
+    print("".join(f"{text}\n" for text in info.warnings if text not in warnings), end="")
     print(summary(info, values.output, source.conjugate, values.decoys))
     seconds = time.monotonic() - start
     print(f"  {seconds:.0f} s. Look into it: python -m tfrecords.show {values.output}")

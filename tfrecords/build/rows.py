@@ -16,7 +16,7 @@ class Record(NamedTuple):
     """A row's record: its bytes, and what is counted of it.
 
     `paired`: it has a conjugate; `negative`: it has no label; frames/s; (height, width); `decoy`:
-    its clip has one.
+    its clip has one; `lost`: why its conjugate is missing.
     """
 
     data: bytes
@@ -25,6 +25,7 @@ class Record(NamedTuple):
     fps: float
     size: tuple[int, int]
     decoy: bool
+    lost: str = ""
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
@@ -41,7 +42,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3], pair.decoy)
+    size = pair.clip.shape[1:3]
+    return Record(data, paired, negative, float(pair.fps), size, pair.decoy, pair.lost)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

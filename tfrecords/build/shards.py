@@ -109,7 +109,7 @@ def write_one(
     from tfrecords.records import writer
 
     notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
-    notes.update({"fps": [], "sizes": [], "skipped": []})
+    notes.update({"fps": [], "sizes": [], "skipped": [], "lost": [], "labels": {}})
     records = _records(outcomes, shard.rows, notes, tick)
     notes["manifest"] = writer.write_shard(directory / shard.name, records)
     notes["clips"] = notes["manifest"]["records"]
@@ -136,15 +136,18 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
 class Summary(NamedTuple):
     """All shards' notes in one.
 
-    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out,
-    in the order of the input; manifest: shard -> its entry.
+    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out
+    and of every conjugate lost, in the order of the input; manifest: shard -> its entry; labels:
+    split -> label -> clips.
     """
 
     splits: dict[str, dict[str, int]]
     rates: set[float]
     sizes: set[tuple[int, int]]
     skipped: list[tuple[str, str]]
+    lost: list[tuple[str, str]]
     manifest: dict[str, dict]
+    labels: dict[str, dict[str, int]]
 
 
 def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
@@ -153,7 +156,8 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     Raises:
         UserError: those of a shard are not there.
     """
-    splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
+    splits, rates, sizes, manifest, labels = {}, set(), set(), {}, {}
+    skipped, lost = [], []
     for shard in shards:
         try:
             notes = json.loads(_notes(directory, shard).read_text(encoding="utf-8"))
@@ -171,9 +175,15 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
         rates.update(notes["fps"])
         sizes.update(map(tuple, notes["sizes"]))
         skipped += notes["skipped"]
+        lost += notes.get("lost", [])
+        members = labels.setdefault(shard.split, {})
+        for label, count in notes.get("labels", {}).items():
+            members[label] = members.get(label, 0) + count
         manifest[shard.name] = notes["manifest"]
-    reasons = [(file, reason) for _, file, reason in sorted(skipped)]
-    return Summary(splits, rates, sizes, reasons, manifest)
+    reasons, without = (
+        [(file, reason) for _, file, reason in sorted(entries)] for entries in (skipped, lost)
+    )
+    return Summary(splits, rates, sizes, reasons, without, manifest, labels)
 
 
 def _in_order(
@@ -202,6 +212,10 @@ def _records(
         notes["pairs"] += found.paired
         notes["negatives"] += found.negative
         notes["decoys"] += found.decoy
+        if found.lost:
+            notes["lost"].append([row.line, row.media, found.lost])
+        for label in row.labels:
+            notes["labels"][label] = notes["labels"].get(label, 0) + 1
         for key, value in (("fps", found.fps), ("sizes", list(found.size))):
             if value not in notes[key]:
                 notes[key].append(value)

@@ -29,6 +29,7 @@ class ClipPair:
             None.
         conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
         decoy: whether a part of the clip without people was filled as the conjugate's hole is.
+        lost: Why the conjugate that was to be there is not; "": it is, or none was to be.
 
     Raises:
         ValueError: a shape, dtype or value is not as above.
@@ -50,6 +51,7 @@ class ClipPair:
     flow: Optional[np.ndarray] = None
     conjugate_flow: Optional[np.ndarray] = None
     decoy: bool = False
+    lost: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):

@@ -96,6 +96,7 @@ class Source:
 
     Attributes:
         name: Name, as in `--source`.
+        version: Number to raise when the records built from the same input change.
         labels: Class names; the index in the list is the id.
         multi_label: Whether a clip may have several labels.
         conjugate: Origin of conjugates, one of `CONJUGATES`.
@@ -110,6 +111,7 @@ class Source:
     """
 
     name: str
+    version: int = 3
     labels: list[str]
     multi_label: bool = False
     conjugate: str = "given"

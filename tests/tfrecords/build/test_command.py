@@ -22,6 +22,7 @@ from tfrecords.build import command
 from tfrecords.conjugates import shots
 from tfrecords.records import codec, writer
 from tfrecords.records.dataset import load_info, load_manifest
+from tfrecords.sources.videos import VideoSource
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -174,7 +175,7 @@ def test_another_plan_is_refused(table, tmp_path):
 
 def test_a_build_by_another_version_is_refused(table, tmp_path, monkeypatch):
     run(input=table, output=tmp_path / "out")
-    monkeypatch.setattr(command, "BUILDER_VERSION", command.BUILDER_VERSION + 1)
+    monkeypatch.setattr(VideoSource, "version", VideoSource.version + 1)
     with pytest.raises(UsageError, match="by another version of this command"):
         run(input=table, output=tmp_path / "out")
 
