@@ -17,7 +17,7 @@ from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import record_bytes
 from tfrecords.records import dataset
 from tfrecords.utils import atomic
-from tfrecords.utils.errors import UserError
+from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
@@ -128,6 +128,7 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
     except UserError:
         raise
     except Exception as error:
+        raise_if_machine(error, row.media)
         # Of a file so odd that nothing foresaw it: the other rows are still worth building.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"

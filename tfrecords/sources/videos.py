@@ -110,7 +110,7 @@ class VideoSource(Source):
         clip = video.resample(path, span, fps).frames
         mask = None
         if row.mask:
-            mask = read_mask(self._paths[row.mask], span, (row.start, row.end))
+            mask = read_mask(self._paths[row.mask], span, (row.start, row.end), path)
             mask = mask[video.even_index(path, span, fps)]
         media_id = start = conjugate = None
         lost = ""
