@@ -65,7 +65,8 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
     except UnreadableError:
         raise
     except FileNotFoundError as error:
-        raise UnreadableError(path, "there is no such file") from error
+        reason = "there is no such file" if error.strerror else str(error)  # the store's own words
+        raise UnreadableError(path, reason) from error
     except UnidentifiedImageError as error:
         raise UnreadableError(path, "not an image") from error
     except Image.DecompressionBombError as error:

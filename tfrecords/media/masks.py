@@ -90,7 +90,8 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
     except UnreadableError:
         raise
     except FileNotFoundError as error:
-        raise UnreadableError(path, "there is no such file") from error
+        reason = "there is no such file" if error.strerror else str(error)  # the store's own words
+        raise UnreadableError(path, reason) from error
     except KeyError as error:
         raise UnreadableError(path, f"it has no array {key!r}") from error
     except Exception as error:  # a damaged file sends the readers into errors of every kind
