@@ -29,12 +29,11 @@ The backbone's batch norms are folded into its convolutions; `export_precision` 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -52,6 +51,7 @@ from aacf_tf.serving.signatures import INPUT_NAMES, INPUTS, make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
+from tfrecords.utils.atomic import write_json, write_text
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -81,26 +81,52 @@ def export(
     Returns:
         the directory of the version: the highest that was there, plus 1.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    backbone, winograd = _inference_backbone(model, recipe)
+
+    def add_files(folder: Path) -> None:
+        write_text(folder / "assets" / LABELS_FILE, "".join(label + "\n" for label in labels))
+        _write_warmup(folder / "assets.extra", recipe)
+
+    return write_saved_model(
+        directory,
+        [*backbone.variables, *model.head.variables],
+        make_signatures(backbone, model.head, recipe, len(labels), multi_label),
+        _describe(model, recipe, multi_label, digest, winograd),
+        add_files,
+    )
+
+
+def write_saved_model(
+    directory: Path,
+    variables: Sequence[tf.Variable],
+    signatures: Mapping[str, Callable],
+    description: Mapping[str, Any],
+    add_files: Callable[[Path], None] | None = None,
+) -> Path:
+    """Writes the next version of a SavedModel with its `model.json`, completely or not at all.
+
+    Args:
+        directory: Folder of the versions, such as WORKDIR/export/aacf; created if missing.
+        variables: Every variable that the signatures use.
+        signatures: Name to tf.function with a fixed input.
+        description: Content of model.json; the versions of TensorFlow and Keras are added.
+        add_files: Writes further files into the folder that it is given.
+
+    Returns:
+        The folder of the version: the highest existing one plus 1.
+    """
     version = max(versions(directory), default=0) + 1
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    backbone, winograd = _inference_backbone(model, recipe)
-    signatures = make_signatures(backbone, model.head, recipe, len(labels), multi_label)
     module = tf.Module()
     # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
-    module.weights = [*backbone.variables, *model.head.variables]
+    module.weights = list(variables)
     tf.saved_model.save(module, str(temporary), signatures=signatures)
-    assets = temporary / "assets"
-    assets.mkdir(exist_ok=True)
-    text = "".join(label + "\n" for label in labels)
-    (assets / LABELS_FILE).write_text(text, encoding="utf-8")
-    description = _describe(model, recipe, multi_label, digest, winograd)
-    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-    (assets / MODEL_FILE).write_text(text, encoding="utf-8")
-    _write_warmup(temporary / "assets.extra", recipe)
+    libraries = {"tensorflow": tf.__version__, "keras": metadata.version("keras")}
+    write_json(temporary / "assets" / MODEL_FILE, {**description, "versions": libraries})
+    if add_files:
+        add_files(temporary)
     final = directory / str(version)
     os.replace(temporary, final)
     return final
@@ -164,7 +190,6 @@ def _describe(
         "multi_label": multi_label,
         # False: no pair to learn from, the context scores mean nothing
         "context_learns": model.head.factors and model.head.context_learns,
-        "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
         "digest": digest,
     }
 
@@ -211,6 +236,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
 
 
 def versions(directory: Path) -> list[int]:
+    """Returns the exported versions in a folder; none if it does not exist."""
     if not directory.is_dir():
         return []
     return [int(path.name) for path in directory.iterdir() if path.name.isdigit()]
