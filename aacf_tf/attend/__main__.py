@@ -70,7 +70,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     elif asked == "video":
         video.attend_video(predictor, values.video, output, values.start, values.end)
     else:
-        predictions = predictor.predict(values.input, values.start, values.end)
+        predictions = predictor.predict_folder(values.input, values.start, values.end)
         write_table(predictions, output, predictor.kind)
         print(f"{len(predictions)} {predictor.kind}s: {output}")
         if predictions[0].context_trust is not None:

@@ -34,10 +34,10 @@ def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
         heats.append(predictor.spread(overlays.display(values)[0], frame))
     boxes = overlays.find_boxes(heats[0])
 
-    own, multi_label = predictor.description["score"], predictor.description["multi_label"]
+    score, multi_label = predictor.card.score, predictor.card.multi_label
     width, height = photograph.size
-    print(f"{path}: {width} x {height} pixels; ranked by {own}")
-    print_scores(mean_scores([prediction]), own, multi_label)
+    print(f"{path}: {width} x {height} pixels; ranked by {score}")
+    print_scores(mean_scores([prediction]), score, multi_label)
     # What is shown may be smaller than the file, in whose pixels people look for it.
     x, y = width / frame[1], height / frame[0]
     places = ", ".join(

@@ -45,10 +45,10 @@ def attend_video(
     """Writes the overlay of a video and prints its scores; returns its windows."""
     video = predictor.read(path, start, end)
     windows = look(predictor, video)
-    own, multi_label = predictor.description["score"], predictor.description["multi_label"]
+    score, multi_label = predictor.card.score, predictor.card.multi_label
     how = "one clip" if len(windows) == 1 else f"means over {len(windows)} windows"
-    print(f"{path}: {len(video.frames) / video.fps:.1f} s, {how}; ranked by {own}")
-    print_scores(mean_scores([window.prediction for window in windows]), own, multi_label)
+    print(f"{path}: {len(video.frames) / video.fps:.1f} s, {how}; ranked by {score}")
+    print_scores(mean_scores([window.prediction for window in windows]), score, multi_label)
     maps = display_maps(predictor, video, windows)
     frame = video.frames.shape[1:3]
     boxes = [overlays.find_boxes(predictor.spread(cells, frame)) for cells in maps[0][1]]
@@ -107,7 +107,7 @@ def _draw(
     """Yields the frames of the overlay video: uint8 `[height, width, 3]`, sides even."""
     height = max(_PANEL_HEIGHT, video.frames.shape[1])
     titles, bar, shown = ["video", *(title for title, _ in maps)], None, None
-    multi_label = predictor.description["multi_label"]
+    multi_label = predictor.card.multi_label
     frames = progress(video.frames, desc="overlay", unit="frame", leave=False)
     for number, frame in enumerate(frames):
         window = next(window for window in windows if number < window.end)

@@ -2,7 +2,7 @@
 
     DIR/<version>/saved_model.pb, variables/
     DIR/<version>/assets/labels.txt          one class a line, the first line is id 0
-    DIR/<version>/assets/model.json          sizes, rates, names, versions (`_describe`)
+    DIR/<version>/assets/model.json          sizes, rates, names, versions (`ModelCard`)
     DIR/<version>/assets.extra/tf_serving_warmup_requests
 
     signature        input                                      output
@@ -47,6 +47,7 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import resolve_precision
+from aacf_tf.serving.card import AXES, ModelCard
 from aacf_tf.serving.signatures import INPUT_NAMES, INPUTS, make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
@@ -91,7 +92,7 @@ def export(
         directory,
         [*backbone.variables, *model.head.variables],
         make_signatures(backbone, model.head, recipe, len(labels), multi_label),
-        _describe(model, recipe, multi_label, digest, winograd),
+        _describe(model, recipe, multi_label, digest, winograd).to_dict(),
         add_files,
     )
 
@@ -164,34 +165,31 @@ def _describe(
     multi_label: bool,
     digest: str,
     winograd: dict[str, float],
-) -> dict[str, Any]:
-    """The content of model.json."""
+) -> ModelCard:
     data = recipe.data
     axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
-    return {
-        "recipe": recipe.name,
-        "frames": data.frames,
-        "fps": data.fps,  # frames a second; 0: every frame of the video
-        "height": data.height,
-        "width": data.width,
-        "resize": data.resize,
-        "scaling": "inside: pixels 0..255 go in",
-        "backbone": recipe.backbone,
-        "precision": recipe.export_precision,  # of the backbone; outputs are float32
-        "winograd": winograd,  # convolution -> times as fast as the direct one, at the export
-        "modality": recipe.modality,
-        "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
-        "map_centres": {  # cell i lies at frame or pixel start + i * stride, counted from 0
+    return ModelCard(
+        recipe=recipe.name,
+        backbone=recipe.backbone,
+        head=recipe.head,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        fps=data.fps,
+        resize=data.resize,
+        strides=list(model.strides()),
+        score=recipe.score if model.head.factors else "combined",
+        multi_label=multi_label,
+        context_learns=model.head.factors and model.head.context_learns,
+        modality=recipe.modality,
+        precision=recipe.export_precision,
+        winograd=winograd,
+        map_centres={
             name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(("time", "height", "width"), axes)
+            for name, axis in zip(AXES, axes)
         },
-        "head": recipe.head,
-        "score": recipe.score if model.head.factors else "combined",
-        "multi_label": multi_label,
-        # False: no pair to learn from, the context scores mean nothing
-        "context_learns": model.head.factors and model.head.context_learns,
-        "digest": digest,
-    }
+        digest=digest,
+    )
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
