@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Sequence
 
 import numpy as np
+from scipy import special
 from sklearn.metrics import average_precision_score, precision_recall_curve
+
+from aacf_tf.evaluation.metrics import Scores
 
 SCORES = ("action", "context", "combined")
 # Context reliability needs some clips of one source to judge the context by.
 MIN_CLIPS_FOR_RELIABILITY = 20
+
+
+def to_probabilities(scores: np.ndarray, classes: int, multi_label: bool) -> np.ndarray:
+    """Turns a model's scores `[N, K + 1 or K]` into probabilities of the K classes, float64."""
+    scores = np.asarray(scores, np.float64)
+    probabilities = special.expit(scores) if multi_label else special.softmax(scores, axis=-1)
+    return probabilities[:, :classes]
+
+
+def to_targets(targets: np.ndarray, classes: int, multi_label: bool) -> np.ndarray:
+    """Turns a batch's targets, ids or several labels a clip, into bool `[N, K]`."""
+    if multi_label:
+        return targets > 0
+    return np.eye(classes + 1, dtype=bool)[targets][:, :classes]  # id K: a clip with no action
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -19,9 +36,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return exponents / exponents.sum(-1, keepdims=True)
 
 
-def classification(
-    probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]
-) -> dict[str, Any]:
+def classification(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Scores:
     """Top-1, top-5, mean AP (scikit-learn's) and the mean AP of the VOC kit.
 
     Args:

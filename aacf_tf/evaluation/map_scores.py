@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from aacf_tf.evaluation import localization
-from aacf_tf.evaluation.predictions import join
+from aacf_tf.evaluation.predictions import SplitOutputs, join
 from aacf_tf.runs.run import Run
 from tfrecords.reading.clips import has_masks
 from tfrecords.reading.corruption import translate_errors
@@ -16,34 +16,35 @@ from tfrecords.reading.corruption import translate_errors
 Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
-def localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
+def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[str, Any]:
     """Where the maps of the clips with a mask lie, beside what one gets without learning."""
     threshold = run.recipe.mask_threshold
-    masked = outputs["masked"]
-    maps = {"action": outputs["evidence"][masked]}
-    if "context_attention" in outputs:
-        maps["context"] = outputs["context_attention"][masked]
-    if "difference" in outputs:
-        maps["frame_difference"] = outputs["difference"][masked]
-    coverage = outputs["coverage"][masked]
+    masked = outputs.masked
+    kinds = {
+        "action": outputs.evidence,
+        "context": outputs.context_attention,
+        "frame_difference": outputs.difference,
+    }
+    maps = {name: values[masked] for name, values in kinds.items() if values is not None}
+    coverage = outputs.coverage[masked]
     if prior is not None:
         maps["mean_mask"] = join([_fit_prior(prior, clip.shape)[None] for clip in coverage])
-    shown = outputs["shown"][masked] if "shown" in outputs else None
+    shown = None if outputs.shown is None else outputs.shown[masked]
     values: dict[str, np.ndarray] = {}
     areas = np.empty(len(coverage))
 
-    def note(name: str, places: np.ndarray, found: np.ndarray) -> None:
-        values.setdefault(name, np.empty(len(coverage), found.dtype))[places] = found
+    def note(name: str, indices: np.ndarray, results: np.ndarray) -> None:
+        values.setdefault(name, np.empty(len(coverage), results.dtype))[indices] = results
 
-    for places in _by_grid(coverage):
-        cells = localization.actor_cells(np.stack(coverage[places]), threshold)
-        areas[places] = cells.numpy().mean(axis=(1, 2, 3))
+    for indices in _by_grid(coverage):
+        cells = localization.actor_cells(np.stack(coverage[indices]), threshold)
+        areas[indices] = cells.numpy().mean(axis=(1, 2, 3))
         for name, weights in maps.items():
             for measure in _measures(name, run.recipe.data.frames):
-                found = measure(np.stack(weights[places]), cells).numpy()
-                note(f"{name}_{measure.__name__}", places, found)
+                results = measure(np.stack(weights[indices]), cells).numpy()
+                note(f"{name}_{measure.__name__}", indices, results)
         if shown is not None:
-            note("action_iou", places, _overlap(np.stack(shown[places]), cells.numpy()))
+            note("action_iou", indices, _overlap(np.stack(shown[indices]), cells.numpy()))
     # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
     far = localization.off_centre(coverage)
     return {

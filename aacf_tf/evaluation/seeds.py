@@ -8,11 +8,11 @@ WORKDIR/seeds.json   {"recipe", "head", "seeds", "splits", "average"}: `splits` 
 
 from __future__ import annotations
 
-import json
 import statistics
 from typing import Any, Sequence
 
-from aacf_tf.evaluation import classification
+from aacf_tf.evaluation.metrics import METRICS_FILE, baseline_folder, read_metrics
+from aacf_tf.evaluation.tables import score_rows
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import AnyPath
@@ -31,21 +31,22 @@ def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
     Raises:
         UsageError: a run has not been evaluated.
     """
-    ours, theirs = [], []
+    runs, baselines = [], []
     for seed in seeds:
-        path = folder(workdir, seed) / "metrics.json"
-        if not path.is_file():
+        metrics = read_metrics(folder(workdir, seed))
+        if metrics is None:
+            path = folder(workdir, seed) / METRICS_FILE
             raise UsageError(f"Expected an evaluated run of seed {seed}, received no {path}.")
-        ours.append(json.loads(path.read_text(encoding="utf-8")))
-        beside = path.parent / "baselines" / "average" / "metrics.json"
-        if beside.is_file():
-            theirs.append(json.loads(beside.read_text(encoding="utf-8")))
+        runs.append(metrics)
+        baseline = read_metrics(baseline_folder(folder(workdir, seed)))
+        if baseline is not None:
+            baselines.append(baseline)
     content = {
-        "recipe": ours[0]["recipe"],
-        "head": ours[0]["head"],
+        "recipe": runs[0]["recipe"],
+        "head": runs[0]["head"],
         "seeds": list(seeds),
-        "splits": spread([run["splits"] for run in ours]),
-        "average": spread([run["splits"] for run in theirs]) if theirs else None,
+        "splits": spread([run["splits"] for run in runs]),
+        "average": spread([run["splits"] for run in baselines]) if baselines else None,
     }
     write_json(workdir / SEEDS_FILE, content)
     return content
@@ -72,23 +73,22 @@ def spread(runs: Sequence[Any]) -> Any:
 
 def table(content: dict[str, Any]) -> str:
     """Top-1 and mean AP of every score on every test split, as mean ± standard deviation."""
-    title = "AACF " if content["head"] == "aacf" else f"{content['head']} "
-    rows = []
-    for split, entry in content["splits"].items():
-        beside = (content["average"] or {}).get(split, {})
-        if "combined" in beside:
-            rows.append((split, "average pooling", beside["combined"]))
-        scores = [score for score in (*classification.SCORES, "reliability") if score in entry]
-        rows += [(split, title + score, entry[score]) for score in scores]
-        place = entry.get("localization")
-        if place:
-            rows.append((split, "action map: pointing / mass", place))
+    average = content["average"]
+    rows = score_rows(content, {"splits": average} if average else None)
     lines = ["", f"{len(content['seeds'])} seeds: mean ± standard deviation"]
     lines.append(f"{'':<44}{'top-1':>16}{'mean AP':>16}")
-    for split, name, values in rows:
-        keys = ("action_pointing", "action_mass") if "pointing" in name else ("top1", "mean_ap")
-        cells = "".join(f"{_cell(values.get(key)):>16}" for key in keys)
-        lines.append(f"{split:<16}{name:<28}{cells}")
+
+    def add(split: str, name: str, *values: dict[str, Any] | None) -> None:
+        lines.append(f"{split:<16}{name:<28}" + "".join(f"{_cell(value):>16}" for value in values))
+
+    for split, entry in content["splits"].items():
+        for row in rows:
+            if split in row.splits:
+                add(split, row.name, *(row.splits[split].get(key) for key in ("top1", "mean_ap")))
+        maps = entry.get("localization")
+        if maps:
+            measures = (maps.get(f"action_{measure}") for measure in ("pointing", "mass"))
+            add(split, "action map: pointing / mass", *measures)
     return "\n".join(lines) + "\n"
 
 

@@ -82,8 +82,10 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
     assert content["splits"]["test"]["clips"] == 4
     outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     flows = np.stack([pair.flow for pair in pairs])
-    np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
-    assert "difference" not in outputs  # it sees no frame
+    np.testing.assert_allclose(
+        outputs.scores["action"], chances(model, flows), rtol=1e-4, atol=1e-5
+    )
+    assert outputs.difference is None  # it sees no frame
     clips = load_clips(flow_data, "test", run.recipe, {"2"})
     rows = draw(clips["2"], model)
     shown = panels.overlays.enlarge(picture(pairs[2].flow)[0], 128)
@@ -97,7 +99,7 @@ def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_pa
     outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     frames, flows = np.stack([p.clip for p in pairs]), np.stack([p.flow for p in pairs])
     expected = chances(model, {"clip": frames, "flow": flows})
-    np.testing.assert_allclose(outputs["action"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs.scores["action"], expected, rtol=1e-4, atol=1e-5)
     without = chances(model, {"clip": frames, "flow": np.full_like(flows, 128)})
     assert abs(expected - without).max() > 0.01
 
