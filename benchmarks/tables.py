@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Sequence
@@ -29,10 +28,11 @@ def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
     `cells` are the runs, see `method.Cell`. Measures: `SPLIT/SCORE` (top-1 of action, combined,
     reliability), `PLACE` on test_uniform.
     """
+    from aacf_tf.evaluation.metrics import read_metrics
+
     results: dict[str, Any] = {}
     for cell in cells:
-        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
-        splits = json.loads(text)["splits"]
+        splits = read_metrics(cell.folder(workdir))["splits"]
         measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
         for split in SPLITS:
             for score in ("action", "combined", "reliability"):
@@ -50,8 +50,9 @@ def table(results: dict[str, Any], setting: str) -> str:
     head = ["", *SPLITS, "reliability on test"]
     head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
+    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
     lines = [
-        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
+        f"**{setting}**, top-1 action / combined, {counted}\n",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]

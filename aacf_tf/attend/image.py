@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.serving.predictor import Predictor
 from aacf_tf.visualization import overlays
+from tfrecords.media import pictures
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 
@@ -52,10 +52,10 @@ def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     side = max(frame[0], min(_HEIGHT, _WIDTH * frame[0] // frame[1]))
     picture = overlays.side_by_side(photograph.pixels, heats, boxes, side)
     named = name_classes(prediction.probabilities, multi_label)
-    bar = overlays.text_bar(picture.shape[1], 28, [named, *titles])
+    picture = pictures.with_titles(picture, [named, *titles], 28)
     try:
         with replacing(output) as temporary:
-            Image.fromarray(np.concatenate([bar, picture])).save(temporary, format="PNG")
+            Image.fromarray(picture).save(temporary, format="PNG")
     except OSError as error:
         raise UserError(f"Expected to write {output}, received {error}.") from error
     print(f"picture: {output}")

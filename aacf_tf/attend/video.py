@@ -14,6 +14,7 @@ from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.serving.predictor import Predictor
 from aacf_tf.visualization import overlays
+from tfrecords.media import pictures
 from tfrecords.media.video import Video
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
@@ -88,8 +89,8 @@ def display_maps(
         # From the last to the first: where two windows overlap, the earlier one is shown.
         for window, values in reversed(list(zip(windows, maps))):
             positions = (np.arange(window.begin, window.end) - window.first) / step
-            values = overlays.at_times(values, positions, predictor.centres[0])
-            joined[window.begin : window.end] = values
+            moved = overlays.at_times(values, positions, predictor.centres[0])
+            joined[window.begin : window.end] = moved
         return overlays.display(joined)
 
     # Of every window all maps; of every map all windows.
@@ -115,7 +116,7 @@ def _draw(
         picture = overlays.side_by_side(frame, heats, boxes[number], height)
         if window is not shown:
             titles[0] = name_classes(window.prediction.probabilities, multi_label)
-            bar, shown = overlays.text_bar(picture.shape[1], 28, titles), window
+            bar, shown = pictures.text_bar(picture.shape[1], 28, titles), window
         picture = np.concatenate([bar, picture])
         odd_rows, odd_columns = (side % 2 for side in picture.shape[:2])
         yield np.pad(picture, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")

@@ -144,7 +144,8 @@ def _predict_batch(
 ) -> SplitOutputs:
     if "action_attention" in outputs:
         evidence = outputs["action_attention"]
-        shown = np.stack([overlays.display_attention(attention) for attention in evidence]) > 0.5
+        logits = overlays.attention_logits(evidence)
+        shown = np.stack([overlays.display(clip) for clip in logits]) > 0.5
     else:
         evidence = localization.normalize_map(outputs["class_activation"]).numpy()
         shown = None

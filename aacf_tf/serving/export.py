@@ -29,6 +29,7 @@ The backbone's batch norms are folded into its convolutions; `export_precision` 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from importlib import metadata
@@ -53,6 +54,8 @@ from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
 from tfrecords.utils.atomic import write_json, write_text
+
+logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -140,12 +143,12 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
         backbone, gains = use_winograd(
             fold_batch_norm(model.backbone), (data.frames, data.height, data.width)
         )
-        print(f"winograd {len(gains)} convolutions of the backbone are faster by it")
+        logger.info(f"winograd {len(gains)} convolutions of the backbone are faster by it")
         return backbone, gains
     if recipe.export_precision == "float32":
         return fold_batch_norm(model.backbone), {}
     if resolve_precision("auto") != "mixed_bfloat16":
-        print(
+        logger.warning(
             "Warning: export_precision=mixed_bfloat16: this machine has no instructions for "
             "bfloat16; on one like it the exported model is slower than in float32."
         )
@@ -197,7 +200,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
-        print(
+        logger.info(
             "Warm-up requests for TensorFlow Serving are left out; "
             "pip install tensorflow-serving-api==2.15.1 adds them to the next export."
         )

@@ -8,6 +8,7 @@ A model of photographs is one that sees a single frame.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from tfrecords.reading.phases import frame_indices
 from tfrecords.records.dataset import LABELS_FILE, load_labels
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress
+
+logger = logging.getLogger(__name__)
 
 # By what a model takes: which files of a folder are meant, and which file is the wrong one.
 SUFFIXES = {
@@ -151,7 +154,7 @@ class Predictor:
             try:
                 prediction = self.predict(path, start, end)
             except UnreadableError as error:
-                print(f"left out: {error}")
+                logger.warning(f"left out: {error}")
                 continue
             prediction.frames = None
             predictions.append(prediction)

@@ -119,12 +119,12 @@ def test_videos_are_sampled_at_the_recipe_s_rate(exported):
     np.testing.assert_array_equal(predictor.sample(25, fps=25.0), np.arange(5, 20, 2))
 
 
-def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, capsys):
+def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, caplog):
     for number in range(20):
         write_clip(tmp_path / f"{number:02d}.mkv", frames(height=48, seed=number, batch=1)[0])
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     predictions = load(exported[1]).predict_folder(tmp_path)
-    assert len(predictions) == 20 and "broken.mp4 cannot be read" in capsys.readouterr().out
+    assert len(predictions) == 20 and "broken.mp4 cannot be read" in caplog.text
     # Twenty clips of one source are enough to say how far the context can be trusted.
     assert 0 <= predictions[0].context_trust <= 1
     assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
