@@ -18,7 +18,7 @@ from tensorflow import keras
 
 from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
-from aacf_tf.evaluation.metrics import METRICS_FILE, baseline_folder
+from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE
 from aacf_tf.evaluation.tables import table
 from aacf_tf.recipes import Recipe
 from aacf_tf.report.page import write_report
@@ -147,7 +147,7 @@ def evaluate(current: Run) -> None:
     evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
     if recipe.head == "average":
         return
-    folder = baseline_folder(workdir)
+    folder = workdir / BASELINE
     if _baseline_alone(recipe):
         baseline = _baseline_run(current)
         model = restoring.restore(baseline, baseline.recipe.stages[-1])
@@ -166,4 +166,4 @@ def _baseline_alone(recipe: Recipe) -> bool:
 def _baseline_run(current: Run) -> Run:
     """The same stages with average pooling."""
     recipe = dataclasses.replace(current.recipe, head="average", baseline="none")
-    return dataclasses.replace(current, recipe=recipe, workdir=baseline_folder(current.workdir))
+    return dataclasses.replace(current, recipe=recipe, workdir=current.workdir / BASELINE)

@@ -157,13 +157,13 @@ def collect(workdir: Path) -> dict[str, Any]:
     Beside each data set's variants stands the average pooling that they begin with, as
     `average (plain)` or `average (decoys)`.
     """
-    from aacf_tf.evaluation.metrics import baseline_folder, read_metrics
+    from aacf_tf.evaluation.metrics import BASELINE, read_metrics
 
     found: dict[str, Any] = {}
     for name, variant in VARIANTS.items():
         beside = f"average ({_kind(variant.decoys)})"
         folder = workdir / name
-        for key, path in ((beside, baseline_folder(folder)), (name, folder)):
+        for key, path in ((beside, folder / BASELINE), (name, folder)):
             metrics = read_metrics(path)
             if metrics:
                 found.setdefault(key, {split: metrics["splits"][split] for split in SPLITS})

@@ -8,27 +8,39 @@ from typing import Any, TypedDict
 from tfrecords.utils.filesystem import AnyPath
 
 METRICS_FILE = "metrics.json"
+# Below a run directory, that of the average pooling which is trained beside a head.
+BASELINE = "baselines/average"
 
 
-class Scores(TypedDict, total=False):
-    """Classification by one score; None if nothing can be said. `reliability` has three of them."""
+class Scores(TypedDict):
+    """Classification by one score; None if nothing can be said."""
 
     top1: float | None
     top5: float | None
     mean_ap: float | None
     voc_ap: float | None
     per_class_ap: dict[str, float | None]
+
+
+class Reliability(TypedDict):
+    """Classification that counts the context as far as it can be trusted, 0 to 1."""
+
+    top1: float | None
+    mean_ap: float | None
     context_trust: float
 
 
-class SplitMetrics(TypedDict, total=False):
+class _Clips(TypedDict):
+    clips: int
+
+
+class SplitMetrics(_Clips, total=False):
     """Metrics of one split; scores and maps that the head lacks are missing."""
 
-    clips: int
     action: Scores
     context: Scores
     combined: Scores
-    reliability: Scores
+    reliability: Reliability
     localization: dict[str, Any]
 
 
@@ -45,8 +57,3 @@ def read_metrics(workdir: AnyPath) -> Metrics | None:
     """Reads the metrics of a run directory; None if it has not been evaluated."""
     path = workdir / METRICS_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def baseline_folder(workdir: AnyPath) -> AnyPath:
-    """Returns the run directory of the average pooling that is trained beside a head."""
-    return workdir / "baselines" / "average"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Callable, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -137,7 +137,7 @@ def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) ->
 def _predict_batch(
     run: Run,
     model: ActionModel,
-    strides: tuple[int, int, int],
+    strides: Sequence[int],
     inputs: Mapping[str, tf.Tensor],
     targets: np.ndarray,
     outputs: Mapping[str, np.ndarray],
@@ -210,9 +210,7 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
     return joined
 
 
-def _frame_difference(
-    clips: tf.Tensor, grid: tuple[int, int, int], strides: tuple[int, int, int]
-) -> tf.Tensor:
+def _frame_difference(clips: tf.Tensor, grid: Sequence[int], strides: Sequence[int]) -> tf.Tensor:
     """Mean absolute difference of neighbouring frames in each cell, as weights summing to 1."""
     clips = tf.cast(clips, tf.float32)
     change = tf.reduce_mean(tf.abs(clips[:, 1:] - clips[:, :-1]), axis=-1)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 from typing import Any, Sequence
 
-from aacf_tf.evaluation.metrics import METRICS_FILE, baseline_folder, read_metrics
+from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE, read_metrics
 from aacf_tf.evaluation.tables import score_rows
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
@@ -38,7 +38,7 @@ def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
             path = folder(workdir, seed) / METRICS_FILE
             raise UsageError(f"Expected an evaluated run of seed {seed}, received no {path}.")
         runs.append(metrics)
-        baseline = read_metrics(baseline_folder(folder(workdir, seed)))
+        baseline = read_metrics(folder(workdir, seed) / BASELINE)
         if baseline is not None:
             baselines.append(baseline)
     content = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Mapping, NamedTuple
 
 from aacf_tf.evaluation.classification import SCORES
-from aacf_tf.evaluation.metrics import Metrics, baseline_folder, read_metrics
+from aacf_tf.evaluation.metrics import BASELINE, Metrics, read_metrics
 
 
 class ScoreRow(NamedTuple):
@@ -40,7 +40,7 @@ def score_rows(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
 
 def table(workdir: Path) -> str:
     """Returns average pooling against the head on every test split, and where the maps lie."""
-    metrics, baseline = read_metrics(workdir), read_metrics(baseline_folder(workdir))
+    metrics, baseline = read_metrics(workdir), read_metrics(workdir / BASELINE)
     assert metrics is not None
     rows = score_rows(metrics, baseline)
     width = max(18, *(len(row.name) + 2 for row in rows))

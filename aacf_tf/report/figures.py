@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.report import clips, stills
@@ -86,7 +86,7 @@ def draw_figures(run: Run, model: ActionModel) -> tuple[str, list[Figure]]:
     rows = [Chosen(name, row["labels"], row["predicted"]) for name, row in scores.items()]
     chosen = choose([row for row in rows if row.labels], run.info.labels)
     kind = stills if run.recipe.data.frames == 1 else clips
-    loaded = kind.load(run, split, {row.id for row in chosen})
+    loaded: dict[str, Any] = kind.load(run, split, {row.id for row in chosen})
     figures, sheet = [], {}
     for row in chosen:
         if row.id in loaded:

@@ -19,7 +19,7 @@ from typing import Any, Iterator
 
 import jinja2
 
-from aacf_tf.evaluation.metrics import METRICS_FILE, baseline_folder, read_metrics
+from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE, read_metrics
 from aacf_tf.evaluation.tables import head_name
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Recipe
@@ -45,7 +45,7 @@ def write_report(run: Run, model: ActionModel) -> Path:
         UsageError: The run has not been evaluated.
     """
     workdir, recipe = run.workdir, run.recipe
-    metrics, baseline = read_metrics(workdir), read_metrics(baseline_folder(workdir))
+    metrics, baseline = read_metrics(workdir), read_metrics(workdir / BASELINE)
     if metrics is None or not (workdir / "predictions.csv").is_file():
         raise UsageError(
             f"Expected {METRICS_FILE} and predictions.csv in {workdir}, received none; "
@@ -118,7 +118,7 @@ def _facts(recipe: Recipe, head: str, classes: int) -> list[str]:
 
 def _curves(workdir: Path) -> Iterator[tuple[str, str]]:
     """Yields the caption and the SVG of each history.json of the run and of its baseline."""
-    for folder, name in ((workdir, ""), (baseline_folder(workdir), "average pooling, ")):
+    for folder, name in ((workdir, ""), (workdir / BASELINE, "average pooling, ")):
         paths = folder.glob("logs/*/history.json")
         for path in sorted(paths, key=lambda path: path.stat().st_mtime):
             history: Any = json.loads(path.read_text(encoding="utf-8"))

@@ -65,8 +65,8 @@ def draw_panels(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[P
     middle = (len(pair.clip) - 1) // 2
     image = pair.clip[middle]
     frame = image.shape[:2]
-    seen = preprocess(tf.constant(image[None]), (data.height, data.width), data.resize)
-    outputs, (_, *centres) = predict_clip(model, {"clip": seen.numpy()})
+    seen = preprocess(tf.constant(image[None]), (data.height, data.width), data.resize).numpy()
+    outputs, (_, *centres) = predict_clip(model, {"clip": seen})
 
     shown = max(1, min(_HEIGHT, _WIDTH * frame[0] // frame[1]))
     small = pictures.enlarge(image, shown)

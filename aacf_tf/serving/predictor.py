@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -76,8 +77,8 @@ class Predictor:
         self.short_side = max(256, 2 * max(self.size))
 
     def seen(
-        self, frame: tuple[int, int], grid: tuple[int, int]
-    ) -> tuple[tuple[int, int], list[np.ndarray]]:
+        self, frame: Sequence[int], grid: Sequence[int]
+    ) -> tuple[Sequence[int], list[np.ndarray]]:
         """What the network sees of a frame, and where the cells of its map lie there.
 
         Args:
@@ -94,7 +95,7 @@ class Predictor:
         centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
         return tuple(round(full * scale) for full in frame), centres
 
-    def spread(self, cells: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
+    def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
         """A map `[h, w]` enlarged to the frame (height, width) it belongs to, float32."""
         size, centres = self.seen(frame, cells.shape)
         return overlays.in_space(cells, frame, size, centres, self.card.resize)

@@ -79,8 +79,8 @@ def at_times(maps: np.ndarray, positions: np.ndarray, centres: np.ndarray) -> np
 
 def in_space(
     cells: np.ndarray,
-    frame: tuple[int, int],
-    size: tuple[int, int],
+    frame: Sequence[int],
+    size: Sequence[int],
     centres: Sequence[np.ndarray],
     resize: str = "stretch",
 ) -> np.ndarray:
@@ -111,12 +111,10 @@ def in_space(
     return result
 
 
-def seen_area(
-    frame: tuple[int, int], size: tuple[int, int], resize: str
-) -> tuple[int, int, int, int]:
+def seen_area(frame: Sequence[int], size: Sequence[int], resize: str) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the part of a frame that preprocessing keeps, in its pixels."""
     if resize == "stretch":
-        return 0, 0, *frame
+        return 0, 0, frame[0], frame[1]
     scale = max(side / full for side, full in zip(size, frame))
     height, width = (min(full, round(side / scale)) for side, full in zip(size, frame))
     return (frame[0] - height) // 2, (frame[1] - width) // 2, height, width
