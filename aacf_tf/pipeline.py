@@ -1,9 +1,9 @@
-"""What `train_main.py` does after its flags are read: train, evaluate, export, report, in order.
+"""Carries out a recipe, as `train_main.py` asks: train, evaluate, export, report, in this order.
 
 WORKDIR/config.json   the recipe; a directory holds one run
 WORKDIR/metrics.json  predictions.csv  export/aacf/<version>/  report/index.html
-WORKDIR/baselines/average/   average pooling beside it, its own run directory
-WORKDIR/seed-N/              of several seeds: a run directory each (`aacf_tf.evaluation.seeds`)
+WORKDIR/baselines/average/   run directory of the baseline, average pooling
+WORKDIR/seed-N/              run directory of each of several seeds (`aacf_tf.evaluation.seeds`)
 """
 
 from __future__ import annotations
@@ -49,23 +49,23 @@ def demo_data(directory: Path) -> Path:
 def run(
     recipe: Recipe, data: AnyPath, workdir: AnyPath, *, mode: str = "all", resume: bool = True
 ) -> None:
-    """Carries a recipe out.
+    """Carries out a recipe.
 
     Args:
-        recipe: what to do.
-        data: data set directory.
-        workdir: created where it is not; may be remote, see `aacf_tf.runs.mirror`.
+        recipe: Recipe to carry out.
+        data: Data set directory.
+        workdir: Run directory, created if missing; may be remote, see `aacf_tf.runs.mirror`.
         mode: `all`, or one step: train, evaluate, features, export, report, plan.
-        resume: whether a run found in `workdir` is continued.
+        resume: Whether to resume a run found in `workdir`; otherwise it is an error.
 
     Raises:
-        UsageError: `workdir` holds another run, or a step's input is not there.
-        UserError: a step failed.
+        UsageError: `workdir` holds another run, or the input of a step is missing.
+        UserError: A step failed.
     """
     if mode == "plan":
         print(plan.describe(Run.open(recipe, data, str(workdir))))
         return
-    strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
+    strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     chief = worker_of(strategy)[0] == 0
     with worked_on(workdir) as (folder, mirror):
         current = Run.open(recipe, data, folder)
@@ -85,9 +85,9 @@ def run(
 
 
 def _finish(current: Run, steps: list[str]) -> None:
-    """Takes the steps after training: evaluate, export, report."""
+    """Carries out the steps after training."""
     recipe, workdir = current.recipe, current.workdir
-    # Training is not lost for want of a test split: the model is exported all the same.
+    # Without a test split the training is not lost: the model is still exported.
     if steps == STEPS and not test_splits(current.info):
         logger.warning(
             f"Warning: {current.data} has no split whose name begins with 'test': "
@@ -126,12 +126,15 @@ def run_seeds(
     mode: str = "all",
     resume: bool = True,
 ) -> None:
-    """Carries a recipe out with several seeds, each in a directory of its own, and sums them up.
+    """Carries out a recipe with several seeds and summarizes their metrics.
 
-    Args and errors are those of `run`; `numbers` are the seeds.
+    Args:
+        recipe: Recipe to carry out.
+        numbers: Seeds, each with a run directory of its own below `workdir`.
+        data, workdir, mode, resume: See `run`.
     """
     for number in numbers:
-        keras.backend.clear_session()  # what one run has made in memory is no part of the next
+        keras.backend.clear_session()  # frees the graphs and layers of the run before
         own = dataclasses.replace(recipe, seed=number)
         run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
     judged = mode in ("all", "evaluate") and test_splits(load_info(data))
@@ -141,7 +144,7 @@ def run_seeds(
 
 
 def evaluate(current: Run) -> None:
-    """Judges the run's model, and the average pooling beside it."""
+    """Evaluates the run's model, and its baseline if there is one."""
     recipe, workdir = current.recipe, current.workdir
     stage = recipe.stages[-1]
     evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
@@ -164,6 +167,6 @@ def _baseline_alone(recipe: Recipe) -> bool:
 
 
 def _baseline_run(current: Run) -> Run:
-    """The same stages with average pooling."""
+    """Returns the run of the same stages with average pooling."""
     recipe = dataclasses.replace(current.recipe, head="average", baseline="none")
     return dataclasses.replace(current, recipe=recipe, workdir=current.workdir / BASELINE)

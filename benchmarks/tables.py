@@ -1,4 +1,4 @@
-"""Tables and the plot of `method.py`, from the metrics.json that its runs have written."""
+"""Makes the tables and the plot of `method.py` from the metrics.json of its runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ PLACES = (
 
 
 def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
-    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
+    """Collects the metrics of the runs.
 
-    `cells` are the runs, see `method.Cell`. Measures: `SPLIT/SCORE` (top-1 of action, combined,
-    reliability), `PLACE` on test_uniform.
+    Args:
+        cells: Runs, see `method.Cell`.
+        workdir: Folder of their run directories.
+
+    Returns:
+        Setting -> name -> measure -> the values of the seeds. Measures are `SPLIT/SCORE` (top-1 by
+        action, combined, reliability) and each of PLACES on test_uniform.
     """
     from aacf_tf.evaluation.metrics import read_metrics
 
@@ -46,7 +51,7 @@ def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any], setting: str) -> str:
-    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
+    """Formats one setting as a Markdown table: mean +- standard deviation over the seeds."""
     head = ["", *SPLITS, "reliability on test"]
     head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
@@ -68,7 +73,7 @@ def table(results: dict[str, Any], setting: str) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
+    """Plots the accuracy of every head and setting, on each split."""
     import matplotlib
 
     matplotlib.use("Agg")

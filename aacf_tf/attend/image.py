@@ -1,4 +1,4 @@
-"""Where a model of photographs looks in one: a picture of it, its action map, its context map."""
+"""Shows where a model looks in a photograph: the picture, its action map, its context map."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 
 _HEIGHT = 240  # pixels at least, so that the titles can be read; but
-_WIDTH = 4096  # at most to enlarge to: a strip of 2 x 2000 pixels stays low
-_BOXES = 3  # that are printed
+_WIDTH = 4096  # pixels at most to enlarge to: a strip of 2 x 2000 pixels stays low
+_BOXES = 3  # boxes that are printed
 
 
 def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     """Writes the picture of a photograph and prints its scores.
 
+    Args:
+        predictor: Model of photographs.
+        path: Photograph to read.
+        output: PNG file to write.
+
     Raises:
-        UserError: the photograph cannot be read, or the picture not written.
+        UserError: The photograph cannot be read, or the picture cannot be written.
     """
     photograph = predictor.read_image(path)
     prediction = predictor.predict_image(photograph.pixels, path)
@@ -38,7 +43,7 @@ def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     width, height = photograph.size
     print(f"{path}: {width} x {height} pixels; ranked by {score}")
     print_scores(mean_scores([prediction]), score, multi_label)
-    # What is shown may be smaller than the file, in whose pixels people look for it.
+    # The picture may be smaller than the file, in whose pixels the boxes are printed.
     x, y = width / frame[1], height / frame[0]
     places = ", ".join(
         f"x {round(x * x1)}-{round(x * x2)} y {round(y * y1)}-{round(y * y2)}"

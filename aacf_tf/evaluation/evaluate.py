@@ -1,4 +1,4 @@
-"""Judges a model on every test split: classification, and where its maps lie."""
+"""Evaluates a model on every test split: classification, and localization of its maps."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> Metric
     """Writes `metrics.json` and `predictions.csv` for every split named `test*`.
 
     Args:
-        run: whose data to judge on.
-        model: in float32.
-        head: its name, for the file.
-        directory: where to write.
+        run: Run whose data set to evaluate on.
+        model: Model in float32.
+        head: Name of its head, for the file.
+        directory: Folder of the two files.
 
     Returns:
-        what `metrics.json` holds.
+        The content of `metrics.json`.
 
     Raises:
-        UsageError: the data set has no test split with clips.
+        UsageError: The data set has no test split with clips.
     """
     splits = test_splits(run.info)
     if not splits:

@@ -1,4 +1,4 @@
-"""The file metrics.json: its content and its place, and the place of the baseline beside it."""
+"""The file metrics.json: its name, its content, and the folder of the baseline's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from tfrecords.utils.filesystem import AnyPath
 
 METRICS_FILE = "metrics.json"
-# Below a run directory, that of the average pooling which is trained beside a head.
+# Folder of the baseline, average pooling, below the run directory of a head.
 BASELINE = "baselines/average"
 
 
@@ -54,6 +54,6 @@ class Metrics(TypedDict):
 
 
 def read_metrics(workdir: AnyPath) -> Metrics | None:
-    """Reads the metrics of a run directory; None if it has not been evaluated."""
+    """Reads the metrics in a run directory; None if it has not been evaluated."""
     path = workdir / METRICS_FILE
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -179,10 +179,10 @@ def _probabilities(run: Run, outputs: Mapping[str, np.ndarray]) -> dict[str, np.
 
 
 def _views(data: DataOptions) -> list[tuple[float, Any, Any]]:
-    """Start, top and left of every view, 0..1, see `read_dataset`; none where one view is all."""
+    """Lists start, top and left of every view, 0..1, see `read_dataset`; empty for one view."""
     if data.test_clips == data.test_crops == 1:
         return []
-    # Three along the diagonal: along the longer side, where the shorter has no room.
+    # Three along the diagonal, of which only the longer side leaves room to move.
     line = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
     places = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
     times = [(number + 0.5) / data.test_clips for number in range(data.test_clips)]
@@ -211,9 +211,9 @@ def join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _frame_difference(clips: tf.Tensor, grid: Sequence[int], strides: Sequence[int]) -> tf.Tensor:
-    """Mean absolute difference of neighbouring frames in each cell, as weights summing to 1."""
+    """Returns the mean absolute difference of neighbouring frames, as weights of the cells."""
     clips = tf.cast(clips, tf.float32)
     change = tf.reduce_mean(tf.abs(clips[:, 1:] - clips[:, :-1]), axis=-1)
-    # The first frame's is that of the second.
+    # The first frame has no predecessor and takes the second one's difference.
     change = tf.concat([change[:, :1], change], axis=1)
     return localization.normalize_map(localization.cell_coverage(change, grid, strides))

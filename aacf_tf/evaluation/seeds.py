@@ -1,9 +1,9 @@
-"""The same recipe with several seeds: a run each, then mean and standard deviation.
+"""Summarizes the runs of a recipe with several seeds: mean and standard deviation.
 
-WORKDIR/seed-N/      a run directory each
+WORKDIR/seed-N/      run directory of a seed
 WORKDIR/seeds.json   {"recipe", "head", "seeds", "splits", "average"}: `splits` as in metrics.json,
-                     every number there {"mean", "std", "values"}; `average`: the same of the
-                     average pooling beside it, or null
+                     with every number replaced by {"mean", "std", "values"}; `average`: the same
+                     for the baseline, or null
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ SEEDS_FILE = "seeds.json"
 
 
 def folder(workdir: AnyPath, seed: int) -> AnyPath:
-    """The run directory of a seed."""
+    """Returns the run directory of a seed."""
     return workdir / f"seed-{seed}"
 
 
 def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
-    """Reads what the runs have reached and writes `seeds.json`; returns what it holds.
+    """Reads the metrics of the runs, writes `seeds.json` and returns its content.
+
+    Args:
+        workdir: Folder of the run directories.
+        seeds: Seeds of the runs.
 
     Raises:
-        UsageError: a run has not been evaluated.
+        UsageError: A run has not been evaluated.
     """
     runs, baselines = [], []
     for seed in seeds:
@@ -53,16 +57,16 @@ def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def spread(runs: Sequence[Any]) -> Any:
-    """Of structures of one form, every number as mean, standard deviation (n - 1) and values.
+    """Replaces every number in equally nested dicts by its mean, standard deviation and values.
 
-    What a run does not know (null) is left out; std is null for a single value.
+    The standard deviation divides by n - 1, and is None for a single value. Nulls are left out.
     """
     first = next((run for run in runs if run is not None), None)
     if isinstance(first, dict):
         keys = dict.fromkeys(key for run in runs for key in run or {})
         return {key: spread([(run or {}).get(key) for run in runs]) for key in keys}
     if not isinstance(first, (int, float)) or isinstance(first, bool):
-        return first  # a list of names, or known to no run
+        return first  # a list of names, or null in every run
     known = [run for run in runs if run is not None]
     return {
         "mean": statistics.fmean(known),
@@ -72,7 +76,7 @@ def spread(runs: Sequence[Any]) -> Any:
 
 
 def table(content: dict[str, Any]) -> str:
-    """Top-1 and mean AP of every score on every test split, as mean ± standard deviation."""
+    """Formats top-1 and mean AP by every score on every test split."""
     average = content["average"]
     rows = score_rows(content, {"splits": average} if average else None)
     lines = ["", f"{len(content['seeds'])} seeds: mean ± standard deviation"]

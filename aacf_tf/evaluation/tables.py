@@ -1,4 +1,4 @@
-"""The scores of a run: the rows that every table of them has, and the text for the terminal."""
+"""Tables of a run's scores: the rows that all of them share, and the text for the terminal."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from aacf_tf.evaluation.metrics import BASELINE, Metrics, read_metrics
 
 
 class ScoreRow(NamedTuple):
-    """One way to classify, and split -> how well it does, see `metrics.Scores`."""
+    """A row: its name, and split -> scores, see `metrics.Scores`."""
 
     name: str
     splits: dict[str, Any]
 
 
 def head_name(head: str) -> str:
-    """Returns the name of a head for readers."""
+    """Returns the display name of a head."""
     return {"aacf": "AACF", "nonlocal": "non-local"}.get(head, head.replace("_", " "))
 
 
 def score_rows(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> list[ScoreRow]:
-    """Lists average pooling, if it was trained, and then the head by each score that it has.
+    """Lists the rows: average pooling, if it was trained, then each score of the head.
 
     Args:
         metrics: Content of metrics.json, or anything with `head` and `splits` of that shape.
-        baseline: The same of average pooling.
+        baseline: The same for average pooling, if it was trained.
     """
     sources = [("average pooling", "combined", baseline)] if baseline else []
     name = head_name(metrics["head"])
@@ -39,7 +39,7 @@ def score_rows(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
 
 
 def table(workdir: Path) -> str:
-    """Returns average pooling against the head on every test split, and where the maps lie."""
+    """Formats the scores on every test split, and the localization of the maps."""
     metrics, baseline = read_metrics(workdir), read_metrics(workdir / BASELINE)
     assert metrics is not None
     rows = score_rows(metrics, baseline)
@@ -72,7 +72,9 @@ def _localization_lines(metrics: Metrics, baseline: Metrics | None) -> list[str]
                 rows.append((split, name, source, prefix))
     if not rows:
         return []
-    timed = any("action_time_share" in values for _, _, values, _ in rows)  # not of photographs
+    timed = any(
+        "action_time_share" in values for _, _, values, _ in rows
+    )  # photographs have no time
     share_title = "  time share" if timed else ""
     lines = [
         "",
