@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import re
-from typing import Iterable, Sequence
+from typing import Any, Sequence
 
 import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 
 
 def confusion_picture(
@@ -46,13 +49,14 @@ def plot(history: Sequence[dict[str, float]]) -> str:
     names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
     accuracies = [name for name in names if "accuracy" in name]
     losses = [name for name in names if name in ("loss", "val_loss")]
-    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    # Terms of the validation split are left out: the loss and the accuracies tell enough.
+    terms = [n for n in names if n not in (*accuracies, *losses) and not n.startswith("val_")]
     if terms == ["classification"]:
         terms = []  # it is the loss but for the weight decay
     panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
     panels = [(title, keys) for title, keys in panels if keys]
     ink = "#123456"  # stands for currentColor, which matplotlib does not know
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "aacf",
         "font.family": "sans-serif",
@@ -87,12 +91,3 @@ def plot(history: Sequence[dict[str, float]]) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue().replace(ink, "currentColor")
     return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
-
-
-def _validation(names: Iterable[str]) -> list[str]:
-    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
-    return [name for name in names if name.startswith("val_")]
-
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")

@@ -8,7 +8,7 @@ the first and after the last one it stays as it is.
 from __future__ import annotations
 
 import warnings
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -36,7 +36,7 @@ def display(values: np.ndarray) -> np.ndarray:
     return np.clip((values - middle) / max(top - middle, 1e-9), 0, 1)
 
 
-def map_logits(outputs: Mapping[str, np.ndarray | None]) -> list[tuple[str, np.ndarray]]:
+def map_logits(outputs: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
     """Lists the maps among a model's outputs for a clip, the action's first.
 
     Args:
@@ -45,13 +45,12 @@ def map_logits(outputs: Mapping[str, np.ndarray | None]) -> list[tuple[str, np.n
     Returns:
         Pairs of the title and the logits `[t, h, w]`.
     """
-    logits, context = outputs.get("action_logits"), outputs.get("context_attention")
-    if logits is None:
-        return [("class activation", np.asarray(outputs["class_activation"]))]
-    return [
-        ("action", logits),
-        *([] if context is None else [("context", attention_logits(context))]),
-    ]
+    if outputs.get("action_logits") is None:
+        return [("class activation", outputs["class_activation"])]
+    maps = [("action", outputs["action_logits"])]
+    if outputs.get("context_attention") is not None:
+        maps.append(("context", attention_logits(outputs["context_attention"])))
+    return maps
 
 
 def attention_logits(attention: np.ndarray) -> np.ndarray:
