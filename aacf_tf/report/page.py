@@ -1,14 +1,14 @@
-"""The report of a run: one HTML page that holds everything it shows.
+"""Writes the report of a run: one self-contained HTML page.
 
-    scores        every test split, average pooling beside the model
-    maps          where they lie, against masks, where the data have them
+    scores        of every test split, with the baseline, average pooling
+    maps          localization against masks, if the data have them
     clips         a dozen of a test split, chosen by a rule that the page states; photographs
                   (clips of one frame) as in the figures of the paper's supplement
     curves        of every stage
-    classes       average precision of each
+    classes       average precision of each class
 
-It reads what a run has written (metrics.json, predictions.csv, history.json) and runs the model on
-the dozen clips only. `page.html` lays it out.
+It reads the files of the run (metrics.json, predictions.csv, history.json) and runs the model on
+the dozen clips only. `page.html` is the template.
 """
 
 from __future__ import annotations

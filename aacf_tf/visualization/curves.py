@@ -1,4 +1,4 @@
-"""Figures: the curves of a history, a confusion matrix."""
+"""Draws the curves of a training history and a confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ _LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#99
 def confusion_picture(
     probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
 ) -> np.ndarray:
-    """Rows: the true class, columns: the predicted one; each row's share, dark is 1.
+    """Draws a confusion matrix: rows are true classes, columns predicted ones, dark is 1.
 
     Args:
-        probabilities: `[N, K]`.
-        targets: bool `[N, K]`; a row without a True is left out.
-        labels: the K names, written where there are at most 30.
+        probabilities: Class probabilities `[N, K]`.
+        targets: True classes, bool `[N, K]`; a row without a True is left out.
+        labels: Names of the K classes, written if there are at most 30.
+
+    Returns:
+        Picture, uint8 `[H, W, 3]`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -42,7 +45,7 @@ def confusion_picture(
 
 
 def plot(history: Sequence[dict[str, float]]) -> str:
-    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
+    """Plots the loss, its terms and the accuracies of a history as an SVG in the page's colour."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -52,7 +55,7 @@ def plot(history: Sequence[dict[str, float]]) -> str:
     # Terms of the validation split are left out: the loss and the accuracies tell enough.
     terms = [n for n in names if n not in (*accuracies, *losses) and not n.startswith("val_")]
     if terms == ["classification"]:
-        terms = []  # it is the loss but for the weight decay
+        terms = []  # the same as the loss but for the weight decay
     panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
     panels = [(title, keys) for title, keys in panels if keys]
     ink = "#123456"  # stands for currentColor, which matplotlib does not know
