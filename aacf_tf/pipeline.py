@@ -135,8 +135,8 @@ def run_seeds(
     """
     for number in numbers:
         keras.backend.clear_session()  # frees the graphs and layers of the run before
-        own = dataclasses.replace(recipe, seed=number)
-        run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
+        seeded = dataclasses.replace(recipe, seed=number)
+        run(seeded, data, seeds.folder(workdir, number), mode=mode, resume=resume)
     judged = mode in ("all", "evaluate") and test_splits(load_info(data))
     if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))

@@ -175,8 +175,8 @@ def _print_windows(video: Video, windows: list[Window], boxes: list[list[tuple]]
         text = f"{best} {prediction.probabilities[best]:.2f}"
         if prediction.action_evidence is not None:
             text += f", evidence {prediction.action_evidence:+.1f}"
-        places = [f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes[middle][:3]]
-        text += f"; at {video.times[middle]:.2f} s: {', '.join(places) or 'no box'}"
+        shown = [f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes[middle][:3]]
+        text += f"; at {video.times[middle]:.2f} s: {', '.join(shown) or 'no box'}"
         end = video.times[window.end - 1] + 1 / video.fps
         print(f"  {video.times[window.begin]:7.2f} - {end:.2f} s  {text}")
     if len(windows) > _LINES:

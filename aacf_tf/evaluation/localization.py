@@ -80,8 +80,8 @@ def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
     amounts = _flat(coverage)
     cells = amounts > threshold
     fullest = tf.one_hot(tf.argmax(amounts, -1), tf.shape(amounts)[-1], True, False)
-    found = tf.reduce_any(cells, axis=-1, keepdims=True)
-    return tf.reshape(tf.where(found, cells, fullest), tf.shape(coverage))
+    covered = tf.reduce_any(cells, axis=-1, keepdims=True)
+    return tf.reshape(tf.where(covered, cells, fullest), tf.shape(coverage))
 
 
 def normalize_map(values: tf.Tensor) -> tf.Tensor:
@@ -140,8 +140,8 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     positions = tf.cast(tf.reduce_prod(shape[1:]), weights.dtype)
     marked = on_actor & (tf.reduce_max(weights, axis=-1) > 1 / positions)
     acting = tf.reduce_sum(tf.cast(tf.reduce_any(truth, axis=-1), tf.float32), axis=-1)
-    found = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
-    return tf.where(acting > 0, tf.math.divide_no_nan(found, acting), np.nan)
+    hits = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
+    return tf.where(acting > 0, tf.math.divide_no_nan(hits, acting), np.nan)
 
 
 def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:

@@ -13,6 +13,9 @@ from aacf_tf.runs.run import Run
 from tfrecords.reading.clips import has_masks
 from tfrecords.reading.corruption import translate_errors
 
+# Rows and columns of the grid on which masks of different frame sizes are averaged.
+_GRID = 32
+
 Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
@@ -69,7 +72,7 @@ def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Groups the indices of maps `[t, h, w]` by the maps' shape."""
     shapes = [clip.shape for clip in maps]
     return [
-        np.array([place for place, other in enumerate(shapes) if other == shape])
+        np.array([index for index, other in enumerate(shapes) if other == shape])
         for shape in dict.fromkeys(shapes)
     ]
 
@@ -95,23 +98,19 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-# Rows and columns of the grid on which masks of different frame sizes are averaged.
-_MEETING = 32
-
-
 def mean_training_mask(
     run: Run, grid: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> np.ndarray | None:
     """Averages the masks of the training clips to weights `[t, h, w]`; None if they have no masks.
 
-    Masks of whole frames, which differ in size, are averaged on a grid of `_MEETING` cells a side.
+    Masks of whole frames, which differ in size, are averaged on a grid of `_GRID` cells a side.
     """
     clips = run.info.splits.get("train", {}).get("clips")
     if not clips or not has_masks(run.data, "train"):
         return None
     whole = run.recipe.data.resize == "whole"
     if whole:
-        grid, strides = (grid[0], _MEETING, _MEETING), (strides[0], 1, 1)
+        grid, strides = (grid[0], _GRID, _GRID), (strides[0], 1, 1)
     stage = run.recipe.stages[-1]
     total = np.zeros(grid)
     with translate_errors(run.data):

@@ -31,19 +31,18 @@ class SplitOutputs:
     the maps, they are arrays of arrays.
 
     Attributes:
-        id: `[N]`, str.
-        targets: bool `[N, K]`.
-        evidence: `[N, t, h, w]`, weights summing to 1 a clip: the action attention, or the class
-            activation of the predicted class.
-        masked: bool `[N]`: the actor is known and in the picture.
-        coverage: `[N, t, h, w]`: share of each cell that the mask covers.
+        id: Ids of the records, str `[N]`.
+        targets: True classes, bool `[N, K]`.
+        evidence: Action attention, or class activation of the predicted class, `[N, t, h, w]`;
+            weights summing to 1 a clip.
+        masked: Whether the actor is known and in the picture, bool `[N]`.
+        coverage: Share of each cell that the mask covers, `[N, t, h, w]`.
         scores: Score to probabilities `[N, K]`, for the scores that the head has.
-        presence: `[N]`: how far an action is there at all, see `losses.presence_score`; None if the
-            head does not learn it.
-        context_attention: `[N, t, h, w]`, weights summing to 1 a clip, if the head has it.
-        shown: bool `[N, t, h, w]`: where the action map as displayed is above .5, if there is one.
-        difference: `[N, t, h, w]`: mean absolute frame difference of each cell, as weights, if the
-            model sees frames, and more than one.
+        presence: Evidence of any action `[N]`, see `losses.presence_score`, if the head learns it.
+        context_attention: Weights `[N, t, h, w]` summing to 1 a clip, if the head has them.
+        shown: Whether the displayed action map is above .5, bool `[N, t, h, w]`, if there is one.
+        difference: Mean absolute frame difference of each cell, as weights `[N, t, h, w]`, if the
+            model sees more than one frame.
     """
 
     id: np.ndarray
@@ -184,9 +183,9 @@ def _views(data: DataOptions) -> list[tuple[float, Any, Any]]:
         return []
     # Three along the diagonal, of which only the longer side leaves room to move.
     line = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
-    places = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
+    corners = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
     times = [(number + 0.5) / data.test_clips for number in range(data.test_clips)]
-    return [(time, *place) for time in times for place in places]
+    return [(time, *corner) for time in times for corner in corners]
 
 
 def _concatenate(parts: list[SplitOutputs]) -> SplitOutputs:

@@ -83,20 +83,20 @@ def make_signatures(
     def sample_example(serialized: tf.Tensor) -> Tensors:
         record = codec.parse(serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs)
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
-        found = {name: record[listed] for name, (_, _, listed) in inputs.items()}
-        length = tf.size(next(iter(found.values())))
+        encoded = {name: record[key] for name, (_, _, key) in inputs.items()}
+        length = tf.size(next(iter(encoded.values())))
         indices = frame_indices(length, frames, step, None)
-        return {name: tf.gather(values, indices) for name, values in found.items()}
+        return {name: tf.gather(values, indices) for name, values in encoded.items()}
 
     def serve_examples(examples: tf.Tensor) -> Tensors:
         spec = dict.fromkeys(inputs, tf.TensorSpec([frames], tf.string))
         return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
 
     def features(clips: Tensors) -> Tensors:
-        found = see(fit(clips))
-        factors = head(found, training=False)
+        maps = see(fit(clips))
+        factors = head(maps, training=False)
         kept = {name: factors[name] for name in ("action", "context") if name in factors}
-        return {"features": found, **kept}
+        return {"features": maps, **kept}
 
     functions = {
         "serving_default": (serve_encoded, images),

@@ -71,14 +71,14 @@ def plot(history: Sequence[dict[str, float]]) -> str:
         figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, keys) in zip(axes, panels):
-            for place, key in enumerate(keys):
+            for index, key in enumerate(keys):
                 points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
                 marker = "o" if len(points) == 1 else ""
                 axis.plot(
                     *zip(*points),
                     marker=marker,
                     label=key,
-                    color=_LINES[place % len(_LINES)],
+                    color=_LINES[index % len(_LINES)],
                     linewidth=1.6,
                 )
             axis.set_title(title, fontsize=9)

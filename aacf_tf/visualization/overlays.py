@@ -97,8 +97,8 @@ def in_space(
     top, left, height, width = seen_area(frame, size, resize)
     y, x = (
         # Pixels are centred at integers in the frame and in the network's input.
-        np.interp((np.arange(full) + 0.5) * side / full - 0.5, places, np.arange(len(places)))
-        for full, side, places in zip((height, width), size, centres)
+        np.interp((np.arange(full) + 0.5) * side / full - 0.5, cells_at, np.arange(len(cells_at)))
+        for full, side, cells_at in zip((height, width), size, centres)
     )
     x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     source = np.asarray(cells, np.float32)

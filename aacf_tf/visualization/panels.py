@@ -36,17 +36,17 @@ def draw_maps(
     Returns:
         Rows of pictures, uint8 `[H, W, 3]`.
     """
-    times, *places = centres
+    times, *rows_and_columns = centres
     shown = pictures.evenly(len(pixels), FRAMES)
     if pixels.shape[-1] == 2:
         pixels = flow.picture(pixels)
     size = pixels.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
-    frames = [pictures.enlarge(pixels[place], height) for place in shown]
+    frames = [pictures.enlarge(pixels[index], height) for index in shown]
     rows = [frames]
     for _, heat, colors in display_maps(outputs):
         cells = overlays.at_times(heat, shown, times)
-        spread = (overlays.in_space(one, size, size, places) for one in cells)
+        spread = (overlays.in_space(one, size, size, rows_and_columns) for one in cells)
         rows.append(
             [
                 overlays.tint(frame, pictures.enlarge(heat, height), colors)
@@ -54,7 +54,7 @@ def draw_maps(
             ]
         )
     if mask is not None:
-        masks = [pictures.enlarge(mask[place], height) for place in shown]
+        masks = [pictures.enlarge(mask[index], height) for index in shown]
         rows = [[pictures.outline(image, m) for image, m in zip(row, masks)] for row in rows]
     return rows
 
