@@ -25,6 +25,7 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
+    "jinja2>=3.1",
     "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
 ]
@@ -44,6 +45,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.9,<3.12",
     packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
+    package_data={"aacf_tf.report": ["page.html"]},
     py_modules=["train_main"],
     install_requires=PINS + LIBRARIES,
     extras_require={
