@@ -3,6 +3,7 @@
 The pins are the last releases on which all packages of the project work in one process.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -25,6 +26,7 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
+    "lazy_loader>=0.4",
     "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
 ]
@@ -35,15 +37,19 @@ TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "moto[server]>=5", BEAM]
 # One release of ruff, since another one may format differently.
 LINT = ["ruff==0.17.6", "import-linter>=2,<3"]
 
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aacf_tf" / "__init__.py").read_text())[1]
+
 setup(
     name="aacf-tf",
-    version="0.1.0",
+    version=VERSION,
     description="Attentive Action and Context Factorization of video in TensorFlow and Keras",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9,<3.12",
     packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
+    package_data={"": ["py.typed", "*.pyi", "*.html"]},
     py_modules=["train_main"],
     install_requires=PINS + LIBRARIES,
     extras_require={
