@@ -31,11 +31,18 @@ LIBRARIES = [
     "tqdm>=4.65",
 ]
 BEAM = "apache-beam>=2.69,<2.78"
-# moto is an S3 server for the tests of remote paths.
-TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "moto[server]>=5", BEAM]
-
-# One release of ruff, since another one may format differently.
-LINT = ["ruff==0.17.6", "import-linter>=2,<3"]
+TEST = [
+    "pytest>=7.4",
+    "pytest-cov>=4.1",
+    "pytest-xdist>=3.3",
+    "moto[server]>=5",  # an S3 server for the tests of remote paths
+    "nbclient>=0.8",
+    "ipykernel>=6",
+    BEAM,
+]
+# One release of ruff and of pyright, since another one may format or judge differently.
+LINT = ["ruff==0.17.6", "import-linter>=2,<3", "pyright[nodejs]==1.1.414"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.26"]
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aacf_tf" / "__init__.py").read_text())[1]
@@ -55,7 +62,8 @@ setup(
     extras_require={
         "test": TEST,
         "lint": LINT,
-        "dev": [*TEST, *LINT, "mypy>=1.8"],
+        "docs": DOCS,
+        "dev": [*TEST, *LINT, *DOCS],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
