@@ -29,13 +29,6 @@ def to_targets(targets: np.ndarray, classes: int, multi_label: bool) -> np.ndarr
     return np.eye(classes + 1, dtype=bool)[targets][:, :classes]  # id K: a clip with no action
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis, float64."""
-    scores = np.asarray(scores, np.float64)
-    exponents = np.exp(scores - scores.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
-
-
 def classification(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Scores:
     """Computes top-1, top-5, mean AP (scikit-learn's) and the mean AP of the VOC kit.
 
