@@ -97,7 +97,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             f"{' and '.join(f'--{name}' for name in given) or 'none'}."
         )
     (asked,) = given
-    path, ending = Path(values[asked].value), _ENDINGS[asked]
+    path, ending = Path(str(values[asked].value)), _ENDINGS[asked]
     name = "predictions.csv" if asked == "input" else f"{path.stem}_attention{ending}"
     output = Path(values.output or name)
     if output.suffix.lower() != ending:

@@ -82,4 +82,4 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
 
 
 def _rank(probabilities: Mapping[str, float]) -> list[str]:
-    return sorted(probabilities, key=probabilities.get, reverse=True)
+    return sorted(probabilities, key=probabilities.__getitem__, reverse=True)

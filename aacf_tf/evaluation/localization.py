@@ -10,16 +10,17 @@ one value for each clip.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 Triple = Sequence[int]  # time, height, width
+TensorLike = Union[tf.Tensor, np.ndarray]
 
 
-def masks_from_boxes(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def masks_from_boxes(boxes: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """Computes the share of each pixel that boxes cover.
 
     Args:
@@ -72,7 +73,7 @@ def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None)
     return tf.math.divide_no_nan(covered, volume)
 
 
-def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
+def actor_cells(coverage: TensorLike, threshold: float) -> tf.Tensor:
     """Returns the actor's cells, bool `[B, t, h, w]`: those covered by more than `threshold`.
 
     If a clip has no such cell, its most covered one is the actor's.
@@ -84,7 +85,7 @@ def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
     return tf.reshape(tf.where(covered, cells, fullest), tf.shape(coverage))
 
 
-def normalize_map(values: tf.Tensor) -> tf.Tensor:
+def normalize_map(values: TensorLike) -> tf.Tensor:
     """Turns evidence `[B, t, h, w]` into weights: its positive part, summing to 1 a clip, float32.
 
     The weights are uniform if nothing is positive.
@@ -144,7 +145,7 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     return tf.where(acting > 0, tf.math.divide_no_nan(hits, acting), np.nan)
 
 
-def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:
+def off_centre(coverage: Iterable[np.ndarray]) -> np.ndarray:
     """Selects the third of the clips (at least one) whose actor is farthest from the centre.
 
     Args:

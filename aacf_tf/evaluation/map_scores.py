@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +16,7 @@ from tfrecords.reading.corruption import translate_errors
 # Rows and columns of the grid on which masks of different frame sizes are averaged.
 _GRID = 32
 
-Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Measure = Callable[..., tf.Tensor]
 
 
 def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[str, Any]:
@@ -49,14 +49,14 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
         values.setdefault(name, np.empty(len(coverage), results.dtype))[indices] = results
 
     for indices in _by_grid(coverage):
-        cells = localization.actor_cells(np.stack(coverage[indices]), threshold)
+        cells = localization.actor_cells(np.stack(list(coverage[indices])), threshold)
         areas[indices] = cells.numpy().mean(axis=(1, 2, 3))
         for name, weights in maps.items():
             for measure in _measures(name, run.recipe.data.frames):
-                results = measure(np.stack(weights[indices]), cells).numpy()
+                results = measure(np.stack(list(weights[indices])), cells).numpy()
                 note(f"{name}_{measure.__name__}", indices, results)
         if shown is not None:
-            note("action_iou", indices, _overlap(np.stack(shown[indices]), cells.numpy()))
+            note("action_iou", indices, _overlap(np.stack(list(shown[indices])), cells.numpy()))
     # A map of the picture's centre has good pointing and mass too, but not for these clips.
     far = localization.off_centre(coverage)
     return {
@@ -68,7 +68,7 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
     }
 
 
-def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _by_grid(maps: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Groups the indices of maps `[t, h, w]` by the maps' shape."""
     shapes = [clip.shape for clip in maps]
     return [
@@ -129,7 +129,7 @@ def _fit_prior(prior: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
     return localization.normalize_map(_stretch(prior, grid[1:])[None]).numpy()[0]
 
 
-def _stretch(maps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def _stretch(maps: localization.TensorLike, size: tuple[int, int]) -> tf.Tensor:
     """Resizes `[t, h, w]` to another height and width by averaging areas, float32."""
     stretched = tf.image.resize(tf.cast(maps, tf.float32)[..., None], size, method="area")
     return stretched[..., 0]

@@ -161,7 +161,7 @@ def _predict_batch(
         shown=shown,
     )
     if "presence" in model.head.terms:
-        batch.presence = presence_score(outputs["action_logits"]).numpy()
+        batch.presence = presence_score(tf.constant(outputs["action_logits"])).numpy()
     if run.recipe.modality != "flow" and run.recipe.data.frames > 1:
         batch.difference = _frame_difference(inputs["clip"], grid, strides).numpy()
     return batch

@@ -124,7 +124,7 @@ def write_saved_model(
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    module = tf.Module()
+    module: Any = tf.Module()
     # The variables only, not the Keras objects, so that loading needs neither Keras nor our code.
     module.weights = list(variables)
     tf.saved_model.save(module, str(temporary), signatures=signatures)
