@@ -23,15 +23,10 @@ MAP_MEASURES = (
 
 
 def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
-    """Collects the metrics of the runs.
+    """Collects the metrics of runs: setting -> name -> measure -> the values of the seeds.
 
-    Args:
-        cells: Runs, see `method.Cell`.
-        workdir: Folder of their run directories.
-
-    Returns:
-        Setting -> name -> measure -> the values of the seeds. Measures are `SPLIT/SCORE` (top-1 by
-        action, combined, reliability) and each of MAP_MEASURES on test_uniform.
+    `cells` are the runs, see `method.Cell`. Measures are `SPLIT/SCORE` (top-1 by action, combined,
+    reliability) and each of MAP_MEASURES on test_uniform.
     """
     from aacf_tf.evaluation.metrics import read_metrics
 
@@ -55,9 +50,8 @@ def table(results: dict[str, Any], setting: str) -> str:
     head = ["", *SPLITS, "reliability on test"]
     head += [measure.replace("action_", "").replace("_", " ") for measure in MAP_MEASURES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
-    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
     lines = [
-        f"**{setting}**, top-1 action / combined, {counted}\n",
+        f"**{setting}**, top-1 action / combined, {seeds} {'seed' if seeds == 1 else 'seeds'}\n",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]

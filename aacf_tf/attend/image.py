@@ -22,11 +22,6 @@ _BOXES = 3  # boxes that are printed
 def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     """Writes the picture of a photograph and prints its scores.
 
-    Args:
-        predictor: Model of photographs.
-        path: Photograph to read.
-        output: PNG file to write.
-
     Raises:
         UserError: The photograph cannot be read, or the picture cannot be written.
     """

@@ -44,17 +44,7 @@ class Window:
 def attend_video(
     predictor: Predictor, path: str, output: Path, start: float = 0.0, end: float | None = None
 ) -> list[Window]:
-    """Writes the overlay of a video and prints its scores.
-
-    Args:
-        predictor: Model of videos.
-        path: Video to read.
-        output: MP4 file to write.
-        start, end: Span of the video in seconds; end None: to its end.
-
-    Returns:
-        The windows that cover the span.
-    """
+    """Writes the overlay of a video and prints its scores; returns its windows."""
     video = predictor.read(path, start, end)
     windows = look(predictor, video)
     score, multi_label = predictor.card.score, predictor.card.multi_label

@@ -85,7 +85,6 @@ def context_reliability(
     Args:
         action, context: Class probabilities `[N, K]` of 20 or more clips; rows that do not sum to 1
             (the class for clips with no action was left out) are scaled to 1.
-        iterations: Number of updates of lam.
 
     Returns:
         Scores `[N, K]`, rows summing to 1, and lam in 0..1.

@@ -263,11 +263,8 @@ def validation_metrics(
     ...     if output in y_pred:
     ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
 
-    as `ActionModel` does with its `map_metrics`.
-
-    Args:
-        strides, threshold: See `Localization`.
-        timed: Whether clips have more than one frame; otherwise there is no time share.
+    as `ActionModel` does with its `map_metrics`. Photographs are not `timed`: they have
+    no time share.
     """
     names = {
         "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),

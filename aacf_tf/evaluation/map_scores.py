@@ -20,16 +20,7 @@ Measure = Callable[..., tf.Tensor]
 
 
 def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[str, Any]:
-    """Measures how well maps localize the actor, over the clips with a mask.
-
-    Args:
-        run: Run whose recipe sets the threshold.
-        outputs: Outputs for the split.
-        prior: Result of `mean_training_mask`.
-
-    Returns:
-        Content of `localization` in metrics.json.
-    """
+    """Measures how well maps, and the mean mask `prior`, localize the actors that have a mask."""
     threshold = run.recipe.mask_threshold
     masked = outputs.masked
     kinds = {

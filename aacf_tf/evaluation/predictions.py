@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -25,36 +25,23 @@ Forward = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
 
 @dataclass
 class SplitOutputs:
-    """Everything evaluation needs about the clips of a split, in the order of its records.
+    """Everything evaluation needs about the N clips of a split, in the order of its records.
 
     Maps are those of the centre of the clip and its whole frame. If frames differ in size, and so
-    the maps, they are arrays of arrays.
-
-    Attributes:
-        id: Ids of the records, str `[N]`.
-        targets: True classes, bool `[N, K]`.
-        evidence: Action attention, or class activation of the predicted class, `[N, t, h, w]`;
-            weights summing to 1 a clip.
-        masked: Whether the actor is known and in the picture, bool `[N]`.
-        coverage: Share of each cell that the mask covers, `[N, t, h, w]`.
-        scores: Score to probabilities `[N, K]`, for the scores that the head has.
-        presence: Evidence of any action `[N]`, see `losses.presence_score`, if the head learns it.
-        context_attention: Weights `[N, t, h, w]` summing to 1 a clip, if the head has them.
-        shown: Whether the displayed action map is above .5, bool `[N, t, h, w]`, if there is one.
-        difference: Mean absolute frame difference of each cell, as weights `[N, t, h, w]`, if the
-            model sees more than one frame.
+    the maps, they are arrays of arrays. What the head or the data lack is None.
     """
 
-    id: np.ndarray
-    targets: np.ndarray
-    evidence: np.ndarray
-    masked: np.ndarray
-    coverage: np.ndarray
-    scores: dict[str, np.ndarray] = field(default_factory=dict)
-    presence: np.ndarray | None = None
-    context_attention: np.ndarray | None = None
-    shown: np.ndarray | None = None
-    difference: np.ndarray | None = None
+    id: np.ndarray  # str [N]
+    targets: np.ndarray  # bool [N, K]
+    # Action attention, or class activation of the predicted class; weights summing to 1 a clip.
+    evidence: np.ndarray  # [N, t, h, w]
+    masked: np.ndarray  # bool [N]: the actor is known and in the picture
+    coverage: np.ndarray  # [N, t, h, w]: the share of each cell that the mask covers
+    scores: dict[str, np.ndarray]  # score -> probabilities [N, K]
+    presence: np.ndarray | None = None  # [N], see `losses.presence_score`
+    context_attention: np.ndarray | None = None  # [N, t, h, w], weights summing to 1 a clip
+    shown: np.ndarray | None = None  # bool [N, t, h, w]: the displayed action map is above .5
+    difference: np.ndarray | None = None  # [N, t, h, w]: mean absolute frame difference, as weights
 
 
 def compile_forward(run: Run, model: ActionModel) -> Forward:

@@ -30,6 +30,7 @@ it faster still (docs/performance.md).
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -86,19 +87,39 @@ def export(
     Returns:
         The folder of the version: the highest existing one plus 1.
     """
+    data, head = recipe.data, model.head
     backbone, winograd = _inference_backbone(model, recipe)
+    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    card = ModelCard(
+        recipe=recipe.name,
+        backbone=recipe.backbone,
+        head=recipe.head,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        fps=data.fps,
+        resize=data.resize,
+        strides=list(model.strides()),
+        score=recipe.score if head.factors else "combined",
+        multi_label=multi_label,
+        context_learns=head.factors and head.context_learns,
+        modality=recipe.modality,
+        precision=recipe.export_precision,
+        winograd=winograd,
+        map_centres={
+            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
+            for name, axis in zip(AXES, axes)
+        },
+        digest=digest,
+    )
 
     def add_files(folder: Path) -> None:
         write_text(folder / "assets" / LABELS_FILE, "".join(label + "\n" for label in labels))
         _write_warmup(folder / "assets.extra", recipe)
 
-    return write_saved_model(
-        directory,
-        [*backbone.variables, *model.head.variables],
-        make_signatures(backbone, model.head, recipe, len(labels), multi_label),
-        _describe(model, recipe, multi_label, digest, winograd).to_dict(),
-        add_files,
-    )
+    signatures = make_signatures(backbone, head, recipe, len(labels), multi_label)
+    variables = [*backbone.variables, *head.variables]
+    return write_saved_model(directory, variables, signatures, dataclasses.asdict(card), add_files)
 
 
 def write_saved_model(
@@ -161,39 +182,6 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
         return fold_batch_norm(backbone), {}
     finally:
         keras.mixed_precision.set_global_policy(before)
-
-
-def _describe(
-    model: ActionModel,
-    recipe: Recipe,
-    multi_label: bool,
-    digest: str,
-    winograd: dict[str, float],
-) -> ModelCard:
-    data = recipe.data
-    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
-    return ModelCard(
-        recipe=recipe.name,
-        backbone=recipe.backbone,
-        head=recipe.head,
-        frames=data.frames,
-        height=data.height,
-        width=data.width,
-        fps=data.fps,
-        resize=data.resize,
-        strides=list(model.strides()),
-        score=recipe.score if model.head.factors else "combined",
-        multi_label=multi_label,
-        context_learns=model.head.factors and model.head.context_learns,
-        modality=recipe.modality,
-        precision=recipe.export_precision,
-        winograd=winograd,
-        map_centres={
-            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(AXES, axes)
-        },
-        digest=digest,
-    )
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:

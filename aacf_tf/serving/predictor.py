@@ -202,11 +202,7 @@ class Predictor:
         return np.array(times), video.measure_rate(np.array(times), rate), rate
 
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
-        """Decodes a span of a video into memory.
-
-        Args:
-            path: Video to read.
-            start, end: Span in seconds; end None: to the end.
+        """Decodes a span of a video into memory, see `predict`.
 
         Raises:
             UsageError: There is no such file, or it is an image.
@@ -231,7 +227,7 @@ class Predictor:
         if Path(path).suffix.lower() in SUFFIXES[other]:
             raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
         if not Path(path).is_file():
-            raise UsageError(f"Expected a file, received {str(path)!r}: there is none.")
+            raise UsageError(f"No such file: {str(path)!r}.")
 
     def takes(self) -> str:
         """Describes the expected input, for errors."""

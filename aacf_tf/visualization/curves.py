@@ -15,15 +15,12 @@ _LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#99
 def confusion_picture(
     probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
 ) -> np.ndarray:
-    """Draws a confusion matrix: rows are true classes, columns predicted ones, dark is 1.
+    """Draws a confusion matrix, uint8 `[H, W, 3]`: rows are true classes, dark is 1.
 
     Args:
         probabilities: Class probabilities `[N, K]`.
         targets: True classes, bool `[N, K]`; a row without a True is left out.
         labels: Names of the K classes, written if there are at most 30.
-
-    Returns:
-        Picture, uint8 `[H, W, 3]`.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
