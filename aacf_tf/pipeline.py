@@ -54,7 +54,7 @@ def run(
         recipe: Recipe to carry out.
         data: Data set directory.
         workdir: Run directory, created if missing; may be remote, see `aacf_tf.runs.mirror`.
-        mode: `all`, or one step: train, evaluate, features, export, report, plan.
+        mode: Step to take, train, evaluate, features, export, report or plan, or `all`.
         resume: Whether to resume a run found in `workdir`; otherwise it is an error.
 
     Raises:

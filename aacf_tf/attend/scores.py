@@ -57,7 +57,7 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
     Args:
         predictions: Predictions of one model, one a line.
         path: File to write.
-        kind: `image` or `video`, the name of the first column.
+        kind: Name of the first column, `image` or `video`.
 
     Raises:
         UserError: The file cannot be written.

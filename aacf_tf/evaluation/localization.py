@@ -26,7 +26,7 @@ def masks_from_boxes(boxes: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     Args:
         boxes: Boxes `[B, n, 4]` of still images or `[B, T, n, 4]` of videos: ymin, xmin, ymax, xmax
             as shares of height and width, 0..1; a row of zeros is no box.
-        size: (H, W) in pixels.
+        size: Size (H, W) of the masks in pixels.
 
     Returns:
         Shares, float32 `[B, T, H, W]`, with T = 1 for still images. Borders are rounded to 1/1024
@@ -53,7 +53,7 @@ def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None)
 
     Args:
         masks: Masks `[B, T, H, W]`, 0..1, of any type.
-        grid: (t, h, w) of the feature map.
+        grid: Size (t, h, w) of the feature map.
         strides: Strides of the backbone in (time, height, width): cell i of an axis is the box from
             i * stride to (i + 1) * stride, the last one cut where the input ends. None: size / grid
             rounded up, which is right if the strides divide the size.
@@ -172,7 +172,7 @@ class Localization(keras.metrics.Mean):
     Args:
         strides: Strides of the backbone, see `cell_coverage`.
         threshold: Share of a cell that a mask must exceed for the cell to be the actor's.
-        frame_size: (H, W) in pixels if the targets are boxes; None if they are masks.
+        frame_size: Size (H, W) in pixels if the targets are boxes; None if they are masks.
 
     Call arguments:
         y_true: Masks `[B, T, H, W]`, 0..1, or boxes `[B, n, 4]` or `[B, T, n, 4]`, see
@@ -205,6 +205,7 @@ class Localization(keras.metrics.Mean):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
+        """Adds a batch to the mean."""
         masks = masks_from_boxes(y_true, self.frame_size) if self.frame_size else y_true
         weights = normalize_map(y_pred)
         coverage = cell_coverage(masks, tf.unstack(tf.shape(weights))[1:], self.strides)
@@ -216,6 +217,7 @@ class Localization(keras.metrics.Mean):
         return super().update_state(tf.where(known, values, 0), counts)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the metric."""
         config = {
             "strides": self.strides,
             "threshold": self.threshold,

@@ -82,7 +82,7 @@ class Predictor:
         """Returns the size of the network's input for a frame, and the centres of its map's cells.
 
         Args:
-            frame: (height, width) of the frame in pixels.
+            frame: Size (height, width) of the frame in pixels.
             grid: Rows and columns of the map.
 
         Returns:

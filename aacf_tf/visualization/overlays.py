@@ -86,8 +86,8 @@ def in_space(
 
     Args:
         cells: Map `[h, w]`.
-        frame: (height, width) of the frame, in pixels.
-        size: (height, width) of the network's input.
+        frame: Size (height, width) of the frame in pixels.
+        size: Size (height, width) of the network's input.
         centres: Centres of the map's rows `[h]` and columns `[w]`, in pixels of that input.
         resize: How the frame came to that size, see `tfrecords.reading.preprocess`.
 
