@@ -26,6 +26,7 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
+    "jinja2>=3.1",
     "lazy_loader>=0.4",
     "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
