@@ -5,28 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping
 
-# See `aacf_tf.models.heads`.
-HEADS = (
-    "aacf",
-    "average",
-    "average_background",
-    "average_uniform",
-    "attention",
-    "nonlocal",
-    "linear_factors",
-)
-# Trained on conjugates.
-PAIR_HEADS = ("aacf", "linear_factors", "average_background", "average_uniform")
-# The terms of the factorization's loss, see `aacf_tf.models.losses`.
-FACTOR_TERMS = (
-    "combined",
-    "difference",
-    "context",
-    "agreement",
-    "disagreement",
-    "presence",
-    "time_spread",
-)
+# Loss terms (`aacf_tf.models.losses`) of the heads (`aacf_tf.models.heads`).
+_LINEAR_TERMS = ("combined", "difference", "context", "agreement", "disagreement")
+FACTOR_TERMS = (*_LINEAR_TERMS, "presence", "time_spread")
+HEAD_TERMS = {
+    "aacf": FACTOR_TERMS,
+    "average": ("classification",),
+    "average_background": ("classification", "background"),
+    "average_uniform": ("classification", "uniform"),
+    "attention": ("classification",),
+    "nonlocal": ("classification",),
+    "linear_factors": _LINEAR_TERMS,
+}
+HEADS = tuple(HEAD_TERMS)
+# Terms that need a conjugate. (`presence` uses one if there is one.)
+PAIR_TERMS = {"difference", "context", "agreement", "disagreement", "background", "uniform"}
+PAIR_HEADS = tuple(head for head, terms in HEAD_TERMS.items() if PAIR_TERMS & {*terms})
+# Additional terms of swapped pairs, for heads with factors.
+SWAP_TERMS = ("swap_action", "swap_uniform")
 OPTIMIZERS = ("adam", "adamw", "sgd", "sgdw")
 PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 EXPORT_PRECISIONS = ("float32", "mixed_bfloat16")
@@ -218,11 +214,3 @@ class Recipe:
     export_winograd: bool = False
     keep: int = 2
     save_minutes: float = 10.0
-
-
-DECOUPLED = ("adamw", "sgdw")
-
-
-def coupled_decay(stage: Stage) -> float:
-    """The part of a stage's weight decay that belongs into the loss."""
-    return 0.0 if stage.optimizer in DECOUPLED else stage.weight_decay

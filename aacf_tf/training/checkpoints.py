@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.recipes import Stage
+from aacf_tf.recipes import StagePlan
 from aacf_tf.runs.checkpoints import BEST, parts, read
 from aacf_tf.runs.devices import sum_over_workers, worker_of
 from aacf_tf.runs.run import Run
@@ -38,8 +38,7 @@ class Keeper(keras.callbacks.Callback):
 
     Args:
         run: what is trained.
-        stage: of its recipe.
-        steps: of an epoch.
+        plan: Plan of the stage.
         termination: looked at after every step.
 
     Attributes:
@@ -47,12 +46,13 @@ class Keeper(keras.callbacks.Callback):
         history: one entry an epoch.
     """
 
-    def __init__(self, run: Run, stage: Stage, steps: int, termination: Termination):
+    def __init__(self, run: Run, plan: StagePlan, termination: Termination):
         super().__init__()
-        self.run, self.stage, self.steps, self.termination = run, stage, steps, termination
+        self.run, self.plan, self.stage, self.termination = run, plan, plan.stage, termination
+        self.steps = plan.steps_per_epoch
         self.epochs_done = self.steps_done = 0
         self.history: list[dict[str, float]] = []
-        self._history_file = run.log_folder(stage) / "history.json"
+        self._history_file = run.log_folder(plan.stage) / "history.json"
         self._sums: list[Any] = []
 
     def restore(self, model: ActionModel) -> None:
@@ -96,7 +96,7 @@ class Keeper(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether nothing of the stage is left."""
-        return self.epochs_done >= self.stage.epochs or stops_early(self.stage, self.history)
+        return self.epochs_done >= self.stage.epochs or stops_early(self.plan, self.history)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         # `fit` has just reset them: an epoch that was cut keeps its metrics whole.
@@ -126,7 +126,7 @@ class Keeper(keras.callbacks.Callback):
         if self._chief:
             write_json(self._history_file, self.history)
             write_text(self._history_file.with_suffix(".csv"), to_csv(self.history))
-        if is_best(self.stage, self.history):
+        if is_best(self.plan, self.history):
             self._best.save(checkpoint_number=epoch + 1)
         # Last of all: an epoch without it is done again, and its best with it.
         self._save()

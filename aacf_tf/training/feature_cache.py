@@ -23,7 +23,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
+from aacf_tf.recipes import DataOptions, Stage
 from aacf_tf.runs.devices import worker_of
 from aacf_tf.runs.run import Run
 from tfrecords.build import plan
@@ -70,7 +70,7 @@ def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> 
         )
     weights = _digest_weights(model.backbone)
     # Maps of conjugates may be there already, for a head that looks at them.
-    needed = run.head_of(stage) in PAIR_HEADS
+    needed = run.plan(stage).pairs
     caches = [
         _Cache(run, model, weights, pairs) for pairs in ((True,) if needed else (True, False))
     ]

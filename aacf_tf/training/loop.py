@@ -5,6 +5,7 @@ What a run keeps is told in `checkpoints`, what it shows in `monitoring`.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Callable
 
 import tensorflow as tf
@@ -23,9 +24,10 @@ from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.own_runs import load_attention
-from tfrecords.reading.clips import count_steps
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:
@@ -45,7 +47,7 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
     run.check_data()
     if recipe.head in PAIR_HEADS and not run.context_learns:
-        print(
+        logger.warning(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "
             f"{recipe.head} is trained on the clips alone."
         )
@@ -55,7 +57,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
         # Variables made outside of the scope cannot be trained in it.
         backbone, head = begin_backbone(run, backbone), None
         for number, stage in enumerate(recipe.stages, start=1):
-            title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
+            head_kind = run.plan(stage).head
+            title = f"{recipe.name}/{head_kind}: stage {number} of {len(recipe.stages)}"
             model = _train_stage(run, stage, backbone, head, termination, f"{title} ({stage.name})")
             backbone, head = model.backbone, model.head
     if termination.received:
@@ -71,35 +74,36 @@ def _train_stage(
     title: str,
 ) -> ActionModel:
     """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
-    steps = count_steps(run.info, "train", stage.batch_size, training=True)
+    plan = run.plan(stage)
+    steps = plan.steps_per_epoch
     _check_share(run, stage)
-    model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
+    model = run.build(stage, backbone=backbone)
     if stage.keep_head:
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
         taken = load_attention(model.head, run.recipe.weights)
         if taken:
-            print(taken)
+            logger.info(taken)
     if run.recipe.synchronized_batch_norm:
         synchronize_batch_norm(model.backbone)
-    optimizer = make_optimizer(stage, model, steps * stage.epochs)
+    optimizer = make_optimizer(plan, model)
     # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
     model.compile(optimizer=optimizer, weighted_metrics=[])
     # Metrics are summed over the workers already.
     model.distribute_reduction_method = "first"
-    keeper = Keeper(run, stage, steps, termination)
+    keeper = Keeper(run, plan, termination)
     keeper.restore(model)
     if keeper.finished:
-        print(f"{title}: finished already")
+        logger.info(f"{title}: finished already")
         return model
-    if stage.backbone_rate == 0 and run.recipe.data.views:
+    if plan.cached_views:
         with termination.at_once():  # it may take hours, and keeps every shard
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
     behind = keeper.epochs_done * steps + keeper.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
-    line = ProgressLine(title, clips, steps * stage.epochs, behind, shown=number == 0)
+    line = ProgressLine(title, clips, plan.steps, behind, shown=number == 0)
     validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), line]
     if number == 0:
@@ -143,7 +147,7 @@ def _train_stage(
         if number == 0:
             board.close()
     if number == 0 and keeper.epochs_done < stage.epochs:
-        print(
+        logger.info(
             f"{title}: ended after {keeper.epochs_done} of {stage.epochs} epochs, "
             f"{stage.patience} without a better validation"
         )

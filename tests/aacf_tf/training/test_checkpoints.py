@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.recipes import plan_stage
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.training.checkpoints import Keeper
 from aacf_tf.training.optimizers import SGD
@@ -32,7 +33,7 @@ def test_sigterm_ends_at_once_what_loses_nothing():
 
 def test_a_broken_validation_does_not_blame_a_batch_of_training(tiny_recipe, tmp_path):
     run = SimpleNamespace(recipe=tiny_recipe, log_folder=lambda stage: tmp_path)
-    keeper = Keeper(run, tiny_recipe.stages[0], 8, Termination())
+    keeper = Keeper(run, plan_stage(tiny_recipe, tiny_recipe.stages[0], 8), Termination())
     with pytest.raises(UserError, match=r"finite val_loss after epoch 1 .*, received nan, though"):
         keeper._check_finite({"loss": 1.0, "val_loss": math.nan})
     assert not any(tmp_path.iterdir())
@@ -41,7 +42,7 @@ def test_a_broken_validation_does_not_blame_a_batch_of_training(tiny_recipe, tmp
 def test_an_overflow_ends_a_run_where_the_loss_s_scale_cannot_fall(tiny_recipe, tmp_path):
     """Under mixed_float16, which Keras trains so; by hand, as no CPU has it."""
     run = SimpleNamespace(recipe=tiny_recipe, log_folder=lambda stage: tmp_path)
-    keeper = Keeper(run, tiny_recipe.stages[0], 8, Termination())
+    keeper = Keeper(run, plan_stage(tiny_recipe, tiny_recipe.stages[0], 8), Termination())
     keeper._strategy, keeper._chief = tf.distribute.get_strategy(), False
     optimizer = keras.mixed_precision.LossScaleOptimizer(SGD(0.1), initial_scale=4.0)
     keeper.set_model(SimpleNamespace(optimizer=optimizer))
