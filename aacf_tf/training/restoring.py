@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -16,6 +18,8 @@ from aacf_tf.training.history import read_history, stops_early
 from aacf_tf.weights import load_stream_weights
 from tfrecords.utils.errors import UsageError
 
+logger = logging.getLogger(__name__)
+
 
 def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
     """The backbone of the first stage, with the given weights or the recipe's; None: new ones."""
@@ -27,7 +31,7 @@ def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
         copy_weights(given, backbone)
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
-        print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
+        logger.info(f"weights  {load_stream_weights(backbone, recipe.weights)}")
     return backbone
 
 
@@ -84,8 +88,8 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
         raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
     done = epochs_in(last)
     history = read_history(run.log_folder(stage) / "history.json")
-    if done < stage.epochs and not stops_early(stage, history):
-        print(
+    if done < stage.epochs and not stops_early(run.plan(stage), history):
+        logger.warning(
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
     model = run.build(stage)
