@@ -64,9 +64,9 @@ def plan_stage(recipe: Recipe, stage: Stage, steps: int = 0) -> StagePlan:
         steps: Training steps of the whole stage, which depend on the data set.
     """
     data = recipe.data
-    head = recipe.head if stage.head == "recipe" else stage.head
+    head = stage.head or recipe.head
     pairs = head in PAIR_HEADS
-    swap = data.swap if stage.head == "recipe" else 0.0
+    swap = data.swap if stage.head is None else 0.0
     terms, factors = HEAD_TERMS[head], "difference" in HEAD_TERMS[head]
     if swap and factors:
         terms = (*terms, *SWAP_TERMS)
@@ -91,5 +91,5 @@ def plan_stage(recipe: Recipe, stage: Stage, steps: int = 0) -> StagePlan:
         decoupled_decay=stage.weight_decay if decoupled else None,
         # Whole frames differ in size.
         test_batch_size=1 if data.resize == "whole" else stage.batch_size,
-        cached_views=data.views if stage.backbone_rate == 0 else 0,
+        cached_views=data.views or 0 if stage.backbone_rate == 0 else 0,
     )

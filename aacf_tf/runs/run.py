@@ -128,7 +128,7 @@ class Run:
             training,
             self.recipe.seed,
             **{
-                "fps": data.fps or None,
+                "fps": data.fps,
                 "resize": data.resize,
                 "crop": data.crop,
                 "flip": data.flip,
@@ -156,7 +156,7 @@ class Run:
             stage.batch_size if training else plan.test_batch_size,
             training,
             self.recipe.seed,
-            map_crop=self.recipe.data.map_crop,
+            map_crop=self.recipe.data.map_crop or 0,
             conjugates=plan.pairs,
             negative_weight=self.recipe.loss.negative,
             class_weights=self.class_weights if training else None,

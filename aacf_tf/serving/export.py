@@ -178,7 +178,7 @@ def _describe(
         frames=data.frames,
         height=data.height,
         width=data.width,
-        fps=data.fps,
+        fps=data.fps or 0.0,
         resize=data.resize,
         strides=list(model.strides()),
         score=recipe.score if model.head.factors else "combined",

@@ -53,7 +53,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     if not frozen or not recipe.data.views:
         raise UsageError(
             "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
-            f"data.views of 1 or more, received data.views={recipe.data.views} and "
+            f"data.views of 1 or more, received data.views={recipe.data.views or 0} and "
             + ", ".join(f"{stage.name}: {stage.backbone_rate:g}" for stage in recipe.stages)
             + "."
         )
