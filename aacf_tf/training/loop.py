@@ -14,11 +14,12 @@ from tensorflow import keras
 from aacf_tf.backbones.batch_norm import synchronize_batch_norm
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import PAIR_HEADS, Stage
-from aacf_tf.runs.devices import make_strategy, resolve_precision, worker_of
+from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.training import feature_cache
-from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.checkpoints import StageCheckpoint
+from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
@@ -52,8 +53,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
             f"{recipe.head} is trained on the clips alone."
         )
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    with Termination().active() as termination, strategy.scope():
+    policy = keras_policy(resolve_precision(recipe.precision))
+    with policy, Termination().active() as termination, strategy.scope():
         # Variables made outside of the scope cannot be trained in it.
         backbone, head = begin_backbone(run, backbone), None
         for number, stage in enumerate(recipe.stages, start=1):
@@ -91,9 +92,8 @@ def _train_stage(
     model.compile(optimizer=optimizer, weighted_metrics=[])
     # Metrics are summed over the workers already.
     model.distribute_reduction_method = "first"
-    keeper = Keeper(run, plan, termination)
-    keeper.restore(model)
-    if keeper.finished:
+    checkpoint = StageCheckpoint(run, plan, model, termination)
+    if checkpoint.finished:
         logger.info(f"{title}: finished already")
         return model
     if plan.cached_views:
@@ -101,7 +101,7 @@ def _train_stage(
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
-    behind = keeper.epochs_done * steps + keeper.steps_done
+    behind = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
     line = ProgressLine(title, clips, plan.steps, behind, shown=number == 0)
     validation = _make_validation(run, stage, model)
@@ -109,7 +109,7 @@ def _train_stage(
     if number == 0:
         board = Board(run.log_folder(stage), steps, line, validation)
         callbacks.append(board)
-    callbacks.append(keeper)  # last: it may stop
+    callbacks += [FiniteCheck(run, plan, checkpoint), checkpoint]
 
     def fit(first_step: int, epochs: int) -> None:
         def read_own(worker: tuple[int, int]) -> tf.data.Dataset:
@@ -117,7 +117,7 @@ def _train_stage(
                 "train",
                 stage,
                 training=True,
-                first_epoch=keeper.epochs_done,
+                first_epoch=checkpoint.epochs_done,
                 first_step=first_step,
                 epochs=epochs,
                 worker=worker,
@@ -130,25 +130,25 @@ def _train_stage(
         model.fit(
             batches,
             steps_per_epoch=steps - first_step,
-            initial_epoch=keeper.epochs_done,
-            epochs=keeper.epochs_done + epochs,
+            initial_epoch=checkpoint.epochs_done,
+            epochs=checkpoint.epochs_done + epochs,
             callbacks=callbacks,
             verbose=0,
         )
 
     try:
         with translate_errors(run.caches.get(stage.name, run.data)):
-            if keeper.steps_done:  # what is left of the epoch that was cut
-                fit(keeper.steps_done, 1)
-            if not keeper.finished:
-                fit(0, stage.epochs - keeper.epochs_done)
+            if checkpoint.steps_done:  # what is left of the epoch that was cut
+                fit(checkpoint.steps_done, 1)
+            if not checkpoint.finished:
+                fit(0, stage.epochs - checkpoint.epochs_done)
     finally:
         line.close()
         if number == 0:
             board.close()
-    if number == 0 and keeper.epochs_done < stage.epochs:
+    if number == 0 and checkpoint.epochs_done < stage.epochs:
         logger.info(
-            f"{title}: ended after {keeper.epochs_done} of {stage.epochs} epochs, "
+            f"{title}: ended after {checkpoint.epochs_done} of {stage.epochs} epochs, "
             f"{stage.patience} without a better validation"
         )
     return model

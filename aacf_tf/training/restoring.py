@@ -12,7 +12,7 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
-from aacf_tf.runs.devices import make_strategy, resolve_precision
+from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision
 from aacf_tf.runs.run import Run
 from aacf_tf.training.history import read_history, stops_early
 from aacf_tf.weights import load_stream_weights
@@ -67,8 +67,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     elif place:
         before = restore(run, recipe.stages[place - 1], best=False).backbone
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    with strategy.scope():
+    with keras_policy(resolve_precision(recipe.precision)), strategy.scope():
         return stage, run.build(stage, backbone=begin_backbone(run, before))
 
 
@@ -81,7 +80,6 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
         UsageError: the stage has no checkpoint.
         UserError: the checkpoint is damaged.
     """
-    keras.mixed_precision.set_global_policy("float32")
     folder = run.checkpoint_folder(stage)
     last = tf.train.latest_checkpoint(str(folder))
     if last is None:
@@ -92,7 +90,8 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
         logger.warning(
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
-    model = run.build(stage)
+    with keras_policy("float32"):
+        model = run.build(stage)
     path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
     read(tf.train.Checkpoint(**parts(model)), path)
     return model

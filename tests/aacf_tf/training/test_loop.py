@@ -18,7 +18,7 @@ from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.runs import devices
 from aacf_tf.runs.run import Run
 from aacf_tf.training import loop, optimizers, restoring
-from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.history import is_best, stops_early
 from aacf_tf.training.monitoring import ProgressLine, time
 from aacf_tf.training.optimizers import (
@@ -64,7 +64,7 @@ def test_the_best_epoch_on_validation_is_restored(
     recipe = recipes.override(recipe, "stages.0.pairs_first", 0.33)
     recipe = recipes.override(recipe, "stages.0.patience", 1)
     run = Run.open(recipe, squares_data, tmp_path)
-    original = Keeper.on_epoch_end
+    original = StageCheckpoint.on_epoch_end
     kernels = []
 
     def note(self, epoch, logs):
@@ -72,7 +72,7 @@ def test_the_best_epoch_on_validation_is_restored(
         # Epochs 1 and 2 of 6 train the pair terms alone and cannot be the best.
         original(self, epoch, {**logs, "val_accuracy": [0.9, 0.9, 0.8, 0.5][epoch]})
 
-    monkeypatch.setattr(Keeper, "on_epoch_end", note)
+    monkeypatch.setattr(StageCheckpoint, "on_epoch_end", note)
     loop.train(run)
     assert len(kernels) == 4
     ended = "(main): ended after 4 of 6 epochs, 1 without a better validation"
