@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Mapping, Sequence
 
 from aacf_tf.recipes import StagePlan
 
@@ -45,10 +45,11 @@ def _judgements(plan: StagePlan, history: Sequence[dict[str, float]]) -> list[fl
     return []
 
 
-def to_csv(history: Sequence[dict[str, float]]) -> str:
-    columns = list(dict.fromkeys(name for entry in history for name in entry))
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Returns rows as CSV; the columns are all names in them unless given, None is empty."""
+    columns = columns or list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(rows)
     return text.getvalue()
