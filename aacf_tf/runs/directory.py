@@ -1,7 +1,13 @@
-"""WORKDIR/config.json: a directory holds one run."""
+"""WORKDIR/config.json, which says which run a directory holds.
+
+recipe   what `load_recipe` reads to repeat the run
+data     the data set's directory and digest
+plan     the stages as they are trained on these data; a note, not read again
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -24,8 +30,10 @@ _CHANGEABLE = (
 def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
     """Refuses a directory that holds another run; the chief notes a new one in it."""
     path = current.workdir / CONFIG_FILE
+    plans = [current.plan(stage) for stage in current.recipe.stages]
     config = {
         "recipe": recipes.to_dict(current.recipe),
+        "plan": [{**dataclasses.asdict(plan), "stage": plan.stage.name} for plan in plans],
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
     # Where training has not begun, as with a wrong --weights, there is nothing to lose.
