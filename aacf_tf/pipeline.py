@@ -146,7 +146,8 @@ def evaluate(current: Run) -> None:
     """Evaluates the run's model, and its baseline if there is one."""
     recipe, workdir = current.recipe, current.workdir
     stage = recipe.stages[-1]
-    evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
+    model = restoring.restore(current, stage)
+    evaluation.evaluate(current, model, current.plan(stage).head, workdir)
     if recipe.head == "average":
         return
     folder = workdir / BASELINE
@@ -156,7 +157,7 @@ def evaluate(current: Run) -> None:
         evaluation.evaluate(baseline, model, "average", folder)
     elif recipe.baseline == "stage":
         for stage in recipe.stages:
-            if current.head_of(stage) == "average":
+            if current.plan(stage).head == "average":
                 model = restoring.restore(current, stage)
                 evaluation.evaluate(current, model, "average", folder)
 

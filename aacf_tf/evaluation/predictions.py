@@ -95,7 +95,7 @@ def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) ->
         forward: The model's call, see `compile_forward`.
     """
     stage = run.recipe.stages[-1]
-    steps = count_steps(run.info, split, run.batch_size(stage, False), training=False)
+    steps = count_steps(run.info, split, run.plan(stage).test_batch_size, training=False)
     views, strides = _views(run.recipe.data), model.strides()
 
     def read(name: str, **options: Any) -> Iterable[tuple[Any, ...]]:

@@ -97,7 +97,7 @@ def export(
         frames=data.frames,
         height=data.height,
         width=data.width,
-        fps=data.fps,
+        fps=data.fps or 0.0,
         resize=data.resize,
         strides=list(model.strides()),
         score=recipe.score if head.factors else "combined",

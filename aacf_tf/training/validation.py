@@ -55,7 +55,7 @@ class Validation(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)
         self._results = {}
-        size = self._run.batch_size(self._stage, training=False)
+        size = self._run.plan(self._stage).test_batch_size
         steps = count_steps(self._run.info, "validation", size, training=False)
         bar = progress(self._batches, total=steps, desc="validation", leave=False, disable=None)
         for batch in bar:

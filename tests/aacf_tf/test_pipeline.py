@@ -53,6 +53,8 @@ def test_a_directory_holds_one_run(quick, squares_data, without_tests, tmp_path)
             pipeline.run(quick, squares_data, workdir, mode=mode)
         assert not workdir.exists()
     pipeline.run(quick, squares_data, workdir, mode="train")
+    (plan,) = json.loads((workdir / "config.json").read_text())["plan"]
+    assert (plan["stage"], plan["head"], plan["steps"]) == ("main", "aacf", 4)
     other = recipes.override(quick, "loss.context", 0)
     with pytest.raises(UsageError, match=r"another recipe \(loss.context 0.5, now 0.0\)"):
         pipeline.run(other, squares_data, workdir, mode="train")
