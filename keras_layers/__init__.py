@@ -32,6 +32,7 @@ _HOME = {
     "ImagesToFrames": "frames",
     "InceptionModule3D": "inception3d",
     "NonLocalBlock3D": "nonlocal_block",
+    "TemporalShift": "temporal_shift",
     "WinogradConv3D": "winograd",
     "winograd_conv3d": "convolution",
     "winograd_kernel": "winograd",

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 
-_HOME = {"small": "small", "i3d": "i3d", "resnet3d34": "resnet3d", "densenet161": "densenet"}
+_HOME = {
+    "small": "small",
+    "i3d": "i3d",
+    "resnet3d34": "resnet3d",
+    "densenet161": "densenet",
+    "efficientnet_lite0": "efficientnet_lite",
+    "efficientnet_lite2": "efficientnet_lite",
+}
 BACKBONES = tuple(_HOME)
 
 
