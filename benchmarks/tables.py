@@ -1,8 +1,7 @@
-"""Tables and the plot of `method.py`, from the metrics.json that its runs have written."""
+"""Makes the tables and the plot of `method.py` from the metrics.json of its runs."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Sequence
@@ -24,15 +23,21 @@ PLACES = (
 
 
 def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
-    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
+    """Collects the metrics of the runs.
 
-    `cells` are the runs, see `method.Cell`. Measures: `SPLIT/SCORE` (top-1 of action, combined,
-    reliability), `PLACE` on test_uniform.
+    Args:
+        cells: Runs, see `method.Cell`.
+        workdir: Folder of their run directories.
+
+    Returns:
+        Setting -> name -> measure -> the values of the seeds. Measures are `SPLIT/SCORE` (top-1 by
+        action, combined, reliability) and each of PLACES on test_uniform.
     """
+    from aacf_tf.evaluation.metrics import read_metrics
+
     results: dict[str, Any] = {}
     for cell in cells:
-        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
-        splits = json.loads(text)["splits"]
+        splits = read_metrics(cell.folder(workdir))["splits"]
         measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
         for split in SPLITS:
             for score in ("action", "combined", "reliability"):
@@ -46,12 +51,13 @@ def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
 
 
 def table(results: dict[str, Any], setting: str) -> str:
-    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
+    """Formats one setting as a Markdown table: mean +- standard deviation over the seeds."""
     head = ["", *SPLITS, "reliability on test"]
     head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
+    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
     lines = [
-        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
+        f"**{setting}**, top-1 action / combined, {counted}\n",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]
@@ -67,7 +73,7 @@ def table(results: dict[str, Any], setting: str) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
+    """Plots the accuracy of every head and setting, on each split."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -24,6 +24,7 @@ _HOME = {
     "efficientnet_lite2": "efficientnet_lite",
 }
 BACKBONES = tuple(_HOME)
+IMAGE_BACKBONES = ("densenet161", "efficientnet_lite0", "efficientnet_lite2")
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:

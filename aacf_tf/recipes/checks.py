@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import fields
 
-from aacf_tf.backbones import BACKBONES
+from aacf_tf.backbones import BACKBONES, IMAGE_BACKBONES
 from aacf_tf.recipes.options import (
     EXPORT_PRECISIONS,
     HEADS,
@@ -93,9 +93,9 @@ def check(recipe: Recipe) -> None:
         if not (known and low <= value and (high is None or value <= high)):
             expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
             raise UsageError(f"{name}: expected {expected}, received {value!r}.")
-    if recipe.modality != "rgb" and recipe.backbone == "densenet161":
+    if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
         raise UsageError(
-            "modality: expected rgb for the backbone densenet161, which is of photographs, "
+            f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
         )
     if recipe.export_winograd and recipe.export_precision != "float32":

@@ -2,7 +2,7 @@
 
     DIR/<version>/saved_model.pb, variables/
     DIR/<version>/assets/labels.txt          one class a line, the first line is id 0
-    DIR/<version>/assets/model.json          sizes, rates, names, versions (`_describe`)
+    DIR/<version>/assets/model.json          sizes, rates, names, versions (`ModelCard`)
     DIR/<version>/assets.extra/tf_serving_warmup_requests
 
     signature        input                                      output
@@ -29,12 +29,12 @@ The backbone's batch norms are folded into its convolutions; `export_precision` 
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -48,10 +48,14 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import resolve_precision
+from aacf_tf.serving.card import AXES, ModelCard
 from aacf_tf.serving.signatures import INPUT_NAMES, INPUTS, make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
+from tfrecords.utils.atomic import write_json, write_text
+
+logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.json"
 WARMUP_FILE = "tf_serving_warmup_requests"
@@ -81,26 +85,52 @@ def export(
     Returns:
         the directory of the version: the highest that was there, plus 1.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    backbone, winograd = _inference_backbone(model, recipe)
+
+    def add_files(folder: Path) -> None:
+        write_text(folder / "assets" / LABELS_FILE, "".join(label + "\n" for label in labels))
+        _write_warmup(folder / "assets.extra", recipe)
+
+    return write_saved_model(
+        directory,
+        [*backbone.variables, *model.head.variables],
+        make_signatures(backbone, model.head, recipe, len(labels), multi_label),
+        _describe(model, recipe, multi_label, digest, winograd).to_dict(),
+        add_files,
+    )
+
+
+def write_saved_model(
+    directory: Path,
+    variables: Sequence[tf.Variable],
+    signatures: Mapping[str, Callable],
+    description: Mapping[str, Any],
+    add_files: Callable[[Path], None] | None = None,
+) -> Path:
+    """Writes the next version of a SavedModel with its `model.json`, completely or not at all.
+
+    Args:
+        directory: Folder of the versions, such as WORKDIR/export/aacf; created if missing.
+        variables: Every variable that the signatures use.
+        signatures: Name to tf.function with a fixed input.
+        description: Content of model.json; the versions of TensorFlow and Keras are added.
+        add_files: Writes further files into the folder that it is given.
+
+    Returns:
+        The folder of the version: the highest existing one plus 1.
+    """
     version = max(versions(directory), default=0) + 1
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    backbone, winograd = _inference_backbone(model, recipe)
-    signatures = make_signatures(backbone, model.head, recipe, len(labels), multi_label)
     module = tf.Module()
     # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
-    module.weights = [*backbone.variables, *model.head.variables]
+    module.weights = list(variables)
     tf.saved_model.save(module, str(temporary), signatures=signatures)
-    assets = temporary / "assets"
-    assets.mkdir(exist_ok=True)
-    text = "".join(label + "\n" for label in labels)
-    (assets / LABELS_FILE).write_text(text, encoding="utf-8")
-    description = _describe(model, recipe, multi_label, digest, winograd)
-    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-    (assets / MODEL_FILE).write_text(text, encoding="utf-8")
-    _write_warmup(temporary / "assets.extra", recipe)
+    libraries = {"tensorflow": tf.__version__, "keras": metadata.version("keras")}
+    write_json(temporary / "assets" / MODEL_FILE, {**description, "versions": libraries})
+    if add_files:
+        add_files(temporary)
     final = directory / str(version)
     os.replace(temporary, final)
     return final
@@ -113,12 +143,12 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
         backbone, gains = use_winograd(
             fold_batch_norm(model.backbone), (data.frames, data.height, data.width)
         )
-        print(f"winograd {len(gains)} convolutions of the backbone are faster by it")
+        logger.info(f"winograd {len(gains)} convolutions of the backbone are faster by it")
         return backbone, gains
     if recipe.export_precision == "float32":
         return fold_batch_norm(model.backbone), {}
     if resolve_precision("auto") != "mixed_bfloat16":
-        print(
+        logger.warning(
             "Warning: export_precision=mixed_bfloat16: this machine has no instructions for "
             "bfloat16; on one like it the exported model is slower than in float32."
         )
@@ -138,35 +168,31 @@ def _describe(
     multi_label: bool,
     digest: str,
     winograd: dict[str, float],
-) -> dict[str, Any]:
-    """The content of model.json."""
+) -> ModelCard:
     data = recipe.data
     axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
-    return {
-        "recipe": recipe.name,
-        "frames": data.frames,
-        "fps": data.fps,  # frames a second; 0: every frame of the video
-        "height": data.height,
-        "width": data.width,
-        "resize": data.resize,
-        "scaling": "inside: pixels 0..255 go in",
-        "backbone": recipe.backbone,
-        "precision": recipe.export_precision,  # of the backbone; outputs are float32
-        "winograd": winograd,  # convolution -> times as fast as the direct one, at the export
-        "modality": recipe.modality,
-        "strides": list(model.strides()),  # frames and pixels a cell: time, height, width
-        "map_centres": {  # cell i lies at frame or pixel start + i * stride, counted from 0
+    return ModelCard(
+        recipe=recipe.name,
+        backbone=recipe.backbone,
+        head=recipe.head,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        fps=data.fps,
+        resize=data.resize,
+        strides=list(model.strides()),
+        score=recipe.score if model.head.factors else "combined",
+        multi_label=multi_label,
+        context_learns=model.head.factors and model.head.context_learns,
+        modality=recipe.modality,
+        precision=recipe.export_precision,
+        winograd=winograd,
+        map_centres={
             name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(("time", "height", "width"), axes)
+            for name, axis in zip(AXES, axes)
         },
-        "head": recipe.head,
-        "score": recipe.score if model.head.factors else "combined",
-        "multi_label": multi_label,
-        # False: no pair to learn from, the context scores mean nothing
-        "context_learns": model.head.factors and model.head.context_learns,
-        "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
-        "digest": digest,
-    }
+        digest=digest,
+    )
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
@@ -174,7 +200,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:
-        print(
+        logger.info(
             "Warm-up requests for TensorFlow Serving are left out; "
             "pip install tensorflow-serving-api==2.15.1 adds them to the next export."
         )
@@ -211,6 +237,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
 
 
 def versions(directory: Path) -> list[int]:
+    """Returns the exported versions in a folder; none if it does not exist."""
     if not directory.is_dir():
         return []
     return [int(path.name) for path in directory.iterdir() if path.name.isdigit()]

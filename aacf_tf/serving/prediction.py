@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aacf_tf.visualization import overlays
+
 
 @dataclass(eq=False)
 class Prediction:
@@ -51,11 +53,5 @@ class Prediction:
         return f"Prediction({self.file!r}: {self.predicted} {probability:.2f})"
 
     def maps(self) -> list[tuple[str, np.ndarray]]:
-        """(title, logits `[t, h, w]`) of every map there is, the action's first."""
-        if self.action_logits is None:
-            return [("class activation", self.class_activation)]
-        found = [("action", self.action_logits)]
-        if self.context_attention is not None:
-            # The logarithm of an attention map is its logits, but for a constant of each clip.
-            found.append(("context", np.log(np.maximum(self.context_attention, 1e-30))))
-        return found
+        """Lists (title, logits `[t, h, w]`) of every map that the head has, the action's first."""
+        return overlays.map_logits(vars(self))

@@ -17,6 +17,7 @@ from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import panels
 from aacf_tf.visualization.curves import confusion_picture
+from tfrecords.media import pictures
 from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 
@@ -85,11 +86,12 @@ class Validation(keras.callbacks.Callback):
         if "clip" not in self._first:  # cached features
             return shown
         axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
+        centres = [axis.centres for axis in axes]
         for place, pixels in enumerate(self._first["clip"]):
             mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
             outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
-            rows = panels.draw_maps(pixels, mask, outputs, axes)
-            shown[f"clip_{place + 1}"] = panels.join(rows)
+            rows = panels.draw_maps(pixels, mask, outputs, centres)
+            shown[f"clip_{place + 1}"] = pictures.join(rows)
         return shown
 
     @staticmethod

@@ -8,17 +8,16 @@ the first and after the last one it stays as it is.
 from __future__ import annotations
 
 import warnings
-from functools import cache
-from pathlib import Path
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import cv2
 import numpy as np
 
+from tfrecords.media import pictures
+
 # Colour of weak and of strong evidence, RGB. Orange against blue can be told apart by everybody.
 ACTION_COLORS = ((214, 40, 20), (255, 214, 64))
 CONTEXT_COLORS = ((32, 72, 222), (84, 232, 255))
-WHITE = (255, 255, 255)
 BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
 _MIN_BOX = 0.002  # share of the frame; less is a speck
 _OPACITY = 0.8  # of the strongest evidence
@@ -37,9 +36,27 @@ def display(values: np.ndarray) -> np.ndarray:
     return np.clip((values - middle) / max(top - middle, 1e-9), 0, 1)
 
 
-def display_attention(attention: np.ndarray) -> np.ndarray:
-    """`display` of the logits behind attention maps `[..., h, w]` that sum to 1."""
-    return display(np.log(np.maximum(attention, 1e-30)))
+def map_logits(outputs: Mapping[str, np.ndarray | None]) -> list[tuple[str, np.ndarray]]:
+    """Lists the maps among a model's outputs for a clip, the action's first.
+
+    Args:
+        outputs: Name to output; what the head lacks is missing or None.
+
+    Returns:
+        Pairs of the title and the logits `[t, h, w]`.
+    """
+    logits, context = outputs.get("action_logits"), outputs.get("context_attention")
+    if logits is None:
+        return [("class activation", np.asarray(outputs["class_activation"]))]
+    return [
+        ("action", logits),
+        *([] if context is None else [("context", attention_logits(context))]),
+    ]
+
+
+def attention_logits(attention: np.ndarray) -> np.ndarray:
+    """Returns the logits behind attention maps that sum to 1, but for a constant of each clip."""
+    return np.log(np.maximum(attention, 1e-30))
 
 
 def at_times(maps: np.ndarray, positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
@@ -62,8 +79,8 @@ def at_times(maps: np.ndarray, positions: np.ndarray, centres: np.ndarray) -> np
 
 def in_space(
     cells: np.ndarray,
-    frame: tuple[int, int],
-    size: tuple[int, int],
+    frame: Sequence[int],
+    size: Sequence[int],
     centres: Sequence[np.ndarray],
     resize: str = "stretch",
 ) -> np.ndarray:
@@ -94,12 +111,10 @@ def in_space(
     return result
 
 
-def seen_area(
-    frame: tuple[int, int], size: tuple[int, int], resize: str
-) -> tuple[int, int, int, int]:
+def seen_area(frame: Sequence[int], size: Sequence[int], resize: str) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the part of a frame that preprocessing keeps, in its pixels."""
     if resize == "stretch":
-        return 0, 0, *frame
+        return 0, 0, frame[0], frame[1]
     scale = max(side / full for side, full in zip(size, frame))
     height, width = (min(full, round(side / scale)) for side, full in zip(size, frame))
     return (frame[0] - height) // 2, (frame[1] - width) // 2, height, width
@@ -122,17 +137,6 @@ def tint(image: np.ndarray, heat: np.ndarray, colors: Sequence[Sequence[int]]) -
     return np.rint(base + _OPACITY * heat * (color - base)).astype(np.uint8)
 
 
-def enlarge(image: np.ndarray, height: int) -> np.ndarray:
-    """A frame or mask scaled to a height, the aspect ratio kept; nothing is smoothed in a mask."""
-    width = max(1, round(image.shape[1] * height / image.shape[0]))
-    if image.dtype == bool:
-        scaled = cv2.resize(image.view(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-        return scaled.view(bool)
-    smaller = height < image.shape[0]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return cv2.resize(image, (width, height), interpolation=method)
-
-
 def side_by_side(
     image: np.ndarray,
     heats: Sequence[np.ndarray],
@@ -151,22 +155,13 @@ def side_by_side(
         uint8 `[height, width, 3]`.
     """
     scale = height / image.shape[0]
-    image = enlarge(image, height)
+    image = pictures.enlarge(image, height)
     panels = [image]
     for heat, colors in zip(heats, (ACTION_COLORS, CONTEXT_COLORS)):
-        panels.append(tint(image, enlarge(heat, height), colors))
+        panels.append(tint(image, pictures.enlarge(heat, height), colors))
     for box in boxes:
-        draw_box(panels[1], [round(scale * side) for side in box])
+        pictures.draw_box(panels[1], [round(scale * side) for side in box])
     return np.concatenate(panels, axis=1)
-
-
-def outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Draws the outline of a mask bool `[H, W]`, white with a dark rim, into a copy."""
-    image = np.ascontiguousarray(image).copy()
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, contours, -1, (0, 0, 0), 2, cv2.LINE_AA)
-    cv2.drawContours(image, contours, -1, WHITE, 1, cv2.LINE_AA)
-    return image
 
 
 def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -190,41 +185,3 @@ def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
             corners = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             boxes.append((len(rows), tuple(int(corner) for corner in corners)))
     return [box for _, box in sorted(boxes, reverse=True)]
-
-
-def draw_box(image: np.ndarray, box: Sequence[int]) -> None:
-    """Draws (left, top, right, bottom) in pixels, right and bottom exclusive, into the frame."""
-    left, top, right, bottom = box
-    corners = (left, top), (right - 1, bottom - 1)
-    cv2.rectangle(image, *corners, (0, 0, 0), 3)
-    cv2.rectangle(image, *corners, WHITE, 1)
-
-
-def text_bar(width: int, height: int, texts: Sequence[str]) -> np.ndarray:
-    """A dark bar uint8 `[height, width, 3]` with the texts side by side, each in its share of it.
-
-    What is too long for its share is cut, with an ellipsis.
-    """
-    from PIL import Image, ImageDraw
-
-    bar = Image.new("RGB", (width, height), (22, 24, 28))
-    pen = ImageDraw.Draw(bar)
-    font = _font(max(8, round(height * 0.55)))
-    share, margin = width // len(texts), height // 4
-    for place, text in enumerate(texts):
-        shown = text
-        while shown and pen.textlength(shown, font=font) > share - 2 * margin:
-            shown = shown[:-2].rstrip("…") + "…" if len(shown) > 2 else ""
-        where = (place * share + margin, height / 2)
-        pen.text(where, shown, fill=(236, 238, 242), font=font, anchor="lm")
-    return np.asarray(bar)
-
-
-@cache
-def _font(size: int):
-    """DejaVu Sans, which comes with matplotlib and knows most alphabets."""
-    import matplotlib
-    from PIL import ImageFont
-
-    folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(folder / "DejaVuSans.ttf"), size)

@@ -42,8 +42,8 @@ from aacf_tf.weights import naming as rules
 from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
-from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
+from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from tfrecords.utils.errors import UsageError
 
 
@@ -77,7 +77,8 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     Args:
         backbone: `i3d`, `resnet3d34`, `densenet161` or, for files of ours, any. A backbone without
             top, or that ends earlier than the file's, takes what it has.
-        path: `imagenet`, for the weights that a package carries (`packaged_weights`); a PyTorch file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
+        path: `imagenet`, for the weights that a package carries (`packaged_weights`); a PyTorch
+            file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
             file or directory; a working directory or a checkpoint of a training run. Files of 2-D
             Inception-v1 are inflated; their top is taken where it has the classes of the model's,
             which otherwise keeps its own values.

@@ -280,7 +280,6 @@ _RESNET = Naming(
 )
 
 
-
 # ---- EfficientNet-Lite --------------------------------------------------------------------------
 def _lite_layers(blocks: int) -> list[str]:
     layers = ["conv_stem", "bn0", "conv_head", "bn1", "fc"]
@@ -294,8 +293,8 @@ def _lite_layers(blocks: int) -> list[str]:
 _LITE = Naming(
     "EfficientNet-Lite of ml-illustrated/EfficientNet-Lite-PyTorch",
     PYTORCH,
-    # Lite4, the largest, has 30 blocks.
-    {re.sub(r"(^|\.)([a-z])", r"\1_\2", layer): layer for layer in _lite_layers(30)},
+    # Of all sizes; Lite2 has more blocks than Lite0.
+    {re.sub(r"(^|\.)([a-z])", r"\1_\2", layer): layer for layer in _lite_layers(21)},
 )
 
 NAMINGS = (*_I3D, _RESNET, *_DENSENET, _LITE)

@@ -36,11 +36,11 @@ def without_tests(squares_data, tmp_path):
 
 
 def test_without_a_test_split_the_model_is_exported_all_the_same(
-    quick, without_tests, tmp_path, capsys
+    quick, without_tests, tmp_path, caplog
 ):
     workdir = tmp_path / "run"
     pipeline.run(quick, without_tests, workdir)
-    assert "no split whose name begins with 'test'" in capsys.readouterr().out
+    assert "no split whose name begins with 'test'" in caplog.text
     assert (workdir / "export/aacf/1/saved_model.pb").is_file()
     assert not (workdir / "metrics.json").exists()
     with pytest.raises(UsageError, match="whose name begins with 'test'"):

@@ -1,4 +1,4 @@
-"""Another span of the same shot, before or after the action: the real form of a conjugate."""
+"""Chooses another span of the same shot, before or after the action, as the conjugate."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def free_span(
     the side is shorter than the clip, all of it is taken, down to `MIN_FRAMES` frames.
 
     Args:
-        clip: (start, end) of the clip, seconds; so are all spans.
-        shot: the shot the clip lies in.
-        actions: spans of all annotated actions of the video; the clip's own may be among them.
-        fps: frames/s of the video.
-        margin: seconds between the clip and its conjugate, since annotated borders are not exact.
+        clip: Span (start, end) of the clip in seconds, as all spans.
+        shot: Span of the shot in which the clip lies.
+        actions: Spans of all annotated actions of the video; may include the clip's own.
+        fps: Frame rate of the video.
+        margin: Seconds between the clip and its conjugate, since annotated borders are inexact.
 
     Returns:
-        (start, end), or None where neither side has room.
+        The span (start, end), or None if neither side has room.
     """
     start, end = clip
     low, high = between_actions(clip, actions)
@@ -55,7 +55,7 @@ def free_span(
 
 
 def between_actions(clip: Span, actions: Iterable[Span]) -> Span:
-    """From the end of the last action before a clip to the beginning of the next one (or inf)."""
+    """Returns the span from the last action before a clip to the next one (or inf)."""
     start, end = clip
     low, high = 0.0, math.inf
     for action_start, action_end in actions:
@@ -69,7 +69,7 @@ def between_actions(clip: Span, actions: Iterable[Span]) -> Span:
 def windows(
     clip: Span, shots: Iterable[Span], actions: Iterable[Span], fps: float, margin: float = 0.5
 ) -> list[Span]:
-    """All spans in some shots that could be the conjugate; other arguments as `free_span`.
+    """Lists all spans in `shots` that could be the conjugate; other arguments as `free_span`.
 
     As long as the clip, one each `STEP` of its length; where no free piece of the shots has that
     room, the longest one there is (a tie: the first).
@@ -83,19 +83,19 @@ def windows(
     if not any(high - low >= length for low, high in pieces):
         longest = max(pieces, key=lambda piece: piece[1] - piece[0], default=(0.0, 0.0))
         return [longest] if longest[1] - longest[0] >= _shortest(fps) else []
-    found = []
+    spans = []
     for low, high in pieces:
         count = math.floor((high - low - length) / (STEP * length) + 1e-6)
         for n in range(count + 1 if high - low >= length else 0):
             # Counted from the clip outwards: the nearest window lies a margin away.
             away = n * STEP * length
             begin = high - length - away if high <= start else low + away
-            found.append((begin, begin + length))
-    return found
+            spans.append((begin, begin + length))
+    return spans
 
 
 def free_pieces(span: Span, blocked: Iterable[Span]) -> list[Span]:
-    """What is left of a span without the blocked ones, in order."""
+    """Returns the pieces of a span that no blocked span covers, in order."""
     pieces = [span]
     for start, end in blocked:
         pieces = [
@@ -108,19 +108,21 @@ def free_pieces(span: Span, blocked: Iterable[Span]) -> list[Span]:
 
 
 def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Span]:
-    """The span whose background is most like the clip's (a tie, to two decimals: the nearest).
+    """Returns the span whose background is most like the clip's; of equals the nearest.
+
+    Likeness is compared to two decimals.
 
     The clip's background is the median over time of the colour histograms of 4 x 4 parts of the
     frame; a frame is as far from it as its middle part, so that an actor, who fills a few, changes
     little; a span, as the mean of its frames.
 
     Args:
-        path: the video.
-        clip: (start, end), seconds.
-        candidates: spans, of `windows`.
+        path: Video file.
+        clip: Span (start, end) of the clip in seconds.
+        candidates: Spans to choose from, see `windows`.
 
     Returns:
-        One of the candidates, or None where all are farther than `UNLIKE`.
+        One of the candidates, or None if all are farther than `UNLIKE`.
 
     Raises:
         UnreadableError: as `shots.frames`.
@@ -146,16 +148,15 @@ def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Sp
     background = np.median(seen[inside(clip)], axis=0)
     parts = np.abs(seen - background).reshape(len(seen), shots.GRID**2, -1).mean(axis=2)
     distances = np.median(parts, axis=1)  # of every frame
-    best = None
+    ranked = []
     for span in candidates:
         distance = distances[inside(span)].mean() if inside(span).any() else math.inf
         away = max(clip[0] - span[1], span[0] - clip[1])
-        rank = (round(float(distance), 2), round(away, 3), span)
-        if distance < UNLIKE and (best is None or rank < best):
-            best = rank
-    return best and best[2]
+        if distance < UNLIKE:
+            ranked.append((round(float(distance), 2), round(away, 3), span))
+    return min(ranked)[2] if ranked else None
 
 
 def _shortest(fps: float) -> float:
-    """Seconds; half a frame less, since spans are rounded by whoever wrote them."""
+    """Returns the shortest conjugate in seconds; half a frame less, since spans are rounded."""
     return (MIN_FRAMES - 0.5) / fps

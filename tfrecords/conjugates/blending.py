@@ -1,4 +1,4 @@
-"""The seam of a filled hole: `poisson`, `feather`, or `none`. Outside the hole not a bit changes.
+"""Blends the seam of a filled hole: `poisson`, `feather` or `none`. No bit outside changes.
 
 Poisson editing (P. Pérez, M. Gangnet, A. Blake: Poisson image editing, SIGGRAPH 2003) keeps the
 gradients of the filling and takes the colours of the hole's rim. With f the filling and g the
@@ -28,23 +28,23 @@ NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
 def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) -> np.ndarray:
-    """Lays a filling into the hole of a picture.
+    """Blends a filling into the hole of a picture.
 
     Args:
-        image: uint8 [H, W, 3].
-        filled: the same with the hole filled; only its pixels in the hole are looked at.
-        hole: bool [H, W].
-        kind: "poisson", "feather" or "none".
+        image: Picture, uint8 [H, W, 3].
+        filled: The same with the hole filled; only pixels in the hole are used.
+        hole: Map of the hole, bool [H, W].
+        kind: How to blend, "poisson", "feather" or "none".
 
     Returns:
-        uint8 [H, W, 3]; outside the hole the picture's own pixels.
+        The picture, uint8 [H, W, 3]; its own pixels outside the hole.
     """
     mixed = filled.astype(np.float32)
     if kind == "poisson":
         mixed += _membrane(*_rim(image, filled, hole), hole)
     elif kind == "feather":
         # 1, 2, ... pixels from the rim inwards; the picture's border is no rim.
-        depth = cv2.distanceTransform(np.uint8(hole), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         alpha = np.minimum(depth / (FEATHER + 1), 1)[..., None]
         mixed = image + (mixed - image) * alpha
     mixed = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -52,7 +52,7 @@ def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) ->
 
 
 def _rim(image: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What the filling lacks where it ends: float32 [H, W, 3], and on which pixels, bool [H, W].
+    """Returns the picture minus the filling on the hole's rim, float32 [H, W, 3], and the rim.
 
     A filling has no pixels beyond the hole: there it goes on as on the hole's side of the rim.
     """
@@ -68,9 +68,9 @@ def _rim(image: np.ndarray, filled: np.ndarray, hole: np.ndarray) -> tuple[np.nd
 
 
 def _membrane(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The harmonic field in the hole that has these values on the rim: float32 [H, W, 3].
+    """Solves for the harmonic field in the hole with these values on the rim: float32 [H, W, 3].
 
-    Zero outside the hole, and everywhere where there is no rim: nothing is known then.
+    Zero outside the hole, and everywhere if the hole has no rim.
     """
     from scipy.sparse import linalg
 
@@ -88,7 +88,7 @@ def _membrane(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarr
 
 
 def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray]:
-    """Each pixel is the mean of those neighbours that there are: sparse [n, n], float64 [n, 3]."""
+    """Builds the equations (pixel = mean of its neighbours): sparse [n, n], float64 [n, 3]."""
     from scipy import sparse
 
     height, width = hole.shape
@@ -98,26 +98,26 @@ def _equations(values: np.ndarray, hole: np.ndarray) -> tuple[object, np.ndarray
     degree, sums = np.zeros(len(y)), np.zeros((len(y), values.shape[-1]))
     rows, columns = [], []
     for down, right in NEIGHBOURS:
-        there = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
-        pixel = np.flatnonzero(there)
-        beside = y[pixel] + down, x[pixel] + right
+        inside = (y + down >= 0) & (y + down < height) & (x + right >= 0) & (x + right < width)
+        pixel = np.flatnonzero(inside)
+        neighbour = y[pixel] + down, x[pixel] + right
         degree[pixel] += 1
-        sums[pixel] += values[beside]  # zero but on the rim
-        unknown = hole[beside]
+        sums[pixel] += values[neighbour]  # zero except on the rim
+        unknown = hole[neighbour]
         rows.append(pixel[unknown])
-        columns.append(number[beside][unknown])
+        columns.append(number[neighbour][unknown])
     rows, columns = np.concatenate(rows), np.concatenate(columns)
     links = sparse.csc_matrix((np.ones(len(rows)), (rows, columns)), (len(y), len(y)))
     return (sparse.diags(degree) - links).tocsc(), sums
 
 
 def _from_half_size(values: np.ndarray, rim: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """About the field, by that of the picture at half the size."""
-    size = tuple((length + 1) // 2 for length in hole.shape[::-1])
+    """Approximates the field by that of the picture at half the size."""
+    size = (hole.shape[1] + 1) // 2, (hole.shape[0] + 1) // 2
     share = cv2.resize(rim.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     small_rim = share > 0
     small = cv2.resize(values, size, interpolation=cv2.INTER_AREA)
     small = small / np.where(small_rim, share, 1)[..., None]
-    small_hole = cv2.resize(np.uint8(hole), size, interpolation=cv2.INTER_NEAREST) > 0
+    small_hole = cv2.resize(hole.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     field = _membrane(small, small_rim, small_hole & ~small_rim) + small
     return cv2.resize(field, hole.shape[::-1], interpolation=cv2.INTER_LINEAR)

@@ -1,4 +1,4 @@
-"""People taken out of photographs, and decoys.
+"""Removes people from photographs, and fills decoys.
 
 1. the hole: the boxes of all who do the action, together, and a margin;
 2. it is filled, by OpenCV or by a completion network (`fillers`);
@@ -29,8 +29,8 @@ MIN_CONTEXT = 0.05  # share of the picture that must be left for it to be a conj
 class Erased(NamedTuple):
     """A photograph and its conjugate, uint8 [H, W, 3].
 
-    conjugate: without those who act; None where (nearly) nothing would be left.
-    decoy: whether the photograph has one.
+    conjugate: The photograph without those who act; None if (nearly) nothing would be left.
+    decoy: Whether the photograph has a decoy.
     """
 
     picture: np.ndarray
@@ -39,18 +39,18 @@ class Erased(NamedTuple):
 
 
 class Eraser:
-    """How people are taken out of photographs.
+    """Removes people from photographs.
 
     Args:
-        filler: "telea", or the folder of an exported completion network.
-        blending: "poisson", "feather" or "none".
-        decoys: whether photographs get a decoy.
+        filler: "telea" (default), or the folder of an exported completion network.
+        blending: How the seam is blended: "poisson" (default), "feather" or "none".
+        decoys: Whether photographs get a decoy, default False.
 
     Attributes:
-        plan: what of all this the bytes of records depend on, for `build.json`.
+        plan: Settings on which the bytes of records depend, for `build.json`.
 
     Raises:
-        UsageError: there is no network in that folder.
+        UsageError: If that folder holds no network.
     """
 
     def __init__(self, filler: str = "telea", blending: str = "poisson", decoys: bool = False):
@@ -65,14 +65,14 @@ class Eraser:
         self._decoys = decoys
 
     def erase(self, picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """The picture with a hole filled and blended; outside the hole bit for bit the same.
+        """Fills and blends a hole in a picture; pixels outside it stay bit for bit the same.
 
         Args:
-            picture: uint8 [H, W, 3].
-            hole: bool [H, W], not all True.
+            picture: Picture, uint8 [H, W, 3].
+            hole: Map of the hole, bool [H, W], not all True.
 
         Raises:
-            ValueError: the hole is the whole picture, of which nothing says how to fill it.
+            ValueError: If the hole is the whole picture, so that nothing says how to fill it.
         """
         if hole.all():
             raise ValueError("Expected a hole that leaves something of the picture. Received all.")
@@ -88,15 +88,15 @@ class Eraser:
         people: Optional[np.ndarray] = None,
         seed: str = "",
     ) -> Erased:
-        """A photograph, and the same without those who act.
+        """Returns a photograph and the same without those who act.
 
         Args:
-            picture: uint8 [H, W, 3].
-            actors: bool [H, W], True on all who do the action.
-            margin: how far the hole reaches beyond them, as a share of the shorter side.
-            people: bool [H, W], True on all people, who act or not: where a decoy may not be. None:
-                no decoy is wanted here.
-            seed: decides where the decoy is.
+            picture: Picture, uint8 [H, W, 3].
+            actors: Map of all who do the action, bool [H, W].
+            margin: Reach of the hole beyond them, as a share of the shorter side.
+            people: Map of all people, acting or not, bool [H, W]: a decoy may not lie there. None
+                (default): no decoy.
+            seed: Name that decides where the decoy lies.
         """
         radius = max(LEAST_MARGIN, round(margin * min(picture.shape[:2])))
         hole = grow(actors, radius)
@@ -116,19 +116,19 @@ class Eraser:
 def find_decoy(
     hole: np.ndarray, taken: np.ndarray, rng: np.random.Generator
 ) -> Optional[np.ndarray]:
-    """A hole as large elsewhere.
+    """Draws a hole of the same size elsewhere.
 
-    The parts of the hole are laid one after the other, the largest first, each on a place drawn
-    from all where it lies in the picture and on nothing taken. A part that fits nowhere becomes as
+    The parts of the hole are laid one after the other, the largest first, each on a random place
+    inside the picture that is not taken. A part that fits nowhere becomes as
     many of the free pixels, those nearest to one of them that is drawn.
 
     Args:
-        hole: bool [H, W].
-        taken: bool [H, W].
-        rng: of the places.
+        hole: Map of the hole, bool [H, W].
+        taken: Map of pixels where the decoy may not lie, bool [H, W].
+        rng: Generator that draws the places.
 
     Returns:
-        bool [H, W]; None where too little is free.
+        The map of the decoy, bool [H, W]; None if too few pixels are free.
     """
     count, parts, boxes, _ = cv2.connectedComponentsWithStats(hole.astype(np.uint8))
     taken, decoy = taken.copy(), np.zeros_like(hole)
@@ -146,7 +146,7 @@ def find_decoy(
 
 
 def _lay(shape: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> Optional[np.ndarray]:
-    """The shape, bool [h, w], on a random free place: bool [H, W]; None where there is none."""
+    """Lays the shape, bool [h, w], on a random free place: bool [H, W]; None if it fits nowhere."""
     height, width = shape.shape
     rows, columns = taken.shape[0] - height + 1, taken.shape[1] - width + 1
     if rows < 1 or columns < 1:
@@ -168,7 +168,7 @@ def _lay(shape: np.ndarray, taken: np.ndarray, rng: np.random.Generator) -> Opti
 
 
 def _gather(area: int, taken: np.ndarray, rng: np.random.Generator) -> Optional[np.ndarray]:
-    """`area` free pixels around one of them: bool [H, W]; None where there are not so many."""
+    """Takes `area` free pixels around one of them: bool [H, W]; None if there are too few."""
     free = np.argwhere(~taken)
     if len(free) < area:
         return None
@@ -180,7 +180,7 @@ def _gather(area: int, taken: np.ndarray, rng: np.random.Generator) -> Optional[
 
 
 def grow(mask: np.ndarray, radius: float) -> np.ndarray:
-    """A bool map dilated by a disc; its radius is in pixels."""
+    """Dilates a bool map by a disc of `radius` pixels."""
     if not mask.any():
         return mask
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)

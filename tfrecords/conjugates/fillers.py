@@ -1,4 +1,4 @@
-"""What fills a hole in a picture: `telea`, or a completion network that was exported.
+"""Fills holes in pictures by `telea` or by an exported completion network.
 
     DIR/saved_model.pb                one version
     DIR/1/saved_model.pb, DIR/2/...   versions: the last one serves
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable
 
 import cv2
 import numpy as np
@@ -42,16 +42,17 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
     A. Telea: An image inpainting technique based on the fast marching method, 2004.
 
     Args:
-        image: uint8 [H, W, 3].
-        hole: bool [H, W], not all True.
+        image: Picture, uint8 [H, W, 3].
+        hole: Map of the hole, bool [H, W], not all True.
 
     Returns:
-        uint8 [H, W, 3].
+        The filled picture, uint8 [H, W, 3].
     """
     # Where a hole touches the picture's border, OpenCV looks into it: not at the person, then.
     _, nearest = cv2.distanceTransformWithLabels(
         hole.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    nearest = np.asarray(nearest, np.int32)
     colours = np.zeros((nearest.max() + 1, 3), np.uint8)
     colours[nearest[~hole]] = image[~hole]
     start = colours[nearest]
@@ -59,10 +60,10 @@ def telea(image: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 class Network:
-    """A completion network, called as `telea` is; loaded by the first call, once for all threads.
+    """A completion network with the interface of `telea`, loaded once by the first call.
 
     Attributes:
-        digest: of what it computes: the same wherever it lies.
+        digest: Hash of its graph and variables, the same wherever it lies.
 
     Raises:
         UsageError: there is no SavedModel at `path`, or (by the first call) it is another.
@@ -72,10 +73,10 @@ class Network:
         self._folder = _newest(path)
         self.digest = _digest(self._folder)
         self._lock = threading.Lock()
-        self._model: Optional[Any] = None
+        self._model: Any = None
 
     def __call__(self, image: np.ndarray, hole: np.ndarray) -> np.ndarray:
-        """See `telea`; UserError where the network gives something else than a picture."""
+        """Fills a hole as `telea` does; UserError if the network returns no such picture."""
         import tensorflow as tf
 
         with self._lock:
@@ -93,7 +94,7 @@ class Network:
 
 
 def _newest(path: str) -> AnyPath:
-    """The folder of a SavedModel: `path`, or the last of the versions in it."""
+    """Returns the folder of a SavedModel: `path`, or the last version in it."""
     folder = to_path(path)
     if (folder / MODEL).is_file():
         return folder
@@ -114,6 +115,7 @@ def _digest(folder: AnyPath) -> str:
 
 
 def _load(folder: AnyPath) -> Any:
+    """Loads a completion network and checks its signature."""
     import tensorflow as tf
 
     try:
@@ -130,10 +132,10 @@ def _load(folder: AnyPath) -> Any:
     )
     if not fits or "image" not in gives:
         wanted = ", ".join(f"{name} {what}" for name, (_, what) in INPUTS.items())
-        found = ", ".join(f"{n} {s.dtype.name} {s.shape}" for n, s in sorted(takes.items()))
+        received = ", ".join(f"{n} {s.dtype.name} {s.shape}" for n, s in sorted(takes.items()))
         raise UsageError(
             f"Expected --filler to have the signature {SIGNATURE} of {wanted}, any H and W, that "
-            f"gives image, received {folder} with {found or 'no such signature'} that gives "
+            f"gives image, received {folder} with {received or 'no such signature'} that gives "
             f"{', '.join(sorted(gives)) or 'nothing'}."
         )
     return model

@@ -1,4 +1,4 @@
-"""The clip's first frame, repeated: the person stays, the motion goes. Needs no mask."""
+"""Repeats the clip's first frame: the person stays, the motion goes. Needs no mask."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import numpy as np
 
 
 def frozen_frame(clip: np.ndarray) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> the same shape, every frame the first."""
+    """Repeats the first frame of a clip, uint8 [T, H, W, 3]."""
     return np.repeat(clip[:1], len(clip), axis=0)

@@ -1,4 +1,4 @@
-"""How the camera moved, seen from the background.
+"""Estimates the motion of the camera from the background.
 
 Corners of the background are followed from frame to frame (Lucas-Kanade, forwards and back) and a
 similarity (shift, turn, zoom) is fitted to them by RANSAC. OpenCV's RANSAC draws from a fixed seed:
@@ -6,6 +6,8 @@ the same clip gives the same result.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,14 +20,14 @@ STILL = 0.5
 
 
 def camera_path(grey: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Transforms that lay every frame onto the middle frame.
+    """Returns the transforms that lay every frame onto the middle frame.
 
     Args:
-        grey: uint8 [T, H, W].
-        background: bool [T, H, W], False where the actor is.
+        grey: Grey frames, uint8 [T, H, W].
+        background: Map of the background, bool [T, H, W], False on the actor.
 
     Returns:
-        float64 [T, 3, 3], acting on (x, y, 1) in pixels; identities for a still camera.
+        Matrices acting on (x, y, 1) in pixels, float64 [T, 3, 3]; identities for a still camera.
     """
     count, height, width = grey.shape
     middle = count // 2
@@ -42,25 +44,32 @@ def camera_path(grey: np.ndarray, background: np.ndarray) -> np.ndarray:
 def _step(
     moving: np.ndarray, fixed: np.ndarray, free_moving: np.ndarray, free_fixed: np.ndarray
 ) -> np.ndarray:
-    """The similarity [3, 3] that lays a frame onto its neighbour; identity where none is found."""
+    """Fits the similarity [3, 3] that lays a frame onto its neighbour; else the identity."""
     corners = cv2.goodFeaturesToTrack(moving, 100, 0.005, 4, mask=free_moving.astype(np.uint8))
     if corners is None or len(corners) < MIN_CORNERS:
         return np.eye(3)
-    window = {"winSize": (15, 15), "maxLevel": 3}
-    there, found, _ = cv2.calcOpticalFlowPyrLK(moving, fixed, corners, None, **window)
-    back, _, _ = cv2.calcOpticalFlowPyrLK(fixed, moving, there, None, **window)
-    corners, there, back = corners[:, 0], there[:, 0], back[:, 0]
-    good = (found[:, 0] == 1) & (np.abs(corners - back).max(axis=1) < 0.5)
+    moved, status = _follow(moving, fixed, corners)
+    back, _ = _follow(fixed, moving, moved)
+    corners, moved, back = corners[:, 0], moved[:, 0], back[:, 0]
+    good = (status[:, 0] == 1) & (np.abs(corners - back).max(axis=1) < 0.5)
     # A corner that arrives on the actor was covered by it.
     height, width = fixed.shape
-    at = np.round(there).astype(int)
+    at = np.round(moved).astype(int)
     good &= (at >= 0).all(axis=1) & (at < (width, height)).all(axis=1)
     good[good] = free_fixed[at[good, 1], at[good, 0]]
     if good.sum() < MIN_CORNERS:
         return np.eye(3)
-    found, inliers = cv2.estimateAffinePartial2D(
-        corners[good], there[good], ransacReprojThreshold=1.0
+    similarity, inliers = cv2.estimateAffinePartial2D(
+        corners[good], moved[good], ransacReprojThreshold=1.0
     )
-    if found is None or inliers.sum() < max(MIN_CORNERS, 0.3 * good.sum()):
+    if similarity is None or inliers.sum() < max(MIN_CORNERS, 0.3 * good.sum()):
         return np.eye(3)
-    return np.vstack([found, [0, 0, 1]])
+    return np.vstack([similarity, [0, 0, 1]])
+
+
+def _follow(first: np.ndarray, second: np.ndarray, corners: np.ndarray) -> tuple[Any, Any]:
+    """Follows corners from one frame to the next; returns (their places, 1 or 0 for each)."""
+    moved, status, _ = cv2.calcOpticalFlowPyrLK(
+        first, second, corners, np.empty_like(corners), winSize=(15, 15), maxLevel=3
+    )
+    return moved, status

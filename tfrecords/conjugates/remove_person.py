@@ -1,4 +1,4 @@
-"""The actor removed: the scene behind, from frames that show it, painted in where none does.
+"""Removes the actor: shows the scene behind from other frames, or paints it in.
 
 A hole that moves with the actor, a flicker or a left-over hand is an action in disguise, so:
 1. the mask grows by 10 pixels and more (of 240 lines), for hair, clothes and shadow edges;
@@ -34,12 +34,12 @@ def remove_person(clip: np.ndarray, mask: np.ndarray, dilation: float = DILATION
     """Removes the masked actor from a clip.
 
     Args:
-        clip: uint8 [T, H, W, 3], RGB.
-        mask: bool [T, H, W], True on the actor (boxes drawn full will do).
-        dilation: how far the mask grows, as a share of the frame's shorter side.
+        clip: RGB frames, uint8 [T, H, W, 3].
+        mask: Map of the actor, bool [T, H, W] (filled boxes will do).
+        dilation: Growth of the mask, as a share of the frame's shorter side.
 
     Returns:
-        uint8 [T, H, W, 3]; the clip's own pixels outside the hole.
+        The clip without the actor, uint8 [T, H, W, 3]; its own pixels outside the hole.
     """
     radius = max(2, round(dilation * min(clip.shape[1:3])))
     grown = np.stack([grow(frame, radius) for frame in mask])
@@ -123,14 +123,14 @@ def _with_companions(
 
 
 def _median(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median over the views that see a pixel.
+    """Takes the median over the views that see a pixel.
 
     Args:
-        pixels: uint8 [T, P, 3].
-        seen: bool [T, P].
+        pixels: Pixels of each view, uint8 [T, P, 3].
+        seen: Whether a view sees a pixel, bool [T, P].
 
     Returns:
-        uint8 [P, 3] (white where no view sees it) and the number of views, int [P].
+        The medians, uint8 [P, 3] (white if no view sees it), and the number of views, int [P].
     """
     count = seen.sum(axis=0)
     # Sorted, the unseen (brightest) come last.
@@ -141,15 +141,15 @@ def _median(pixels: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _largest(difference: np.ndarray) -> np.ndarray:
-    """Largest magnitude of the three channels (`max` over so short an axis is ten times slower)."""
+    """Returns the largest magnitude of three channels (`max` over so short an axis is slow)."""
     red, green, blue = np.moveaxis(np.abs(difference), -1, 0)
     return np.maximum(np.maximum(red, green), blue)
 
 
 def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """The scene in and around the hole, on the canvas: uint8 [h, w, 3].
+    """Builds the scene in and around the hole, on the canvas: uint8 [h, w, 3].
 
-    The median of what is seen; what is not is inpainted. Far from the hole the middle frame stands.
+    The median of the views that see it, inpainted elsewhere; the middle frame far from the hole.
     """
     near = grow(hole, RIM + 4)
     scene = views[len(views) // 2].copy()
@@ -160,7 +160,7 @@ def _scene(views: np.ndarray, seen: np.ndarray, hole: np.ndarray) -> np.ndarray:
 
 
 def _blend(frame: np.ndarray, filling: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    """Lays the filling into the hole: brightness drawn to the rim, the seam feathered."""
+    """Blends the filling into the hole: brightness drawn to the rim, the seam feathered."""
     if not hole.any() or hole.all():
         return np.where(hole[..., None], filling, frame)
     difference = frame.astype(np.float32) - filling

@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins, by colour histograms.
+"""Finds where one shot ends and the next begins, by colour histograms.
 
 Histograms are kept as quantiles: their distance is then how far colours move (a fade moves them
 little by little), where counts in bins jump whenever a colour crosses the border of a bin.
@@ -21,9 +21,9 @@ from __future__ import annotations
 import math
 from typing import Iterator, NamedTuple, Optional
 
-import av
 import cv2
 import numpy as np
+from av.error import FFmpegError
 
 from tfrecords.media import video
 
@@ -54,7 +54,7 @@ FAR = 600.0
 
 
 class Frame(NamedTuple):
-    """What is kept of a frame: its time in seconds, its `signature` and its `thumbnail`."""
+    """The time of a frame in seconds, its `signature` and its `thumbnail`."""
 
     time: float
     signature: np.ndarray
@@ -62,7 +62,7 @@ class Frame(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A part of a file: times of the cuts in it, and the file's end if that lies in it."""
+    """A part of a file: the times of its cuts, and the file's end if that lies in it."""
 
     cuts: tuple[float, ...]
     end: Optional[float]
@@ -70,15 +70,15 @@ class Chunk(NamedTuple):
 
 
 class Timeline:
-    """The shots of a file, found as far as they are asked for; not safe to share by threads.
+    """The shots of a file, found as far as they are asked for; not thread-safe.
 
     Args:
-        path: a local file or a URL of `filesystem`.
-        chunk: seconds decoded together; None: `CHUNK` in long files that can be searched, else
-            the whole file.
+        path: Local file, or URL of `filesystem`.
+        chunk: Seconds decoded together; None (default): `CHUNK` in long files that can be
+            searched, else the whole file.
 
     Raises:
-        UnreadableError: as `video.decode`, or a frame cannot be converted; so do its methods.
+        UnreadableError: As `video.decode`, or if a frame cannot be converted; so do its methods.
     """
 
     def __init__(self, path: str, chunk: Optional[float] = None):
@@ -92,7 +92,7 @@ class Timeline:
         self._chunks: dict[int, Chunk] = {}
 
     def fps(self, time: float) -> float:
-        """Frames/s around a time."""
+        """Returns the frame rate around a time."""
         return self._chunk(self._number(time)).fps
 
     def shot(
@@ -102,18 +102,18 @@ class Timeline:
         within: tuple[float, float] = (0.0, math.inf),
         enough: float = math.inf,
     ) -> tuple[float, float]:
-        """From the last cut before a span to the first one after it: the shot it lies in.
+        """Returns the shot of a span: from the last cut before it to the first one after it.
 
         A long file is decoded outwards from the span, until it is known which side of it is the
         longer and that this one has room `enough`, or both sides have been looked at for `FAR`.
 
         Args:
-            start, end: of the span, seconds, in the file.
-            within: where the caller's interest ends.
-            enough: seconds of room beside the span that serve the caller.
+            start, end: Span in the file, in seconds.
+            within: Span beyond which the caller needs no cuts.
+            enough: Seconds of room beside the span that suffice for the caller.
 
         Returns:
-            (start, end) in seconds: of the shot, as far as it was looked for.
+            The shot (start, end) in seconds, as far as it was searched.
         """
         # A span rounded by the user may reach over a cut by less than a frame.
         slack = 1.0 / self.fps(start)
@@ -126,7 +126,7 @@ class Timeline:
             low = max((cut for cut in cuts if cut <= start + slack), default=-math.inf)
             high = min((cut for cut in cuts if cut >= end - slack), default=math.inf)
             # How far has been looked; an infinite chunk begins at 0 all the same.
-            seen = (first and first * self._length), (last + 1) * self._length
+            seen = (first * self._length if first else 0.0), (last + 1) * self._length
             if chunks[-1].end is not None:
                 high = min(high, chunks[-1].end)
                 seen = seen[0], math.inf
@@ -148,16 +148,16 @@ class Timeline:
 
     def _chunk(self, number: int) -> Chunk:
         if number not in self._chunks:
-            start = number and number * self._length
-            found = _scan(self._path, start, start + self._length, self._context)
-            if found is None:  # the file ends before it
-                found = self._chunk(number - 1)._replace(cuts=())
-            self._chunks[number] = found
+            start = number * self._length if number else 0.0  # the length may be infinite
+            chunk = _scan(self._path, start, start + self._length, self._context)
+            if chunk is None:  # the file ends before it
+                chunk = self._chunk(number - 1)._replace(cuts=())
+            self._chunks[number] = chunk
         return self._chunks[number]
 
 
 def scan(path: str) -> Timeline:
-    """The shots of a file; nothing but its header is read yet. Raises: see `Timeline`."""
+    """Opens the shots of a file, reading only its header. Raises: see `Timeline`."""
     return Timeline(path)
 
 
@@ -192,23 +192,23 @@ def frames(path: str, start: float = 0.0) -> Iterator[tuple[Frame, float]]:
             continue
         try:
             small = frame.reformat(width=64, height=48, format="rgb24").to_ndarray()
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             reason = f"a frame cannot be converted ({error})"
             raise video.UnreadableError(path, reason) from error
         yield Frame(time, signature(small), thumbnail(small)), rate
 
 
 def _cuts(held: list[Frame], low: int, high: int) -> list[float]:
-    """Times of the cuts among frames low..high - 1 of those held."""
-    found = find_cuts(np.stack([frame.signature for frame in held]))
-    found += find_transitions(np.stack([frame.thumbnail for frame in held]))
-    return [held[n].time for n in sorted(set(found)) if low <= n < high]
+    """Returns the times of the cuts among frames low..high - 1 of those held."""
+    numbers = find_cuts(np.stack([frame.signature for frame in held]))
+    numbers += find_transitions(np.stack([frame.thumbnail for frame in held]))
+    return [held[n].time for n in sorted(set(numbers)) if low <= n < high]
 
 
 def signature(frame: np.ndarray) -> np.ndarray:
-    """Colour histograms of the parts of a frame, as quantiles.
+    """Computes the colour histograms of the parts of a frame, as quantiles.
 
-    uint8 [H, W, 3] -> float32 [GRID * GRID * 3 * QUANTILES], 0..1.
+    From uint8 [H, W, 3] to float32 [GRID * GRID * 3 * QUANTILES], 0..1.
     """
     small = cv2.resize(frame, (16 * GRID, 12 * GRID), interpolation=cv2.INTER_AREA)
     parts = small.reshape(GRID, 12, GRID, 16, 3).transpose(0, 2, 4, 1, 3)
@@ -218,20 +218,20 @@ def signature(frame: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] -> grey, float32 [pixels], 0..1."""
+    """Shrinks a frame, uint8 [H, W, 3], to grey values in 0..1, float32 [pixels]."""
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, THUMBNAIL, interpolation=cv2.INTER_AREA)
     return (small.ravel() / 255).astype(np.float32)
 
 
 def find_cuts(signatures: np.ndarray) -> list[int]:
-    """Frames that begin a new shot.
+    """Returns the frames that begin a new shot.
 
     A cut changes the histograms by more than `THRESHOLD`, by `CONTRAST` times what is usual nearby,
     and for good: after a flash the old shot comes back.
 
     Args:
-        signatures: float32 [T, D], of `signature`.
+        signatures: Histograms of `signature`, float32 [T, D].
     """
     change = np.abs(np.diff(signatures, axis=0)).mean(axis=1)  # [T - 1], 0..1
     cuts = []
@@ -247,12 +247,12 @@ def find_cuts(signatures: np.ndarray) -> list[int]:
 
 
 def find_transitions(thumbnails: np.ndarray) -> list[int]:
-    """Frames at which a dissolve or a fade begins, and those behind its end.
+    """Returns the frames at which dissolves and fades begin, and those after their ends.
 
     Args:
-        thumbnails: float32 [T, P], of `thumbnail`.
+        thumbnails: Grey values of `thumbnail`, float32 [T, P].
     """
-    found = []
+    transitions = []
     for half in HALVES:
         before, middle, after = (
             thumbnails[k * half : len(thumbnails) - (2 - k) * half] for k in range(3)
@@ -267,9 +267,9 @@ def find_transitions(thumbnails: np.ndarray) -> list[int]:
         mixed = (share > 0.3) & (share < 0.7) & ((rest**2).sum(axis=1) < MIXTURE**2 * energy)
         for n in np.flatnonzero(different & mixed):
             if _correlation(before[n], after[n]) < UNLIKE:
-                found.append((n, n + 2 * half))
+                transitions.append((n, n + 2 * half))
     cuts = []
-    for low, high in sorted(found):
+    for low, high in sorted(transitions):
         if cuts and low <= cuts[-1]:  # the same one, seen again
             cuts[-1] = max(cuts[-1], high)
         else:
@@ -278,7 +278,7 @@ def find_transitions(thumbnails: np.ndarray) -> list[int]:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two thumbnails; 0 where one is blank."""
+    """Returns the correlation of two thumbnails; 0 if one is blank."""
     one, other = one - one.mean(), other - other.mean()
     size = math.sqrt(float((one**2).sum() * (other**2).sum()))
     return float((one * other).sum()) / size if size > 1e-4 * one.size else 0.0

@@ -1,1 +1,1 @@
-"""Decodes what lies on disk: videos, images, masks; and flow."""
+"""Decoding of videos, images and masks, and optical flow."""

@@ -28,6 +28,8 @@ OpenCV gives the same bytes on any number of threads; arrays of numpy never go t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tfrecords.utils.errors import UserError
@@ -40,28 +42,28 @@ DIS_SIDE = 12  # pixels; OpenCV refuses smaller frames
 
 
 def quantize(pixels: np.ndarray) -> np.ndarray:
-    """Displacements in pixels -> uint8; see the module's docstring."""
+    """Converts displacements in pixels to uint8; see the module's docstring."""
     return np.clip(np.rint(pixels / STEP) + NO_MOTION, 0, 255).astype(np.uint8)
 
 
 def dequantize(codes: np.ndarray) -> np.ndarray:
-    """uint8 -> displacements in pixels, float32; `quantize` gives the same bytes back."""
+    """Converts uint8 to float32 displacements in pixels; `quantize` gives the same bytes back."""
     return (np.asarray(codes, np.float32) - NO_MOTION) * np.float32(STEP)
 
 
 def compute(frames: np.ndarray, method: str) -> np.ndarray:
-    """Forward flow of each frame.
+    """Computes the forward flow of each frame.
 
     Args:
-        frames: uint8 [T, H, W, 3], RGB.
-        method: one of `METHODS`.
+        frames: RGB frames, uint8 [T, H, W, 3].
+        method: Algorithm, one of `METHODS`.
 
     Returns:
-        uint8 [T, H, W, 2]: u and v, as `quantize` has them.
+        The flow (u, v) as quantized by `quantize`, uint8 [T, H, W, 2].
 
     Raises:
-        ValueError: the frames are too small for the method, or it is not known.
-        UserError: this OpenCV has no TV-L1.
+        ValueError: If the frames are too small for the method, or the method is unknown.
+        UserError: If this OpenCV has no TV-L1.
     """
     import cv2
 
@@ -73,10 +75,11 @@ def compute(frames: np.ndarray, method: str) -> np.ndarray:
             f"Expected frames of {DIS_SIDE} x {DIS_SIDE} pixels or more for DIS flow. "
             f"Received {width} x {height}."
         )
+    estimator: Any  # OpenCV's stubs refuse the None for no first guess
     if method == "dis":
-        estimator = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     elif hasattr(cv2, "optflow"):
-        estimator = cv2.optflow.DualTVL1OpticalFlow_create()
+        estimator = cv2.optflow.DualTVL1OpticalFlow.create()
     else:
         raise UserError(
             "Expected OpenCV with its contrib modules for TV-L1 flow "
@@ -93,16 +96,16 @@ def compute(frames: np.ndarray, method: str) -> np.ndarray:
 
 
 def picture(codes: np.ndarray, full: float = 4.0) -> np.ndarray:
-    """Flow as a colour wheel, to look at: the hue is the direction, the brightness the speed.
+    """Draws flow as a colour wheel: the hue is the direction, the brightness the speed.
 
     Right is red, down is yellow-green, left is cyan, up is violet; no motion is black.
 
     Args:
-        codes: uint8 [..., H, W, 2].
-        full: pixels a frame from which on a colour is at its brightest.
+        codes: Quantized flow, uint8 [..., H, W, 2].
+        full: Speed in pixels per frame from which on a colour is at its brightest.
 
     Returns:
-        uint8 [..., H, W, 3], RGB.
+        An RGB image, uint8 [..., H, W, 3].
     """
     import cv2
 

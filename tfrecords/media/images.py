@@ -1,12 +1,12 @@
-"""Photographs, read as a viewer shows them: upright, eight bits, RGB.
+"""Reads photographs as a viewer shows them: upright, 8 bits, RGB.
 
-The header is looked at before anything is decoded: an image too large for memory is refused by it.
+The header is checked before anything is decoded, so an image too large for memory is refused.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, Sequence
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -19,19 +19,16 @@ EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker
 TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
 
-# Pillow's own, milder limit: what it warns of is refused here.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
 
 class Photograph(NamedTuple):
-    """An image, uint8 [H, W, 3], and the (width, height) in pixels it had in its file."""
+    """An image, uint8 [H, W, 3], and its (width, height) in the file, in pixels."""
 
     pixels: np.ndarray
     size: tuple[int, int]
 
 
 def is_photograph(path: str) -> bool:
-    """Whether a file is a photograph, by its name; a GIF may be a clip."""
+    """Returns whether a file is a photograph, by its extension; a GIF may be a clip."""
     return path.lower().endswith(EXTENSIONS)
 
 
@@ -42,22 +39,23 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
     ignored.
 
     Args:
-        path: a local file or a URL of `filesystem`.
-        short_side: pixels; a larger image is scaled down to it, aspect ratio kept. 0: no scaling.
+        path: Local file, or URL of `filesystem`.
+        short_side: Shorter side in pixels to which a larger image is scaled down, its aspect
+            ratio kept. 0 (default): no scaling.
 
     Raises:
         UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
     """
     try:
-        with filesystem.open_media(path) as file, Image.open(file) as image:
+        with filesystem.open_media(path) as file, _open(file) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise UnreadableError(path, TOO_LARGE)
             if short_side:
                 # A JPEG is decoded at an eighth, a quarter or half its size where that is enough.
                 # Twice what is wanted leaves the last step to an average over areas.
-                scaled = video.scaled_size(height, width, 2 * short_side)
-                image.draft(None, scaled[::-1])
+                rows, columns = video.scaled_size(height, width, 2 * short_side)
+                image.draft(None, (columns, rows))
             if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
                 width, height = height, width
             ImageOps.exif_transpose(image, in_place=True)
@@ -77,12 +75,12 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
     return Photograph(scaled, (width, height))
 
 
-def draw_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Boxes drawn full: bool [H, W], True on every pixel that one of them touches.
+def draw_boxes(boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Draws filled boxes: bool [H, W], True on every pixel that one of them touches.
 
     Args:
-        boxes: float [n, 4], xmin, ymin, xmax, ymax as shares of width and height.
-        size: (H, W).
+        boxes: Boxes (xmin, ymin, xmax, ymax) as shares of width and height, float [n, 4].
+        size: Size of the map, (H, W).
     """
     mask = np.zeros(size, bool)
     pixels = np.asarray(boxes, np.float64) * (size[1], size[0], size[1], size[0])
@@ -92,6 +90,12 @@ def draw_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for (left, top), (right, bottom) in zip(first, last):
         mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
     return mask
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():  # Pillow's limit is milder: what it warns of is refused here
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file)
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -11,11 +11,15 @@ then names the frames that were meant.
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, Iterator, NamedTuple, Optional
+from typing import Any, BinaryIO, Iterator, NamedTuple, Optional, Sequence
 
 import av
 import cv2
 import numpy as np
+from av import VideoFrame, VideoStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.reformatter import Colorspace
 
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UserError
@@ -99,7 +103,7 @@ def read_span(
             continue
         try:
             image = _upright(frame)
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             raise UnreadableError(path, f"a frame cannot be converted ({error})") from error
         size = size or scaled_size(image.shape[0], image.shape[1], short_side)
         frames.append(resize(image, size))
@@ -118,8 +122,8 @@ def read_span(
 def _stack(frames: list[np.ndarray]) -> np.ndarray:
     """As `np.stack`, but empties the list meanwhile: a long clip is not held twice."""
     stacked = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
-    for n in range(len(frames)):
-        stacked[n], frames[n] = frames[n], None
+    for n in range(len(frames) - 1, -1, -1):
+        stacked[n] = frames.pop()
     return stacked
 
 
@@ -194,7 +198,7 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
     return round(height * short_side / shorter), round(width * short_side / shorter)
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """uint8 [H, W, C] to (height, width): areas averaged when shrinking, else bilinear."""
     if image.shape[:2] == tuple(size):
         return image
@@ -218,7 +222,7 @@ def read_header(path: str) -> Header:
         )
 
 
-def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, av.VideoFrame]]:
+def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, VideoFrame]]:
     """Yields (time in seconds, nominal frames/s, frame) in the order shown.
 
     Begins at a key frame before `start`, or at the first frame where the file cannot be searched.
@@ -240,7 +244,7 @@ def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, av.Vid
         yield from decode(path)
 
 
-def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFrame]]:
+def _decode(path: str, start: float) -> Iterator[tuple[float, float, VideoFrame]]:
     with _open(path) as container:
         stream = _stream(container, path)
         # Rows are decoded in parallel, a file by one thread: what a broken file still gives then
@@ -252,7 +256,7 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
         if start > 0 and not counted and stream.time_base:
             try:
                 container.seek(int((start + origin) / stream.time_base), stream=stream)
-            except (av.FFmpegError, OverflowError):  # the latter beyond all times there are
+            except (FFmpegError, OverflowError):  # the latter beyond all times there are
                 return
         time = -1.0 / rate
         for frame in _frames(container, stream):
@@ -263,7 +267,7 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, av.VideoFra
             yield time, rate, frame
 
 
-def _open(path: str) -> av.container.InputContainer:
+def _open(path: str) -> InputContainer:
     try:
         if filesystem.is_remote(path):
             return _single(av.open(_fetch(path)), path)
@@ -273,19 +277,19 @@ def _open(path: str) -> av.container.InputContainer:
             raise UnreadableError(path, "the file is empty")
         # Without the option f%d.png would be taken for the pattern of many files.
         return _single(av.open(path, options={"pattern_type": "none"}), path)
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(path, f"not a video ({text})") from error
 
 
-def _single(container: av.container.InputContainer, path: str) -> av.container.InputContainer:
+def _single(container: Any, path: str) -> InputContainer:
     if container.format.name in PLAYLISTS:
         container.close()
         raise UnreadableError(path, f"a playlist ({container.format.name}), not a video")
     return container
 
 
-def _stream(container: av.container.InputContainer, path: str) -> av.VideoStream:
+def _stream(container: InputContainer, path: str) -> VideoStream:
     if not container.streams.video:
         raise UnreadableError(path, "it has no video stream")
     stream = container.streams.video[0]
@@ -299,7 +303,7 @@ def _stream(container: av.container.InputContainer, path: str) -> av.VideoStream
     return stream
 
 
-def _has_times(container: av.container.InputContainer) -> bool:
+def _has_times(container: InputContainer) -> bool:
     """Whether frames carry their times; else they are counted.
 
     AVI holds none: ffmpeg's guess goes back where there are B frames, and HMDB51's files leave a
@@ -315,7 +319,7 @@ def _fetch(path: str) -> BinaryIO:
         raise UnreadableError(path, str(error)) from error
 
 
-def _nominal_rate(stream: av.VideoStream) -> float:
+def _nominal_rate(stream: VideoStream) -> float:
     """The header's frames/s, if it is credible."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0.1 <= rate <= 1000:
@@ -323,28 +327,26 @@ def _nominal_rate(stream: av.VideoStream) -> float:
     return DEFAULT_RATE
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
+def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except (av.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             return  # the container ends here
         if packet is None:
             return
         try:
             yield from packet.decode()
-        except (av.FFmpegError, OSError):
+        except (FFmpegError, OSError):
             continue  # this packet is broken; a later one may not be
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(frame: VideoFrame) -> np.ndarray:
     """uint8 [H, W, 3] RGB, turned as the file's display matrix says."""
-    bt709 = int(av.video.reformatter.Colorspace.ITU709)
-    options = {"src_colorspace": bt709} if int(frame.colorspace) == bt709 else {}
-    image = frame.to_ndarray(format="rgb24", **options)
+    bt709 = int(frame.colorspace) == int(Colorspace.ITU709)
+    space = Colorspace.ITU709 if bt709 else None
+    image = frame.reformat(format="rgb24", src_colorspace=space).to_ndarray()
     turns = getattr(frame, "rotation", 0)
     # Counter-clockwise degrees; a broken header holds nonsense (-2^31 has been seen).
     if turns in (90, 180, 270, -90, -180, -270):

@@ -1,4 +1,4 @@
-"""What a source is: its options, its rows, its interface.
+"""The interface of a source: its options, its rows, its methods.
 
 A source lists its rows cheaply and completely checked; nothing is decoded before `load`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Optional, Sequence
 
 from tfrecords.media.flow import METHODS
 
@@ -31,27 +31,27 @@ FLOWS = ("none", *METHODS)
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the user may say about a source; the flags of `tfrecords.build` by the same names.
+    """Options of a source, the flags of `tfrecords.build` of the same names.
 
     Attributes:
-        input: the source's table or folder.
-        labels: file with one class a line; None: the sorted union over all rows.
-        multi_label: whether a clip may have several labels.
-        conjugate: one of `CONJUGATES`; None: the source's own default.
-        margin: seconds between a clip and its conjugate before or after it.
-        conjugate_rank: which of the spans before and after is taken, one of `CONJUGATE_RANKS`: that
-            on the longer free side, or the one most like the clip's background.
-        fps: frames/s stored; None: each file's own.
-        short_side: pixels of the stored frames' shorter side, never enlarged; 0: as they are;
-            None: the source's own default.
-        data_root: folder the media may lie in; None: the table's own.
-        classes: a,b,c or a file with one class a line: rows of others are left out; None: all.
-        flow: optical flow to be stored, one of `FLOWS`.
-        stills: photographs made of each clip; 0: clips stay clips.
-        filler: what fills a hole in a photograph: "telea", or the folder of an exported completion
-            network.
-        blend: what becomes of the seam of such a hole, one of `BLENDS`.
-        decoys: whether photographs of `train` get a hole filled away from all people.
+        input: Table or folder of the source.
+        labels: File with one class a line; None: the sorted union over all rows.
+        multi_label: Whether a clip may have several labels.
+        conjugate: Origin of conjugates, one of `CONJUGATES`; None: the source's default.
+        margin: Seconds between a clip and its conjugate before or after it.
+        conjugate_rank: Choice between the spans before and after, one of `CONJUGATE_RANKS`: the
+            longer free side, or the span most like the clip's background.
+        fps: Stored frame rate; None: each file's own.
+        short_side: Shorter side of the stored frames in pixels, never enlarged; 0: as they are;
+            None: the source's default.
+        data_root: Folder in which the media may lie; None: the table's own.
+        classes: Classes to keep, a,b,c or a file with one a line; None: all.
+        flow: Optical flow to store, one of `FLOWS`.
+        stills: Photographs made of each clip; 0: clips stay clips.
+        filler: Method that fills a hole in a photograph: "telea", or the folder of an exported
+            completion network.
+        blend: Blending of the seam of such a hole, one of `BLENDS`.
+        decoys: Whether photographs of `train` get a filled hole away from all people.
     """
 
     input: Optional[str] = None
@@ -73,7 +73,7 @@ class SourceOptions:
 
 @dataclass(frozen=True)
 class Row:
-    """One clip to be: paths as the table writes them, spans in seconds (`end` None: the file's).
+    """A clip to build: paths as the table writes them, spans in seconds (`end` None: the file's).
 
     `line` is its line in the table, for messages.
     """
@@ -92,21 +92,21 @@ class Row:
 
 
 class Source:
-    """What a build asks of a source.
+    """The clips of a data set, and how to decode them.
 
     Attributes:
-        name: as in `--source`.
-        labels: class names; the place in the list is the id.
-        multi_label: whether a clip may have several labels.
-        conjugate: one of `CONJUGATES`.
-        image_format: "JPEG" or "PNG" (without loss).
-        short_side: as in `SourceOptions`, the default filled in.
-        flow: one of `FLOWS`; set by `open_source`, and `record_bytes` sees to it.
-        takes_classes: whether `SourceOptions.classes` may be given.
-        takes_stills: whether `SourceOptions.stills` may be.
-        eraser: what takes people out of photographs, if the source does.
-        one_record_a_span: whether a span that stands twice in the rows is a mistake.
-        remarks: sentences a user should read before the build, such as what is missing.
+        name: Name, as in `--source`.
+        labels: Class names; the index in the list is the id.
+        multi_label: Whether a clip may have several labels.
+        conjugate: Origin of conjugates, one of `CONJUGATES`.
+        image_format: "JPEG", or "PNG" (lossless).
+        short_side: As in `SourceOptions`, with the default filled in.
+        flow: Optical flow that `record_bytes` adds, one of `FLOWS`.
+        takes_classes: Whether `SourceOptions.classes` may be given.
+        takes_stills: Whether `SourceOptions.stills` may be given.
+        eraser: Remover of people from photographs, if the source does that.
+        one_record_a_span: Whether a span that occurs twice in the rows is a mistake.
+        remarks: Sentences to print before the build, such as what is missing.
     """
 
     name: str
@@ -122,18 +122,23 @@ class Source:
     remarks: tuple[str, ...] = ()
     flow: str = "none"
 
-    def rows(self) -> list[Row]:
-        """All rows, in the order of the input."""
+    def __init__(self, options: SourceOptions):
+        self.flow = options.flow
+        if options.short_side is not None:
+            self.short_side = options.short_side
+
+    def rows(self) -> Sequence[Row]:
+        """Returns all rows, in the order of the input."""
         raise NotImplementedError
 
     def load(self, row: Row) -> ClipPair:
-        """Decodes a row; a pure function of it. UnreadableError: the row must be left out."""
+        """Decodes a row, as a pure function of it; UnreadableError if it must be left out."""
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Changes when the input does."""
+        """Returns a digest that changes when the input does."""
         return hashlib.sha256(repr(self.rows()).encode()).hexdigest()
 
     def identity(self) -> str:
-        """What a worker elsewhere must find too: the input, and what fills holes."""
+        """Returns a digest of the input and the eraser, to compare with a worker elsewhere."""
         return self.fingerprint() + (repr(self.eraser.plan) if self.eraser else "")

@@ -1,4 +1,4 @@
-"""The sources by name.
+"""Opens sources by name.
 
 A new source is a class with the interface of `Source` and a line in `_SOURCES`.
 """
@@ -26,7 +26,7 @@ def open_source(name: str, options: SourceOptions) -> Source:
     """Opens a source by name.
 
     Raises:
-        UsageError: there is no source of that name, or its input is not what it expects.
+        UsageError: If no source has that name, or its input is not what it expects.
     """
     if name not in _SOURCES:
         raise UsageError(f"Expected --source among {', '.join(SOURCES)}, received {name!r}.")
@@ -50,7 +50,6 @@ def open_source(name: str, options: SourceOptions) -> Source:
     if options.stills and not opened.takes_stills:
         raise UsageError(f"Expected no --stills for --source={name}, received {options.stills}.")
     source = opened(options)
-    source.flow = options.flow
     if source.eraser is None:
         for flag in ("filler", "blend", "decoys"):
             if getattr(options, flag) != getattr(SourceOptions, flag):

@@ -1,4 +1,4 @@
-"""The demo's videos, drawn by the program: 'actions in context', with ground truth for the maps.
+"""Draws the demo's videos, 'actions in context', with ground truth for the maps.
 
 The class is in the actor's MOTION alone; its shape, colours, size, place, phase and period are
 random. Scenes have a palette, a texture and static objects of their own, and in the biased splits
@@ -90,12 +90,12 @@ def make_pair(
     """Draws one clip with its conjugate (train, validation) or its mask (validation, test).
 
     Args:
-        split: a key of SPLITS.
-        index: place in the split; classes take turns.
-        seed: another seed is another data set of the same kind.
-        motions: label -> action.
-        scenes: as many as motions, or more: that of a class is the one in its place.
-        acting: share of the frames in which the actor acts; see `draw`.
+        split: Split, a key of SPLITS.
+        index: Index in the split; classes take turns.
+        seed: Seed; another one makes another data set of the same kind.
+        motions: Label -> action.
+        scenes: Scenes, at least as many as motions; class i plays in scene i.
+        acting: Share of the frames in which the actor acts, see `draw`.
 
     Returns:
         A pair of uint8 `[12, 48, 48, 3]` at 12 frames a second.
@@ -127,10 +127,11 @@ class DemoSource(Source):
     image_format = "PNG"
 
     def __init__(self, options: SourceOptions):
+        super().__init__(options)
         self.labels = list(LABELS)
 
     def rows(self) -> list[Row]:
-        """One row a clip of every split, in order; `line` is its place in the split."""
+        """Returns one row per clip of every split, in order; `line` is its index in the split."""
         return [
             Row(
                 split=split,
@@ -148,7 +149,8 @@ class DemoSource(Source):
         return make_pair(row.split, row.line)
 
 
-def _draw_scene_id(rng: np.random.Generator, own: int, bias: float, count: int) -> int:
+def _draw_scene_id(rng: np.random.Generator, label: int, bias: float, count: int) -> int:
+    """Draws the scene of a clip: that of its label with the probability `bias`, else another."""
     if rng.random() < bias:
-        return own
-    return int((own + rng.integers(1, count)) % count)
+        return label
+    return int((label + rng.integers(1, count)) % count)

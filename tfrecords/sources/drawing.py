@@ -21,14 +21,14 @@ Values = Union[float, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Movement:
-    """How a figure moves; each a number or one a frame, [T].
+    """The motion of a figure; each field is a number or one per frame, [T].
 
     Attributes:
-        dx, dy: displacement, pixels right and down.
-        turn: of the whole figure, radians.
-        scale: of its size.
-        stretch: factor of its width; its height shrinks by the same.
-        swing: of the limb against the body, radians.
+        dx, dy: Displacement in pixels, right and down.
+        turn: Rotation of the whole figure in radians.
+        scale: Factor of its size.
+        stretch: Factor of its width; its height shrinks by the same.
+        swing: Rotation of the limb against the body in radians.
     """
 
     dx: Values = 0.0
@@ -44,7 +44,7 @@ Motion = Callable[[np.ndarray, float, np.random.Generator], Movement]
 
 
 class Texture(NamedTuple):
-    """What the pattern of a scene is made of; `x`, `y` and `cloud` [H, W], in pixels.
+    """Inputs of the pattern of a scene; `x`, `y` and `cloud` [H, W], in pixels.
 
     `wave` is 2 pi over the pattern's width, `shift` two random phases, `cloud` smooth noise of
     deviation about 1.
@@ -75,13 +75,13 @@ class Scene:
 
 
 class Drawing(NamedTuple):
-    """What `draw` returns.
+    """A drawn clip.
 
     Attributes:
-        clip: uint8 [T, H, W, 3].
-        conjugate: the same without the action, or None where it was not wanted.
-        mask: bool [T, H, W], where the actor is, acting or not.
-        acts: bool [T], whether the actor acts between the frame before and this one.
+        clip: Frames, uint8 [T, H, W, 3].
+        conjugate: The same without the action; None if not requested.
+        mask: Map of the actor, acting or not, bool [T, H, W].
+        acts: Whether the actor acts between the previous frame and this one, bool [T].
     """
 
     clip: np.ndarray
@@ -114,12 +114,12 @@ def draw(
     """Draws a motion in a scene; all else is random.
 
     Args:
-        rng: whence everything random comes; where it starts decides the drawing.
-        motion: of the actor.
-        scene: its place.
-        acting: share of the frames in which the actor acts; below 1 they are one stretch at a
-            random time, before and after which it holds its pose.
-        conjugate: whether to draw it too; the clip is the same either way.
+        rng: Generator of all random numbers; its state decides the drawing.
+        motion: Motion of the actor.
+        scene: Scene in which it plays.
+        acting: Share of the frames in which the actor acts, default 1; below, they are one stretch
+            at a random time, before and after which it holds its pose.
+        conjugate: Whether to draw the conjugate, default True; the clip is the same either way.
     """
     background = _background(rng, scene)
     figures = _place_figures(rng, 1 + int(rng.integers(1, 3)))
@@ -149,7 +149,7 @@ def draw(
 
 
 def _acting_steps(rng: np.random.Generator, acting: float) -> tuple[np.ndarray, np.ndarray]:
-    """The actor's own time, in frames, which stands still while it does not act; and when it acts.
+    """Returns the actor's own time in frames, frozen while it does not act, and when it acts.
 
     Frozen time keeps every motion continuous where the actor starts and stops.
     """
@@ -162,7 +162,7 @@ def _acting_steps(rng: np.random.Generator, acting: float) -> tuple[np.ndarray, 
 
 
 def _background(rng: np.random.Generator, scene: Scene) -> np.ndarray:
-    """The scene under a slowly panning camera: float32 [T, H, W, 3]."""
+    """Draws the scene under a slowly panning camera: float32 [T, H, W, 3]."""
     size = SIZE + 2 * _PAD
     colors = np.array([scene.ground, scene.texture, scene.things], np.float32)
     ground, texture, thing = colors + rng.normal(0, 10, (3, 3)).astype(np.float32)
@@ -237,7 +237,7 @@ def _paint(background: np.ndarray, layers: list[tuple[np.ndarray, np.ndarray]]) 
 
 
 def _figure_layers(figure: _Figure, movement: Movement) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Coverage [T, H, W] and colour of the limb, the body and the band across the body."""
+    """Returns coverage [T, H, W] and colour of the limb, the body and the band across it."""
     grid = np.arange(SIZE, dtype=np.float32)
     stretch = _by_frame(movement.stretch)
     dx = (grid[None, None, :] - _by_frame(figure.x + movement.dx)) / stretch
@@ -274,7 +274,7 @@ def _shape_distance(
 
 
 def _by_frame(values: Values) -> np.ndarray:
-    """float32 [T, 1, 1]."""
+    """Broadcasts to one value per frame, float32 [T, 1, 1]."""
     return np.broadcast_to(np.float32(values), (FRAMES,))[:, None, None]
 
 

@@ -1,4 +1,4 @@
-"""What sources of photographs share: their options, and from a picture to its pair."""
+"""Shared by sources of photographs: their options, and the step from a picture to its pair."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 CONJUGATES = ("remove_person", "none")
 SHORT_SIDE = 256  # pixels
-FPS = 1.0  # what stands in the records: a photograph lasts a second
+FPS = 1.0  # stored rate: a photograph lasts a second
 
 
 def open_eraser(options: SourceOptions, conjugate: str) -> Optional[Eraser]:
-    """What takes people out of photographs; None for `conjugate` "none".
+    """Opens the remover of people from photographs; None for `conjugate` "none".
 
     Raises:
-        UsageError: an option is one of videos.
+        UsageError: If an option makes sense for videos only.
     """
     if conjugate not in CONJUGATES:
         raise UsageError(
@@ -52,18 +52,18 @@ def make_pair(
     people: Optional[np.ndarray] = None,
     start: float = 0.0,
 ) -> ClipPair:
-    """A photograph as a clip of one frame, with its conjugate; in `train` with its decoy.
+    """Makes a clip of one frame and its conjugate of a photograph; in `train` with a decoy.
 
     Args:
-        row: its row.
-        picture: uint8 [H, W, 3].
-        actors: bool [H, W], where those are who do the action; None: nobody does, or nobody knows.
-        boxes: theirs, as in `ClipPair`.
-        margin: see `Eraser.pair`.
-        eraser: None: no conjugates.
-        mask: bool [H, W], of the actors, where it says more than `actors`; None: it does not.
-        people: bool [H, W], where anybody is; None: the actors alone.
-        start: seconds in the file.
+        row: Row of the photograph.
+        picture: Picture, uint8 [H, W, 3].
+        actors: Map of those who do the action, bool [H, W]; None: nobody does, or nobody knows.
+        boxes: Boxes of the actors, as in `ClipPair`.
+        margin: Margin of the hole, see `Eraser.pair`.
+        eraser: Remover of people; None: no conjugates.
+        mask: Map of the actors that is finer than `actors`, bool [H, W]; None (default): no.
+        people: Map of everybody, bool [H, W]; None (default): the actors alone.
+        start: Time in the file in seconds, default 0.
     """
     # Here, since it brings TensorFlow: a mistake in the table is answered at once.
     from tfrecords.records.clip_pair import ClipPair

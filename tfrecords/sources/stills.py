@@ -1,4 +1,4 @@
-"""Photographs made of a clip: evenly spaced frames of it."""
+"""Makes photographs of a clip: evenly spaced frames of it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class StillRow(Row):
 
 
 def still_rows(row: Row, count: int) -> list[StillRow]:
-    """The photographs of a row, NAME#0 and so on; of a file that is one, itself."""
+    """Returns the photographs of a row, NAME#0 and so on; one if its file is a photograph."""
     count = 1 if images.is_photograph(row.media) else count
     values = {field.name: getattr(row, field.name) for field in fields(Row)}
     return [
@@ -41,13 +41,13 @@ def read_still(
     """Decodes a photograph and makes its conjugate.
 
     Args:
-        row: its row.
-        paths: file of every path that rows name.
-        short_side: pixels, see `SourceOptions`.
-        eraser: None: no conjugate.
+        row: Row of the photograph.
+        paths: Path of every file that rows name.
+        short_side: Shorter side in pixels, see `SourceOptions`.
+        eraser: Remover of people; None: no conjugate.
 
     Raises:
-        UnreadableError: the file or the mask cannot be read.
+        UnreadableError: If the file or the mask cannot be read.
     """
     path = paths[row.media]
     if images.is_photograph(path):
@@ -59,12 +59,14 @@ def read_still(
     n = int((row.still + 0.5) / row.stills * len(span.frames))
     actors = boxes = mask = None
     if row.mask:
-        found = read_mask(paths[row.mask], span, (row.start, row.end))[n]
-        if found.any():  # nobody to be seen is nobody to be judged by
-            mask, boxes = found, _box_around(found)
+        mask = read_mask(paths[row.mask], span, (row.start, row.end))[n]
+        if mask.any():
+            boxes = _box_around(mask)
             # The whole box goes, as in the paper: what a mask misses of a person would be smeared
             # into the hole.
             actors = images.draw_boxes(boxes, mask.shape)
+        else:
+            mask = None  # the actor is not visible: no ground truth for the maps
     return photographs.make_pair(
         row,
         span.frames[n],
@@ -78,7 +80,7 @@ def read_still(
 
 
 def _box_around(mask: np.ndarray) -> np.ndarray:
-    """The box around a bool [H, W] that is not empty: float32 [1, 4], as in `ClipPair`."""
+    """Returns the box around a non-empty map, bool [H, W]: float32 [1, 4], as in `ClipPair`."""
     (top, bottom), (left, right) = ((i.min(), i.max() + 1) for i in np.nonzero(mask))
     height, width = mask.shape
     return np.array([[left / width, top / height, right / width, bottom / height]], np.float32)

@@ -48,11 +48,10 @@ class VideoSource(Source):
         labels: list[str],
         conjugate: str,
     ):
+        super().__init__(options)
         self.labels = labels
         self.multi_label = options.multi_label
         self.conjugate = conjugate
-        if options.short_side is not None:
-            self.short_side = options.short_side
         if options.stills:
             self.eraser = photographs.open_eraser(options, conjugate)
             self.one_record_a_span = False
@@ -135,18 +134,19 @@ class VideoSource(Source):
             made = self._made(clip, mask)
             # The clip itself is no conjugate: an empty mask, or a clip in which nothing moves.
             return None, None, None if np.array_equal(made, clip) else made
-        place = None
+        span = None
         if self.conjugate == "given" and row.conjugate_media:
-            place = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
+            span = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
         elif self.conjugate == "before_after":
-            place = self._before_or_after(row, end)
+            span = self._before_or_after(row, end)
         elif self.conjugate == "negative_clip":
-            place = self._negative(row)
-        if place is None:
+            span = self._negative(row)
+        if span is None:
             return None, None, None
-        found = video.read_frames(self._paths[place[0]], place[1], place[2], self.short_side, fps)
-        frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in found.frames])
-        return place[0], float(found.times[0]), frames
+        media, start, stop = span
+        other = video.read_frames(self._paths[media], start, stop, self.short_side, fps)
+        frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in other.frames])
+        return media, float(other.times[0]), frames
 
     def _made(self, clip: np.ndarray, mask: Optional[np.ndarray]) -> np.ndarray:
         if self.conjugate == "frozen_frame":
@@ -156,7 +156,7 @@ class VideoSource(Source):
     def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
         """(file, start, end) of the conjugate of a row, whose clip reaches to `end`."""
         if not row.labels or (row.end is None and not row.start):
-            return None  # there is no action to leave out / the clip is the whole file
+            return None  # no action to leave out, or the clip is the whole file
         path, margin = self._paths[row.media], self._options.margin
         actions = [
             (other.start, math.inf if other.end is None else other.end)
@@ -179,10 +179,10 @@ class VideoSource(Source):
                 shot = timeline.shot(*clip, before_after.between_actions(clip, actions), room)
         if alike:
             candidates = before_after.windows(clip, [shot], actions, fps, margin)
-            found = before_after.most_alike(path, clip, candidates)
+            span = before_after.most_alike(path, clip, candidates)
         else:
-            found = before_after.free_span(clip, shot, actions, fps, margin)
-        return found and (row.media, *found)
+            span = before_after.free_span(clip, shot, actions, fps, margin)
+        return (row.media, *span) if span else None
 
     def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
         """The nearest clip with no action, of the same video and split (a tie: before)."""
@@ -194,7 +194,7 @@ class VideoSource(Source):
             if not other.labels and other.split == row.split
         ]
         nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
-        return nearest and (nearest.media, nearest.start, nearest.end)
+        return (nearest.media, nearest.start, nearest.end) if nearest else None
 
 
 def _end(row: Row, span: Video) -> float:

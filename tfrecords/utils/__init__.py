@@ -1,1 +1,1 @@
-"""Errors, commands, progress, and files that are whole."""
+"""Errors, commands, progress bars, atomic files and remote paths."""

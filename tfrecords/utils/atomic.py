@@ -1,4 +1,4 @@
-"""Files that appear under their names whole, or not at all."""
+"""Atomic writes: files appear under their names whole, or not at all."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def replacing(path: StrPath) -> Iterator[Path]:
 
     After an error the temporary file is removed and `path` is what it was. The temporary name is
     fixed, `path` and `.tmp`: what a killed process left is overwritten by the next one. The folder
-    is created where there is none. A remote file is written on this machine and then uploaded.
+    is created if needed. A remote file is written on this machine and then uploaded.
     """
     path = filesystem.to_path(path)
     if isinstance(path, RemotePath):
@@ -58,7 +58,7 @@ def write_json(path: StrPath, content: Any) -> None:
 
 
 def sha256(path: StrPath) -> str:
-    """Of a file's content, in hexadecimal; a remote one is fetched for it."""
+    """Hashes a file's content, in hexadecimal; a remote one is fetched for it."""
     total = hashlib.sha256()
     with filesystem.open_file(str(path)) as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""The frame of every command: flags, help, quiet start and errors of one sentence.
+"""Shared entry point of all commands: flag parsing, help text and one-line errors.
 
 absl alone exits with 1 on `--help` and on wrong flags, prints its own flags beside the project's,
 and shows a stack trace for any exception; `run` does what a user expects instead.
@@ -27,9 +27,9 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
     """Runs a command and ends the process.
 
     Args:
-        main: takes the positional arguments (without the program's name); `--help` lists
+        main: Function of the positional arguments (without the program's name); `--help` lists
             the flags that its module defines.
-        usage: what stands above the flags in `--help`.
+        usage: Text above the flags in `--help`.
 
     Errors the user can mend, of the system and of TensorFlow's runtime end it with one sentence;
     any other is a fault of the program and shows its stack trace.
@@ -50,7 +50,7 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
             # command that went well. So the process ends before it.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(end.code or 0)
+            os._exit(int(end.code or 0))
         raise
 
 
@@ -70,7 +70,7 @@ def _parse_flags(argv: Sequence[str], module: str, usage: str) -> Sequence[str]:
 
 
 def _project_flags(module: str) -> str:
-    """One block a flag: its name and default, then its text."""
+    """Formats one block per flag: its name and default, then its text."""
     lines = []
     for flag in flags.FLAGS.get_key_flags_for_module(module):
         default = "" if flag.default in (None, "", []) else f"  (default: {flag.default_as_str})"
@@ -93,7 +93,8 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
         errors = getattr(sys.modules.get("tensorflow"), "errors", None)
         if errors is None or not isinstance(error, errors.OpError):
             raise
-        _fail((error.message or type(error).__name__).splitlines()[0], code=1)
+        text = getattr(error, "message", None) or type(error).__name__
+        _fail(text.splitlines()[0], code=1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UserError(Exception):
-    """A failure the user can mend.
+    """An error the user can fix.
 
     The message is one sentence that names the file, row or flag, what was expected and what came.
     Commands print it to standard error and end with `exit_code`.

@@ -1,4 +1,4 @@
-"""Files beyond this machine: the one place that imports tensorflow-io.
+"""Remote files, and the one place that imports tensorflow-io.
 
 TensorFlow itself reads local paths; tensorflow-io registers the schemes with it. That import takes
 seconds, so it waits for the first path of that kind.
@@ -28,12 +28,12 @@ KEPT = max(4, os.cpu_count() or 1)
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path begins with one of `SCHEMES`, such as s3://bucket/file."""
+    """Returns whether the path begins with one of `SCHEMES`, such as s3://bucket/file."""
     return path.startswith(SCHEMES)
 
 
 def to_path(path: Union[str, PathLike[str], RemotePath]) -> AnyPath:
-    """A path to work with, wherever it leads: one interface for both kinds."""
+    """Returns a local or remote path, both with one interface."""
     if isinstance(path, RemotePath):
         return path
     text = os.fspath(path)
@@ -47,7 +47,7 @@ def absolute(path: Union[str, PathLike[str]]) -> str:
 
 
 def join(folder: str, path: str) -> str:
-    """A path seen from an absolute folder, without `..`: it may lead out of the folder."""
+    """Joins a path to an absolute folder and resolves `..`: the result may lie outside."""
     scheme, mark, start = folder.rpartition("://")
     if not mark:
         return os.path.normpath(os.path.join(folder, path))
@@ -67,7 +67,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def open_media(path: str) -> BinaryIO:
-    """`open_file` for videos, masks and images: the last `KEPT` remote ones are fetched once.
+    """Opens a video, mask or image as `open_file`; the last `KEPT` remote ones are fetched once.
 
     A row opens its video up to four times, and the next row is often of the same one.
     """
@@ -75,9 +75,9 @@ def open_media(path: str) -> BinaryIO:
 
 
 class _Fetched:
-    """Copies of remote files in the order of their use; safe to share by threads.
+    """Copies of remote files in the order of their use; thread-safe.
 
-    They have no names, so that they go with the process, however that ends.
+    They have no names, so they vanish with the process, however that ends.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class _Fetched:
         self._copies: dict[str, Future] = {}
 
     def open(self, url: str) -> BinaryIO:
-        """Another view of the copy; who comes first fetches it, the others wait for that."""
+        """Opens a view of the copy; the first caller fetches it, the others wait."""
         with self._lock:
             copy = self._copies.pop(url, None)
             first = copy is None
@@ -104,7 +104,7 @@ class _Fetched:
 
 
 class _View(io.RawIOBase):
-    """A file that others read too: this reader's own place in it. The last view closes it."""
+    """A view with its own offset of a shared file, which the last view closes."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
@@ -133,10 +133,10 @@ _fetched = _Fetched()
 
 
 class RemotePath:
-    """A path beyond this machine: as much of `pathlib.Path` as data sets need.
+    """A remote path with as much of `pathlib.Path` as data sets need.
 
-    Object stores know no folders: one is there as long as a file is in it. Every method raises
-    OSError where the store refuses; `FileNotFoundError` where there is nothing to read.
+    Object stores know no folders: one exists as long as a file is in it. Every method raises
+    OSError if the store refuses, FileNotFoundError if there is nothing to read.
     """
 
     def __init__(self, url: str):
@@ -162,7 +162,7 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        """What follows the last slash."""
+        """The part after the last slash."""
         return self._url.rsplit("/", 1)[1]
 
     @property
@@ -172,54 +172,54 @@ class RemotePath:
 
     @property
     def read_only(self) -> bool:
-        """Whether nothing can be written here."""
+        """Whether the scheme allows reading only."""
         return self._url.startswith(READ_ONLY)
 
     def with_name(self, name: str) -> RemotePath:
-        """Another file in the same folder."""
+        """Returns another file in the same folder."""
         return self.parent / name
 
     def exists(self) -> bool:
-        """Whether there is such a file or folder."""
+        """Returns whether there is such a file or folder."""
         with self._errors() as gfile:
             return gfile.exists(self._url) or gfile.isdir(self._url)
 
     def is_dir(self) -> bool:
-        """Whether there is such a folder."""
+        """Returns whether there is such a folder."""
         with self._errors() as gfile:
             return gfile.isdir(self._url)
 
     def is_file(self) -> bool:
-        """Whether there is such a file."""
+        """Returns whether there is such a file."""
         with self._errors() as gfile:
             return gfile.exists(self._url) and not gfile.isdir(self._url)
 
     def size(self) -> int:
-        """Bytes."""
+        """Returns the size in bytes."""
         with self._errors() as gfile:
             return gfile.stat(self._url).length
 
     def iterdir(self) -> Iterator[RemotePath]:
-        """What is in a folder, sorted; nothing where there is none."""
+        """Lists a folder, sorted; nothing if there is none."""
         with self._errors() as gfile:
             names = gfile.listdir(self._url) if gfile.isdir(self._url) else []
         return (self / name.rstrip("/") for name in sorted(names))
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """The files of a folder by a pattern of their names."""
+        """Lists the files of a folder by a pattern of their names."""
         return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     def read_bytes(self) -> bytes:
-        """The whole file."""
+        """Reads the whole file."""
         with self._errors() as gfile, gfile.GFile(self._url, "rb") as file:
             return file.read()
 
     def read_text(self, encoding: str = "utf-8") -> str:
-        """The whole file."""
+        """Reads the whole file as text."""
         return self.read_bytes().decode(encoding)
 
     def fetch(self) -> BinaryIO:
-        """A temporary copy on this machine; it goes when it is closed."""
+        """Fetches a temporary copy to this machine; it vanishes when it is closed."""
         local = tempfile.TemporaryFile()  # noqa: SIM115  (for the caller to close)
         try:
             with self._errors() as gfile, gfile.GFile(self._url, "rb") as remote:
@@ -260,7 +260,7 @@ class RemotePath:
                 gfile.rmtree(self._url)
 
     def mkdir(self, parents: bool = False, exist_ok: bool = False) -> None:
-        """Makes a folder where the store has any."""
+        """Makes a folder if the store has any."""
         with self._errors() as gfile:
             gfile.makedirs(self._url)
 
@@ -282,7 +282,7 @@ AnyPath = Union[Path, RemotePath]
 
 
 def file_size(path: AnyPath) -> int:
-    """Bytes of a file, wherever it lies."""
+    """Returns the bytes of a file, local or remote."""
     return path.size() if isinstance(path, RemotePath) else path.stat().st_size
 
 

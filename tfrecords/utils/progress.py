@@ -1,4 +1,4 @@
-"""The one progress bar: every long loop shows how far it is and how long it will take."""
+"""The progress bar of every long loop."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tqdm import tqdm
 
 
 def progress(iterable: Optional[Iterable] = None, **options: Any) -> tqdm:
-    """`tqdm`, as wide as the terminal; a log file gets a line now and then, not ten a second.
+    """Opens a `tqdm` as wide as the terminal; a log file gets a line every half minute.
 
     Args:
-        iterable: what is gone through; None: the caller counts by `update()`.
-        **options: as for `tqdm`: total, desc, unit, leave ...
+        iterable: Items to iterate over; None (default): the caller counts by `update()`.
+        **options: Options of `tqdm`: total, desc, unit, leave ...
 
     Example:
     >>> for path in progress(paths, desc="videos", unit="video", leave=False):

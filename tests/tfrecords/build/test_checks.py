@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tfrecords.build import checks
-from tfrecords.sources import Row, Source
+from tfrecords.sources import Row, Source, SourceOptions
 
 
 def make(*rows: tuple) -> Source:
     """(split, media, start, end) each."""
-    source = Source()
+    source = Source(SourceOptions())
     listed = [
         Row(split, str(n), ("a",), media, start, end, line=n + 2)
         for n, (split, media, start, end) in enumerate(rows)

@@ -66,7 +66,7 @@ class ActionThreadSource(CsvSource):
             )
 
     def fingerprint(self) -> str:
-        """Of rows, files and threads."""
+        """Returns a digest of rows, files and threads."""
         return hashlib.sha256(f"{super().fingerprint()} {self._shots}".encode()).hexdigest()
 
     def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
@@ -80,21 +80,21 @@ class ActionThreadSource(CsvSource):
             low, high = row.start - before_after.NEAR, end + before_after.NEAR
             near = [(max(start, low), min(stop, high)) for start, stop in spans]
             candidates = before_after.windows(clip, near, actions, DEFAULT_RATE, margin)
-            found = before_after.most_alike(path, clip, candidates)
+            span = before_after.most_alike(path, clip, candidates)
         else:
-            found = span_in_thread(clip, spans, actions, margin)
-        return found and (row.media, *found)
+            span = span_in_thread(clip, spans, actions, margin)
+        return (row.media, *span) if span else None
 
 
 def own_thread(clip: Span, shots: Iterable[Shot]) -> list[Span]:
-    """The shots of the thread that shows most of a clip; none where the clip lies in no shot."""
+    """Returns the shots of the thread that shows most of a clip; none if it lies in no shot."""
     seen: dict[str, float] = defaultdict(float)  # thread -> seconds of the clip it shows
     for shot in shots:
         seen[shot.thread] += max(0.0, min(clip[1], shot.end) - max(clip[0], shot.start))
     if not any(seen.values()):
         return []
-    own = max(seen, key=seen.get)
-    return [(shot.start, shot.end) for shot in shots if shot.thread == own]
+    thread = max(seen, key=lambda name: seen[name])
+    return [(shot.start, shot.end) for shot in shots if shot.thread == thread]
 
 
 def span_in_thread(
@@ -106,31 +106,30 @@ def span_in_thread(
     is, of at least `MIN_FRAMES` frames; of equal ones the nearest in time (a tie: before).
 
     Args:
-        clip: (start, end) of the clip, seconds; so are all spans.
-        shots: of the thread.
-        actions: spans of all annotated actions of the video; the clip's own may be among them.
-        margin: seconds between the clip and its conjugate.
+        clip: Span (start, end) of the clip in seconds, as all spans.
+        shots: Shots of the thread.
+        actions: Spans of all annotated actions of the video; may include the clip's own.
+        margin: Seconds between the clip and its conjugate.
 
     Returns:
-        (start, end), or None where no shot has room.
+        The span (start, end), or None if no shot has room.
     """
     start, end = clip
     blocked = [*actions, (start - margin, end + margin)]
-    best = None
+    ranked = []
     for low, high in (piece for shot in shots for piece in free_pieces(shot, blocked)):
         length = min(end - start, high - low)
         before = high <= start
         span = (high - length, high) if before else (low, low + length)
         away = start - span[1] if before else span[0] - end
-        # To the millisecond: equal lengths may differ in their last bits.
-        rank = (-round(length, 3), round(away, 3), not before)
-        if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE and (best is None or rank < best[0]):
-            best = rank, span
-    return best and best[1]
+        if length >= (MIN_FRAMES - 0.5) / DEFAULT_RATE:
+            # To the millisecond: equal lengths may differ in their last bits.
+            ranked.append((-round(length, 3), round(away, 3), not before, span))
+    return min(ranked, key=lambda item: item[:3])[3] if ranked else None
 
 
 def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
-    """Video -> its shots; of the videos that actions.csv names. Empty where there is no file."""
+    """Reads the shots of the videos that actions.csv names; empty if there is no file."""
     if not os.path.isfile(path):
         return {}
     shots = defaultdict(list)

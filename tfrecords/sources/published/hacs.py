@@ -66,7 +66,7 @@ class HacsSource(NegativeSource):
 
 
 def _places(options: SourceOptions) -> tuple[str, str]:
-    """(file of annotations, folder of the videos)."""
+    """Returns (file of annotations, folder of the videos)."""
     expected = "HACS_clips_v1.1.1.csv, HACS_segments_v1.1.1.json or the folder of one of them"
     given = require_local(options.input, "--input", expected)
     root = options.data_root or (os.path.dirname(given) or "." if os.path.isfile(given) else given)
@@ -77,19 +77,19 @@ def _places(options: SourceOptions) -> tuple[str, str]:
     for name in ("HACS_clips*.csv", "HACS_segments*.json"):
         # A folder's name may hold what a pattern would read.
         folder = glob.escape(given)
-        found = [
+        tables = [
             *glob.glob(os.path.join(folder, name)),
             *glob.glob(os.path.join(folder, "HACS_v*", name)),
         ]
-        if len(found) > 1:
-            raise UsageError(f"Expected --input to name one of {', '.join(sorted(found))}.")
-        if found:
-            return found[0], root
+        if len(tables) > 1:
+            raise UsageError(f"Expected --input to name one of {', '.join(sorted(tables))}.")
+        if tables:
+            return tables[0], root
     raise UsageError(f"Expected --input to name {expected}, received {given}.")
 
 
 def _chosen(classes: str, known: set[str], table: str) -> set[str]:
-    """The classes of `--classes`: a file with one a line, or a,b,c; _ may stand for a space."""
+    """Reads `--classes`: a file with one a line, or a,b,c; _ may stand for a space."""
     names = load_labels(classes) if os.path.isfile(classes) else classes.split(",")
     spelling = {name.replace("_", " ").lower(): name for name in sorted(known)}
     chosen = set()
@@ -105,12 +105,12 @@ def _chosen(classes: str, known: set[str], table: str) -> set[str]:
 
 
 def _files(entries: Iterable[Entry], root: str) -> dict[str, tuple[str, bool]]:
-    """Video -> (path below root, whether it is there); the downloader's name where it is not."""
-    found = videos_by_stem(root)
+    """Maps videos to (path below root, whether it exists); else the downloader's name."""
+    by_stem = videos_by_stem(root)
     files = {}
     for entry in entries:
         if entry.video not in files:
-            path = found.get(f"v_{entry.video}") or found.get(entry.video)
+            path = by_stem.get(f"v_{entry.video}") or by_stem.get(entry.video)
             usual = f"{entry.label.replace(' ', '_')}/v_{entry.video}.mp4"
             files[entry.video] = (path or usual, bool(path))
     return files
@@ -119,13 +119,13 @@ def _files(entries: Iterable[Entry], root: str) -> dict[str, tuple[str, bool]]:
 def _rows(
     entries: list[Entry], files: dict[str, tuple[str, bool]], root: str, paired: bool
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """(rows in the order of the file, what to tell the user of them)."""
+    """Returns (rows in the order of the file, remarks on them for the user)."""
     kept = _without_contradictions(entries)
     counts = Counter(contradictory=len(entries) - len(kept))
     negatives = Negatives(entry for entry in kept if not entry.positive and files[entry.video][1])
     rows, seen = [], set()
     for entry in kept:
-        media, there = files[entry.video]
+        media, on_disk = files[entry.video]
         name = f"{entry.video}@{entry.start:.3f}-{entry.end:.3f}"
         if name in seen and not entry.positive:
             continue  # judged for two classes and none of them: one clip of no action
@@ -135,7 +135,7 @@ def _rows(
         partner = None
         if entry.positive and paired:
             partner, origin = negatives.of(entry)
-            counts[origin] += there
+            counts[origin] += on_disk
         rows.append(
             Row(
                 split=entry.split,
@@ -144,9 +144,9 @@ def _rows(
                 media=media,
                 start=entry.start,
                 end=entry.end,
-                conjugate_media=partner and files[partner.video][0],
+                conjugate_media=files[partner.video][0] if partner else None,
                 conjugate_start=partner.start if partner else 0.0,
-                conjugate_end=partner and partner.end,
+                conjugate_end=partner.end if partner else None,
                 line=entry.line,
             )
         )
@@ -154,7 +154,7 @@ def _rows(
 
 
 def _without_contradictions(entries: list[Entry]) -> list[Entry]:
-    """All but the negatives of one class that overlap another one's action."""
+    """Drops the negatives of one class that overlap another one's action."""
     actions = defaultdict(list)
     for entry in entries:
         if entry.positive:
@@ -178,10 +178,10 @@ class Negatives:
             self._by_video[entry.split, entry.label, entry.video].append(entry)
 
     def of(self, entry: Entry) -> tuple[Optional[Entry], str]:
-        """(the negative beside an action's clip, where it is from: "same", "other" or "none")."""
-        own = self._by_video.get((entry.split, entry.label, entry.video))
-        if own:
-            return min(own, key=lambda other: abs(other.start - entry.start)), "same"
+        """Returns (the negative of a clip, its origin: "same", "other" video or "none")."""
+        same = self._by_video.get((entry.split, entry.label, entry.video))
+        if same:
+            return min(same, key=lambda other: abs(other.start - entry.start)), "same"
         others = self._by_class.get((entry.split, entry.label))
         if not others:
             return None, "none"
@@ -189,7 +189,7 @@ class Negatives:
 
 
 def _remarks(counts: Counter, files: dict, root: str, paired: bool) -> Iterable[str]:
-    missing = sum(not there for _, there in files.values())
+    missing = sum(not on_disk for _, on_disk in files.values())
     if missing:
         yield (
             f"{missing} of {len(files)} videos are not below {root}; skipped.csv names their clips."

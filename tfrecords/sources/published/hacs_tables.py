@@ -65,19 +65,20 @@ def read_segments(path: str) -> list[Entry]:
     for number, (video, info) in enumerate(videos, 1):
         place = f"{path}, video {video}"
         try:
-            found = [(item["label"], *item["segment"]) for item in info["annotations"]]
+            annotations = [(item["label"], [*item["segment"]]) for item in info["annotations"]]
             split = _split(info["subset"], place)
         except (KeyError, TypeError) as error:
             raise UsageError(
                 f"{place}: expected a subset and annotations with label and segment ({error!r})."
             ) from error
-        for label, *span in found:
+        for label, span in annotations:
             if len(span) != 2 or not label:
                 fail(
                     place,
                     f"expected a label and a segment [start, end], received {label!r}, {span}",
                 )
-            entries.append(Entry(label, video, split, *read_span(*span, place), True, number))
+            start, end = read_span(span[0], span[1], place)
+            entries.append(Entry(label, video, split, start, end, True, number))
     if not entries:
         fail(path, "expected a video with annotations, received none")
     return entries

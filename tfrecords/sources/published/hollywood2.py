@@ -83,7 +83,7 @@ class Hollywood2Source(NegativeSource):
 
 
 def _with_negatives(rows: list[Row], files: dict[str, str]) -> list[Row]:
-    """The rows; beside each clip of an action one of no action and of the same split, on disk."""
+    """Gives each clip of an action one of no action of the same split that is on disk."""
     negatives = defaultdict(list)
     for row in rows:
         if not row.labels and row.id in files:
@@ -97,10 +97,10 @@ def _with_negatives(rows: list[Row], files: dict[str, str]) -> list[Row]:
 
 
 def read_clip_sets(folder: str, split: str) -> dict[str, tuple[str, ...]]:
-    """Clip -> its actions, by the twelve lists of a split; empty where not one of them is there.
+    """Maps clips to their actions by the twelve lists of a split; empty if there is none.
 
     Raises:
-        UsageError: a list is missing, a line is not `name  1|-1`, or lists name different clips.
+        UsageError: If a list is missing, a line is not `name  1|-1`, or lists name other clips.
     """
     lists = {action: os.path.join(folder, f"{action}_{split}.txt") for action in ACTIONS}
     if not any(map(os.path.isfile, lists.values())):

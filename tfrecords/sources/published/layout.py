@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
-from typing import Iterable, Iterator, NoReturn, Optional, Sequence
+from typing import Any, Iterable, Iterator, NoReturn, Optional, Sequence
 
 from tfrecords.records.dataset import load_labels
 from tfrecords.sources.base import SourceOptions
@@ -47,16 +47,16 @@ def require_local(path: Optional[str], flag: str, expected: str) -> str:
 
 def videos_by_stem(folder: str) -> dict[str, str]:
     """Name without extension -> path relative to `folder`, of every video below it."""
-    found: dict[str, tuple[int, str]] = {}
-    for place, _, names in os.walk(folder):
-        below = os.path.relpath(place, folder)
+    best: dict[str, tuple[int, str]] = {}
+    for parent, _, names in os.walk(folder):
+        below = os.path.relpath(parent, folder)
         for name in names:
             stem, extension = os.path.splitext(name)
             if extension.lower() in VIDEO_EXTENSIONS:
                 path = os.path.normpath(os.path.join(below, name)).replace(os.sep, "/")
                 rank = (VIDEO_EXTENSIONS.index(extension.lower()), path)
-                found[stem] = min(found.get(stem, rank), rank)
-    return {stem: path for stem, (_, path) in found.items()}
+                best[stem] = min(best.get(stem, rank), rank)
+    return {stem: path for stem, (_, path) in best.items()}
 
 
 def read_rows(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
@@ -82,7 +82,7 @@ def read_rows(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str
         raise UsageError(f"Expected a csv file in UTF-8 at {path}: {error}.") from error
 
 
-def read_span(start: object, end: object, place: str) -> tuple[float, float]:
+def read_span(start: Any, end: Any, place: str) -> tuple[float, float]:
     """(start, end) in seconds, of two cells; `place` (file and line) is for the message.
 
     Raises:

@@ -21,7 +21,7 @@ class NegativeSource(VideoSource):
         return row.conjugate_media, row.conjugate_start, row.conjugate_end
 
     def _conjugate(self, row: Row, *arguments: Any) -> tuple:
-        """As ever; but a negative is of our choosing: one that cannot be read costs no clip."""
+        """As the base class, but an unreadable negative only drops the conjugate: we chose it."""
         try:
             return super()._conjugate(row, *arguments)
         except UnreadableError:
@@ -29,5 +29,5 @@ class NegativeSource(VideoSource):
 
 
 def draw(name: str, choices: Sequence[T]) -> T:
-    """One of the choices: another for each name, whatever other names there are."""
+    """Draws one of the choices, as a function of the name alone."""
     return choices[zlib.crc32(name.encode()) % len(choices)]

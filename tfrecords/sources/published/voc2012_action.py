@@ -25,7 +25,7 @@ import hashlib
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Optional, Sequence, Tuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -65,16 +65,16 @@ Box = Tuple[float, float, float, float]
 
 
 class Person(NamedTuple):
-    """One whose actions are annotated."""
+    """A person with annotated actions."""
 
     box: Box
     actions: frozenset[str]
 
 
 class Annotation(NamedTuple):
-    """What is used of an XML file; `size` is (width, height) in pixels where it is given.
+    """The used content of an XML file; `size` is (width, height) in pixels if given.
 
-    people: whose actions are annotated; others: boxes of those whose are not.
+    people: People with annotated actions; others: Boxes of people without.
     """
 
     size: Optional[tuple[int, int]]
@@ -84,9 +84,9 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageRow(Row):
-    """An image and the people it is a sample of; `problem`: why it has no annotation.
+    """An image and its people; `problem`: why it has no annotation.
 
-    boxes: of those who do the action; others: of everybody else.
+    boxes: Boxes of those who do the action; others: Boxes of everybody else.
     """
 
     boxes: tuple[Box, ...] = ()
@@ -105,10 +105,9 @@ class Voc2012ActionSource(Source):
 
     def __init__(self, options: SourceOptions):
         self._folder = _find_folder(options.input)
+        super().__init__(options)
         self.conjugate = options.conjugate or "remove_person"
         self.eraser = photographs.open_eraser(options, self.conjugate)
-        if options.short_side is not None:
-            self.short_side = options.short_side
         self.labels = list(ACTIONS)
         if options.labels:
             self.labels = load_labels(options.labels)
@@ -125,12 +124,12 @@ class Voc2012ActionSource(Source):
             fail(annotations, f"expected people with <actions> ({', '.join(self.labels)})")
         self.remarks = self._missing()
 
-    def rows(self) -> list[Row]:
-        """All rows: training, then test, by the images' names."""
+    def rows(self) -> Sequence[Row]:
+        """Returns all rows: training, then test, sorted by the images' names."""
         return self._rows
 
     def fingerprint(self) -> str:
-        """Of the rows, with boxes and sizes, and of the images' sizes."""
+        """Returns a digest of the rows, with boxes and sizes, and of the images' sizes."""
         paths = {row.media: os.path.join(self._folder, row.media) for row in self._rows}
         sizes = [os.path.getsize(p) if os.path.isfile(p) else -1 for p in paths.values()]
         return hashlib.sha256(f"{super().fingerprint()} {sizes}".encode()).hexdigest()
@@ -159,7 +158,7 @@ class Voc2012ActionSource(Source):
         )
 
     def _listed(self, split: str) -> list[str]:
-        """The images of a split: all that the lists of the wanted actions name, sorted."""
+        """Returns the images that the lists of the wanted actions name, sorted."""
         names: set[str] = set()
         for action in self.labels:
             path = os.path.join(self._folder, LISTS, f"{action}_{split}.txt")
@@ -168,7 +167,7 @@ class Voc2012ActionSource(Source):
         return sorted(names)
 
     def _rows_of(self, name: str, split: str) -> list[ImageRow]:
-        """An image's rows: one an action in training, one at test."""
+        """Returns the rows of an image: one per action in training, one at test."""
         media = f"JPEGImages/{name}.jpg"
         common = {"split": SPLITS[split], "media": media, "line": len(self._rows) + 1}
         try:
@@ -200,12 +199,12 @@ class Voc2012ActionSource(Source):
         return rows
 
     def _missing(self) -> tuple[str, ...]:
-        """What of the data set is not there, in a sentence each."""
+        """Returns a sentence for each missing part of the data set."""
         remarks = []
         for split in SPLITS:
             lists = [f"{action}_{split}.txt" for action in self.labels if action != OTHER]
-            there = set(os.listdir(os.path.join(self._folder, LISTS)))
-            absent = [name for name in lists if name not in there]
+            present = set(os.listdir(os.path.join(self._folder, LISTS)))
+            absent = [name for name in lists if name not in present]
             if absent:
                 remarks.append(f"{LISTS} has no {', '.join(absent)}.")
         media = {row.media for row in self._rows}
@@ -230,8 +229,8 @@ def read_annotation(path: str) -> Annotation:
     try:
         root = ElementTree.parse(path).getroot()
         sides = [root.findtext(f"size/{name}") for name in ("width", "height")]
-        given = all(side and side.strip().isdigit() and int(side) for side in sides)
-        size = (int(sides[0]), int(sides[1])) if given else None
+        width, height = (int(side) if side and side.strip().isdigit() else 0 for side in sides)
+        size = (width, height) if width and height else None
         people, others = [], []
         for person in root.iter("object"):
             flags, box = person.find("actions"), person.find("bndbox")
@@ -260,8 +259,8 @@ def _corners(box: ElementTree.Element) -> Box:
 def _number(parent: ElementTree.Element, name: str) -> float:
     text = parent.findtext(name)
     try:
-        number = float(text)
-    except (TypeError, ValueError):
+        number = math.nan if text is None else float(text)
+    except ValueError:
         number = math.nan
     if not math.isfinite(number):
         received = "none" if text is None else repr(text)
@@ -270,7 +269,7 @@ def _number(parent: ElementTree.Element, name: str) -> float:
 
 
 def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.ndarray:
-    """Boxes of a row as shares of its image: float32 [n, 4], see `ClipPair`; `size` in pixels."""
+    """Scales boxes of a row to shares of its image: float32 [n, 4]; `size` in pixels."""
     width, height = row.size or size
     if abs(width * size[1] - height * size[0]) > ASPECT * height * size[0]:
         raise UnreadableError(
@@ -284,8 +283,8 @@ def _shares(boxes: tuple[Box, ...], row: ImageRow, size: tuple[int, int]) -> np.
 def _find_folder(path: Optional[str]) -> str:
     expected = "the folder VOC2012, with JPEGImages, Annotations and ImageSets/Action"
     path = require_local(path, "--input", expected)
-    for place in PLACES:
-        folder = os.path.join(path, place) if place else path
+    for below in PLACES:
+        folder = os.path.join(path, below) if below else path
         if os.path.isdir(os.path.join(folder, LISTS)):
             break
     else:
@@ -297,7 +296,7 @@ def _find_folder(path: Optional[str]) -> str:
 
 
 def _read_list(path: str) -> list[str]:
-    """The images that a list names, without those of which it does not know (0).
+    """Reads the images that a list names, without those it does not know (0).
 
     Raises:
         UsageError: a line is not image, number of the object, label.
