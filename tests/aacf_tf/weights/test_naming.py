@@ -22,7 +22,8 @@ def test_namings_lead_to_every_layer_of_the_network(backbone, families):
     names = {v.name.partition(":")[0] for v in build_backbone(backbone, include_top=True).weights}
     layers = {name.rpartition("/")[0] for name in names}
     norms = {layer for layer in layers if f"{layer}/moving_mean" in names}
-    namings = [naming for naming in NAMINGS if len(set(naming.layers.values()) & layers) > 1]
+    # Networks share names such as fc and bn1.
+    namings = [naming for naming in NAMINGS if len(set(naming.layers.values()) & layers) > 2]
     assert len(namings) == families
     for naming in namings:
         assert set(naming.layers.values()) == layers, naming.title
