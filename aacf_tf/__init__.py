@@ -7,10 +7,10 @@ Names are imported on first use, so that `import aacf_tf` does not start TensorF
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from typing import Any
+
+import lazy_loader
 
 import keras_layers  # noqa: F401  (says if TensorFlow was imported too early)
 from tfrecords.utils.commandline import quiet_tensorflow
@@ -22,19 +22,5 @@ if "tensorflow" not in sys.modules:
 # TensorFlow's start-up messages are noise; a TF_CPP_MIN_LOG_LEVEL that is set stands.
 quiet_tensorflow()
 
-_HOME = {
-    "build_model": "models.factory",
-    "load_recipe": "recipes",
-    "load": "serving.predictor",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'aacf_tf' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"aacf_tf.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__version__ = "0.1.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,7 +1,7 @@
 """Entry points of the console scripts.
 
 absl keys a command's flags by `argv[0]`, so a script that merely calls `main` would print no flags
-in `--help`; running the module as `__main__` does.
+in `--help`; running the module as `__main__` prints them.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import runpy
 
 
 def train() -> None:
-    """`aacf-train`: the same as `python train_main.py`."""
+    """Runs `python train_main.py` as `aacf-train`."""
     runpy.run_module("train_main", run_name="__main__", alter_sys=True)
 
 
 def build() -> None:
-    """`aacf-build`: the same as `python -m tfrecords.build`."""
+    """Runs `python -m tfrecords.build` as `aacf-build`."""
     runpy.run_module("tfrecords.build", run_name="__main__", alter_sys=True)
 
 
 def show() -> None:
-    """`aacf-show`: the same as `python -m tfrecords.show`."""
+    """Runs `python -m tfrecords.show` as `aacf-show`."""
     runpy.run_module("tfrecords.show", run_name="__main__", alter_sys=True)
 
 
 def attend() -> None:
-    """`aacf-attend`: the same as `python -m aacf_tf.attend`."""
+    """Runs `python -m aacf_tf.attend` as `aacf-attend`."""
     runpy.run_module("aacf_tf.attend", run_name="__main__", alter_sys=True)
 
 
 def complete() -> None:
-    """`aacf-complete`: the same as `python -m aacf_tf.completion`."""
+    """Runs `python -m aacf_tf.completion` as `aacf-complete`."""
     runpy.run_module("aacf_tf.completion", run_name="__main__", alter_sys=True)

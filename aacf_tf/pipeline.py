@@ -1,22 +1,23 @@
-"""What `train_main.py` does after its flags are read: train, evaluate, export, report, in order.
+"""Carries out a recipe, as `train_main.py` asks: train, evaluate, export, report, in this order.
 
 WORKDIR/config.json   the recipe; a directory holds one run
 WORKDIR/metrics.json  predictions.csv  export/aacf/<version>/  report/index.html
-WORKDIR/baselines/average/   average pooling beside it, its own run directory
-WORKDIR/seed-N/              of several seeds: a run directory each (`aacf_tf.evaluation.seeds`)
+WORKDIR/baselines/average/   run directory of the baseline, average pooling
+WORKDIR/seed-N/              run directory of each of several seeds (`aacf_tf.evaluation.seeds`)
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Sequence
 
-from absl import flags
 from tensorflow import keras
 
 from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
+from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE
 from aacf_tf.evaluation.tables import table
 from aacf_tf.recipes import Recipe
 from aacf_tf.report.page import write_report
@@ -26,40 +27,44 @@ from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.training import feature_cache, loop, plan, restoring
-from tfrecords.build import command
+from tfrecords.build import build_dataset, summary
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
+from tfrecords.sources import SourceOptions
 from tfrecords.utils.filesystem import AnyPath
+
+logger = logging.getLogger(__name__)
+
+STEPS = ["evaluate", "export", "report"]  # after training
 
 
 def demo_data(directory: Path) -> Path:
-    """Builds the demo's data set, or what is still missing of it."""
+    """Builds the demo's data set, or the part of it that is still missing."""
     if not (directory / INFO_FILE).is_file():
-        values = command.define_flags(flags.FlagValues())
-        values(["build", "--source=demo", f"--output={directory}"])
-        command.main([], values)
+        build_dataset(SourceOptions(), directory, source="demo")
+        print(summary(directory))
     return directory
 
 
 def run(
     recipe: Recipe, data: AnyPath, workdir: AnyPath, *, mode: str = "all", resume: bool = True
 ) -> None:
-    """Carries a recipe out.
+    """Carries out a recipe.
 
     Args:
-        recipe: what to do.
-        data: data set directory.
-        workdir: created where it is not; may be remote, see `aacf_tf.runs.mirror`.
-        mode: `all`, or one step: train, evaluate, features, export, report, plan.
-        resume: whether a run found in `workdir` is continued.
+        recipe: Recipe to carry out.
+        data: Data set directory.
+        workdir: Run directory, created if missing; may be remote, see `aacf_tf.runs.mirror`.
+        mode: Step to take, train, evaluate, features, export, report or plan, or `all`.
+        resume: Whether to resume a run found in `workdir`; otherwise it is an error.
 
     Raises:
-        UsageError: `workdir` holds another run, or a step's input is not there.
-        UserError: a step failed.
+        UsageError: `workdir` holds another run, or the input of a step is missing.
+        UserError: A step failed.
     """
     if mode == "plan":
         print(plan.describe(Run.open(recipe, data, str(workdir))))
         return
-    strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
+    strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     chief = worker_of(strategy)[0] == 0
     with worked_on(workdir) as (folder, mirror):
         current = Run.open(recipe, data, folder)
@@ -74,44 +79,41 @@ def run(
             if _baseline_alone(recipe):
                 loop.train(_baseline_run(current))
         if chief:
-            _finish(current, mode)
-        sum_over_workers(strategy, [0.0])  # they leave together: one that is gone ends the others
+            _finish(current, [step for step in STEPS if mode in ("all", step)])
+        sum_over_workers(strategy, [0.0])  # barrier: if one worker exits early, the others abort
 
 
-def _finish(current: Run, mode: str) -> None:
-    """What comes after training; the chief's part where there are several workers."""
-    recipe, data, workdir = current.recipe, current.data, current.workdir
-    # Training is not lost for want of a test split: the model is exported all the same.
-    judged = mode != "all" or bool(test_splits(current.info))
-    if not judged:
-        print(
-            f"Warning: {data} has no split whose name begins with 'test': "
+def _finish(current: Run, steps: list[str]) -> None:
+    """Carries out the steps after training."""
+    recipe, workdir = current.recipe, current.workdir
+    # Without a test split the training is not lost: the model is still exported.
+    if steps == STEPS and not test_splits(current.info):
+        logger.warning(
+            f"Warning: {current.data} has no split whose name begins with 'test': "
             "the model is exported, not evaluated."
         )
-    if mode in ("all", "evaluate") and judged:
+        steps = ["export"]
+    if "evaluate" in steps:
         evaluate(current)
         print(table(workdir))
         current.store()
-    last = recipe.stages[-1]
-    labels = current.info.labels
-    if mode in ("all", "export", "report"):
-        model = restoring.restore(current, last)
-    if mode in ("all", "export"):
-        version = export(
-            model,
-            recipe,
-            labels,
-            workdir / "export" / "aacf",
-            multi_label=current.info.multi_label,
-            digest=digest(data),
-        )
-        print(f"model    {current.address(version)}")
-        current.store()
-    if mode in ("all", "report") and judged:
-        page = write_report(workdir, recipe, labels, data_dir=data, model=model)
-        print(f"report   {current.address(page)}")
-    if mode in ("all", "evaluate") and judged:
-        print(f"metrics  {current.address(workdir / 'metrics.json')}")
+    if "export" in steps or "report" in steps:
+        model = restoring.restore(current, recipe.stages[-1])
+        if "export" in steps:
+            version = export(
+                model,
+                recipe,
+                current.info.labels,
+                workdir / "export" / "aacf",
+                multi_label=current.info.multi_label,
+                digest=digest(current.data),
+            )
+            print(f"model    {current.address(version)}")
+            current.store()
+        if "report" in steps:
+            print(f"report   {current.address(write_report(current, model))}")
+    if "evaluate" in steps:
+        print(f"metrics  {current.address(workdir / METRICS_FILE)}")
 
 
 def run_seeds(
@@ -123,14 +125,17 @@ def run_seeds(
     mode: str = "all",
     resume: bool = True,
 ) -> None:
-    """Carries a recipe out with several seeds, each in a directory of its own, and sums them up.
+    """Carries out a recipe with several seeds and summarizes their metrics.
 
-    Args and errors are those of `run`; `numbers` are the seeds.
+    Args:
+        recipe: Recipe to carry out.
+        numbers: Seeds, each with a run directory of its own below `workdir`.
+        data, workdir, mode, resume: See `run`.
     """
     for number in numbers:
-        keras.backend.clear_session()  # what one run has made in memory is no part of the next
-        own = dataclasses.replace(recipe, seed=number)
-        run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
+        keras.backend.clear_session()  # frees the graphs and layers of the run before
+        seeded = dataclasses.replace(recipe, seed=number)
+        run(seeded, data, seeds.folder(workdir, number), mode=mode, resume=resume)
     judged = mode in ("all", "evaluate") and test_splits(load_info(data))
     if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))
@@ -138,32 +143,30 @@ def run_seeds(
 
 
 def evaluate(current: Run) -> None:
-    """Judges the run's model, and the average pooling beside it."""
+    """Evaluates the run's model, and its baseline if there is one."""
     recipe, workdir = current.recipe, current.workdir
     stage = recipe.stages[-1]
-    evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
+    model = restoring.restore(current, stage)
+    evaluation.evaluate(current, model, current.plan(stage).head, workdir)
     if recipe.head == "average":
         return
-    beside = workdir / "baselines" / "average"
+    folder = workdir / BASELINE
     if _baseline_alone(recipe):
-        baseline, stage = _baseline_run(current), _baseline_recipe(recipe).stages[-1]
-        evaluation.evaluate(baseline, restoring.restore(baseline, stage), "average", beside)
+        baseline = _baseline_run(current)
+        model = restoring.restore(baseline, baseline.recipe.stages[-1])
+        evaluation.evaluate(baseline, model, "average", folder)
     elif recipe.baseline == "stage":
         for stage in recipe.stages:
-            if current.head_of(stage) == "average":
+            if current.plan(stage).head == "average":
                 model = restoring.restore(current, stage)
-                evaluation.evaluate(current, model, "average", beside)
+                evaluation.evaluate(current, model, "average", folder)
 
 
 def _baseline_alone(recipe: Recipe) -> bool:
     return recipe.baseline == "alone" and recipe.head != "average"
 
 
-def _baseline_recipe(recipe: Recipe) -> Recipe:
-    """The same stages with average pooling."""
-    return dataclasses.replace(recipe, head="average", baseline="none")
-
-
 def _baseline_run(current: Run) -> Run:
-    folder = current.workdir / "baselines" / "average"
-    return dataclasses.replace(current, recipe=_baseline_recipe(current.recipe), workdir=folder)
+    """Returns the run of the same stages with average pooling."""
+    recipe = dataclasses.replace(current.recipe, head="average", baseline="none")
+    return dataclasses.replace(current, recipe=recipe, workdir=current.workdir / BASELINE)

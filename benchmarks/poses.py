@@ -18,7 +18,6 @@ poses.md, poses.json.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Any, Mapping, NamedTuple, Sequence
@@ -158,16 +157,16 @@ def collect(workdir: Path) -> dict[str, Any]:
     Beside each data set's variants stands the average pooling that they begin with, as
     `average (plain)` or `average (decoys)`.
     """
+    from aacf_tf.evaluation.metrics import BASELINE, read_metrics
+
     found: dict[str, Any] = {}
     for name, variant in VARIANTS.items():
         beside = f"average ({_kind(variant.decoys)})"
         folder = workdir / name
-        files = {beside: folder / "baselines" / "average" / "metrics.json"}
-        files[name] = folder / "metrics.json"
-        for key, path in files.items():
-            if path.is_file():
-                splits = json.loads(path.read_text(encoding="utf-8"))["splits"]
-                found.setdefault(key, {split: splits[split] for split in SPLITS})
+        for key, path in ((beside, folder / BASELINE), (name, folder)):
+            metrics = read_metrics(path)
+            if metrics:
+                found.setdefault(key, {split: metrics["splits"][split] for split in SPLITS})
     return dict(sorted(found.items(), key=lambda item: not item[0].startswith("average")))
 
 

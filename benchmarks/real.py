@@ -150,7 +150,7 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
     """
     from sklearn.metrics import roc_auc_score
 
-    from aacf_tf.evaluation import classification, predictions
+    from aacf_tf.evaluation import predictions
     from aacf_tf.evaluation.evaluate import evaluate
     from aacf_tf.training import restoring
     from benchmarks.composites import load_scenes
@@ -158,7 +158,7 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
 
     stage = run.recipe.stages[-1]
     model = restoring.restore(run, stage)
-    head = run.head_of(stage)
+    head = run.plan(stage).head
     whole = evaluate(run, model, head, run.workdir)
     forward = predictions.compile_forward(run, model)
     composites = dataclasses.replace(run, data=sets, info=load_info(sets))
@@ -167,27 +167,25 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
         for name, split in SETS.items()
     }
     labels, scenes = run.info.labels, load_scenes(sets)
-    behind = np.array([labels.index(scenes[name]) for name in outputs["s"]["id"]])
-    scores = [name for name in classification.SCORES if name in outputs["x"]]
+    behind = np.array([labels.index(scenes[name]) for name in outputs["s"].id])
+    scores = list(outputs["x"].scores)
     best = {
-        name: {score: found[score].argmax(-1) for score in scores}
-        for name, found in outputs.items()
+        name: {score: values.argmax(-1) for score, values in of.scores.items()}
+        for name, of in outputs.items()
     }
     result = {
         "head": head,
         "accuracy": {
-            name: {
-                score: _share(best[name][score] == found["targets"].argmax(-1)) for score in scores
-            }
-            for name, found in outputs.items()
+            name: {score: _share(best[name][score] == of.targets.argmax(-1)) for score in scores}
+            for name, of in outputs.items()
         },
         "follow": {score: _share(best["s"][score] == behind) for score in scores},
         "localization": whole["splits"][SETS["x"]]["localization"],
     }
-    if "presence" in outputs["x"]:
+    if outputs["x"].presence is not None:
         result["presence"] = {}
         for one, other in PRESENCE:
-            values = outputs[one]["presence"], outputs[other]["presence"]
+            values = outputs[one].presence, outputs[other].presence
             truth = np.repeat([1, 0], [len(value) for value in values])
             auc = roc_auc_score(truth, np.concatenate(values))
             result["presence"][f"{one}_{other}"] = float(auc)

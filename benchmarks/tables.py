@@ -1,8 +1,7 @@
-"""Tables and the plot of `method.py`, from the metrics.json that its runs have written."""
+"""Makes the tables and the plot of `method.py` from the metrics.json of its runs."""
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, Sequence
@@ -12,7 +11,7 @@ import numpy as np
 from tfrecords.utils.atomic import replacing
 
 SPLITS = ("test", "test_uniform", "test_anti")
-PLACES = (
+MAP_MEASURES = (
     "action_pointing",
     "action_mass",
     "action_auc",
@@ -24,34 +23,35 @@ PLACES = (
 
 
 def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
-    """Setting -> name -> measure -> the values of the seeds, from what the runs have written.
+    """Collects the metrics of runs: setting -> name -> measure -> the values of the seeds.
 
-    `cells` are the runs, see `method.Cell`. Measures: `SPLIT/SCORE` (top-1 of action, combined,
-    reliability), `PLACE` on test_uniform.
+    `cells` are the runs, see `method.Cell`. Measures are `SPLIT/SCORE` (top-1 by action, combined,
+    reliability) and each of MAP_MEASURES on test_uniform.
     """
+    from aacf_tf.evaluation.metrics import read_metrics
+
     results: dict[str, Any] = {}
     for cell in cells:
-        text = (cell.folder(workdir) / "metrics.json").read_text(encoding="utf-8")
-        splits = json.loads(text)["splits"]
+        splits = read_metrics(cell.folder(workdir))["splits"]
         measures = results.setdefault(cell.setting, {}).setdefault(cell.name, defaultdict(list))
         for split in SPLITS:
             for score in ("action", "combined", "reliability"):
                 if score in splits.get(split, {}):
                     measures[f"{split}/{score}"].append(splits[split][score]["top1"])
-        places = splits.get("test_uniform", {}).get("localization", {})
-        for place in PLACES:
-            if places.get(place) is not None:
-                measures[place].append(places[place])
+        maps = splits.get("test_uniform", {}).get("localization", {})
+        for measure in MAP_MEASURES:
+            if maps.get(measure) is not None:
+                measures[measure].append(maps[measure])
     return results
 
 
 def table(results: dict[str, Any], setting: str) -> str:
-    """A Markdown table of one setting: mean +- standard deviation over the seeds."""
+    """Formats one setting as a Markdown table: mean +- standard deviation over the seeds."""
     head = ["", *SPLITS, "reliability on test"]
-    head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
+    head += [measure.replace("action_", "").replace("_", " ") for measure in MAP_MEASURES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
     lines = [
-        f"**{setting}**, top-1 action / combined, {seeds} seed{'s' * (seeds > 1)}\n",
+        f"**{setting}**, top-1 action / combined, {seeds} {'seed' if seeds == 1 else 'seeds'}\n",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]
@@ -61,13 +61,13 @@ def table(results: dict[str, Any], setting: str) -> str:
             scores = [measures.get(f"{split}/{score}") for score in ("action", "combined")]
             row.append(" / ".join(_spread(values) for values in scores if values))
         row.append(_spread(measures.get("test/reliability")))
-        row += [_spread(measures.get(place)) for place in PLACES]
+        row += [_spread(measures.get(measure)) for measure in MAP_MEASURES]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Accuracy where the scene says nothing, and where it lies, for every head and setting."""
+    """Plots the accuracy of every head and setting, on each split."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -82,15 +82,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
         layout="constrained",
     )
     for axis, (setting, rows) in zip(axes[0], results.items()):
-        for place, split in enumerate(SPLITS):
+        for index, split in enumerate(SPLITS):
             keys = [f"{split}/action", f"{split}/combined"]
             values = [m.get(keys[0]) or m.get(keys[1]) or [0.0] for m in rows.values()]
             axis.bar(
-                np.arange(len(rows)) + 0.27 * (place - 1),
+                np.arange(len(rows)) + 0.27 * (index - 1),
                 [np.mean(v) for v in values],
                 0.25,
                 yerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
-                color=("#b0b0b0", "#e69f00", "#0072b2")[place],
+                color=("#b0b0b0", "#e69f00", "#0072b2")[index],
                 label=split,
             )
         names = [name.replace("no_", "without ").replace("_", "\n") for name in rows]

@@ -1,14 +1,14 @@
-"""Keras layers of attentive action and context factorization; they stand on TensorFlow alone.
+"""Keras layers of attentive action and context factorization, for any Keras project.
 
 Names are imported on first use, so that `import keras_layers` does not start TensorFlow.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-from typing import Any
+
+import lazy_loader
 
 from keras_layers.processor import warn_if_onednn_is_off
 
@@ -19,31 +19,4 @@ if "tensorflow" not in sys.modules:
 else:
     warn_if_onednn_is_off()
 
-_HOME = {
-    "ActionContextAttention": "attention",
-    "ActionContextFactorization": "factorization",
-    "AttentionPooling": "pooling",
-    "StatelessDropout": "dropout",
-    "attention_pooling": "pooling",
-    "BatchNormalization3D": "normalization",
-    "Conv3D": "convolution",
-    "ConvUnit3D": "inception3d",
-    "FramesToImages": "frames",
-    "ImagesToFrames": "frames",
-    "InceptionModule3D": "inception3d",
-    "NonLocalBlock3D": "nonlocal_block",
-    "WinogradConv3D": "winograd",
-    "winograd_conv3d": "convolution",
-    "winograd_kernel": "winograd",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'keras_layers' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"keras_layers.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,19 +1,19 @@
-"""Shows where a trained model looks in a video or a photograph of your own, and what it sees there.
+"""Shows where a trained model looks in your own video or photograph, and what it sees there.
 
     python -m aacf_tf.attend --model=runs/mine/export/aacf --video=some.mp4 --output=out.mp4
     python -m aacf_tf.attend --model=runs/stills/export/aacf --image=some.jpg --output=out.png
     python -m aacf_tf.attend --model=runs/mine/export/aacf --input=folder --output=predictions.csv
 
-A video: beside each other the frames, the action map (with boxes) and the context map over them;
-class scores on the terminal. What is longer than the model's clip is covered by windows one after
-another; the scores are then means over the windows.
-A photograph, for a model that was trained on photographs: the same three in one picture.
-A folder: one line a video or photograph, whichever the model takes; of a video the scores of the
-clip at its centre, as in the evaluation.
+A video becomes an overlay: side by side its frames, the action map (with boxes) and the context map
+over them; class scores are printed. A video longer than the model's clip is covered by consecutive
+windows, and the scores are means over them.
+A photograph, for a model of photographs, becomes a picture of the same three.
+A folder becomes a table, a line for each video or photograph, whichever the model takes. A video is
+scored by the clip at its centre, as in the evaluation.
 
-The overlay of a video needs what it shows in memory, twice, up to 4 GiB each: with frames of
-256 x 455 pixels that is 8 minutes at 25 frames a second. `--start` and `--end` choose the part of a
-longer video. A folder's videos may have any length: only their centre is held.
+The overlay of a video is held in memory twice, up to 4 GiB each: with frames of 256 x 455 pixels,
+that is 8 minutes at 25 frames a second. `--start` and `--end` choose a part of a longer video. The
+videos of a folder may have any length: only their centre is held.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from absl import flags
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
-# What is looked at -> the ending of what is written.
+# Flag of the input -> suffix of the output.
 _ENDINGS = {"image": ".png", "video": ".mp4", "input": ".csv"}
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
-    """Defines the command's flags; in a function, since every command has its own `--output`."""
+    """Defines the command's flags; in a function, since each command has its own `--output`."""
     text = partial(flags.DEFINE_string, flag_values=values)
     text("model", None, "Exported model, such as runs/mine/export/aacf.")
     text("image", None, "The photograph to look at, with a model of photographs.")
@@ -51,10 +51,10 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     asked, output = _check(arguments, values)
 
-    # These start TensorFlow; wrong flags were answered before.
+    # These imports start TensorFlow; wrong flags are reported before.
     from aacf_tf.attend import image, video
     from aacf_tf.attend.scores import write_table
     from aacf_tf.serving.predictor import load
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     elif asked == "video":
         video.attend_video(predictor, values.video, output, values.start, values.end)
     else:
-        predictions = predictor.predict(values.input, values.start, values.end)
+        predictions = predictor.predict_folder(values.input, values.start, values.end)
         write_table(predictions, output, predictor.kind)
         print(f"{len(predictions)} {predictor.kind}s: {output}")
         if predictions[0].context_trust is not None:
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
 
 
 def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Path]:
-    """Refuses what cannot be done; returns the flag that says what to look at, what to write."""
+    """Checks the flags; returns the name of the input's flag and the file to write."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     if not values.model:
@@ -89,7 +89,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             "--model: expected an exported model such as runs/mine/export/aacf, received none."
         )
     if not Path(values.model).is_dir():
-        raise UsageError(f"--model: expected a folder, received {values.model!r}: there is none.")
+        raise UsageError(f"--model: no such folder: {values.model!r}.")
     given = [name for name in _ENDINGS if values[name].value]
     if len(given) != 1:
         raise UsageError(
@@ -97,7 +97,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             f"{' and '.join(f'--{name}' for name in given) or 'none'}."
         )
     (asked,) = given
-    path, ending = Path(values[asked].value), _ENDINGS[asked]
+    path, ending = Path(str(values[asked].value)), _ENDINGS[asked]
     name = "predictions.csv" if asked == "input" else f"{path.stem}_attention{ending}"
     output = Path(values.output or name)
     if output.suffix.lower() != ending:
@@ -105,9 +105,9 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output: expected a name in a folder that exists, received {output}.")
     if asked == "input" and not path.is_dir():
-        raise UsageError(f"--input: expected a folder, received {values.input!r}.")
+        raise UsageError(f"--input: no such folder: {values.input!r}.")
     if asked != "input" and not path.is_file():
-        raise UsageError(f"--{asked}: expected a file, received {str(path)!r}: there is none.")
+        raise UsageError(f"--{asked}: no such file: {str(path)!r}.")
     if output.exists() and output.samefile(path):
         raise UsageError(f"--output: expected another file than --{asked}, received {output}.")
     if asked == "image" and (values.start or values.end is not None):

@@ -1,4 +1,4 @@
-"""Class scores for people: on the terminal, in the title of a picture, in a table of a folder."""
+"""Formats class scores: for the terminal, the title of a picture, the table of a folder."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from aacf_tf.serving.prediction import Prediction
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.errors import UserError
 
-_CLASSES = 5  # that are printed
-_SURE = 0.5  # above it a class of a multi-label model counts as there
+_CLASSES = 5  # classes that are printed
+_SURE = 0.5  # probability above which a multi-label model predicts a class
 
 
 def mean_scores(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]]:
-    """Score -> class -> probability, averaged; the scores that the head has."""
+    """Averages probabilities over predictions: score to class to mean, for the head's scores."""
     means = {}
     for score in SCORES:
         rows = [getattr(prediction, score) for prediction in predictions]
@@ -26,22 +26,24 @@ def mean_scores(predictions: Sequence[Prediction]) -> dict[str, dict[str, float]
 
 
 def name_classes(probabilities: Mapping[str, float], multi_label: bool) -> str:
-    """The best class and its probability, of a multi-label model all classes that are there."""
+    """Names the best class with its probability; all predicted ones of a multi-label model."""
     ranked = _rank(probabilities)
     sure = sum(value > _SURE for value in probabilities.values()) if multi_label else 1
     return ", ".join(f"{label} {probabilities[label]:.2f}" for label in ranked[: max(1, sure)])
 
 
-def print_scores(scores: Mapping[str, Mapping[str, float]], own: str, multi_label: bool) -> None:
-    """Prints a line a class: the best five, of a multi-label model all that are there.
+def print_scores(
+    scores: Mapping[str, Mapping[str, float]], ranked_by: str, multi_label: bool
+) -> None:
+    """Prints a line for each of the best five classes, or all that a multi-label model predicts.
 
     Args:
-        scores: of `mean_scores`.
-        own: the score by which classes are ranked.
-        multi_label: whether each class is judged by itself.
+        scores: Result of `mean_scores`.
+        ranked_by: Score by which classes are ranked.
+        multi_label: Whether classes are judged independently.
     """
-    sure = sum(value > _SURE for value in scores[own].values()) if multi_label else 0
-    shown = _rank(scores[own])[: max(_CLASSES, sure)]
+    sure = sum(value > _SURE for value in scores[ranked_by].values()) if multi_label else 0
+    shown = _rank(scores[ranked_by])[: max(_CLASSES, sure)]
     width = max(len(label) for label in [*shown, "class"])
     print(f"  {'class':{width}}  " + "  ".join(f"{score:>8}" for score in scores))
     for label in shown:
@@ -50,15 +52,15 @@ def print_scores(scores: Mapping[str, Mapping[str, float]], own: str, multi_labe
 
 
 def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> None:
-    """Writes file, predicted class and the probabilities by every score as a csv, atomically.
+    """Writes a csv of file, predicted class and the probabilities by every score, atomically.
 
     Args:
-        predictions: of one model, one a line.
-        path: of the table.
-        kind: `image` or `video`, the name of the first column.
+        predictions: Predictions of one model, one a line.
+        path: File to write.
+        kind: Name of the first column, `image` or `video`.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: The file cannot be written.
     """
     first = predictions[0]
     scores = [score for score in (*SCORES, "reliable") if getattr(first, score) is not None]
@@ -80,4 +82,4 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
 
 
 def _rank(probabilities: Mapping[str, float]) -> list[str]:
-    return sorted(probabilities, key=probabilities.get, reverse=True)
+    return sorted(probabilities, key=probabilities.__getitem__, reverse=True)

@@ -17,9 +17,6 @@ Pixels outside the holes come back bit for bit. What is inside:
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable
 
@@ -28,8 +25,7 @@ import tensorflow as tf
 from aacf_tf.completion import filling
 from aacf_tf.completion.networks import REACH, STRIDE, Completer
 from aacf_tf.completion.options import Settings
-from aacf_tf.serving.export import MODEL_FILE, versions
-from tfrecords.utils.atomic import write_json
+from aacf_tf.serving.export import write_saved_model
 
 MAX_PIXELS = 1 << 20  # that go through the network at once: 256 MiB a feature map of 64 channels
 
@@ -48,16 +44,7 @@ def export(
     Returns:
         the directory of the version: the highest that was there, plus 1.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    version = max(versions(directory), default=0) + 1
-    temporary = directory / f"{version}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    module = tf.Module()
-    # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
-    module.weights = list(completer.network.variables)
     widest = widest_hole(settings)
-    signature = make_signature(completer, widest)
-    tf.saved_model.save(module, str(temporary), signatures={"serving_default": signature})
     description = {
         "kind": "completion",
         "scaling": "inside: pixels 0..255 go in",
@@ -65,12 +52,9 @@ def export(
         "widest_hole": widest,  # pixels: a wider one is completed on a coarser scale
         "settings": settings.to_dict(),
         **facts,
-        "versions": {"tensorflow": tf.__version__, "keras": metadata.version("keras")},
     }
-    write_json(temporary / "assets" / MODEL_FILE, description)
-    final = directory / str(version)
-    os.replace(temporary, final)
-    return final
+    signatures = {"serving_default": make_signature(completer, widest)}
+    return write_saved_model(directory, completer.network.variables, signatures, description)
 
 
 def widest_hole(settings: Settings) -> int:

@@ -1,22 +1,21 @@
-"""Judges a model on every test split: classification, and where its maps lie."""
+"""Evaluates a model on every test split: classification, and localization of its maps."""
 
 from __future__ import annotations
 
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from aacf_tf.evaluation.classification import (
     MIN_CLIPS_FOR_RELIABILITY,
-    SCORES,
     classification,
     context_reliability,
 )
 from aacf_tf.evaluation.map_scores import localize, mean_training_mask
-from aacf_tf.evaluation.predictions import compile_forward, predict_split
+from aacf_tf.evaluation.metrics import METRICS_FILE, Metrics, SplitMetrics
+from aacf_tf.evaluation.predictions import SplitOutputs, compile_forward, predict_split
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.runs.run import Run
 from tfrecords.records.dataset import test_splits
@@ -24,20 +23,20 @@ from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError
 
 
-def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[str, Any]:
+def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> Metrics:
     """Writes `metrics.json` and `predictions.csv` for every split named `test*`.
 
     Args:
-        run: whose data to judge on.
-        model: in float32.
-        head: its name, for the file.
-        directory: where to write.
+        run: Run whose data set to evaluate on.
+        model: Model in float32.
+        head: Name of its head, for the file.
+        directory: Folder of the two files.
 
     Returns:
-        what `metrics.json` holds.
+        The content of `metrics.json`.
 
     Raises:
-        UsageError: the data set has no test split with clips.
+        UsageError: The data set has no test split with clips.
     """
     splits = test_splits(run.info)
     if not splits:
@@ -46,7 +45,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
             f"received {', '.join(run.info.splits)}."
         )
     labels = run.info.labels
-    content: dict[str, Any] = {
+    content: Metrics = {
         "recipe": run.recipe.name,
         "head": head,
         "labels": labels,
@@ -59,43 +58,40 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> dict[s
     forward = compile_forward(run, model)
     for split in splits:
         outputs = predict_split(run, model, split, forward)
-        if prior is None and outputs["masked"].any():
-            prior = mean_training_mask(run, outputs["coverage"][0].shape, strides)
-        names = [name for name in SCORES if name in outputs]
-        if not table.tell():
-            columns = [f"{name}_{label}" for name in names for label in labels]
-            writer.writerow(["split", "id", "labels", "predicted", *columns])
+        if prior is None and outputs.masked.any():
+            prior = mean_training_mask(run, outputs.coverage[0].shape, strides)
         content["splits"][split] = _judge(run, outputs, prior)
-        chosen = outputs[run.recipe.score if run.recipe.score in outputs else "combined"]
-        for row, name in enumerate(outputs["id"]):
-            true = [labels[k] for k in np.flatnonzero(outputs["targets"][row])]
-            scores = np.concatenate([outputs[score][row] for score in names])
+        if not table.tell():
+            columns = [f"{name}_{label}" for name in outputs.scores for label in labels]
+            writer.writerow(["split", "id", "labels", "predicted", *columns])
+        chosen = outputs.scores.get(run.recipe.score, outputs.scores["combined"])
+        for row, name in enumerate(outputs.id):
+            true = [labels[k] for k in np.flatnonzero(outputs.targets[row])]
+            scores = np.concatenate([values[row] for values in outputs.scores.values()])
             predicted = labels[int(chosen[row].argmax())]
             writer.writerow(
                 [split, name, "|".join(true), predicted, *(f"{value:.6f}" for value in scores)]
             )
-    write_json(directory / "metrics.json", content)
+    write_json(directory / METRICS_FILE, content)
     write_text(directory / "predictions.csv", table.getvalue())
     return content
 
 
-def _judge(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
-    """One split's entry of metrics.json."""
-    targets, labels = outputs["targets"], run.info.labels
-    entry: dict[str, Any] = {"clips": len(targets)}
-    for score in SCORES:
-        if score in outputs:
-            entry[score] = classification(outputs[score], targets, labels)
+def _judge(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> SplitMetrics:
+    """Returns one split's entry of metrics.json."""
+    targets, labels, scores = outputs.targets, run.info.labels, outputs.scores
+    entry: SplitMetrics = {"clips": len(targets)}
+    for score, probabilities in scores.items():
+        entry[score] = classification(probabilities, targets, labels)
     enough = len(targets) >= MIN_CLIPS_FOR_RELIABILITY
-    judges_context = "action" in outputs and run.context_learns and not run.info.multi_label
-    if judges_context and enough:
-        scores, trust = context_reliability(outputs["action"], outputs["context"])
-        judged = classification(scores, targets, labels)
+    if "action" in scores and run.context_learns and not run.info.multi_label and enough:
+        reliable, trust = context_reliability(scores["action"], scores["context"])
+        judged = classification(reliable, targets, labels)
         entry["reliability"] = {
             "top1": judged["top1"],
             "mean_ap": judged["mean_ap"],
             "context_trust": trust,
         }
-    if outputs["masked"].any():
+    if outputs.masked.any():
         entry["localization"] = localize(run, outputs, prior)
     return entry

@@ -1,42 +1,43 @@
-"""Where maps lie, against the actor's masks or boxes: in evaluation and in `model.fit`.
+"""Localization metrics of maps against the actor's masks or boxes, also for `model.fit`.
 
     model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
     model.fit(clips, {"scores": ids, "action_attention": masks}, sample_weight=...)
 
 A map is `[B, t, h, w]` on the grid of the features, a mask `[B, T, H, W]` on that of the frames.
-They meet on the grid of the features, where a cell is the actor's or not. A measure is a value a
-clip.
+They are compared on the grid of the features, where a cell is the actor's or not. A measure returns
+one value for each clip.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 Triple = Sequence[int]  # time, height, width
+TensorLike = Union[tf.Tensor, np.ndarray]
 
 
-def masks_from_boxes(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Share of each pixel that boxes cover.
+def masks_from_boxes(boxes: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
+    """Computes the share of each pixel that boxes cover.
 
     Args:
-        boxes: `[B, n, 4]` of still images or `[B, T, n, 4]` of videos: ymin, xmin, ymax, xmax as
-            shares of height and width, 0..1; a row of zeros is no box.
-        size: (H, W) in pixels.
+        boxes: Boxes `[B, n, 4]` of still images or `[B, T, n, 4]` of videos: ymin, xmin, ymax, xmax
+            as shares of height and width, 0..1; a row of zeros is no box.
+        size: Size (H, W) of the masks in pixels.
 
     Returns:
-        float32 `[B, T, H, W]`, 0..1, T = 1 for still images; a border is placed to 1/1024 pixel,
-        and of several boxes in a pixel the one that covers most of it counts.
+        Shares, float32 `[B, T, H, W]`, with T = 1 for still images. Borders are rounded to 1/1024
+        pixel; if several boxes touch a pixel, the one that covers most of it counts.
     """
     boxes = tf.cast(boxes, tf.float32)
     if boxes.shape.rank == 3:
         boxes = boxes[:, None]
 
     def overlap(low: tf.Tensor, high: tf.Tensor, length: int) -> tf.Tensor:
-        # Rounded, or a border that is meant to lie between two pixels touches both.
+        # Rounded, since a border that is meant to lie between two pixels would touch both.
         low, high = (tf.round(edge[..., None] * length * 1024) / 1024 for edge in (low, high))
         start = tf.range(length, dtype=tf.float32)
         return tf.nn.relu(tf.minimum(high, start + 1) - tf.maximum(low, start))
@@ -44,50 +45,50 @@ def masks_from_boxes(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
     ymin, xmin, ymax, xmax = tf.unstack(boxes, num=4, axis=-1)
     rows, columns = overlap(ymin, ymax, size[0]), overlap(xmin, xmax, size[1])
     covered = rows[..., :, None] * columns[..., None, :]  # (B, T, n, H, W)
-    return tf.nn.relu(tf.reduce_max(covered, axis=2))  # no box at all has the maximum -inf
+    return tf.nn.relu(tf.reduce_max(covered, axis=2))  # the maximum over no box is -inf
 
 
 def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None) -> tf.Tensor:
-    """Share of each cell's stride box that the mask covers.
+    """Computes the share of each cell's stride box that the mask covers.
 
     Args:
-        masks: `[B, T, H, W]`, 0..1, any type.
-        grid: (t, h, w) of the feature map.
-        strides: of the backbone in (time, height, width): cell i of an axis is the box from
+        masks: Masks `[B, T, H, W]`, 0..1, of any type.
+        grid: Size (t, h, w) of the feature map.
+        strides: Strides of the backbone in (time, height, width): cell i of an axis is the box from
             i * stride to (i + 1) * stride, the last one cut where the input ends. None: size / grid
-            rounded up, which is right where the strides divide the size.
+            rounded up, which is right if the strides divide the size.
 
     Returns:
-        float32 `[B, t, h, w]`, 0..1; 0 for a box beyond the input.
+        Shares, float32 `[B, t, h, w]`, 0..1; 0 for a box beyond the input.
     """
     covered, volume = tf.cast(masks, tf.float32), tf.ones([])
     lengths = tf.unstack(tf.shape(covered))[1:]
     for axis, length in enumerate(lengths):
         stride = strides[axis] if strides else -(-length // grid[axis])
         inside = tf.one_hot(tf.range(length) // stride, grid[axis])  # (length, cells)
-        # The axis in front goes to the end: after three turns they stand in order again.
+        # The first axis moves to the end, so after three turns the order is as before.
         covered = tf.tensordot(covered, inside, [[1], [0]])
         volume = volume[..., None] * tf.reduce_sum(inside, axis=0)
-    # Divided last: sums of 0 and 1 stay exact, even where a GPU rounds products to TF32.
+    # Divided last: sums of 0 and 1 stay exact, even if a GPU rounds products to TF32.
     return tf.math.divide_no_nan(covered, volume)
 
 
-def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
-    """The actor's cells, bool `[B, t, h, w]`: covered by more than `threshold`.
+def actor_cells(coverage: TensorLike, threshold: float) -> tf.Tensor:
+    """Returns the actor's cells, bool `[B, t, h, w]`: those covered by more than `threshold`.
 
-    A clip without such a cell has its fullest one.
+    If a clip has no such cell, its most covered one is the actor's.
     """
     amounts = _flat(coverage)
     cells = amounts > threshold
     fullest = tf.one_hot(tf.argmax(amounts, -1), tf.shape(amounts)[-1], True, False)
-    found = tf.reduce_any(cells, axis=-1, keepdims=True)
-    return tf.reshape(tf.where(found, cells, fullest), tf.shape(coverage))
+    covered = tf.reduce_any(cells, axis=-1, keepdims=True)
+    return tf.reshape(tf.where(covered, cells, fullest), tf.shape(coverage))
 
 
-def normalize_map(values: tf.Tensor) -> tf.Tensor:
-    """Any evidence `[B, t, h, w]` to weights: its positive part, summing to 1 a clip; float32.
+def normalize_map(values: TensorLike) -> tf.Tensor:
+    """Turns evidence `[B, t, h, w]` into weights: its positive part, summing to 1 a clip, float32.
 
-    Uniform where nothing is positive.
+    The weights are uniform if nothing is positive.
     """
     positive = tf.nn.relu(tf.cast(values, tf.float32))
     total = tf.reduce_sum(positive, axis=[1, 2, 3], keepdims=True)
@@ -96,25 +97,25 @@ def normalize_map(values: tf.Tensor) -> tf.Tensor:
 
 
 def pointing(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Whether the map's peak is on the actor, 0 or 1 `[B]`.
+    """Measures whether the map's peak is on the actor, 0 or 1 `[B]`.
 
     Args:
-        weights: `[B, t, h, w]`, each clip's summing to 1; so for all measures.
-        cells: bool `[B, t, h, w]`, the actor's; so for all measures.
+        weights: Map `[B, t, h, w]`, each clip's summing to 1, as for all measures.
+        cells: The actor's cells, bool `[B, t, h, w]`, as for all measures.
     """
     weights = _flat(weights)
     return tf.gather(_flat(tf.cast(cells, tf.float32)), tf.argmax(weights, -1), batch_dims=1)
 
 
 def mass(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Share of the weight on the actor, 0..1 `[B]`; of a uniform map the actor's share of cells."""
+    """Measures the share of the weight on the actor, 0..1 `[B]`; a uniform map has its area."""
     return tf.reduce_sum(weights * tf.cast(cells, weights.dtype), axis=[1, 2, 3])
 
 
 def auc(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Area under the ROC curve of the weight as a score of the actor's cells, 0..1 `[B]`.
+    """Measures the area under the ROC curve of the weight as a score of the cells, 0..1 `[B]`.
 
-    NaN where all cells are the actor's, or none. From the ranks, those of ties averaged
+    NaN if all cells are the actor's, or none. Computed from ranks, averaged over ties
     (Mann-Whitney), as scikit-learn's `roc_auc_score`.
     """
     scores, truth = _flat(weights), _flat(tf.cast(cells, tf.float32))
@@ -128,9 +129,9 @@ def auc(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
 
 
 def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
-    """Of the time steps with an actor, those whose peak is on it and above the weight 1 / N.
+    """Measures the share of time steps whose peak is on the actor and above the weight 1 / N.
 
-    0..1 `[B]`; NaN where no step has an actor.
+    0..1 `[B]`, over the steps with an actor; NaN if no step has one.
     """
     shape = tf.shape(weights)
     steps = [shape[0], shape[1], shape[2] * shape[3]]
@@ -140,18 +141,19 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     positions = tf.cast(tf.reduce_prod(shape[1:]), weights.dtype)
     marked = on_actor & (tf.reduce_max(weights, axis=-1) > 1 / positions)
     acting = tf.reduce_sum(tf.cast(tf.reduce_any(truth, axis=-1), tf.float32), axis=-1)
-    found = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
-    return tf.where(acting > 0, tf.math.divide_no_nan(found, acting), np.nan)
+    hits = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
+    return tf.where(acting > 0, tf.math.divide_no_nan(hits, acting), np.nan)
 
 
-def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:
-    """The third of the clips (at least one) whose actor is farthest from the picture's centre.
+def off_centre(coverage: Iterable[np.ndarray]) -> np.ndarray:
+    """Selects the third of the clips (at least one) whose actor is farthest from the centre.
 
     Args:
-        coverage: of each clip `[t, h, w]`, share of each cell that is the actor's.
+        coverage: For each clip `[t, h, w]`, the share of each cell that is the actor's.
 
     Returns:
-        bool `[N]`; distances are of the centre of gravity, in picture heights and widths.
+        Selection, bool `[N]`. Distances are those of the centre of gravity, in picture heights and
+        widths.
     """
     distances = []
     for clip in coverage:
@@ -165,21 +167,21 @@ def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:
 
 
 class Localization(keras.metrics.Mean):
-    """The mean of one measure over the clips with an actor; see its subclasses.
+    """Averages one measure over the clips with an actor; see its subclasses.
 
     Args:
-        strides: of the backbone, see `cell_coverage`.
-        threshold: share of a cell that a mask must exceed for the cell to be the actor's.
-        frame_size: (H, W) in pixels where the targets are boxes; None: they are masks.
+        strides: Strides of the backbone, see `cell_coverage`.
+        threshold: Share of a cell that a mask must exceed for the cell to be the actor's.
+        frame_size: Size (H, W) in pixels if the targets are boxes; None if they are masks.
 
     Call arguments:
-        y_true: masks `[B, T, H, W]`, 0..1, or boxes `[B, n, 4]` or `[B, T, n, 4]`, see
-            `masks_from_boxes`; an empty mask, or no box, is a clip that does not count.
-        y_pred: `[B, t, h, w]`, an attention map or a class activation map, of which the positive
-            part counts; no logits.
-        sample_weight: `[B]`, such as `has_mask`: 0 for a clip whose actor is not known.
+        y_true: Masks `[B, T, H, W]`, 0..1, or boxes `[B, n, 4]` or `[B, T, n, 4]`, see
+            `masks_from_boxes`; a clip with an empty mask, or without a box, does not count.
+        y_pred: Attention map or class activation map `[B, t, h, w]`, of which the positive part
+            counts; not logits.
+        sample_weight: Weights `[B]`, such as `has_mask`: 0 for a clip whose actor is unknown.
 
-    Keras logs it under the name of the layer that the output comes from.
+    Keras logs it under the name of the layer that produces the output.
 
     Example:
     >>> model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
@@ -203,6 +205,7 @@ class Localization(keras.metrics.Mean):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
+        """Adds a batch to the mean."""
         masks = masks_from_boxes(y_true, self.frame_size) if self.frame_size else y_true
         weights = normalize_map(y_pred)
         coverage = cell_coverage(masks, tf.unstack(tf.shape(weights))[1:], self.strides)
@@ -214,6 +217,7 @@ class Localization(keras.metrics.Mean):
         return super().update_state(tf.where(known, values, 0), counts)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the metric."""
         config = {
             "strides": self.strides,
             "threshold": self.threshold,
@@ -224,28 +228,28 @@ class Localization(keras.metrics.Mean):
 
 @keras.utils.register_keras_serializable(package="aacf")
 class Pointing(Localization):
-    """Share of the clips whose map has its peak on the actor. Arguments: `Localization`."""
+    """Computes the share of clips whose map has its peak on the actor; see `Localization`."""
 
     measure = staticmethod(pointing)
 
 
 @keras.utils.register_keras_serializable(package="aacf")
 class Mass(Localization):
-    """Share of the map on the actor. Arguments: `Localization`."""
+    """Computes the share of the map on the actor; see `Localization`."""
 
     measure = staticmethod(mass)
 
 
 @keras.utils.register_keras_serializable(package="aacf")
 class AreaUnderCurve(Localization):
-    """The map as a score of the actor's cells, averaged over clips. Arguments: `Localization`."""
+    """Computes the AUC of the map as a score of the actor's cells; see `Localization`."""
 
     measure = staticmethod(auc)
 
 
 @keras.utils.register_keras_serializable(package="aacf")
 class TimeShare(Localization):
-    """Share of the time steps whose peak is on the actor. Arguments: `Localization`."""
+    """Computes the share of time steps whose peak is on the actor; see `Localization`."""
 
     measure = staticmethod(time_share)
 
@@ -253,16 +257,16 @@ class TimeShare(Localization):
 def validation_metrics(
     strides: Triple, threshold: float, timed: bool = True
 ) -> list[tuple[str, Localization]]:
-    """Pairs of the name of a head's map and a metric of it, `action_pointing` and so on.
+    """Lists pairs of a head's output and a metric of it, `action_pointing` and so on.
 
-    A model that has the inputs `mask` and `has_mask` updates those whose map it puts out:
+    A model with the inputs `mask` and `has_mask` updates the metrics of the maps that it returns:
 
     >>> for output, metric in validation_metrics(strides, threshold):
     ...     if output in y_pred:
     ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
 
-    as `ActionModel` does with its `map_metrics`. `timed` is False for photographs, which have no
-    time to have a share of.
+    as `ActionModel` does with its `map_metrics`. Photographs are not `timed`: they have
+    no time share.
     """
     names = {
         "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),
@@ -277,6 +281,6 @@ def validation_metrics(
 
 
 def _flat(values: tf.Tensor) -> tf.Tensor:
-    """`[B, t, h, w]` to `[B, N]`; B may be 0."""
+    """Flattens `[B, t, h, w]` to `[B, N]`; B may be 0."""
     shape = tf.shape(values)
     return tf.reshape(values, [shape[0], tf.reduce_prod(shape[1:])])

@@ -1,50 +1,54 @@
-"""Where the maps of a split lie, beside what needs no learning."""
+"""Localization of a split's maps, compared with maps that need no learning."""
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from aacf_tf.evaluation import localization
-from aacf_tf.evaluation.predictions import join
+from aacf_tf.evaluation.predictions import SplitOutputs, join
 from aacf_tf.runs.run import Run
 from tfrecords.reading.clips import has_masks
 from tfrecords.reading.corruption import translate_errors
 
-Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# Rows and columns of the grid on which masks of different frame sizes are averaged.
+_GRID = 32
+
+Measure = Callable[..., tf.Tensor]
 
 
-def localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dict[str, Any]:
-    """Where the maps of the clips with a mask lie, beside what one gets without learning."""
+def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[str, Any]:
+    """Measures how well maps, and the mean mask `prior`, localize the actors that have a mask."""
     threshold = run.recipe.mask_threshold
-    masked = outputs["masked"]
-    maps = {"action": outputs["evidence"][masked]}
-    if "context_attention" in outputs:
-        maps["context"] = outputs["context_attention"][masked]
-    if "difference" in outputs:
-        maps["frame_difference"] = outputs["difference"][masked]
-    coverage = outputs["coverage"][masked]
+    masked = outputs.masked
+    kinds = {
+        "action": outputs.evidence,
+        "context": outputs.context_attention,
+        "frame_difference": outputs.difference,
+    }
+    maps = {name: values[masked] for name, values in kinds.items() if values is not None}
+    coverage = outputs.coverage[masked]
     if prior is not None:
         maps["mean_mask"] = join([_fit_prior(prior, clip.shape)[None] for clip in coverage])
-    shown = outputs["shown"][masked] if "shown" in outputs else None
+    shown = None if outputs.shown is None else outputs.shown[masked]
     values: dict[str, np.ndarray] = {}
     areas = np.empty(len(coverage))
 
-    def note(name: str, places: np.ndarray, found: np.ndarray) -> None:
-        values.setdefault(name, np.empty(len(coverage), found.dtype))[places] = found
+    def note(name: str, indices: np.ndarray, results: np.ndarray) -> None:
+        values.setdefault(name, np.empty(len(coverage), results.dtype))[indices] = results
 
-    for places in _by_grid(coverage):
-        cells = localization.actor_cells(np.stack(coverage[places]), threshold)
-        areas[places] = cells.numpy().mean(axis=(1, 2, 3))
+    for indices in _by_grid(coverage):
+        cells = localization.actor_cells(np.stack(list(coverage[indices])), threshold)
+        areas[indices] = cells.numpy().mean(axis=(1, 2, 3))
         for name, weights in maps.items():
             for measure in _measures(name, run.recipe.data.frames):
-                found = measure(np.stack(weights[places]), cells).numpy()
-                note(f"{name}_{measure.__name__}", places, found)
+                results = measure(np.stack(list(weights[indices])), cells).numpy()
+                note(f"{name}_{measure.__name__}", indices, results)
         if shown is not None:
-            note("action_iou", places, _overlap(np.stack(shown[places]), cells.numpy()))
-    # Pointing and mass can be had by looking at the centre: how it is where the actor is not there.
+            note("action_iou", indices, _overlap(np.stack(list(shown[indices])), cells.numpy()))
+    # A map of the picture's centre has good pointing and mass too, but not for these clips.
     far = localization.off_centre(coverage)
     return {
         **{name: _mean(value) for name, value in values.items()},
@@ -55,17 +59,17 @@ def localize(run: Run, outputs: dict[str, Any], prior: np.ndarray | None) -> dic
     }
 
 
-def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Of maps `[t, h, w]` the places of those of one shape, for each shape there is."""
+def _by_grid(maps: Iterable[np.ndarray]) -> list[np.ndarray]:
+    """Groups the indices of maps `[t, h, w]` by the maps' shape."""
     shapes = [clip.shape for clip in maps]
     return [
-        np.array([place for place, other in enumerate(shapes) if other == shape])
+        np.array([index for index, other in enumerate(shapes) if other == shape])
         for shape in dict.fromkeys(shapes)
     ]
 
 
 def _measures(name: str, frames: int) -> tuple[Measure, ...]:
-    """By which the maps of a name are judged, for clips of so many frames."""
+    """Returns the measures for a kind of map, and clips of so many frames."""
     if name == "context":
         return localization.mass, localization.auc  # nobody asks for the peak of the context
     usual = localization.pointing, localization.mass, localization.auc
@@ -74,34 +78,30 @@ def _measures(name: str, frames: int) -> tuple[Measure, ...]:
 
 
 def _overlap(shown: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """Intersection over union of two sets of cells, a clip at a time: `[N]`."""
+    """Returns the intersection over union of two sets of cells, `[N]`, a value for each clip."""
     both, either = (kind(shown, cells).sum((1, 2, 3)) for kind in (np.logical_and, np.logical_or))
     return both / either  # an actor has a cell, so there is one
 
 
 def _mean(values: np.ndarray) -> float | None:
-    """Of what is known; None where nothing is."""
+    """Returns the mean of the values that are not NaN; None if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None
-
-
-# Rows and columns of the grid on which the masks of frames that differ in size meet.
-_MEETING = 32
 
 
 def mean_training_mask(
     run: Run, grid: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> np.ndarray | None:
-    """The mean mask of the training clips as weights `[t, h, w]`; None where they carry none.
+    """Averages the masks of the training clips to weights `[t, h, w]`; None if they have no masks.
 
-    Whole frames, which differ in size, meet on one grid of their own, see `_fit_prior`.
+    Masks of whole frames, which differ in size, are averaged on a grid of `_GRID` cells a side.
     """
     clips = run.info.splits.get("train", {}).get("clips")
     if not clips or not has_masks(run.data, "train"):
         return None
     whole = run.recipe.data.resize == "whole"
     if whole:
-        grid, strides = (grid[0], _MEETING, _MEETING), (strides[0], 1, 1)
+        grid, strides = (grid[0], _GRID, _GRID), (strides[0], 1, 1)
     stage = run.recipe.stages[-1]
     total = np.zeros(grid)
     with translate_errors(run.data):
@@ -114,13 +114,13 @@ def mean_training_mask(
 
 
 def _fit_prior(prior: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
-    """The mean mask on the grid of a clip; it is there already where all frames are of one size."""
+    """Resizes the mean mask to the grid of a clip."""
     if prior.shape == grid:
         return prior
     return localization.normalize_map(_stretch(prior, grid[1:])[None]).numpy()[0]
 
 
-def _stretch(maps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """`[t, h, w]` at another height and width, float32; a mean over what becomes smaller."""
+def _stretch(maps: localization.TensorLike, size: tuple[int, int]) -> tf.Tensor:
+    """Resizes `[t, h, w]` to another height and width by averaging areas, float32."""
     stretched = tf.image.resize(tf.cast(maps, tf.float32)[..., None], size, method="area")
     return stretched[..., 0]

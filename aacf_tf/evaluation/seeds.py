@@ -1,18 +1,18 @@
-"""The same recipe with several seeds: a run each, then mean and standard deviation.
+"""Summarizes the runs of a recipe with several seeds: mean and standard deviation.
 
-WORKDIR/seed-N/      a run directory each
+WORKDIR/seed-N/      run directory of a seed
 WORKDIR/seeds.json   {"recipe", "head", "seeds", "splits", "average"}: `splits` as in metrics.json,
-                     every number there {"mean", "std", "values"}; `average`: the same of the
-                     average pooling beside it, or null
+                     with every number replaced by {"mean", "std", "values"}; `average`: the same
+                     for the baseline, or null
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 from typing import Any, Sequence
 
-from aacf_tf.evaluation import classification
+from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE, read_metrics
+from aacf_tf.evaluation.tables import score_rows
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import AnyPath
@@ -21,47 +21,48 @@ SEEDS_FILE = "seeds.json"
 
 
 def folder(workdir: AnyPath, seed: int) -> AnyPath:
-    """The run directory of a seed."""
+    """Returns the run directory of a seed."""
     return workdir / f"seed-{seed}"
 
 
 def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
-    """Reads what the runs have reached and writes `seeds.json`; returns what it holds.
+    """Reads the metrics of the runs, writes `seeds.json` and returns its content.
 
     Raises:
-        UsageError: a run has not been evaluated.
+        UsageError: A run has not been evaluated.
     """
-    ours, theirs = [], []
+    runs, baselines = [], []
     for seed in seeds:
-        path = folder(workdir, seed) / "metrics.json"
-        if not path.is_file():
+        metrics = read_metrics(folder(workdir, seed))
+        if metrics is None:
+            path = folder(workdir, seed) / METRICS_FILE
             raise UsageError(f"Expected an evaluated run of seed {seed}, received no {path}.")
-        ours.append(json.loads(path.read_text(encoding="utf-8")))
-        beside = path.parent / "baselines" / "average" / "metrics.json"
-        if beside.is_file():
-            theirs.append(json.loads(beside.read_text(encoding="utf-8")))
+        runs.append(metrics)
+        baseline = read_metrics(folder(workdir, seed) / BASELINE)
+        if baseline is not None:
+            baselines.append(baseline)
     content = {
-        "recipe": ours[0]["recipe"],
-        "head": ours[0]["head"],
+        "recipe": runs[0]["recipe"],
+        "head": runs[0]["head"],
         "seeds": list(seeds),
-        "splits": spread([run["splits"] for run in ours]),
-        "average": spread([run["splits"] for run in theirs]) if theirs else None,
+        "splits": spread([run["splits"] for run in runs]),
+        "average": spread([run["splits"] for run in baselines]) if baselines else None,
     }
     write_json(workdir / SEEDS_FILE, content)
     return content
 
 
 def spread(runs: Sequence[Any]) -> Any:
-    """Of structures of one form, every number as mean, standard deviation (n - 1) and values.
+    """Replaces every number in equally nested dicts by its mean, standard deviation and values.
 
-    What a run does not know (null) is left out; std is null for a single value.
+    The standard deviation divides by n - 1, and is None for a single value. Nulls are left out.
     """
     first = next((run for run in runs if run is not None), None)
     if isinstance(first, dict):
         keys = dict.fromkeys(key for run in runs for key in run or {})
         return {key: spread([(run or {}).get(key) for run in runs]) for key in keys}
     if not isinstance(first, (int, float)) or isinstance(first, bool):
-        return first  # a list of names, or known to no run
+        return first  # a list of names, or null in every run
     known = [run for run in runs if run is not None]
     return {
         "mean": statistics.fmean(known),
@@ -71,24 +72,23 @@ def spread(runs: Sequence[Any]) -> Any:
 
 
 def table(content: dict[str, Any]) -> str:
-    """Top-1 and mean AP of every score on every test split, as mean ± standard deviation."""
-    title = "AACF " if content["head"] == "aacf" else f"{content['head']} "
-    rows = []
-    for split, entry in content["splits"].items():
-        beside = (content["average"] or {}).get(split, {})
-        if "combined" in beside:
-            rows.append((split, "average pooling", beside["combined"]))
-        scores = [score for score in (*classification.SCORES, "reliability") if score in entry]
-        rows += [(split, title + score, entry[score]) for score in scores]
-        place = entry.get("localization")
-        if place:
-            rows.append((split, "action map: pointing / mass", place))
+    """Formats top-1 and mean AP by every score on every test split."""
+    average = content["average"]
+    rows = score_rows(content, {"splits": average} if average else None)
     lines = ["", f"{len(content['seeds'])} seeds: mean ± standard deviation"]
     lines.append(f"{'':<44}{'top-1':>16}{'mean AP':>16}")
-    for split, name, values in rows:
-        keys = ("action_pointing", "action_mass") if "pointing" in name else ("top1", "mean_ap")
-        cells = "".join(f"{_cell(values.get(key)):>16}" for key in keys)
-        lines.append(f"{split:<16}{name:<28}{cells}")
+
+    def add(split: str, name: str, *values: dict[str, Any] | None) -> None:
+        lines.append(f"{split:<16}{name:<28}" + "".join(f"{_cell(value):>16}" for value in values))
+
+    for split, entry in content["splits"].items():
+        for row in rows:
+            if split in row.splits:
+                add(split, row.name, *(row.splits[split].get(key) for key in ("top1", "mean_ap")))
+        maps = entry.get("localization")
+        if maps:
+            measures = (maps.get(f"action_{measure}") for measure in ("pointing", "mass"))
+            add(split, "action map: pointing / mass", *measures)
     return "\n".join(lines) + "\n"
 
 

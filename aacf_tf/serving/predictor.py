@@ -1,21 +1,22 @@
-"""Predictions of an exported model for videos or photographs, in scripts and notebooks.
+"""Loads an exported model for predictions in scripts and notebooks.
 
 from aacf_tf import load
 print(load("runs/mine/export/aacf").predict("some.mp4"))
 
-A model of photographs is one that sees a single frame.
+A model of photographs is one whose clips have a single frame.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from pathlib import Path
-from typing import Any
+from typing import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
+from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
@@ -27,26 +28,26 @@ from tfrecords.records.dataset import LABELS_FILE, load_labels
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress
 
-# By what a model takes: which files of a folder are meant, and which file is the wrong one.
+logger = logging.getLogger(__name__)
+
+# Kind of a model -> suffixes of its files.
 SUFFIXES = {
     "image": {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
-    "video": {
-        *(".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"),
-    },
+    "video": {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"},
 }
 
 
 class Predictor:
-    """A served model, for scripts and notebooks; `load` makes one.
+    """An exported model; `load` returns one.
 
     Attributes:
-        labels: class names; the place in the list is the id.
-        description: the content of model.json.
-        kind: what it takes, `image` or `video`.
+        labels: Class names; the index in the list is the id.
+        card: Content of model.json.
+        kind: Kind of its files, `image` or `video`.
         frames, size: T, and (height, width) of the network's input.
-        centres: where the cells of a map lie, `[t]`, `[h]` and `[w]`: frames and pixels of the
+        centres: Centres of a map's cells, `[t]`, `[h]` and `[w]`, in frames and pixels of the
             network's input, counted from the centre of the first one.
-        short_side: pixels to which the shorter side of larger frames is scaled down.
+        short_side: Pixels to which the shorter side of larger frames is scaled down.
     """
 
     def __init__(self, directory: Path):
@@ -54,7 +55,7 @@ class Predictor:
         assets = directory / "assets"
         self.labels = load_labels(assets / LABELS_FILE)
         try:
-            self.description = json.loads((assets / MODEL_FILE).read_text(encoding="utf-8"))
+            self.card = ModelCard.read(assets / MODEL_FILE)
             self._saved = tf.saved_model.load(str(directory))
             self._serve = self._saved.signatures["serve_tensor"]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
@@ -62,84 +63,121 @@ class Predictor:
                 f"Expected a model exported by this project in {directory}, received one that "
                 f"cannot be loaded ({type(error).__name__})."
             ) from error
-        modality = self.description.get("modality", "rgb")
-        if modality != "rgb":
+        if self.card.modality != "rgb":
             raise UsageError(
-                f"Expected a model of RGB frames in {directory}, received one of {modality}: its "
-                "signatures take the optical flow themselves."
+                f"Expected a model of RGB frames in {directory}, received one of "
+                f"{self.card.modality}: its signatures take the optical flow themselves."
             )
-        self.frames: int = self.description["frames"]
+        self.frames = self.card.frames
         self.kind = "image" if self.frames == 1 else "video"
-        self.size: tuple[int, int] = (self.description["height"], self.description["width"])
-        self._axes = _axes(self.description)
+        self.size = (self.card.height, self.card.width)
+        self._axes = self.card.axes()
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
-        # Larger frames are scaled down: twice what the network needs is enough to look at.
+        # Twice the network's input is enough to look at.
         self.short_side = max(256, 2 * max(self.size))
 
     def seen(
-        self, frame: tuple[int, int], grid: tuple[int, int]
-    ) -> tuple[tuple[int, int], list[np.ndarray]]:
-        """What the network sees of a frame, and where the cells of its map lie there.
+        self, frame: Sequence[int], grid: Sequence[int]
+    ) -> tuple[Sequence[int], list[np.ndarray]]:
+        """Returns the size of the network's input for a frame, and the centres of its map's cells.
 
         Args:
-            frame: (height, width) in pixels.
-            grid: rows and columns of the map.
+            frame: Size (height, width) of the frame in pixels.
+            grid: Rows and columns of the map.
 
         Returns:
-            (height, width) in pixels, and of the rows and of the columns the centres there.
+            (height, width) of the input in pixels, and the centres of the map's rows and columns
+            in its pixels.
         """
-        if self.description["resize"] != "whole":
+        if self.card.resize != "whole":
             return self.size, self.centres[1:]
         scale = max(side / full for side, full in zip(self.size, frame))
         axes = zip(self._axes[1:], grid)
         centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
         return tuple(round(full * scale) for full in frame), centres
 
-    def spread(self, cells: np.ndarray, frame: tuple[int, int]) -> np.ndarray:
-        """A map `[h, w]` enlarged to the frame (height, width) it belongs to, float32."""
+    def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
+        """Enlarges a map `[h, w]` to its frame (height, width), float32."""
         size, centres = self.seen(frame, cells.shape)
-        return overlays.in_space(cells, frame, size, centres, self.description["resize"])
+        return overlays.in_space(cells, frame, size, centres, self.card.resize)
 
-    def predict(
-        self, path: str | Path, start: float = 0.0, end: float | None = None
-    ) -> Prediction | list[Prediction]:
-        """Classifies a file as the evaluation does: of a video T frames from its centre, whole.
+    def predict(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Prediction:
+        """Classifies a file as the evaluation does: T whole frames from the centre of a video.
 
         Args:
-            path: a video, or for a model of photographs an image; or a folder: then all that are in
-                it, in the order of their names; those that cannot be read are left out with a line
-                that says why.
-            start, end: seconds of the video; end None: to the end of it.
+            path: A video, or for a model of photographs an image.
+            start, end: Span of the video in seconds; end None: to its end.
 
         Raises:
-            UsageError: there is no such file, or none of the model's kind in the folder.
-            UserError: the file, or every one in the folder, cannot be read.
+            UsageError: There is no such file, or it is not of the model's kind.
+            UserError: The file cannot be read.
         """
-        if self.kind == "image" and (start or end is not None):
+        if Path(path).is_dir():
+            raise UsageError(
+                f"Expected a file, received the folder {str(path)!r}, which predict_folder takes."
+            )
+        if self.kind == "video":
+            return self._predict_video(path, start, end)
+        if start or end is not None:
             raise UsageError(
                 f"Expected no start and end for {self.takes()}, received {start} and {end}."
             )
-        if Path(path).is_dir():
-            return self._predict_folder(Path(path), start, end)
-        return self._predict_file(path, start, end)
-
-    def _predict_file(self, path: str | Path, start: float, end: float | None) -> Prediction:
-        if self.kind == "video":
-            return self._predict_video(path, start, end)
         return self.predict_image(self.read_image(path).pixels, str(path))
 
-    def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
-        """Holds the clip at the centre alone in memory, however long the video is.
+    def predict_folder(
+        self, folder: str | Path, start: float = 0.0, end: float | None = None
+    ) -> list[Prediction]:
+        """Classifies every file of the model's kind in a folder, in the order of their names.
 
-        Where the centre is only decoding tells, since headers lie: the whole span is decoded, but
-        kept are the times of its frames.
+        A file that cannot be read is left out with a warning. From 20 files on the predictions say
+        how far the context can be trusted, see `Prediction.reliable`.
+
+        Args:
+            folder: Folder of videos, or for a model of photographs of images.
+            start, end: See `predict`.
+
+        Raises:
+            UsageError: There is no file of the model's kind.
+            UserError: None of the files can be read.
+        """
+        suffixes = SUFFIXES[self.kind]
+        paths = sorted(
+            path
+            for path in Path(folder).iterdir()
+            if path.suffix.lower() in suffixes and path.is_file()
+        )
+        if not paths:
+            raise UsageError(
+                f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "
+                f"{self.directory}, received none."
+            )
+        predictions = []
+        for path in progress(paths, desc=Path(folder).name, unit=self.kind, leave=False):
+            try:
+                prediction = self.predict(path, start, end)
+            except UnreadableError as error:
+                logger.warning(f"left out: {error}")
+                continue
+            prediction.frames = None
+            predictions.append(prediction)
+        if not predictions:
+            raise UserError(
+                f"None of the {len(paths)} {self.kind}s in {str(folder)!r} can be read."
+            )
+        self._add_reliability(predictions)
+        return predictions
+
+    def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
+        """Classifies the clip at the centre of a span, with only that clip in memory.
+
+        Headers of videos are unreliable, so the span is decoded once for the times of its frames.
         """
         times, fps, nominal = self._timeline(path, start, end)
-        # As `read` and `sample`: the very frames that the evaluation would take.
+        # As `read` and `sample` would, so these are the frames that the evaluation takes.
         even = video.sample_index(times, fps, fps)
         wanted = times[even[self.sample(len(even), fps)]]
-        # One frame more on both sides, for what a search in the file may be off; a span takes
-        # frames by the middle of their time.
+        # One frame more on both sides, since seeking may be off by one; a span takes frames by the
+        # middle of their time.
         first, last = wanted[0] - 1 / fps, wanted[-1] + 1 / fps + 0.5 / nominal
         clip = video.read_span(str(path), max(start, first), last, self.short_side)
         nearest = np.abs(clip.times[:, None] - wanted).argmin(axis=0)
@@ -148,7 +186,7 @@ class Predictor:
     def _timeline(
         self, path: str | Path, start: float, end: float | None
     ) -> tuple[np.ndarray, float, float]:
-        """Of a span: its frames' seconds, frames/s as `read_span` finds them, the header's."""
+        """Returns a span's frame times in seconds, their measured and their nominal rate."""
         self._check_file(path)
         times = []
         rate = video.DEFAULT_RATE
@@ -164,11 +202,11 @@ class Predictor:
         return np.array(times), video.measure_rate(np.array(times), rate), rate
 
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
-        """Decodes a span, all of it into memory.
+        """Decodes a span of a video into memory, see `predict`.
 
         Raises:
-            UsageError: there is no such file.
-            UnreadableError: it cannot be read, or its frames take more than
+            UsageError: There is no such file, or it is an image.
+            UnreadableError: The file cannot be read, or its frames take more than
                 `tfrecords.media.video.MAX_CLIP_BYTES`.
         """
         self._check_file(path)
@@ -178,8 +216,8 @@ class Predictor:
         """Decodes a photograph as a viewer shows it; large ones are scaled down.
 
         Raises:
-            UsageError: there is no such file, or it is a video.
-            UnreadableError: it cannot be read.
+            UsageError: There is no such file, or it is a video.
+            UnreadableError: The file cannot be read.
         """
         self._check_file(path)
         return read_image(str(path), self.short_side)
@@ -189,10 +227,10 @@ class Predictor:
         if Path(path).suffix.lower() in SUFFIXES[other]:
             raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
         if not Path(path).is_file():
-            raise UsageError(f"Expected a file, received {str(path)!r}: there is none.")
+            raise UsageError(f"No such file: {str(path)!r}.")
 
     def takes(self) -> str:
-        """What the model expects, in words for an error."""
+        """Describes the expected input, for errors."""
         if self.kind == "image":
             return f"an image for the model in {self.directory}"
         return (
@@ -200,81 +238,58 @@ class Predictor:
         )
 
     def step(self, fps: float) -> float:
-        """Frames of a video at `fps` from one sampled frame to the next."""
-        wanted = self.description["fps"]
-        return fps / wanted if wanted else 1.0
+        """Returns the frames of a video at `fps` from one sampled frame to the next."""
+        return fps / self.card.fps if self.card.fps else 1.0
 
     def sample(self, length: int, fps: float) -> np.ndarray:
-        """Which frames of a clip go in, int `[T]`, by the reader's own rule for tests."""
+        """Samples the frames of a clip as the reader does in evaluation: indices, int `[T]`."""
         step = tf.constant(self.step(fps), tf.float32)
         return frame_indices(tf.constant(length), self.frames, step, None).numpy()
 
     def predict_clip(self, clip: Video, name: str = "") -> Prediction:
-        """As `predict`, of a clip that is decoded already."""
+        """Classifies a decoded clip."""
         indices = self.sample(len(clip.frames), clip.fps)
         sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
         return self._predict_frames(sampled, name)
 
     def predict_image(self, pixels: np.ndarray, name: str = "") -> Prediction:
-        """As `predict`, of a photograph that is decoded already, uint8 `[H, W, 3]`."""
+        """Classifies a decoded photograph, uint8 `[H, W, 3]`."""
         return self._predict_frames(Video(pixels[None], 1.0, np.zeros(1)), name)
 
     def _predict_frames(self, clip: Video, name: str) -> Prediction:
-        """Of the T frames that go in; `fps` is that of the video they were sampled from."""
+        """Classifies T sampled frames; `clip.fps` is the rate before sampling."""
         frames = clip.frames
         outputs = {key: value.numpy()[0] for key, value in self._serve(frames=frames[None]).items()}
-        probabilities = self._by_class(outputs["probabilities"])
-        maps = ("action_attention", "context_attention", "action_logits", "class_activation")
+        scores = {
+            score: self._by_class(outputs[f"{score}_probabilities"])
+            for score in SCORES
+            if f"{score}_probabilities" in outputs
+        }
         evidence = outputs.get("action_evidence")
         return Prediction(
             file=name,
             predicted=self.labels[int(outputs["probabilities"].argmax())],
-            probabilities=probabilities,
+            probabilities=self._by_class(outputs["probabilities"]),
             frames=frames,
             times=clip.times,
             fps=clip.fps / self.step(clip.fps) if self.kind == "video" else clip.fps,
+            action=scores.get("action"),
+            context=scores.get("context"),
+            combined=scores.get("combined"),
+            action_attention=outputs.get("action_attention"),
+            context_attention=outputs.get("context_attention"),
+            action_logits=outputs.get("action_logits"),
+            class_activation=outputs.get("class_activation"),
             action_evidence=None if evidence is None else float(evidence),
-            **{
-                score: self._by_class(outputs[f"{score}_probabilities"])
-                for score in SCORES
-                if f"{score}_probabilities" in outputs
-            },
-            **{name: outputs[name] for name in maps if name in outputs},
         )
 
     def _by_class(self, values: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, values)}
 
-    def _predict_folder(self, folder: Path, start: float, end: float | None) -> list[Prediction]:
-        suffixes = SUFFIXES[self.kind]
-        paths = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
-        )
-        if not paths:
-            raise UsageError(
-                f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "
-                f"{self.directory}, received none."
-            )
-        predictions = []
-        for path in progress(paths, desc=folder.name, unit=self.kind, leave=False):
-            try:
-                prediction = self._predict_file(path, start, end)
-            except UnreadableError as error:
-                print(f"left out: {error}")
-                continue
-            prediction.frames = None
-            predictions.append(prediction)
-        if not predictions:
-            raise UserError(
-                f"None of the {len(paths)} {self.kind}s in {str(folder)!r} can be read."
-            )
-        self._add_reliability(predictions)
-        return predictions
-
     def _add_reliability(self, predictions: list[Prediction]) -> None:
         if len(predictions) < MIN_CLIPS_FOR_RELIABILITY or predictions[0].context is None:
             return
-        if self.description["multi_label"] or not self.description["context_learns"]:
+        if self.card.multi_label or not self.card.context_learns:
             return
         action, context = (
             np.array([list(getattr(prediction, score).values()) for prediction in predictions])
@@ -285,26 +300,16 @@ class Predictor:
             prediction.reliable, prediction.context_trust = self._by_class(row), trust
 
 
-def _axes(description: dict[str, Any]) -> list[tuple[float, float, int]]:
-    """Of a map's time, height and width: the centre of cell 0, the stride, the number of cells."""
-    if "map_centres" in description:
-        places = (description["map_centres"][name] for name in ("time", "height", "width"))
-        return [(axis["start"], axis["stride"], axis["size"]) for axis in places]
-    # Exported before maps were placed by receptive fields: the middles of the stride boxes.
-    sizes = (description[name] for name in ("frames", "height", "width"))
-    return [((s - 1) / 2, s, -(-size // s)) for size, s in zip(sizes, description["strides"])]
-
-
 def load(path: str | Path) -> Predictor:
     """Loads an exported model.
 
     Args:
-        path: a directory of versions, such as `runs/mine/export/aacf` (the highest is taken), or a
-            version itself.
+        path: Folder of versions, such as `runs/mine/export/aacf`, of which the highest is loaded,
+            or a version itself.
 
     Raises:
-        UsageError: there is no exported model.
-        UserError: it cannot be loaded.
+        UsageError: There is no exported model.
+        UserError: The model cannot be loaded.
 
     Example:
     >>> load("runs/mine/export/aacf").predict("some.mp4").predicted

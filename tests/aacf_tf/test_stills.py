@@ -20,6 +20,7 @@ from aacf_tf import build_model, load, recipes
 from aacf_tf.attend import __main__ as command
 from aacf_tf.models import losses
 from aacf_tf.report import stills
+from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays, panels
 from keras_layers import ActionContextFactorization
@@ -209,7 +210,7 @@ def test_all_classes_that_are_there_are_named(capsys):
         assert len(capsys.readouterr().out.splitlines()) == 1 + lines
 
 
-def test_a_folder_of_photographs_becomes_a_table(directory, tmp_path, capsys):
+def test_a_folder_of_photographs_becomes_a_table(directory, tmp_path, capsys, caplog):
     folder = tmp_path / "photographs"
     folder.mkdir()
     with pytest.raises(UsageError, match=r"Expected images in the folder .*photographs"):
@@ -224,8 +225,7 @@ def test_a_folder_of_photographs_becomes_a_table(directory, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == ["a.jpg", "b.PNG"]
     assert {row["predicted"] for row in rows} == {"bright"}
-    text = capsys.readouterr().out
-    assert "c.jpg cannot be read" in text and "2 images" in text
+    assert "c.jpg cannot be read" in caplog.text and "2 images" in capsys.readouterr().out
 
 
 def test_a_model_of_photographs_refuses_videos(directory, predictor, tmp_path):
@@ -264,7 +264,7 @@ def pair(height=90, width=120, place=(0.3, 0.8), **options):
 
 
 def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
-    panels = stills.draw(pair(), model, recipe.data)
+    panels = stills.draw_panels(pair(), model, recipe.data)
     titles = [panel.title for panel in panels]
     assert titles == ["sample", "boxes", "conjugate", "action map", "context map"]
     assert {panel.image.shape for panel in panels} == {(192, 256, 3)}
@@ -279,12 +279,13 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert (conjugate[..., 2] == 200).all()
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
-    assert stills.join(panels).shape == (34 + 192, 5 * 256 + 4 * 3, 3)
+    picture, _ = stills.draw(pair(), model, recipe.data)
+    assert picture.shape == (34 + 192, 5 * 256 + 4 * 3, 3)
 
 
 def test_a_strip_fits_into_the_report(model, recipe):
     """A JPEG has 65535 pixels a side at most; 192 pixels high, five of them would have 90000."""
-    picture = stills.join(stills.draw(pair(32, 3000), model, recipe.data))
+    picture, _ = stills.draw(pair(32, 3000), model, recipe.data)
     assert picture.shape[1] < 5 * 4100
     assert panels.data_uri(picture).startswith("data:image/jpeg")
 
@@ -302,7 +303,8 @@ def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
         "train": 2,
         "test": 1,
     }
-    (found,) = stills.load(tmp_path / "data/mine", "test", {"3.jpg"}).values()
+    run = Run.open(recipes.load_recipe("stills"), tmp_path / "data/mine", tmp_path)
+    (found,) = stills.load(run, "test", {"3.jpg"}).values()
     assert found.labels == ("juggling", "reading") and found.boxes.shape == (2, 4)
     # The bright square is between the boxes; what is in them is gone.
     assert (found.clip != found.conjugate).any(-1).any()
@@ -319,5 +321,5 @@ def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
     ],
 )
 def test_what_a_record_lacks_is_left_out_of_its_row(model, recipe, lacking, titles):
-    found = stills.draw(pair(**dict.fromkeys(lacking)), model, recipe.data)
+    found = stills.draw_panels(pair(**dict.fromkeys(lacking)), model, recipe.data)
     assert [panel.title for panel in found] == titles

@@ -93,8 +93,8 @@ def test_a_variant_from_data_to_table(tmp_path, monkeypatch, capsys):
     poses.run_variant(recipe, data, tmp_path / "decoys", tmp_path / "average" / "decoys")
 
 
-def _page(workdir, *_, **__):
-    page = workdir / "report" / "index.html"
+def _page(run, model):
+    page = run.workdir / "report" / "index.html"
     page.parent.mkdir(parents=True)
     page.write_text("")
     return page

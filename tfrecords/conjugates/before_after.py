@@ -108,7 +108,9 @@ def free_pieces(span: Span, blocked: Iterable[Span]) -> list[Span]:
 
 
 def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Span]:
-    """Returns the span with the background most like the clip's; of equal ones the nearest.
+    """Returns the span whose background is most like the clip's; of equals the nearest.
+
+    Likeness is compared to two decimals.
 
     The clip's background is the median over time of the colour histograms of 4 x 4 parts of the
     frame; a frame is as far from it as its middle part, so that an actor, who fills a few, changes

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Iterator, Optional
 import cv2
 import numpy as np
 
-from tfrecords.media import flow
+from tfrecords.media import flow, pictures
 from tfrecords.records import dataset
 from tfrecords.utils.atomic import StrPath, replacing
 from tfrecords.utils.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
-
     from tfrecords.records.clip_pair import ClipPair
 
 FRAMES = 4  # of a clip, and as many of its conjugate
@@ -168,74 +166,34 @@ def origin(pair: ClipPair) -> str:
 
 def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
     """Frames of the clip side by side, its flow below them; and those of the conjugate."""
-    halves, times = [], STILL if len(pair.clip) == 1 else 1
+    halves = []
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
-        index = _even(len(frames))
-        shown = _scaled(frames[index], times)
-        strips = [_strip(_outlined(shown, pair, index) if frames is pair.clip else shown)]
+        index = pictures.evenly(len(frames), FRAMES)
+        full = min(HEIGHT, WIDEST * frames.shape[1] / frames.shape[2])
+        height = max(1, round(full * (STILL if len(pair.clip) == 1 else 1)))
+        rows = [[pictures.enlarge(frame, height) for frame in frames[index]]]
+        if frames is pair.clip:
+            rows = [[_marked(frame, pair, n) for frame, n in zip(rows[0], index)]]
         if codes is not None:
-            strips.append(_strip(_scaled(flow.picture(codes[index]), times)))
-        halves.append(np.concatenate(strips))
+            rows.append([pictures.enlarge(c, height) for c in flow.picture(codes[index])])
+        halves.append(pictures.join(rows, GAP))
     return halves[0], halves[1]
 
 
-def _even(count: int) -> np.ndarray:
-    """At most `FRAMES` of `count` frames: the middle of as many equal parts."""
-    parts = min(FRAMES, count)
-    return ((np.arange(parts) + 0.5) * count / parts).astype(int)
-
-
-def _scaled(frames: np.ndarray, times: int) -> np.ndarray:
-    """uint8 [T, H, W, 3] -> `times` as high as a row, or as wide as may be."""
-    height, width = frames.shape[1:3]
-    scale = times * min(HEIGHT / height, WIDEST / width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
-    return np.stack([cv2.resize(frame, size, interpolation=kind) for frame in frames])
-
-
-def _outlined(frames: np.ndarray, pair: ClipPair, index: np.ndarray) -> np.ndarray:
-    """Frames `index` of the clip, scaled, with the outlines of its masks and boxes."""
-    height, width = frames.shape[1:3]
-    for frame, n in zip(frames, index):
-        if pair.mask is not None:
-            mask = cv2.resize(
-                pair.mask[n].astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
-            )
-            shapes, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(frame, shapes, -1, OUTLINE, 1)
-        for box in () if pair.boxes is None else pair.boxes:
-            corners = np.rint(box * [width, height, width, height]).astype(int).tolist()
-            cv2.rectangle(frame, corners[:2], corners[2:], OUTLINE, 1)
-    return frames
-
-
-def _strip(frames: np.ndarray) -> np.ndarray:
-    """uint8 [T, h, w, 3] -> the frames side by side."""
-    count, height, width, _ = frames.shape
-    tiles = np.empty((count, max(height, HEIGHT) + GAP, width + GAP, 3), np.uint8)
-    tiles[:] = PAPER
-    tiles[:, :height, :width] = frames
-    return np.concatenate(tiles, axis=1)
+def _marked(frame: np.ndarray, pair: ClipPair, index: int) -> np.ndarray:
+    """A scaled frame of the clip with the outlines of its mask and boxes."""
+    if pair.mask is not None:
+        mask = pictures.enlarge(pair.mask[index], len(frame))
+        frame = pictures.outline(frame, mask, OUTLINE, cv2.LINE_8)
+    return frame if pair.boxes is None else pictures.draw_boxes(frame, pair.boxes, OUTLINE)
 
 
 def _write(sheet: np.ndarray, lines: list[tuple], width: int) -> np.ndarray:
-    """Puts (x, y, text, colour) on the sheet; a text too long for it ends in dots."""
+    """Puts (x, y, text, colour) on the sheet; a text too long for it is cut."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(sheet)
-    pen, font = ImageDraw.Draw(image), _font()
+    pen, letters = ImageDraw.Draw(image), pictures.font(14)
     for x, y, text, colour in lines:
-        while pen.textlength(text, font) > width:
-            text = text.rstrip(".")[:-4] + "..."
-        pen.text((x, y), text, colour, font)
+        pen.text((x, y), pictures.fit_text(text, width, letters), colour, letters)
     return np.asarray(image)
-
-
-def _font() -> FreeTypeFont:
-    """Matplotlib's own, since it knows most letters and is there wherever we are."""
-    import matplotlib
-    from PIL import ImageFont
-
-    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(path, 14)

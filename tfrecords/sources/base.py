@@ -111,7 +111,7 @@ class Source:
     """
 
     name: str
-    version: int = 3
+    version: int = 0
     labels: list[str]
     multi_label: bool = False
     conjugate: str = "given"

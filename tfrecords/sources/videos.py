@@ -40,7 +40,7 @@ class VideoSource(Source):
         conjugate: where conjugates come from, one of `CONJUGATES`.
     """
 
-    version = 4
+    version = 1
 
     def __init__(
         self,

@@ -57,12 +57,13 @@ def test_a_head_is_judged_by_what_it_has(
 
     forward = predictions.compile_forward(run, model)
     outputs = predictions.predict_split(run, model, "test", forward)
-    assert ("presence" in outputs) == presence
-    for name in scores:
-        assert outputs[name].shape == (8, 2)
+    assert (outputs.presence is not None) == presence
+    assert {*outputs.scores} == scores
+    for probabilities in outputs.scores.values():
+        assert probabilities.shape == (8, 2)
     for name in ("evidence", "difference", *(["context_attention"] if context_map else [])):
-        np.testing.assert_allclose(outputs[name].sum((1, 2, 3)), 1, rtol=1e-5)
-    assert outputs["masked"].all() and len(outputs["id"]) == 8
+        np.testing.assert_allclose(getattr(outputs, name).sum((1, 2, 3)), 1, rtol=1e-5)
+    assert outputs.masked.all() and len(outputs.id) == 8
 
 
 def test_a_clip_whose_mask_is_empty_is_not_judged(tiny_recipe, tmp_path):

@@ -31,7 +31,8 @@ def test_scores_are_means_over_the_views(tiny_recipe, squares_data, tmp_path):
     bright = Brightness()
 
     def forward(inputs):
-        return {**model(inputs["clip"]), **bright(inputs)}
+        outputs = {**model(inputs["clip"]), **bright(inputs)}
+        return {name: value.numpy() for name, value in outputs.items()}
 
     outputs = predictions.predict_split(run, model, "test", forward)
     whole = dataclasses.replace(data, frames=6, test_clips=1)
@@ -40,13 +41,13 @@ def test_scores_are_means_over_the_views(tiny_recipe, squares_data, tmp_path):
     clips = np.concatenate([inputs["clip"].numpy() for inputs, *_ in batches])
     assert clips.shape[1] == 6
     chances = [
-        classification.softmax(bright({"clip": part})["combined_scores"].numpy())
+        classification.to_probabilities(bright({"clip": part})["combined_scores"].numpy(), 2, False)
         for part in (clips[:, 0:4], clips[:, 2:6])
     ]
-    np.testing.assert_allclose(outputs["combined"], np.mean(chances, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(outputs.scores["combined"], np.mean(chances, axis=0), rtol=1e-6)
     # The maps are those of the middle.
     middle = localization.normalize_map(model(clips[:, 1:5])["action_attention"])
-    np.testing.assert_allclose(outputs["evidence"], middle, rtol=1e-4)
+    np.testing.assert_allclose(outputs.evidence, middle, rtol=1e-4)
 
 
 def test_where_views_lie():
@@ -80,13 +81,13 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     model = run.build(run.recipe.stages[-1])
     content = evaluate(run, model, "aacf", tmp_path)
     outputs = predictions.predict_split(run, model, "test", predictions.compile_forward(run, model))
-    assert [clip.shape for clip in outputs["evidence"]] == [
+    assert [clip.shape for clip in outputs.evidence] == [
         (1, 4, 4 if clip in (0, 2) else 6) for clip in range(5)
     ]
     place = content["splits"]["test"]["localization"]
     assert place["clips_with_mask"] == 5
     # Each clip's own, by hand: a third of 4 cells is 2 that are touched, of 6 it is 2.
-    masses = [clip[..., :2].sum() for clip in outputs["evidence"]]
+    masses = [clip[..., :2].sum() for clip in outputs.evidence]
     assert place["action_mass"] == pytest.approx(np.mean(masses), rel=1e-5)
     assert place["mask_area"] == pytest.approx(np.mean([2 / 4, 2 / 6, 2 / 4, 2 / 6, 2 / 6]))
     # A photograph has no time.

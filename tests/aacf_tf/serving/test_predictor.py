@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from fractions import Fraction
 
 import av
@@ -12,6 +13,7 @@ import pytest
 
 from aacf_tf import load
 from aacf_tf.evaluation import classification
+from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import export
 from aacf_tf.serving.predictor import Predictor
 from tfrecords.media import video
@@ -77,7 +79,7 @@ def test_predict_takes_the_frames_that_reading_the_whole_span_would(
     exported, frames, tmp_path, monkeypatch, count, rate, wanted, start, end
 ):
     predictor = load(exported[1])
-    predictor.description["fps"] = wanted
+    predictor.card.fps = wanted
     path = tmp_path / "clip.mp4"
     write_compressed(path, frames(count=count, batch=1)[0], rate)
     whole = predictor.read(path, start, end)
@@ -112,17 +114,17 @@ def test_predict_reads_a_real_video(exported, shared_data):
 
 def test_videos_are_sampled_at_the_recipe_s_rate(exported):
     predictor = load(exported[1])
-    predictor.description["fps"] = 12.5
+    predictor.card.fps = 12.5
     # 8 frames, every second one: 15 of 25 are spanned, five stay on each side.
     np.testing.assert_array_equal(predictor.sample(25, fps=25.0), np.arange(5, 20, 2))
 
 
-def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, capsys):
+def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, caplog):
     for number in range(20):
         write_clip(tmp_path / f"{number:02d}.mkv", frames(height=48, seed=number, batch=1)[0])
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    predictions = load(exported[1]).predict(tmp_path)
-    assert len(predictions) == 20 and "broken.mp4 cannot be read" in capsys.readouterr().out
+    predictions = load(exported[1]).predict_folder(tmp_path)
+    assert len(predictions) == 20 and "broken.mp4 cannot be read" in caplog.text
     # Twenty clips of one source are enough to say how far the context can be trusted.
     assert 0 <= predictions[0].context_trust <= 1
     assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
@@ -140,7 +142,7 @@ def test_reliability_where_clips_with_no_action_are_one_class_more(
     for number in range(20):
         clip = frames(height=48, width=48, seed=number, batch=1)[0]
         write_clip(tmp_path / "videos" / f"{number:02d}.mkv", clip // (1 + number % 4))
-    predictions = load(tmp_path / "aacf").predict(tmp_path / "videos")
+    predictions = load(tmp_path / "aacf").predict_folder(tmp_path / "videos")
     action, context = (
         np.array([list(getattr(one, score).values()) for one in predictions])
         for score in ("action", "context")
@@ -177,6 +179,8 @@ def test_wrong_paths_are_named(exported, tmp_path):
     with pytest.raises(UsageError, match=r"nowhere\.mp4"):
         predictor.predict(tmp_path / "nowhere.mp4")
     with pytest.raises(UsageError, match="Expected videos in the folder"):
+        predictor.predict_folder(tmp_path)
+    with pytest.raises(UsageError, match=r"Expected a file, .* which predict_folder takes"):
         predictor.predict(tmp_path)
     with pytest.raises(UsageError, match="Expected an exported model"):
         load(tmp_path)
@@ -191,9 +195,23 @@ def test_wrong_paths_are_named(exported, tmp_path):
 
 def test_a_whole_frame_has_as_many_cells_as_it_is_long():
     predictor = Predictor.__new__(Predictor)
-    predictor.description, predictor.size = {"resize": "whole"}, (32, 32)
+    predictor.card, predictor.size = types.SimpleNamespace(resize="whole"), (32, 32)
     predictor._axes = [(0.0, 1, 1), (2.0, 4, 8), (2.5, 4, 8)]
     size, (rows, columns) = predictor.seen((64, 96), (8, 12))
     assert size == (32, 48)
     np.testing.assert_array_equal(rows, 2 + 4 * np.arange(8))
     np.testing.assert_array_equal(columns, 2.5 + 4 * np.arange(12))
+
+
+def test_a_card_is_read_by_the_fields_it_has(exported, tmp_path):
+    path = exported[2] / "assets" / "model.json"
+    card = ModelCard.read(path)
+    content = json.loads(path.read_text())
+    assert content.items() >= dataclasses.asdict(card).items()
+    del content["modality"], content["precision"]  # older than these fields
+    (tmp_path / "model.json").write_text(json.dumps({**content, "new": 1}))
+    assert ModelCard.read(tmp_path / "model.json") == card
+    del content["frames"], content["fps"]
+    (tmp_path / "model.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"the fields frames, fps in .*model\.json, received none"):
+        ModelCard.read(tmp_path / "model.json")

@@ -16,9 +16,9 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def runs(squares_data, tmp_path_factory) -> Path:
-    """Output of `exact_runs.py`."""
+    """Output of `helpers/exact_runs.py`."""
     output = tmp_path_factory.mktemp("exact")
-    command = [sys.executable, str(Path(__file__).with_name("exact_runs.py"))]
+    command = [sys.executable, str(PROJECT / "tests" / "helpers" / "exact_runs.py")]
     done = subprocess.run(
         [*command, str(squares_data), str(output)],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},

@@ -21,7 +21,7 @@ def test_an_attention_map_is_displayed_as_the_logits_behind_it(rng):
     logits = rng.normal(size=[3, 4, 5])
     attention = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(
-        overlays.display_attention(attention), overlays.display(logits), atol=1e-9
+        overlays.display(overlays.attention_logits(attention)), overlays.display(logits), atol=1e-9
     )
 
 
@@ -74,23 +74,3 @@ def test_tint_leaves_gray_frames_alone_where_there_is_no_heat():
     tinted = overlays.tint(image, heat, overlays.ACTION_COLORS)
     assert (tinted[1:] == 90).all()
     assert tinted[0, 0, 0] > 200 and tinted[0, 0, 2] < 90  # orange
-
-
-def test_outline_goes_round_the_mask_and_spares_the_input():
-    image, mask = np.full([20, 20, 3], 90, np.uint8), np.zeros([20, 20], bool)
-    mask[5:15, 5:15] = True
-    drawn = overlays.outline(image, mask)
-    assert (image == 90).all()
-    assert (drawn[5, 5:15] > 190).all() and (drawn[10, 10] == 90).all()
-
-
-def test_enlarge_keeps_masks_binary_and_the_aspect_ratio():
-    mask = np.eye(4, 6, dtype=bool)
-    assert overlays.enlarge(mask, 8).dtype == bool
-    assert overlays.enlarge(np.zeros([4, 6, 3], np.uint8), 8).shape == (8, 12, 3)
-
-
-def test_text_bar_has_its_size_and_cuts_long_texts():
-    bar = overlays.text_bar(200, 24, ["a" * 200, "Übung"])
-    assert bar.shape == (24, 200, 3) and bar.dtype == np.uint8
-    assert bar[:, :96].max() > 150 and (bar[:, 97:100] == bar[0, 0]).all()

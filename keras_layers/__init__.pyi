@@ -1,0 +1,16 @@
+from .attention import ActionContextAttention as ActionContextAttention
+from .convolution import Conv3D as Conv3D
+from .convolution import winograd_conv3d as winograd_conv3d
+from .dropout import StatelessDropout as StatelessDropout
+from .factorization import ActionContextFactorization as ActionContextFactorization
+from .frames import FramesToImages as FramesToImages
+from .frames import ImagesToFrames as ImagesToFrames
+from .inception3d import ConvUnit3D as ConvUnit3D
+from .inception3d import InceptionModule3D as InceptionModule3D
+from .nonlocal_block import NonLocalBlock3D as NonLocalBlock3D
+from .normalization import BatchNormalization3D as BatchNormalization3D
+from .pooling import AttentionPooling as AttentionPooling
+from .pooling import attention_pooling as attention_pooling
+from .temporal_shift import TemporalShift as TemporalShift
+from .winograd import WinogradConv3D as WinogradConv3D
+from .winograd import winograd_kernel as winograd_kernel
