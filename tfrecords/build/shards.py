@@ -8,26 +8,27 @@ thread of this machine or on a cluster (`tfrecords.build.beam`), does not show i
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
+from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Optional, Union
 
 from tfrecords.build.plan import PROGRESS
-from tfrecords.build.rows import record_bytes
-from tfrecords.records import dataset
+from tfrecords.build.rows import Record, record_bytes
+from tfrecords.records import dataset, names
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
-    from tfrecords.build.rows import Record
     from tfrecords.sources import Row, Source
 
 ROWS_PER_SHARD = 128
 
-Outcome = Union["Record", str]  # of a row: its record, or why it was left out
+Outcome = Union[Record, str]  # of a row: its record, or why it was left out
 
 
 class Shard(NamedTuple):
@@ -85,6 +86,41 @@ def write_all(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def reopen(directory: AnyPath, shards: Iterable[Shard], plan: dict) -> None:
+    """Makes a finished build unfinished: shards of files named in skipped.csv are to be written.
+
+    The others are kept; their notes are made anew from their records.
+    """
+    text = (directory / dataset.SKIPPED_FILE).read_text(encoding="utf-8")
+    skipped = {row["file"] for row in csv.DictReader(io.StringIO(text))}
+    info, manifest = dataset.load_info(directory), dataset.load_manifest(directory) or {}
+    if not skipped:
+        return
+    for shard in shards:
+        if shard.name in manifest and skipped.isdisjoint(row.media for row in shard.rows):
+            notes = _notes_of(directory / shard.name, info.fps)
+            notes.update(manifest=manifest[shard.name], clips=manifest[shard.name]["records"])
+            atomic.write_json(_notes(directory, shard), notes)
+    atomic.write_json(directory / dataset.PLAN_FILE, plan)
+    (directory / dataset.INFO_FILE).unlink()
+
+
+def _notes_of(path: AnyPath, fps: Optional[float]) -> dict:
+    """Makes the notes of a shard of which no row was left out; `fps`: the rate of all records."""
+    import tensorflow as tf
+
+    notes = _empty_notes()
+    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        example = tf.train.SequenceExample.FromString(data)
+        context = example.context.feature
+        labels = [text.decode() for text in context[names.LABEL_STRING].bytes_list.value]
+        paired = names.CONJUGATE + names.FRAMES in example.feature_lists.feature_list
+        rate = fps or context[names.FRAME_RATE].float_list.value[0]
+        size = tuple(context[side].int64_list.value[0] for side in (names.HEIGHT, names.WIDTH))
+        _count(notes, labels, Record(b"", paired, not labels, rate, size, names.DECOY in context))
+    return notes
+
+
 def prepare_process() -> None:
     """What a process that decodes rows does first."""
     import cv2
@@ -108,8 +144,7 @@ def write_one(
     """
     from tfrecords.records import writer
 
-    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
-    notes.update({"fps": [], "sizes": [], "skipped": [], "lost": [], "labels": {}})
+    notes = _empty_notes()
     records = _records(outcomes, shard.rows, notes, tick)
     notes["manifest"] = writer.write_shard(directory / shard.name, records)
     notes["clips"] = notes["manifest"]["records"]
@@ -210,17 +245,26 @@ def _records(
         if isinstance(found, str):
             notes["skipped"].append([row.line, row.media, found])
             continue
-        notes["pairs"] += found.paired
-        notes["negatives"] += found.negative
-        notes["decoys"] += found.decoy
         if found.lost:
             notes["lost"].append([row.line, row.media, found.lost])
-        for label in row.labels:
-            notes["labels"][label] = notes["labels"].get(label, 0) + 1
-        for key, value in (("fps", found.fps), ("sizes", list(found.size))):
-            if value not in notes[key]:
-                notes[key].append(value)
+        _count(notes, row.labels, found)
         yield found.data
+
+
+def _empty_notes() -> dict:
+    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
+    return {**notes, "fps": [], "sizes": [], "skipped": [], "lost": [], "labels": {}}
+
+
+def _count(notes: dict, labels: Iterable[str], record: Record) -> None:
+    notes["pairs"] += record.paired
+    notes["negatives"] += record.negative
+    notes["decoys"] += record.decoy
+    for label in labels:
+        notes["labels"][label] = notes["labels"].get(label, 0) + 1
+    for key, value in (("fps", record.fps), ("sizes", list(record.size))):
+        if value not in notes[key]:
+            notes[key].append(value)
 
 
 def _notes(directory: AnyPath, shard: Shard) -> AnyPath:
