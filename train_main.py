@@ -9,6 +9,9 @@ A run that was killed continues when the same command is given again.
 
 from __future__ import annotations
 
+import tfrecords  # noqa: F401  (first: it guards the command against Ctrl-C)
+
+# isort: split
 from pathlib import Path
 from typing import Sequence
 

@@ -7,6 +7,11 @@ Names are resolved on first use, so that importing the package does not import T
 
 from __future__ import annotations
 
+from tfrecords.utils.interrupt import guard_command
+
+guard_command()  # first: while a command imports the rest
+
+# isort: split
 import os
 import sys
 
