@@ -1,4 +1,4 @@
-"""The model of a recipe."""
+"""Builds the model of a recipe."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tfrecords.utils.errors import UsageError
 
 
 def make_backbone(recipe: Recipe) -> keras.Model:
-    """A new backbone of a recipe, for its modality.
+    """Builds a recipe's backbone for its modality.
 
     Raises:
-        UsageError: it does not take that, or does not give one feature map.
+        UsageError: The backbone does not take the modality, or does not return one feature map.
     """
     options, channels = dict(recipe.backbone_options), CHANNELS[recipe.modality]
     if recipe.modality == "rgb":
@@ -55,17 +55,17 @@ def build_model(
     multi_label: bool = False,
     context_learns: bool = True,
 ) -> ActionModel:
-    """The model of a recipe, with all its variables.
+    """Builds the model of a recipe, with all its variables.
 
     Args:
-        recipe: see `aacf_tf.recipes`.
-        classes: number of real classes.
-        stage: whose head and regularisation to take; None: the recipe's own head, its last stage.
-        backbone: to go on with, such as one with trained weights; None: a new one of the recipe's
-            kind.
-        steps: of the stage, of which `pairs_first` is a share.
-        negatives: whether the data have clips with no action: they are one more class.
-        multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
+        recipe: Recipe, see `aacf_tf.recipes`.
+        classes: Number of real classes.
+        stage: Stage whose head and regularization to use; None: the last one.
+        backbone: Backbone to use, such as a trained one; None: a new one of the recipe's kind.
+        steps: Training steps of the stage, of which `pairs_first` is a share.
+        negatives: Whether the data contain clips with no action, which form one more class.
+        multi_label: See `ActionModel`.
+        context_learns: See `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
     plan = plan_stage(recipe, stage, steps)
@@ -93,7 +93,7 @@ def build_model(
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,
     )
-    # The head's variables come with its first call; 32 pixels are enough for every backbone.
+    # The first call creates the head's variables; 32 pixels are enough for every backbone.
     shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
     names = STREAM_INPUTS[recipe.modality]
     model({n: tf.zeros([*shape, c]) for n, c in zip(names, CHANNELS[recipe.modality])})
