@@ -162,7 +162,7 @@ def factorization_terms(
 
 
 def presence_score(action_logits: tf.Tensor) -> tf.Tensor:
-    """Returns an action's evidence, `logsumexp(la) - log N` over the N positions of `[B, T, H, W]`."""
+    """Returns evidence of an action: `logsumexp(la) - log N` over N positions of `[B, T, H, W]`."""
     positions = tf.cast(tf.reduce_prod(tf.shape(action_logits)[1:]), tf.float32)
     return tf.reduce_logsumexp(action_logits, axis=[1, 2, 3]) - tf.math.log(positions)
 
