@@ -1,7 +1,7 @@
-"""What chance decides: which pictures, which part of each, where the holes are.
+"""Draws pictures, crops and holes at random.
 
-Everything is a function of (seed, step), so that a run that goes on draws what the undisturbed one
-would have drawn.
+Everything is a function of (seed, step), so that a resumed run draws the same as the undisturbed
+one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import tensorflow as tf
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import Pictures
 
-# What the draws of one purpose begin with, so that no two purposes share them.
+# Part of the seed, so that no two purposes share their draws.
 _STEPS, _ORDER, _HELD_OUT = range(3)
 
 
 class Batch(NamedTuple):
     """Crops and their holes: `image` uint8 [B, S, S, 3], `mask` uint8 [B, S, S], 1 in a hole.
 
-    `window` int32 [B, 2]: top and left of the square of S / 2 pixels about the first hole.
+    `window` int32 [B, 2]: top and left of the square of S / 2 pixels around the first hole.
     """
 
     image: np.ndarray
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 def draw_batch(pictures: Pictures, settings: Settings, step: int) -> Batch:
-    """The batch of a step. Every picture comes once before one comes twice."""
+    """Returns the batch of a step. Every picture comes once per epoch."""
     random = np.random.default_rng((settings.seed, _STEPS, step))
     places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
     orders = {}
@@ -43,14 +43,14 @@ def draw_batch(pictures: Pictures, settings: Settings, step: int) -> Batch:
 
 
 def draw_held_out(pictures: Pictures, settings: Settings) -> Batch:
-    """One crop of each of `settings.held_out` pictures (or of all): the same every time."""
+    """Returns one crop of each of `settings.held_out` pictures (or of all), always the same."""
     random = np.random.default_rng((settings.seed, _HELD_OUT))
     chosen = pictures.spread(settings.held_out)
     return _stack(_draw(random, pixels, settings, flip=False) for pixels in chosen)
 
 
 def batches(pictures: Pictures, settings: Settings, first: int) -> tf.data.Dataset:
-    """The batches from step `first` on, as long as the run, as (image, mask, window)."""
+    """Returns the batches of the steps from `first` on, as (image, mask, window)."""
     size, count = settings.size, settings.batch_size
     shapes = ([count, size, size, 3], [count, size, size], [count, 2])
     types = (tf.uint8, tf.uint8, tf.int32)
@@ -80,10 +80,10 @@ def _stack(drawn) -> Batch:
 def draw_crop(
     random: np.random.Generator, pixels: np.ndarray, size: int, zoom: float
 ) -> np.ndarray:
-    """A square anywhere in the picture, its side the picture's shorter one / (1 to `zoom`).
+    """Draws a square anywhere in the picture, with side its shorter side / (1 to `zoom`).
 
-    The same as a crop of `size` pixels from the picture scaled to a shorter side of 1 to `zoom`
-    times that, and no more work for a picture that is long and thin.
+    Equals a crop of `size` pixels from the picture scaled to a shorter side of 1 to `zoom` times
+    `size`, but costs no more for long and thin pictures.
 
     Returns:
         uint8 [size, size, 3].
@@ -97,10 +97,10 @@ def draw_crop(
 
 
 def draw_holes(random: np.random.Generator, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """1 to `settings.holes` rectangles anywhere in a crop, touching its borders where they fall so.
+    """Draws 1 to `settings.holes` rectangles anywhere in a crop; they may touch its border.
 
     Returns:
-        the mask, uint8 [S, S]; and top and left, int32 [2], of the square of S / 2 pixels about
+        The mask, uint8 [S, S]; and top and left, int32 [2], of the square of S / 2 pixels around
         the first hole, inside the crop.
     """
     size, (low, high) = settings.size, settings.hole_sides

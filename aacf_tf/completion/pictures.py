@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder of photographs, or a data set directory."""
+"""Reads pictures from a folder of photographs or a data set directory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError
 
-MEMORY = 2 << 30  # bytes of decoded pictures that are kept
+MEMORY = 2 << 30  # bytes of decoded pictures kept in memory
 
 
 class Source(Protocol):
-    """Pictures by number: their names, their sizes in bytes, and how one is read."""
+    """Pictures by number, with their names and sizes in bytes."""
 
     names: list[str]
     sizes: list[int]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
-        """uint8 [H, W, 3]; UnreadableError where it cannot be read."""
+        """Reads a picture, uint8 [H, W, 3]; UnreadableError if that fails."""
 
 
 class Folder:
-    """The pictures of a folder and of those below it; what else lies there is passed over.
+    """The pictures of a folder and its subfolders; other files are ignored.
 
     Raises:
-        UserError: there is no picture.
+        UserError: There is no picture.
     """
 
     def __init__(self, folder: Path, names: Sequence[str] | None = None):
@@ -57,9 +57,9 @@ class Folder:
 
 
 class Records:
-    """The frames in the middle of a split's clips; photographs are clips of one frame.
+    """The middle frames of the clips of some splits; photographs are clips of one frame.
 
-    They are held as they are encoded.
+    They are kept encoded.
     """
 
     def __init__(self, directory: Path, splits: Sequence[str]):
@@ -84,15 +84,15 @@ class Records:
 
 
 class Pictures:
-    """Pictures scaled down to a short side, in memory as far as they fit.
+    """Pictures scaled down to a short side, kept in memory as far as they fit.
 
     Args:
-        source: of the pictures.
-        short_side: pixels; smaller ones are left as they are.
+        source: Source of the pictures.
+        short_side: Pixels of the shorter side; smaller pictures are not scaled.
 
     Attributes:
-        names, sizes: of all, sizes in bytes.
-        skipped: name -> reason, of those that could not be read so far.
+        names, sizes: Names and sizes in bytes of all pictures.
+        skipped: Name -> reason, of pictures that could not be read so far.
     """
 
     def __init__(self, source: Source, short_side: int):
@@ -106,10 +106,10 @@ class Pictures:
         return len(self.names)
 
     def read(self, number: int) -> np.ndarray:
-        """uint8 [H, W, 3]: the picture of that number, or the next one that can be read.
+        """Returns the picture of a number, or else the next readable one: uint8 [H, W, 3].
 
         Raises:
-            UserError: none of them can.
+            UserError: No picture can be read.
         """
         for place in range(number, number + len(self)):
             place %= len(self)
@@ -132,18 +132,18 @@ class Pictures:
         )
 
     def spread(self, count: int) -> Iterator[np.ndarray]:
-        """So many of them (or all, where there are fewer), evenly spread over their order."""
+        """Yields `count` pictures (or all, if there are fewer), evenly spread over their order."""
         count = min(count, len(self))
         return (self.read(place * len(self) // count) for place in range(count))
 
     def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
-        """Red, green, blue, 0..1: the mean over that many pictures, each counting the same."""
+        """Returns the mean red, green and blue, 0..1, over `count` pictures of equal weight."""
         means = [pixels.mean(axis=(0, 1)) for pixels in self.spread(count)]
         return tuple(float(value) / 255 for value in np.mean(means, axis=0))
 
 
 class Parts(NamedTuple):
-    """What is trained on, and what is held out."""
+    """Pictures to train on, and held-out ones."""
 
     train: Source
     held_out: Source
@@ -153,14 +153,14 @@ def open_images(images: str, held_out: str = "") -> Parts:
     """Opens a folder of pictures or a data set directory.
 
     Args:
-        images: of a data set, its split `train` is trained on.
-        held_out: the same for what is held out. Without it, of a data set its splits `test...`;
-            of a folder the last tenth of the names in their order, so that the frames of one
-            video, which are named alike, fall on one side.
+        images: Path; of a data set, the split `train` is used for training.
+        held_out: Path of the held-out pictures. By default the splits `test...` of a data set; of
+            a folder the last tenth of the sorted names, so that the frames of one video, which
+            have similar names, are on one side.
 
     Raises:
-        UsageError: there is no such folder, or nothing is left to train on or to hold out.
-        UserError: there is no picture in it.
+        UsageError: There is no such folder, or nothing is left to train on or to hold out.
+        UserError: The folder has no picture.
     """
     folder = _folder("--images", images)
     if held_out:
