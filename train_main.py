@@ -110,8 +110,8 @@ def _recipe() -> recipes.Recipe:
             recipe = recipes.override(recipe, f"data.{field}", FLAGS[field].value)
     for field in ("epochs", "batch_size", "learning_rate"):
         if FLAGS[field].value is not None:
-            for place in range(len(recipe.stages)):
-                recipe = recipes.override(recipe, f"stages.{place}.{field}", FLAGS[field].value)
+            for index in range(len(recipe.stages)):
+                recipe = recipes.override(recipe, f"stages.{index}.{field}", FLAGS[field].value)
     for assignment in FLAGS.set:
         path, equals, value = assignment.partition("=")
         if not equals:

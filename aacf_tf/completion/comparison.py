@@ -73,7 +73,7 @@ class Comparison:
         count = min(_SHOWN, len(image))
         scale = -(-_MIN_SIDE // image.shape[1])
         rows = [_title_row(image.shape[1] * scale)]
-        for n in (place * len(image) // count for place in range(count)):
+        for n in (index * len(image) // count for index in range(count)):
             hole = np.where(mask[n][..., None] > 0, np.uint8(127), image[n])
             row = np.concatenate([hole, self._telea[n], completed[n], image[n]], axis=1)
             rows.append(row.repeat(scale, axis=0).repeat(scale, axis=1))
@@ -164,7 +164,7 @@ def write_curves(
 
 def _title_row(side: int) -> np.ndarray:
     row = np.full((22, len(_TITLES) * side, 3), 255, np.uint8)
-    for place, title in enumerate(_TITLES):
-        corner = (place * side + 4, 16)
+    for index, title in enumerate(_TITLES):
+        corner = (index * side + 4, 16)
         cv2.putText(row, title, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return row

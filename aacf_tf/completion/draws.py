@@ -33,12 +33,15 @@ class Batch(NamedTuple):
 def draw_batch(pictures: Pictures, settings: Settings, step: int) -> Batch:
     """Returns the batch of a step. Every picture comes once per epoch."""
     random = np.random.default_rng((settings.seed, _STEPS, step))
-    places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+    count = len(pictures)
+    positions = range(step * settings.batch_size, (step + 1) * settings.batch_size)
     orders = {}
-    for epoch in {place // len(pictures) for place in places}:
+    for epoch in {position // count for position in positions}:
         order = np.random.default_rng((settings.seed, _ORDER, epoch))
-        orders[epoch] = order.permutation(len(pictures))
-    numbers = [orders[place // len(pictures)][place % len(pictures)] for place in places]
+        orders[epoch] = order.permutation(count)
+    numbers = [
+        orders[position // len(pictures)][position % len(pictures)] for position in positions
+    ]
     return _stack(_draw(random, pictures.read(int(n)), settings, flip=True) for n in numbers)
 
 

@@ -41,14 +41,14 @@ def diffuse(image: tf.Tensor, known: tf.Tensor, levels: int, colour: Sequence[fl
     scales = [(image, known)]
     for _ in range(levels):
         scales.append(halve(*scales[-1]))
-    coarsest, there = scales.pop()
-    filled = there * coarsest + (1 - there) * tf.constant(colour, tf.float32)
-    for finer, there in reversed(scales):
+    coarsest, known = scales.pop()
+    filled = known * coarsest + (1 - known) * tf.constant(colour, tf.float32)
+    for finer, known in reversed(scales):
         shape = tf.shape(finer)
         doubled = tf.image.resize(filled, 2 * tf.shape(filled)[1:3])
-        filled = there * finer + (1 - there) * doubled[:, : shape[1], : shape[2]]
+        filled = known * finer + (1 - known) * doubled[:, : shape[1], : shape[2]]
         for _ in range(_SMOOTHINGS):
-            filled = there * finer + (1 - there) * tf.nn.avg_pool2d(filled, 3, 1, "SAME")
+            filled = known * finer + (1 - known) * tf.nn.avg_pool2d(filled, 3, 1, "SAME")
     return filled
 
 

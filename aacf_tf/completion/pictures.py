@@ -111,20 +111,20 @@ class Pictures:
         Raises:
             UserError: No picture can be read.
         """
-        for place in range(number, number + len(self)):
-            place %= len(self)
-            if place in self._kept:
-                return self._kept[place]
-            if self.names[place] in self.skipped:
+        for index in range(number, number + len(self)):
+            index %= len(self)
+            if index in self._kept:
+                return self._kept[index]
+            if self.names[index] in self.skipped:
                 continue
             try:
-                pixels = self._source.read(place, self._short_side)
+                pixels = self._source.read(index, self._short_side)
             except UnreadableError as error:
-                self.skipped[self.names[place]] = error.reason
+                self.skipped[self.names[index]] = error.reason
                 continue
             if pixels.nbytes <= self._room:
                 self._room -= pixels.nbytes
-                self._kept[place] = pixels
+                self._kept[index] = pixels
             return pixels
         name, reason = next(iter(self.skipped.items()))
         raise UserError(
@@ -134,7 +134,7 @@ class Pictures:
     def spread(self, count: int) -> Iterator[np.ndarray]:
         """Yields `count` pictures (or all, if there are fewer), evenly spread over their order."""
         count = min(count, len(self))
-        return (self.read(place * len(self) // count) for place in range(count))
+        return (self.read(index * len(self) // count) for index in range(count))
 
     def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
         """Returns the mean red, green and blue, 0..1, over `count` pictures of equal weight."""

@@ -123,10 +123,10 @@ def _paint(completer: Completer, image: tf.Tensor, known: tf.Tensor) -> tf.Tenso
     # Beyond the border the last row and column are repeated.
     rows = tf.minimum(_up(tf.range(top, bottom)), tf.shape(image)[1] - 1)
     columns = tf.minimum(_up(tf.range(left, right)), tf.shape(image)[2] - 1)
-    part, there = (
+    part, part_known = (
         tf.gather(tf.gather(whole, rows, axis=1), columns, axis=2) for whole in (image, known)
     )
-    painted = completer(part, 1 - there)[:, : bottom - top, : right - left]
+    painted = completer(part, 1 - part_known)[:, : bottom - top, : right - left]
     around = tf.shape(image)
     painted = tf.pad(
         painted, [[0, 0], [top, around[1] - bottom], [left, around[2] - right], [0, 0]]
@@ -134,10 +134,10 @@ def _paint(completer: Completer, image: tf.Tensor, known: tf.Tensor) -> tf.Tenso
     return tf.where(known > 0, image, painted)
 
 
-def _up(places: tf.Tensor) -> tf.Tensor:
+def _up(indices: tf.Tensor) -> tf.Tensor:
     """Extends a range of indices to a multiple of the strides."""
-    length = tf.size(places)
-    return places[0] + tf.range(-(-length // STRIDE) * STRIDE)
+    length = tf.size(indices)
+    return indices[0] + tf.range(-(-length // STRIDE) * STRIDE)
 
 
 def _part(known: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -149,13 +149,13 @@ def _part(known: tf.Tensor) -> tuple[tf.Tensor, ...]:
     hole = known[0, ..., 0] == 0
     limits = []
     for axis, length in enumerate(tf.unstack(tf.shape(hole))):
-        places = tf.cast(tf.where(tf.reduce_any(hole, 1 - axis))[:, 0], tf.int32)
-        first = tf.reduce_min(places) // STRIDE * STRIDE - REACH
-        last = (tf.reduce_max(places) // STRIDE + 1) * STRIDE + REACH
-        there = tf.size(places) > 0
+        indices = tf.cast(tf.where(tf.reduce_any(hole, 1 - axis))[:, 0], tf.int32)
+        first = tf.reduce_min(indices) // STRIDE * STRIDE - REACH
+        last = (tf.reduce_max(indices) // STRIDE + 1) * STRIDE + REACH
+        exists = tf.size(indices) > 0
         limits += [
-            tf.where(there, tf.maximum(first, 0), 0),
-            tf.where(there, tf.minimum(last, length), 0),
+            tf.where(exists, tf.maximum(first, 0), 0),
+            tf.where(exists, tf.minimum(last, length), 0),
         ]
     return tuple(limits)
 

@@ -80,8 +80,8 @@ class ActionModel(keras.Model):
         return [*self.trackers.values(), *(metric for _, metric in self.map_metrics)]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        others = {"conjugate", "conjugate_features"}
-        pairs = isinstance(inputs, Mapping) and bool(others & {*inputs}) and self.head.pairs
+        conjugates = {"conjugate", "conjugate_features"}
+        pairs = isinstance(inputs, Mapping) and bool(conjugates & {*inputs}) and self.head.pairs
         outputs = self.head(self.features(inputs, pairs, training), training=training)
         if not pairs:
             return outputs

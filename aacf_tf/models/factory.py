@@ -29,16 +29,16 @@ def make_backbone(recipe: Recipe) -> keras.Model:
     else:
         backbone = two_stream(recipe.backbone, **options)
     for network, depth in zip(streams_of(backbone).values(), channels):
-        taken, given = network.input_shape, network.output_shape
-        if len(taken) != 5 or taken[-1] not in (depth, None):
+        input_shape, output_shape = network.input_shape, network.output_shape
+        if len(input_shape) != 5 or input_shape[-1] not in (depth, None):
             raise UsageError(
                 f"backbone_options: expected a backbone of {recipe.modality} clips "
-                f"[B, T, H, W, {depth}], received one of {taken[-1]} channels."
+                f"[B, T, H, W, {depth}], received one of {input_shape[-1]} channels."
             )
-        if not isinstance(given, tuple) or len(given) != 5:
+        if not isinstance(output_shape, tuple) or len(output_shape) != 5:
             raise UsageError(
                 "backbone_options: expected a backbone that ends in one feature map "
-                f"[B, t, h, w, D], received one that gives {given} (no include_top, no "
+                f"[B, t, h, w, D], received one that gives {output_shape} (no include_top, no "
                 "all_end_points)."
             )
     return backbone

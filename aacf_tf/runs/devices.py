@@ -111,11 +111,11 @@ def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) 
     """
     if worker_of(strategy)[1] == 1:
         return [float(value) for value in values]
-    own = strategy.num_replicas_in_sync // worker_of(strategy)[1]
-    given = strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(values, tf.float32) / own
+    replicas = strategy.num_replicas_in_sync // worker_of(strategy)[1]
+    shares = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(values, tf.float32) / replicas
     )
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None).numpy().tolist()
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None).numpy().tolist()
 
 
 def _read_cluster() -> int:

@@ -47,12 +47,12 @@ class Mirror:
 
     def upload(self) -> None:
         """Uploads new files, markers last, then removes deleted ones; OSError as above."""
-        found = self._found()
-        new = [name for name, signature in found.items() if self._stored.get(name) != signature]
+        files = self._found()
+        new = [name for name, signature in files.items() if self._stored.get(name) != signature]
         for name in sorted(new, key=lambda name: (Path(name).name in _MARKERS, name)):
             (self.remote / name).upload(self.local / name)
-            self._stored[name] = found[name]
-        for name in set(self._stored) - set(found):
+            self._stored[name] = files[name]
+        for name in set(self._stored) - set(files):
             (self.remote / name).unlink(missing_ok=True)
             del self._stored[name]
 

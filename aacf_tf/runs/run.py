@@ -120,8 +120,8 @@ class Run:
         if not self.recipe.data.class_weights:
             return None
         counts = count_labels(self.data, "train")
-        there = [count for count in counts if count]
-        return [sum(there) / (len(there) * max(count, 1)) for count in counts]
+        present = [count for count in counts if count]
+        return [sum(present) / (len(present) * max(count, 1)) for count in counts]
 
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
         """Returns batches of a split, sampled and resized by the recipe."""
@@ -179,5 +179,5 @@ class Run:
         Returns:
             Inputs (with `id`), targets and sample weights, as `read_dataset`.
         """
-        place = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
-        return next(iter(self.stage_batches("train", stage, training=True, **place)))
+        position = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
+        return next(iter(self.stage_batches("train", stage, training=True, **position)))

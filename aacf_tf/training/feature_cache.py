@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from itertools import islice
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -167,7 +167,11 @@ class _Cache:
             dataclasses.replace(
                 info, modality=FEATURES, splits={name: info.splits[name] for name in splits}
             ),
-            manifest={note["name"]: note["manifest"] for found in notes.values() for note in found},
+            manifest={
+                note["name"]: note["manifest"]
+                for split_notes in notes.values()
+                for note in split_notes
+            },
         )
 
     def _views(self, split: str) -> int:
@@ -183,10 +187,10 @@ class _Cache:
         """Writes a shard from the next maps, if it is missing; returns its notes."""
         if self._is_there(path):
             note = json.loads(self._note(path).read_text(encoding="utf-8"))
-            there = note["manifest"]["records"] * self._views(split)
+            views = note["manifest"]["records"] * self._views(split)
             # Not by `update`: these views say nothing about the time that the rest will take.
-            bar.initial += there
-            bar.n = bar.last_print_n = bar.n + there
+            bar.initial += views
+            bar.n = bar.last_print_n = bar.n + views
             return note
         shapes: list[tuple[int, ...]] = []
         entry = write_shard(
@@ -201,7 +205,7 @@ class _Cache:
     ) -> Iterator[bytes]:
         """Yields a shard's records with the maps of their views; appends the shapes of all maps."""
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            views = list(islice(maps, self._views(split)))
+            views = list(itertools.islice(maps, self._views(split)))
             bar.update(len(views))
             clips, conjugates, masks = zip(*views)
             shapes.append(clips[0].shape)
@@ -238,21 +242,21 @@ class _Cache:
         )
         forward = tf.function(self._forward, input_signature=[views.element_spec])  # one trace
         for inputs in views:
-            found = forward(inputs).numpy()
-            if not np.isfinite(found).all():
+            features = forward(inputs).numpy()
+            if not np.isfinite(features).all():
                 raise UserError(
                     f"Expected features within float16 (65504) of the clips "
                     f"{', '.join(inputs['id'].numpy().astype(str))}, received greater ones: the "
                     "backbone's weights are broken, or it cannot be cached."
                 )
             has_conjugate = inputs["has_conjugate"].numpy()
-            others = iter(found[len(has_conjugate) :])
+            conjugates = iter(features[len(has_conjugate) :])
             masks = inputs.get("mask")
             for row, paired in enumerate(has_conjugate):
                 known = masks is not None and bool(inputs["has_mask"][row])
                 yield (
-                    found[row],
-                    next(others) if paired and self.conjugates else None,
+                    features[row],
+                    next(conjugates) if paired and self.conjugates else None,
                     masks[row].numpy() if known else None,
                 )
 
@@ -263,8 +267,8 @@ class _Cache:
             if clip in inputs:
                 clips[clip] = inputs[clip]
                 if self.conjugates:
-                    others = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
-                    clips[clip] = tf.concat([inputs[clip], others], axis=0)
+                    conjugates = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
+                    clips[clip] = tf.concat([inputs[clip], conjugates], axis=0)
         return tf.cast(self.model.features(clips, pairs=False), tf.float16)
 
 

@@ -82,9 +82,9 @@ def _train_stage(
     if stage.keep_head:
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
-        taken = load_attention(model.head, run.recipe.weights)
-        if taken:
-            logger.info(taken)
+        summary = load_attention(model.head, run.recipe.weights)
+        if summary:
+            logger.info(summary)
     if run.recipe.synchronized_batch_norm:
         synchronize_batch_norm(model.backbone)
     optimizer = make_optimizer(plan, model)
@@ -100,14 +100,15 @@ def _train_stage(
         with termination.at_once():  # can take hours; finished shards survive an interruption
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
-    number, workers = worker_of(strategy)
-    behind = checkpoint.epochs_done * steps + checkpoint.steps_done
+    worker_index, workers = worker_of(strategy)
+    chief = worker_index == 0
+    steps_done = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
-    line = ProgressLine(title, clips, plan.steps, behind, shown=number == 0)
+    progress_line = ProgressLine(title, clips, plan.steps, steps_done, shown=chief)
     validation = _make_validation(run, stage, model)
-    callbacks = [*([validation] if validation else []), line]
-    if number == 0:
-        board = Board(run.log_folder(stage), steps, line, validation)
+    callbacks = [*([validation] if validation else []), progress_line]
+    if chief:
+        board = Board(run.log_folder(stage), steps, progress_line, validation)
         callbacks.append(board)
     callbacks += [FiniteCheck(run, plan, checkpoint), checkpoint]
 
@@ -126,7 +127,7 @@ def _train_stage(
 
         batches = _spread(strategy, read_own)
         if workers == 1:
-            line.measure(model, batches)
+            progress_line.measure(model, batches)
         model.fit(
             batches,
             steps_per_epoch=steps - first_step,
@@ -143,10 +144,10 @@ def _train_stage(
             if not checkpoint.finished:
                 fit(0, stage.epochs - checkpoint.epochs_done)
     finally:
-        line.close()
-        if number == 0:
+        progress_line.close()
+        if chief:
             board.close()
-    if number == 0 and checkpoint.epochs_done < stage.epochs:
+    if chief and checkpoint.epochs_done < stage.epochs:
         logger.info(
             f"{title}: ended after {checkpoint.epochs_done} of {stage.epochs} epochs, "
             f"{stage.patience} without a better validation"

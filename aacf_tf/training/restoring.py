@@ -21,14 +21,14 @@ from tfrecords.utils.errors import UsageError
 logger = logging.getLogger(__name__)
 
 
-def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
+def begin_backbone(run: Run, source: keras.Model | None) -> keras.Model | None:
     """Returns the backbone of the first stage with the given or the recipe's weights; else None."""
     recipe = run.recipe
-    if given is None and not recipe.weights:
+    if source is None and not recipe.weights:
         return None
     backbone = make_backbone(recipe)
-    if given is not None:
-        copy_weights(given, backbone)
+    if source is not None:
+        copy_weights(source, backbone)
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # A resumed stage restores its own weights, so the file may be gone.
         logger.info(f"weights  {load_stream_weights(backbone, recipe.weights)}")
@@ -50,7 +50,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     def is_trained(stage: Stage) -> bool:
         return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
 
-    frozen = [place for place, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
+    frozen = [index for index, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
     if not frozen or not recipe.data.views:
         raise UsageError(
             "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
@@ -59,14 +59,14 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
             + "."
         )
     strategy = make_strategy(recipe.strategy)
-    ready = [place for place in frozen if all(map(is_trained, recipe.stages[:place]))]
-    place = ready[-1] if ready else frozen[0]
-    stage, before = recipe.stages[place], None
+    ready = [index for index in frozen if all(map(is_trained, recipe.stages[:index]))]
+    index = ready[-1] if ready else frozen[0]
+    stage, before = recipe.stages[index], None
     # Training continues from the last checkpoint of a stage, not from its best.
     if is_trained(stage):
         before = restore(run, stage, best=False).backbone
-    elif place:
-        before = restore(run, recipe.stages[place - 1], best=False).backbone
+    elif index:
+        before = restore(run, recipe.stages[index - 1], best=False).backbone
     keras.utils.set_random_seed(recipe.seed)
     with keras_policy(resolve_precision(recipe.precision)), strategy.scope():
         return stage, run.build(stage, backbone=begin_backbone(run, before))

@@ -88,11 +88,11 @@ class Validation(keras.callbacks.Callback):
             return shown
         axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
         centres = [axis.centres for axis in axes]
-        for place, pixels in enumerate(self._first["clip"]):
-            mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
-            outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
+        for index, pixels in enumerate(self._first["clip"]):
+            mask = self._first["mask"][index] > 0 if self._first["has_mask"][index] else None
+            outputs = {name: self._first[name][index] for name in _MAPS if name in self._first}
             rows = panels.draw_maps(pixels, mask, outputs, centres)
-            shown[f"clip_{place + 1}"] = pictures.join(rows)
+            shown[f"clip_{index + 1}"] = pictures.join(rows)
         return shown
 
     @staticmethod

@@ -194,14 +194,14 @@ def _read_torch(path: str) -> WeightFile:
 
 
 def _read_keras(path: str) -> WeightFile:
-    result, left = WeightFile(path, KERAS), Path(path).stat().st_size
+    result, room = WeightFile(path, KERAS), Path(path).stat().st_size
     with _opened_h5(path) as file:
         root = _root(file)
         for layer in _names(root, "layer_names"):
             group = _member(root, layer)
             for name in _names(group, "weight_names"):
-                array = _check_array(_member(group, name), left)[()]
-                left -= array.nbytes
+                array = _check_array(_member(group, name), room)[()]
+                room -= array.nbytes
                 scope, _, role = name.partition(":")[0].rpartition("/")
                 if not scope:  # Keras 1: conv1_W
                     role = role[len(layer) + 1 :] if role.startswith(f"{layer}_") else role
@@ -221,17 +221,17 @@ def _checkpoint_in(folder: Path) -> Path:
     if config.is_file():
         stages = [folder / "checkpoints" / stage.name for stage in load_recipe(str(config)).stages]
         folder = next((stage for stage in reversed(stages) if stage.is_dir()), folder)
-    for place in (folder / "best", folder):
-        last = tf.train.latest_checkpoint(str(place))
+    for directory in (folder / "best", folder):
+        last = tf.train.latest_checkpoint(str(directory))
         if last:
             return Path(last)
-    found = sorted(folder.glob("*.index"))
-    if len(found) != 1:
+    checkpoints = sorted(folder.glob("*.index"))
+    if len(checkpoints) != 1:
         raise UsageError(
             f"Expected the working directory of a run, or a folder with one checkpoint, received "
-            f"{folder} with {', '.join(file.name for file in found[:10]) or 'none'}."
+            f"{folder} with {', '.join(file.name for file in checkpoints[:10]) or 'none'}."
         )
-    return found[0]
+    return checkpoints[0]
 
 
 @contextmanager

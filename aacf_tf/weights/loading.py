@@ -139,18 +139,20 @@ def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
 
 def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
     """Returns the naming that matches most of the file's layers, and their prefix."""
-    own = Naming("in the model's own names", KERAS, {layer: layer for layer in targets})
+    model_names = Naming("in the model's own names", KERAS, {layer: layer for layer in targets})
     best, most = None, (0, 0)
-    for naming in (*NAMINGS, own):
+    for naming in (*NAMINGS, model_names):
         for prefix in naming.prefixes if naming.kind == file.kind else ():
             known = [
-                ours for theirs, ours in naming.layers.items() if f"{prefix}{theirs}" in file.layers
+                target
+                for layer, target in naming.layers.items()
+                if f"{prefix}{layer}" in file.layers
             ]
-            wanted = sum(ours in targets for ours in known)
+            wanted = sum(target in targets for target in known)
             if (len(known), wanted) > most:
                 best, most = (naming, prefix), (len(known), wanted)
-    if best and best[0] is own:
-        return dataclasses.replace(own, layers={layer: layer for layer in file.layers}), ""
+    if best and best[0] is model_names:
+        return dataclasses.replace(model_names, layers={layer: layer for layer in file.layers}), ""
     if most[1]:
         return best
     names = [value.name for roles in file.layers.values() for value in roles.values()]
@@ -205,24 +207,24 @@ class _Fit:
         layers: dict[str, dict[str, Value]] = {}
         scales = {}
         stages = {rules.stage(layer) for layer in self.targets}
-        for theirs, roles in self.file.layers.items():
-            known = theirs[len(self.prefix) :] if theirs.startswith(self.prefix) else None
-            ours = self.naming.layers.get(known)
+        for name, roles in self.file.layers.items():
+            known = name[len(self.prefix) :] if name.startswith(self.prefix) else None
+            target = self.naming.layers.get(known)
             batch_norm = self.naming.scales.get(known)
-            stage = rules.stage(ours or batch_norm) if ours or batch_norm else None
-            if stage is None or ours in layers:
+            stage = rules.stage(target or batch_norm) if target or batch_norm else None
+            if stage is None or target in layers:
                 self._set_aside(roles.values())
             elif stage not in stages:
                 reason = "the top" if stage in TOPS else "beyond the model's last layer"
                 self.ignored.update((value.name, reason) for value in roles.values())
-            elif ours:
-                layers[ours] = dict(roles)
+            elif target:
+                layers[target] = dict(roles)
             else:
                 scales[batch_norm] = roles
         self._set_aside(self.file.others)
-        for theirs, norm in self.naming.scales.items():
+        for name, norm in self.naming.scales.items():
             if norm in layers and norm not in scales:
-                self.missing.append(f"{self.prefix}{theirs}")
+                self.missing.append(f"{self.prefix}{name}")
         for layer, roles in scales.items():
             self._apply_scale(layers.setdefault(layer, {}), roles)
         for layer in list(layers):
@@ -281,16 +283,18 @@ class _Fit:
         The file's pixels are `a * ours + b` for every color: a goes to the kernel; b times the sum
         of the kernel over the window is subtracted from the mean.
         """
-        theirs, ours = self.naming.pixels
+        file_pixels, model_pixels = self.naming.pixels
         kernel = layers.get("features.conv0", {}).get("kernel")
         mean = layers.get("features.norm0", {}).get("moving_mean")
         if kernel is None or mean is None or kernel.array.shape[2:] != (3, mean.array.size):
             return  # reported as misfits later
-        colours = slice(None, None, -1 if theirs.bgr else 1)
-        their_mean, their_scale = (np.array(x)[colours] for x in (theirs.mean, theirs.scale))
+        colours = slice(None, None, -1 if file_pixels.bgr else 1)
+        file_mean, file_scale = (
+            np.array(x)[colours] for x in (file_pixels.mean, file_pixels.scale)
+        )
         array = kernel.array[:, :, colours].astype(np.float64)
-        factor = their_scale / np.array(ours.scale)
-        offset = (np.array(ours.mean) - their_mean) * their_scale
+        factor = file_scale / np.array(model_pixels.scale)
+        offset = (np.array(model_pixels.mean) - file_mean) * file_scale
         constant = np.einsum("hwio,i->o", array, offset)
         layers["features.norm0"]["moving_mean"] = mean._replace(array=mean.array - constant)
         layers["features.conv0"]["kernel"] = kernel._replace(array=array * factor[:, None])

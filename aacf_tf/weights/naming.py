@@ -127,9 +127,9 @@ def _i3d_units(column: int, separator: str) -> list[str]:
 def _i3d(column: int, separator: str, convolution: str, norm: str, top: str) -> dict[str, str]:
     """Maps layers of a file to ours; `convolution` and `norm` are patterns with {} for the unit."""
     layers = {top: _I3D_TOP}
-    for theirs, ours in zip(_i3d_units(column, separator), _i3d_units(0, "/")):
-        layers[convolution.format(theirs)] = f"{ours}/conv_3d"
-        layers[norm.format(theirs)] = f"{ours}/batch_norm"
+    for name, target in zip(_i3d_units(column, separator), _i3d_units(0, "/")):
+        layers[convolution.format(name)] = f"{target}/conv_3d"
+        layers[norm.format(name)] = f"{target}/batch_norm"
     return layers
 
 
@@ -203,12 +203,12 @@ def _densenet(
     for block, count in enumerate((6, 12, 36, 24), start=1):
         for number in range(1, count + 1):
             for pattern, part in zip(layer, ("norm1", "conv1", "norm2", "conv2")):
-                theirs = pattern.format(block=block, layer=number, stage=block + 1)
-                layers[theirs] = f"features.denseblock{block}.denselayer{number}.{part}"
+                name = pattern.format(block=block, layer=number, stage=block + 1)
+                layers[name] = f"features.denseblock{block}.denselayer{number}.{part}"
         if block < 4:
             for pattern, part in zip(transition, ("norm", "conv")):
-                theirs = pattern.format(block=block, stage=block + 1)
-                layers[theirs] = f"features.transition{block}.{part}"
+                name = pattern.format(block=block, stage=block + 1)
+                layers[name] = f"features.transition{block}.{part}"
     return {**layers, **dict(zip(end, ("features.norm5", "classifier")))}
 
 

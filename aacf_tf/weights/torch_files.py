@@ -142,17 +142,17 @@ def _open_legacy(data: bytes) -> tuple[Any, Callable]:
         raise UsageError(f"expected version 1001 of the legacy format, received {protocol!r}.")
     order = "<" if system.get("little_endian", True) else ">"
     content, storages = _Unpickler.load_from(file)
-    places, keys = {}, _Unpickler.load_from(file)[0]
-    place = file.tell()
+    slices, keys = {}, _Unpickler.load_from(file)[0]
+    position = file.tell()
     for key in keys:
-        (length,) = struct.unpack_from(f"{order}q", data, place)
-        begin, place = place + 8, place + 8 + length * _item_size(storages[key])
-        if not begin <= place <= len(data):
-            raise ValueError(f"storage {key} ends at byte {place} of {len(data)}")
-        places[key] = slice(begin, place)
+        (length,) = struct.unpack_from(f"{order}q", data, position)
+        begin, position = position + 8, position + 8 + length * _item_size(storages[key])
+        if not begin <= position <= len(data):
+            raise ValueError(f"storage {key} ends at byte {position} of {len(data)}")
+        slices[key] = slice(begin, position)
 
     def read_storage(storage: _Storage) -> np.ndarray:
-        return _decode(memoryview(data)[places[storage.key]], storage.dtype, order)
+        return _decode(memoryview(data)[slices[storage.key]], storage.dtype, order)
 
     return content, read_storage
 
@@ -265,9 +265,9 @@ class _Unknown:
 
 
 def _collect(content: Any, read_storage: Callable) -> TorchFile:
-    found = content if isinstance(content, Mapping) else {}
-    choices = [found[key] for key in _STATE_DICT_KEYS if key in found]
-    for state in (*choices, found):
+    entries = content if isinstance(content, Mapping) else {}
+    choices = [entries[key] for key in _STATE_DICT_KEYS if key in entries]
+    for state in (*choices, entries):
         if isinstance(state, Mapping) and any(isinstance(v, _Tensor) for v in state.values()):
             break
     else:
@@ -277,9 +277,9 @@ def _collect(content: Any, read_storage: Callable) -> TorchFile:
                 f"expected a state_dict, received an object of {wrong.source}, which is not "
                 "imported; save model.state_dict() instead of the model."
             )
+        keys = ", ".join(map(str, list(entries)[:8])) or "none"
         raise UsageError(
-            "expected a state_dict of tensors, received "
-            f"{_describe(content)} with the keys {', '.join(map(str, list(found)[:8])) or 'none'}."
+            f"expected a state_dict of tensors, received {_describe(content)} with the keys {keys}."
         )
     storages: dict[str, np.ndarray] = {}
     tensors = {}
@@ -294,7 +294,7 @@ def _collect(content: Any, read_storage: Callable) -> TorchFile:
             tensors[str(name)] = _view(value, storages[value.storage.key], name)
     while all(name.startswith("module.") for name in tensors):
         tensors = {name[len("module.") :]: value for name, value in tensors.items()}
-    arch = found.get("arch")
+    arch = entries.get("arch")
     return TorchFile(tensors, arch if isinstance(arch, str) else None)
 
 
