@@ -53,6 +53,7 @@ class Folder:
         self.sizes = [(folder / name).stat().st_size for name in names]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Reads a picture; see `Source`."""
         return read_image(str(self.folder / self.names[number]), short_side).pixels
 
 
@@ -76,6 +77,7 @@ class Records:
         self.sizes = [len(encoded) for encoded in self._encoded]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Decodes a picture; see `Source`."""
         decoded = cv2.imdecode(np.frombuffer(self._encoded[number], np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
             raise UnreadableError(self.names[number], "the image cannot be decoded")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from aacf_tf.backbones import IMAGE_BACKBONES
 from aacf_tf.recipes.fields import Bounds, field_types
 from aacf_tf.recipes.options import Recipe
 from tfrecords.utils.errors import UsageError
@@ -31,9 +32,9 @@ def check(recipe: Recipe) -> None:
             name = f"stages.{index}.milestones.{number}"
             _check_bounds(f"{name}.0", share, Bounds(0, 1))
             _check_bounds(f"{name}.1", factor, Bounds(0))
-    if recipe.modality != "rgb" and recipe.backbone == "densenet161":
+    if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
         raise UsageError(
-            "modality: expected rgb for the backbone densenet161, which is of photographs, "
+            f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
         )
     if recipe.export_winograd and recipe.export_precision != "float32":
