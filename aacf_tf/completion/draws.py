@@ -107,12 +107,11 @@ def draw_holes(random: np.random.Generator, settings: Settings) -> tuple[np.ndar
         the first hole, inside the crop.
     """
     size, (low, high) = settings.size, settings.hole_sides
-    mask, window = np.zeros((size, size), np.uint8), None
+    mask, windows = np.zeros((size, size), np.uint8), []
     for _ in range(random.integers(1, settings.holes + 1)):
         sides = np.maximum(1, np.rint(size * random.uniform(low, high, 2))).astype(int)
         corner = random.integers(0, size - sides + 1)
         mask[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]] = 1
-        if window is None:
-            centred = corner + sides // 2 - size // 4
-            window = np.clip(centred, 0, size - size // 2).astype(np.int32)
-    return mask, window
+        centred = corner + sides // 2 - size // 4
+        windows.append(np.clip(centred, 0, size - size // 2).astype(np.int32))
+    return mask, windows[0]

@@ -29,6 +29,7 @@ class Source(Protocol):
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         """Reads a picture, uint8 [H, W, 3]; UnreadableError if that fails."""
+        ...
 
 
 class Folder:
@@ -82,7 +83,8 @@ class Records:
         if decoded is None:
             raise UnreadableError(self.names[number], "the image cannot be decoded")
         pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-        return video.resize(pixels, video.scaled_size(*pixels.shape[:2], short_side))
+        height, width = pixels.shape[:2]
+        return video.resize(pixels, video.scaled_size(height, width, short_side))
 
 
 class Pictures:
@@ -141,7 +143,8 @@ class Pictures:
     def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
         """Returns the mean red, green and blue, 0..1, over `count` pictures of equal weight."""
         means = [pixels.mean(axis=(0, 1)) for pixels in self.spread(count)]
-        return tuple(float(value) / 255 for value in np.mean(means, axis=0))
+        red, green, blue = (float(value) / 255 for value in np.mean(means, axis=0))
+        return red, green, blue
 
 
 class Parts(NamedTuple):

@@ -28,8 +28,8 @@ def make_backbone(recipe: Recipe) -> keras.Model:
         backbone = build_backbone(recipe.backbone, **{"channels": channels[0], **options})
     else:
         backbone = two_stream(recipe.backbone, **options)
-    for network, depth in zip(streams_of(backbone).values(), channels):
-        input_shape, output_shape = network.input_shape, network.output_shape
+    for stream, depth in zip(streams_of(backbone).values(), channels):
+        input_shape, output_shape = stream.input_shape, stream.output_shape
         if len(input_shape) != 5 or input_shape[-1] not in (depth, None):
             raise UsageError(
                 f"backbone_options: expected a backbone of {recipe.modality} clips "
@@ -69,14 +69,14 @@ def build_model(
     """
     stage = stage or recipe.stages[-1]
     plan = plan_stage(recipe, stage, steps)
-    backbone = backbone or make_backbone(recipe)
-    backbone.trainable = stage.backbone_rate > 0
+    network = backbone or make_backbone(recipe)
+    network.trainable = stage.backbone_rate > 0
     if stage.frozen_batch_norm:
-        freeze_batch_norm(backbone)
+        freeze_batch_norm(network)
     head = make_head(
         plan.head,
         classes,
-        hidden=recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3)),
+        hidden=recipe.hidden or min(256, max(32, network.output_shape[-1] // 3)),
         dropout=stage.dropout,
         seed=recipe.seed,
         negatives=negatives,
@@ -84,7 +84,7 @@ def build_model(
         context_learns=context_learns,
     )
     model = ActionModel(
-        backbone,
+        network,
         head,
         loss_weights=plan.loss_weights,
         pairs_first_steps=plan.pairs_first_steps,

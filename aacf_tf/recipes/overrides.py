@@ -53,7 +53,7 @@ def _replace(node: Any, field: FieldType, keys: list[str], value: Any, path: str
                 f"--set {path}: expected no field below {key!r}, received {rest[0]!r}."
             )
         return {**node, key: value}
-    types = field_types(type(node)) if dataclasses.is_dataclass(node) else {}
+    types = field_types(type(node)) if field.nested else {}
     if key not in types:
         raise UsageError(
             f"--set {path}: expected one of {', '.join(types) or 'no further field'}, "

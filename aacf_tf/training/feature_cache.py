@@ -94,8 +94,9 @@ class _Cache:
     def __init__(self, run: Run, model: ActionModel, weights: str, conjugates: bool):
         self.run, self.model, self.conjugates = run, model, conjugates
         self.data = data = run.recipe.data
+        self.views = data.views or 0
         # A map crop replaces the crop of frames; a single view is that of tests.
-        self.crop = None if data.map_crop or data.views == 1 else data.crop
+        self.crop = None if data.map_crop or self.views == 1 else data.crop
         self.made_from = {
             "data": digest(run.data),
             "frames": data.frames,
@@ -109,9 +110,9 @@ class _Cache:
             "weights": weights,
             "precision": model.backbone.output.dtype.name,
             "conjugates": conjugates,
-            "views": data.views,
+            "views": self.views,
         }
-        if data.views > 1:
+        if self.views > 1:
             self.made_from.update(
                 crop=self.crop,
                 flip=data.flip,
@@ -156,7 +157,7 @@ class _Cache:
         size = [None, None] if whole else [self.data.height, self.data.width]
         FeatureInfo(
             self.made_from["end_point"],
-            self.data.views,
+            self.views,
             self.conjugates,
             {split: _common([n["shape"] for n in notes[split] if n["shape"]]) for split in splits},
             [self.data.frames, *size],
@@ -175,7 +176,7 @@ class _Cache:
         )
 
     def _views(self, split: str) -> int:
-        return self.data.views if split == "train" else 1
+        return self.views if split == "train" else 1
 
     def _note(self, path: AnyPath) -> AnyPath:
         return self.directory / plan.PROGRESS / f"{path.name}.json"
@@ -253,11 +254,10 @@ class _Cache:
             conjugates = iter(features[len(has_conjugate) :])
             masks = inputs.get("mask")
             for row, paired in enumerate(has_conjugate):
-                known = masks is not None and bool(inputs["has_mask"][row])
                 yield (
                     features[row],
                     next(conjugates) if paired and self.conjugates else None,
-                    masks[row].numpy() if known else None,
+                    masks[row].numpy() if masks is not None and inputs["has_mask"][row] else None,
                 )
 
     def _forward(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -79,7 +79,7 @@ def _train_stage(
     steps = plan.steps_per_epoch
     _check_share(run, stage)
     model = run.build(stage, backbone=backbone)
-    if stage.keep_head:
+    if stage.keep_head and head is not None:
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
         summary = load_attention(model.head, run.recipe.weights)

@@ -1,5 +1,8 @@
 """Optimizers of a stage: schedules, a separate rate for the backbone, weight decay."""
 
+# The mix-ins use attributes of the Keras classes that they are combined with.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import functools

@@ -51,7 +51,7 @@ class Validation(keras.callbacks.Callback):
         self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch
         self._names: list[str] = []  # metrics that the data can provide
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.reset_metrics()
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)

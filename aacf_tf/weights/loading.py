@@ -41,7 +41,7 @@ from aacf_tf.weights import naming as rules
 from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
-from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
+from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, Pixels, stage
 from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from tfrecords.utils.errors import UsageError
 
@@ -156,7 +156,7 @@ def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
                 best, most = (naming, prefix), (len(known), wanted)
     if best and best[0] is model_names:
         return dataclasses.replace(model_names, layers={layer: layer for layer in file.layers}), ""
-    if most[1]:
+    if best and most[1]:
         return best
     names = [value.name for roles in file.layers.values() for value in roles.values()]
     received = f"weights of {best[0].title}" if best else f"{', '.join(names[:5]) or 'no layers'}"
@@ -190,7 +190,7 @@ class _Fit:
         if self.naming.epsilon is not None:
             self._shift_epsilon(layers)
         if self.naming.pixels is not None:
-            self._change_pixels(layers)
+            self._change_pixels(layers, *self.naming.pixels)
         assignments = []
         for layer, roles in self.targets.items():
             for role, variable in roles.items():
@@ -211,10 +211,11 @@ class _Fit:
         scales = {}
         stages = {rules.stage(layer) for layer in self.targets}
         for name, roles in self.file.layers.items():
-            known = name[len(self.prefix) :] if name.startswith(self.prefix) else None
+            known = name[len(self.prefix) :] if name.startswith(self.prefix) else ""
             target = self.naming.layers.get(known)
             batch_norm = self.naming.scales.get(known)
-            stage = rules.stage(target or batch_norm) if target or batch_norm else None
+            layer = target or batch_norm
+            stage = rules.stage(layer) if layer else None
             if stage is None or target in layers:
                 self._set_aside(roles.values())
             elif stage not in stages:
@@ -280,21 +281,21 @@ class _Fit:
                 value = roles["moving_variance"]
                 roles["moving_variance"] = value._replace(array=value.array + shift)
 
-    def _change_pixels(self, layers: dict[str, dict[str, Value]]) -> None:
+    def _change_pixels(
+        self, layers: dict[str, dict[str, Value]], file_pixels: Pixels, model_pixels: Pixels
+    ) -> None:
         """Converts the first layer to our scaling of pixels.
 
         The file's pixels are `a * ours + b` for every color: a goes to the kernel; b times the sum
         of the kernel over the window is subtracted from the mean.
         """
-        file_pixels, model_pixels = self.naming.pixels
         kernel = layers.get("features.conv0", {}).get("kernel")
         mean = layers.get("features.norm0", {}).get("moving_mean")
         if kernel is None or mean is None or kernel.array.shape[2:] != (3, mean.array.size):
             return  # reported as misfits later
         colours = slice(None, None, -1 if file_pixels.bgr else 1)
-        file_mean, file_scale = (
-            np.array(x)[colours] for x in (file_pixels.mean, file_pixels.scale)
-        )
+        file_mean = np.array(file_pixels.mean)[colours]
+        file_scale = np.array(file_pixels.scale)[colours]
         array = kernel.array[:, :, colours].astype(np.float64)
         factor = file_scale / np.array(model_pixels.scale)
         offset = (np.array(model_pixels.mean) - file_mean) * file_scale

@@ -27,7 +27,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple, Optional
 
 import numpy as np
 
@@ -123,9 +123,8 @@ def _open_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable]:
     # torch.save never compresses: members larger than the file are an attack on the memory.
     if sum(info.file_size for info in infos.values()) > size:
         raise UsageError("expected members that are not compressed, received compressed ones.")
-    order = "<"
-    if f"{prefix}byteorder" in infos and archive.read(f"{prefix}byteorder") == b"big":
-        order = ">"
+    big = f"{prefix}byteorder" in infos and archive.read(f"{prefix}byteorder") == b"big"
+    order = ">" if big else "<"
 
     def read_storage(storage: _Storage) -> np.ndarray:
         return _decode(archive.read(f"{prefix}data/{storage.key}"), storage.dtype, order)
@@ -160,6 +159,9 @@ def _open_legacy(data: bytes) -> tuple[Any, Callable]:
 class _Unpickler(pickle.Unpickler):
     """Resolves the names that tensors need, and no other."""
 
+    storages: dict[str, str]
+    unknown: dict[str, type]
+
     @classmethod
     def load_from(cls, file: io.BytesIO) -> tuple[Any, dict[str, str]]:
         """Returns the next object of a file, and the types of the storages that it names."""
@@ -167,7 +169,7 @@ class _Unpickler(pickle.Unpickler):
         # Lengths beyond the end raise here, before anything is allocated; so does a memo index far
         # beyond the last one, for which the unpickler would allocate.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if "PUT" in opcode.name and argument > count:
+            if "PUT" in opcode.name and (argument or 0) > count:
                 raise ValueError(f"memo place {argument} after {count} operations")
         file.seek(start)
         unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
@@ -274,7 +276,7 @@ def _collect(content: Any, read_storage: Callable) -> TorchFile:
         wrong = next((x for x in (*choices, content) if _is_unknown(x)), None)
         if wrong is not None:
             raise UsageError(
-                f"expected a state_dict, received an object of {wrong.source}, which is not "
+                f"expected a state_dict, received an object of {_describe(wrong)}, which is not "
                 "imported; save model.state_dict() instead of the model."
             )
         keys = ", ".join(map(str, list(entries)[:8])) or "none"
@@ -313,7 +315,7 @@ def _view(tensor: _Tensor, storage: np.ndarray, name: str) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
 
 
-def _decode(data: bytes | memoryview, dtype: str, order: str) -> np.ndarray:
+def _decode(data: bytes | memoryview, dtype: str, order: Literal["<", ">"]) -> np.ndarray:
     if not len(data):
         return np.zeros(0, "f4" if dtype == _BFLOAT16 else dtype)
     if dtype == _BFLOAT16:  # the upper half of a float32
