@@ -32,7 +32,7 @@ def check(recipe: Recipe) -> None:
             name = f"stages.{index}.milestones.{number}"
             _check_bounds(f"{name}.0", share, Bounds(0, 1))
             _check_bounds(f"{name}.1", factor, Bounds(0))
-    if recipe.modality != "rgb" and recipe.backbone == "densenet161":
+    if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
         raise UsageError(
             f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
