@@ -80,6 +80,17 @@ class ConvUnit3D(keras.layers.Layer):
             )
         self.activation = keras.activations.get(activation)
 
+    def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """Returns the layers that the input passes, as one branch."""
+        parts = (self.conv_3d, self.batch_norm)
+        return (tuple(part for part in parts if part is not None),)
+
+    def without_batch_norm(self) -> ConvUnit3D:
+        """Returns a new layer of the same name whose bias stands for the normalization."""
+        config = self.get_config()
+        bias = config["use_bias"] or config["batch_norm"]
+        return type(self).from_config({**config, "batch_norm": False, "use_bias": bias})
+
     def build(self, input_shape: Any) -> None:
         with tf.name_scope("conv_3d"):
             self.conv_3d.build(input_shape)
@@ -187,11 +198,14 @@ class InceptionModule3D(keras.layers.Layer):
             3, 1, "same", dtype=self.dtype_policy, name="MaxPool3d_0a_3x3"
         )
 
-    @property
     def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
-        """The four branches, each the layers that its input passes."""
+        """Returns the four branches, each the layers that the input passes."""
         b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
         return (b0,), (b1a, b1b), (b2a, b2b), (self.pool, b3)
+
+    def without_batch_norm(self) -> InceptionModule3D:
+        """Returns a new layer of the same name whose biases stand for the normalizations."""
+        return type(self).from_config({**self.get_config(), "batch_norm": False})
 
     def build(self, input_shape: Any) -> None:
         _, f1, _, f3, _, _ = self.filters
@@ -202,7 +216,7 @@ class InceptionModule3D(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        (b0,), (b1a, b1b), (b2a, b2b), (pool, b3) = self.branches
+        (b0,), (b1a, b1b), (b2a, b2b), (pool, b3) = self.branches()
         branches = [
             b0(inputs, training=training),
             b1b(b1a(inputs, training=training), training=training),

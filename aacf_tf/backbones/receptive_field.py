@@ -8,15 +8,13 @@ first cell is centred at pixel 0, DenseNet-161's, whose average pools have no pa
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Sequence
+from typing import NamedTuple, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.resnet3d import ShortcutA
-from aacf_tf.backbones.small import PixelsToPatches
-from keras_layers import ConvUnit3D, FramesToImages, ImagesToFrames, InceptionModule3D
+from keras_layers import FramesToImages, ImagesToFrames
 
 _layers = keras.layers
 _POINTWISE = (
@@ -28,7 +26,7 @@ _POINTWISE = (
 )
 _MERGING = (_layers.Add, _layers.Concatenate)
 _FOLDING = (FramesToImages, ImagesToFrames)  # of images the axes of their clips are followed
-_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D)
+_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D, _layers.DepthwiseConv2D)
 _TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
 _POOLS = (
     _layers.AveragePooling2D,
@@ -65,6 +63,8 @@ class Axis(NamedTuple):
 
 
 Axes = tuple[Axis, ...]  # time, height, width
+# Reach in cells, stride, and padding: "same" or "valid" as in TensorFlow, or (before, after).
+Window = tuple[int, int, Union[str, tuple[int, int]]]
 
 
 def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
@@ -128,37 +128,42 @@ def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
 
 
 def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
-    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
-        return axes
+    if callable(getattr(layer, "branches", None)):
+        return _merge([_through_chain(branch, axes) for branch in layer.branches()])
     if isinstance(layer, keras.Model):
         return _through_model(layer, axes)[id(layer.output)]
-    if isinstance(layer, InceptionModule3D):
-        return _merge([_through_chain(branch, axes) for branch in layer.branches])
-    if isinstance(layer, PixelsToPatches):
-        return _patches(layer, axes)
-    if isinstance(layer, ShortcutA):
-        return tuple(_window(axis, 1, layer.stride, same=False) for axis in axes)
-    if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
-        return _of_last(axes, _pad, layer.padding)
-    if isinstance(layer, ConvUnit3D):
-        layer = layer.conv_3d
-    if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
-        reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
-    elif isinstance(layer, _POOLS):
-        reach = layer.pool_size
-    else:
-        raise ValueError(
-            "Expected a backbone of convolutions, pooling, and layers that act on each position. "
-            f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
-        )
-    same = [layer.padding == "same"] * len(reach)
-    return _of_last(axes, _window, reach, layer.strides, same)
+    if isinstance(layer, _layers.TimeDistributed):
+        return _through_layer(layer.layer, axes)
+    windows = _windows(layer)
+    kept = len(axes) - len(windows)  # of images: time stays as it is
+    return (*axes[:kept], *(_window(axis, *own) for axis, own in zip(axes[kept:], windows)))
 
 
 def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
     for layer in layers:
         axes = _through_layer(layer, axes)
     return axes
+
+
+def _windows(layer: keras.layers.Layer) -> Sequence[Window]:
+    """Returns what a cell of the output sees of the input, along each of the last axes."""
+    if callable(getattr(layer, "windows", None)):
+        return layer.windows()
+    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
+        return []
+    if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
+        return [(1, 1, padding) for padding in layer.padding]
+    if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
+        reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
+    elif isinstance(layer, _POOLS):
+        reach = layer.pool_size
+    else:
+        raise ValueError(
+            "Expected a backbone of convolutions, pooling, layers that act on each position, and "
+            "layers that define `windows` or `branches`. "
+            f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
+        )
+    return [(k, stride, layer.padding) for k, stride in zip(reach, layer.strides)]
 
 
 def _merge(branches: Sequence[Axes]) -> Axes:
@@ -171,49 +176,17 @@ def _merge(branches: Sequence[Axes]) -> Axes:
     return tuple(merged)
 
 
-def _of_last(axes: Axes, change: Callable[..., Axis], *arguments: Sequence) -> Axes:
-    """Changes each axis by its arguments; where these are two, of images, time stays as it is."""
-    changed = [change(*values) for values in zip(axes[-len(arguments[0]) :], *arguments)]
-    return (*axes[: -len(changed)], *changed)
-
-
-def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
-    """More cells before and after; they see places outside of the clip."""
-    before, after = padding
-    places = before * axis.stride
-    return Axis(
-        axis.start - places,
-        axis.stride,
-        before + axis.size + after,
-        axis.first - places,
-        axis.last - places,
-    )
-
-
-def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
-    """A window of `reach` cells, moved by `stride`, padded as TensorFlow does."""
-    if same:
-        size = -(-axis.size // stride)
-        before = max((size - 1) * stride + reach - axis.size, 0) // 2
-    else:
-        size, before = (axis.size - reach) // stride + 1, 0
-    return _extend(axis, before, reach - 1 - before, stride, size)
-
-
-def _patches(layer: PixelsToPatches, axes: Axes) -> Axes:
-    """Padded behind only; a difference also sees the frame before."""
-    time, *space = axes
-    p = layer.patch
-    time = _extend(time, int(layer.differences), 0, 1, time.size)
-    return (time, *(_extend(axis, 0, p - 1, p, -(-axis.size // p)) for axis in space))
-
-
-def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:
-    """Each of the new `size` cells sees so many of the old cells before and after its first one."""
+def _window(axis: Axis, reach: int, stride: int, padding: str | tuple[int, int]) -> Axis:
+    """Moves a window of `reach` cells by `stride` over an axis, see `Window`."""
+    if padding == "same":
+        total = max((-(-axis.size // stride) - 1) * stride + reach - axis.size, 0)
+        padding = (total // 2, total - total // 2)
+    before, behind = (0, 0) if padding == "valid" else padding
+    after = reach - 1 - before
     return Axis(
         start=axis.start + (after - before) / 2 * axis.stride,
         stride=axis.stride * stride,
-        size=size,
+        size=(before + axis.size + behind - reach) // stride + 1,
         first=axis.first - before * axis.stride,
         last=axis.last + after * axis.stride,
     )

@@ -53,6 +53,10 @@ class ShortcutA(keras.layers.Layer):
         missing = self.filters - inputs.shape[-1]
         return tf.pad(inputs[:, ::step, ::step, ::step], [*[[0, 0]] * 4, [0, missing]])
 
+    def windows(self) -> tuple[tuple[int, int, str], ...]:
+        """Returns reach, stride and padding in time, height and width."""
+        return ((1, self.stride, "valid"),) * 3
+
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         batch, *sides, _ = tuple(input_shape)
         sides = [None if side is None else -(-side // self.stride) for side in sides]

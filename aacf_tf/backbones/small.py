@@ -53,6 +53,11 @@ class PixelsToPatches(keras.layers.Layer):
         frames = tf.transpose(frames, [0, 1, 2, 4, 3, 5, 6])
         return tf.reshape(frames, [size[0], size[1], rows, columns, p * p * channels])
 
+    def windows(self) -> tuple[tuple[int, int, tuple[int, int]], ...]:
+        """Returns reach, stride and padding in time, height and width."""
+        side = (self.patch, self.patch, (0, self.patch - 1))  # padded behind only
+        return (2, 1, (1, 0)) if self.differences else (1, 1, (0, 0)), side, side
+
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         batch, time, height, width, channels = tuple(input_shape)
         sides = [None if side is None else -(-side // self.patch) for side in (height, width)]
