@@ -136,7 +136,7 @@ def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
         return _through_layer(layer.layer, axes)
     windows = _windows(layer)
     kept = len(axes) - len(windows)  # of images: time stays as it is
-    return (*axes[:kept], *(_window(axis, *own) for axis, own in zip(axes[kept:], windows)))
+    return (*axes[:kept], *(_window(axis, *window) for axis, window in zip(axes[kept:], windows)))
 
 
 def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
@@ -178,10 +178,11 @@ def _merge(branches: Sequence[Axes]) -> Axes:
 
 def _window(axis: Axis, reach: int, stride: int, padding: str | tuple[int, int]) -> Axis:
     """Moves a window of `reach` cells by `stride` over an axis, see `Window`."""
-    if padding == "same":
-        total = max((-(-axis.size // stride) - 1) * stride + reach - axis.size, 0)
+    if isinstance(padding, str):
+        cells = -(-axis.size // stride)
+        total = max((cells - 1) * stride + reach - axis.size, 0) if padding == "same" else 0
         padding = (total // 2, total - total // 2)
-    before, behind = (0, 0) if padding == "valid" else padding
+    before, behind = padding
     after = reach - 1 - before
     return Axis(
         start=axis.start + (after - before) / 2 * axis.stride,
