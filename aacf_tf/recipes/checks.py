@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from aacf_tf.backbones import IMAGE_BACKBONES
 from aacf_tf.recipes.fields import Bounds, field_types
 from aacf_tf.recipes.options import Recipe
 from tfrecords.utils.errors import UsageError
@@ -33,7 +34,7 @@ def check(recipe: Recipe) -> None:
             _check_bounds(f"{name}.1", factor, Bounds(0))
     if recipe.modality != "rgb" and recipe.backbone == "densenet161":
         raise UsageError(
-            "modality: expected rgb for the backbone densenet161, which is of photographs, "
+            f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
         )
     if recipe.export_winograd and recipe.export_precision != "float32":

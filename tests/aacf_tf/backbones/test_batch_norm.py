@@ -30,6 +30,9 @@ VARIANTS = {
     # precedes (in each layer and transition, the last one). Convolutions: the stem, 2 a layer, one
     # a transition.
     "densenet161": ({"end_point": "features.transition1"}, (1 + 6 * 2 + 1) + (1 + 6) + 4 * (6 + 1)),
+    # The stem and blocks of a depthwise and a 1x1 convolution, all but the first with one more.
+    "efficientnet_lite0": ({"end_point": "stage2"}, (1 + 2 + 2 * 3) * 2),
+    "efficientnet_lite2": ({"end_point": "stage2", "shift": 0.125}, (1 + 2 + 3 * 3) * 2),
     "densenet161 whole": (
         {"all_end_points": True, "include_top": True},
         (1 + 78 * 2 + 3) + (1 + 78) + 4 * (78 + 3 + 1) + 2,
