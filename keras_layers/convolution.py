@@ -202,10 +202,10 @@ def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
     ends = [[border, border + -n % TILE] for n in (height, width)]
     padded = tf.pad(maps, [[0, 0], [0, 0], *ends, [0, 0]])
     rows, columns = padded.shape[2:4]
-    place = np.arange(side)[:, None] * columns + np.arange(side)
+    offset = np.arange(side)[:, None] * columns + np.arange(side)
     corner = (np.arange(down)[:, None] * columns + np.arange(across)) * TILE
     image = tf.range(tf.shape(maps)[0] * frames) * (rows * columns)
-    index = place.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
+    index = offset.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
     pixels = tf.gather(tf.reshape(padded, [-1, channels]), index)
     return tf.reshape(pixels, [side * side, -1, channels])
 

@@ -132,8 +132,8 @@ class WinogradConv3D(keras.layers.Layer):
         y, x = span(height)[:, None], span(width)
         cell = span(batch)[:, None, None] * (down * across) + y // TILE * across + x // TILE
         step = cell // tf.maximum(group, 1)
-        place = step * TILE**2 + y % TILE * TILE + x % TILE
-        row = (place * group + cell - step * group) * frames  # (B, H, W)
+        number = step * TILE**2 + y % TILE * TILE + x % TILE
+        row = (number * group + cell - step * group) * frames  # (B, H, W)
         row = row[:, None] + span(frames)[:, None, None]
         outputs = tf.gather(tf.reshape(tiles, [-1, self.filters]), row)
         outputs.set_shape([*inputs.shape[:-1], self.filters])
