@@ -1,7 +1,7 @@
-"""Batch normalization changed after it is built: folded into convolutions, frozen, synchronised.
+"""Folds, freezes and synchronizes the batch normalization of a model.
 
 With fixed statistics a batch normalization is one multiplication and one addition a channel, which
-the convolution before it can do with its kernel and a bias:
+can be folded into the kernel and bias of the convolution before it:
 
     gamma (conv(x) + b - mean) / sqrt(variance + epsilon) + beta = conv'(x) + b'
     kernel' = kernel s,   b' = (b - mean) s + beta,   s = gamma / sqrt(variance + epsilon)
@@ -18,27 +18,27 @@ from tensorflow import keras
 from keras_layers import Conv3D
 
 _DEPTHWISE = keras.layers.DepthwiseConv2D
-# These, not the classes made of them.
+# Exactly these classes: a subclass may compute something else.
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D, _DEPTHWISE, Conv3D)
 
 
 def fold_batch_norm(backbone: keras.Model) -> keras.Model:
-    """A copy for inference whose convolutions do the work of the batch norms behind them.
+    """Copies a model for inference, with the batch norms folded into the convolutions before them.
 
-    Folded are those that directly follow a convolution which nothing else reads; the others, such
-    as one before its convolution, stay. A folded layer leaves a layer of its name behind that
-    passes its input on.
+    A batch norm is folded if it directly follows a convolution whose output nothing else reads; the
+    others, such as one before its convolution, stay. An identity layer takes the name of a folded
+    one. Layers that define `without_batch_norm` fold themselves (see docs/backbones.md).
 
     Args:
-        backbone: a functional model, with its variables; it is left as it is. Models within it are
-            folded too.
+        backbone: Functional model with its variables; not modified. Nested models are folded too.
 
     Returns:
-        a model with the same inputs, outputs and names of layers and variables of its own, its
-        outputs equal but for rounding (1e-4 relative in float32). It is not for training.
+        A model with the same inputs and layer names and with its own variables, whose outputs are
+        equal up to rounding (1e-4 relative in float32). It is not for training.
 
     Raises:
-        ValueError: `backbone` is no functional model.
+        ValueError: If `backbone` is not a functional model, or a layer's `without_batch_norm` does
+            not match its `branches`.
 
     Example:
     >>> fold_batch_norm(i3d()).count_params() < i3d().count_params()
@@ -72,21 +72,21 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
 
 
 def freeze_batch_norm(backbone: keras.Model) -> None:
-    """Puts every batch norm in inference mode for training too, as the paper does on HACS.
+    """Puts every batch norm in inference mode during training, as the paper does on HACS.
 
-    Their statistics, offsets and scales stay, the convolutions go on learning. Setting
-    `backbone.trainable = True` undoes it, so it comes after that; doing it twice is doing it once.
+    Statistics, offsets and scales stay fixed while the convolutions learn. Setting
+    `backbone.trainable = True` reverts this, so call it afterwards. Idempotent.
     """
     for part in backbone.submodules:
         if isinstance(part, keras.layers.BatchNormalization):
-            part.trainable = False  # in Keras also: runs in inference mode
+            part.trainable = False  # also selects inference mode in Keras
 
 
 def synchronize_batch_norm(backbone: keras.Model) -> None:
-    """Takes the statistics of every batch norm over all replicas of a strategy, in training.
+    """Makes every batch norm compute its training statistics over all replicas of a strategy.
 
-    Of one replica they stay what they are but for rounding, and the moving variance, which is then
-    the biased one: the fused kernel, which takes the unbiased one, cannot do it.
+    With one replica they stay the same up to rounding, except that the moving variance is the
+    biased one: the fused kernel, which uses the unbiased one, cannot synchronize.
     """
     for part in backbone.submodules:
         if isinstance(part, keras.layers.BatchNormalization):
@@ -94,12 +94,12 @@ def synchronize_batch_norm(backbone: keras.Model) -> None:
 
 
 def _find_folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
-    """Name of a convolution -> the batch norm that can be folded into it."""
+    """Returns the batch norms that can be folded, by the name of their convolution."""
     makers, readers = {}, Counter(id(tensor) for tensor in tf.nest.flatten(model.output))
     for layer in model.layers:
         for node in range(len(layer.inbound_nodes)):
             readers.update(id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node)))
-        # A layer that stands at several places would be folded at all of them.
+        # A shared layer would be folded at every use, so only layers used once count.
         if type(layer) in _CONVOLUTIONS and len(layer.inbound_nodes) == 1:
             makers[id(layer.output)] = layer
     folds = {}
@@ -126,7 +126,7 @@ def _folds_itself(layer: keras.layers.Layer) -> bool:
 
 
 def _fold_parts(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None:
-    """Gives the copy of a layer that folds itself the weights of its parts, branch by branch."""
+    """Sets the weights of a copy made by `without_batch_norm`, branch by branch."""
     parts = [part for branch in copy.branches() for part in branch]
     if len(copy.weights) != sum(len(part.weights) for part in parts):
         raise ValueError(f"Expected all weights of the layer {layer.name!r} in its branches.")
@@ -157,7 +157,7 @@ def _fold(
     norm: keras.layers.BatchNormalization,
     target: keras.layers.Layer,
 ) -> None:
-    """Gives `target` the weights of a convolution with the norm behind it, computed in float64."""
+    """Sets the weights of `target` to a convolution with its norm folded in, in float64."""
     kernel, *bias = (weights.astype(np.float64) for weights in convolution.get_weights())
     mean, variance = (
         np.asarray(weights, np.float64) for weights in (norm.moving_mean, norm.moving_variance)
