@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -33,6 +34,10 @@ class FramesToImages(keras.layers.Layer):
         count = None if batch is None or time is None else batch * time
         return tf.TensorShape([count, *image])
 
+    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """A map of images keeps the time of its clips."""
+        return [(0, 0, 1, cells) for cells in size]
+
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ImagesToFrames(keras.layers.Layer):
@@ -59,3 +64,7 @@ class ImagesToFrames(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         maps, clips = (tuple(shape) for shape in input_shape)
         return tf.TensorShape([*clips[:2], *maps[1:]])
+
+    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Of the clips only the number is read."""
+        return [(0, 0, 1, cells) for cells in size]

@@ -80,6 +80,25 @@ class ConvUnit3D(keras.layers.Layer):
             )
         self.activation = keras.activations.get(activation)
 
+    @property
+    def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """The layers that decide what a cell sees."""
+        return ((self.conv_3d,),)
+
+    @property
+    def normed(self) -> list[tuple[Conv3D, Optional[BatchNormalization3D]]]:
+        """The convolution, and the batch normalization that can be folded into it."""
+        return [(self.conv_3d, self.batch_norm)]
+
+    def folded_config(self) -> dict[str, Any]:
+        """Returns the configuration of the unit with the normalization folded in."""
+        config = self.get_config()
+        return {
+            **config,
+            "batch_norm": False,
+            "use_bias": config["use_bias"] or config["batch_norm"],
+        }
+
     def build(self, input_shape: Any) -> None:
         with tf.name_scope("conv_3d"):
             self.conv_3d.build(input_shape)
@@ -192,6 +211,15 @@ class InceptionModule3D(keras.layers.Layer):
         """The four branches, each the layers that its input passes."""
         b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
         return (b0,), (b1a, b1b), (b2a, b2b), (self.pool, b3)
+
+    @property
+    def normed(self) -> list[tuple[Conv3D, Optional[BatchNormalization3D]]]:
+        """The convolutions, and the batch normalizations that can be folded into them."""
+        return [pair for unit in self.units.values() for pair in unit.normed]
+
+    def folded_config(self) -> dict[str, Any]:
+        """Returns the configuration of the module with the normalizations folded in."""
+        return {**self.get_config(), "batch_norm": False}
 
     def build(self, input_shape: Any) -> None:
         _, f1, _, f3, _, _ = self.filters

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers import Conv3D, ConvUnit3D, InceptionModule3D
+from keras_layers import Conv3D
 
 # These, not the classes made of them.
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D, Conv3D)
@@ -26,7 +26,9 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
 
     Folded are those that directly follow a convolution which nothing else reads; the others, such
     as one before its convolution, stay. A folded layer leaves a layer of its name behind that
-    passes its input on.
+    passes its input on. A layer with batch norms of its own is folded if it has
+    `folded_config()`, the configuration of its copy, and `normed`, the pairs of a convolution and
+    its batch norm (or None), in the same order in both.
 
     Args:
         backbone: a functional model, with its variables; it is left as it is. Models within it are
@@ -53,23 +55,17 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
             return fold_batch_norm(layer)
         if layer.name in norms:
             return keras.layers.Activation("linear", dtype=layer.dtype_policy, name=layer.name)
-        config = layer.get_config()
-        if isinstance(layer, ConvUnit3D) and config["batch_norm"]:
-            config.update(batch_norm=False, use_bias=True)
-        elif isinstance(layer, InceptionModule3D):
-            config.update(batch_norm=False)
-        elif layer.name in folds:
+        config = getattr(layer, "folded_config", layer.get_config)()
+        if layer.name in folds:
             config.update(use_bias=True)
         return type(layer).from_config(config)
 
     folded = keras.models.clone_model(backbone, clone_function=clone)
     for layer in backbone.layers:
         copy = folded.get_layer(layer.name)
-        if isinstance(layer, ConvUnit3D):
-            _fold(layer.conv_3d, layer.batch_norm, copy.conv_3d)
-        elif isinstance(layer, InceptionModule3D):
-            for scope, unit in layer.units.items():
-                _fold(unit.conv_3d, unit.batch_norm, copy.units[scope].conv_3d)
+        if hasattr(layer, "folded_config"):
+            for (convolution, norm), (target, _) in zip(layer.normed, copy.normed):
+                _fold(convolution, norm, target)
         elif layer.name in folds:
             _fold(layer, folds[layer.name], copy)
         elif layer.name not in norms and not isinstance(layer, keras.Model):

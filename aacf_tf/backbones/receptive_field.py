@@ -4,19 +4,22 @@ With SAME padding a stride-2 layer pads more behind than in front, and on even s
 on odd ones. So a cell's centre is not that of its stride box: I3D's first cell at 224 pixels is
 centred at pixel 23, its box at 15.5. Networks from PyTorch pad alike on both sides: 3D-ResNet-34's
 first cell is centred at pixel 0, DenseNet-161's, whose average pools have no padding, at 14.
+
+Keras's own layers are known here. Any other layer says itself what it sees, by one of:
+
+- `window(size)`: for each of (time, height, width) a tuple (cells seen before the first one, cells
+  seen after it, stride, cells that come out), `size` being the cells that go in. Of several inputs
+  only the first counts. A layer that acts on each position returns `(0, 0, 1, cells)` for each.
+- `branches`: sequences of layers that its input passes side by side, to be joined.
 """
 
 from __future__ import annotations
 
-from typing import Callable, NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
-
-from aacf_tf.backbones.resnet3d import ShortcutA
-from aacf_tf.backbones.small import PixelsToPatches
-from keras_layers import ConvUnit3D, FramesToImages, ImagesToFrames, InceptionModule3D
 
 _layers = keras.layers
 _POINTWISE = (
@@ -27,7 +30,6 @@ _POINTWISE = (
     _layers.Rescaling,
 )
 _MERGING = (_layers.Add, _layers.Concatenate)
-_FOLDING = (FramesToImages, ImagesToFrames)  # of images the axes of their clips are followed
 _CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D)
 _TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
 _POOLS = (
@@ -119,36 +121,34 @@ def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
     for layer in model.layers:  # in the order of the computation
         for node in range(len(layer.inbound_nodes)):  # a layer may stand in several models
             inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
-            if isinstance(layer, ImagesToFrames):
-                inputs = inputs[:1]  # of the clips it reads the number alone
+            if hasattr(layer, "window"):
+                inputs = inputs[:1]
             if not isinstance(layer, _layers.InputLayer) and found.keys() >= set(inputs):
                 merged = _merge([found[tensor] for tensor in inputs])
                 found[id(layer.get_output_at(node))] = _through_layer(layer, merged)
     return found
 
 
-def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
-    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
+def _through_layer(layer: Any, axes: Axes) -> Axes:
+    if isinstance(layer, (*_POINTWISE, *_MERGING)):
         return axes
     if isinstance(layer, keras.Model):
         return _through_model(layer, axes)[id(layer.output)]
-    if isinstance(layer, InceptionModule3D):
+    if hasattr(layer, "window"):
+        windows = layer.window([axis.size for axis in axes])
+        return tuple(_extend(axis, *window) for axis, window in zip(axes, windows))
+    if hasattr(layer, "branches"):
         return _merge([_through_chain(branch, axes) for branch in layer.branches])
-    if isinstance(layer, PixelsToPatches):
-        return _patches(layer, axes)
-    if isinstance(layer, ShortcutA):
-        return tuple(_window(axis, 1, layer.stride, same=False) for axis in axes)
     if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
         return _of_last(axes, _pad, layer.padding)
-    if isinstance(layer, ConvUnit3D):
-        layer = layer.conv_3d
     if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
         reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
     elif isinstance(layer, _POOLS):
         reach = layer.pool_size
     else:
         raise ValueError(
-            "Expected a backbone of convolutions, pooling, and layers that act on each position. "
+            "Expected a backbone of convolutions, pooling, layers that act on each position, and "
+            "layers with a method `window` (see aacf_tf.backbones.receptive_field). "
             f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
         )
     same = [layer.padding == "same"] * len(reach)
@@ -198,14 +198,6 @@ def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
     else:
         size, before = (axis.size - reach) // stride + 1, 0
     return _extend(axis, before, reach - 1 - before, stride, size)
-
-
-def _patches(layer: PixelsToPatches, axes: Axes) -> Axes:
-    """Padded behind only; a difference also sees the frame before."""
-    time, *space = axes
-    p = layer.patch
-    time = _extend(time, int(layer.differences), 0, 1, time.size)
-    return (time, *(_extend(axis, 0, p - 1, p, -(-axis.size // p)) for axis in space))
 
 
 def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:

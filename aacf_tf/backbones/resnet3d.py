@@ -8,7 +8,7 @@ of the last map are 16 in time and 32 in space, so that the 16x112x112 it was tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -57,6 +57,10 @@ class ShortcutA(keras.layers.Layer):
         batch, *sides, _ = tuple(input_shape)
         sides = [None if side is None else -(-side // self.stride) for side in sides]
         return tf.TensorShape([batch, *sides, self.filters])
+
+    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Only the first of `stride` positions is seen."""
+        return [(0, 0, self.stride, -(-cells // self.stride)) for cells in size]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "stride": self.stride}

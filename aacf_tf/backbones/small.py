@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -58,6 +59,12 @@ class PixelsToPatches(keras.layers.Layer):
         sides = [None if side is None else -(-side // self.patch) for side in (height, width)]
         depth = self.patch**2 * channels * (2 if self.differences else 1)
         return tf.TensorShape([batch, time, *sides, depth])
+
+    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
+        """Padded behind only; a difference also sees the frame before."""
+        time, *space = size
+        p = self.patch
+        return [(int(self.differences), 0, 1, time), *((0, p - 1, p, -(-n // p)) for n in space)]
 
     def get_config(self) -> dict[str, Any]:
         config = {"patch": self.patch, "differences": self.differences}

@@ -18,7 +18,12 @@ from aacf_tf.serving.export import export
 from aacf_tf.training import restoring
 from tfrecords import ClipPair, write_dataset
 from tfrecords.media import flow, pictures
+from tfrecords.records import names
 from tfrecords.utils.errors import UsageError
+
+
+def test_the_modalities_of_recipes_are_those_of_the_reader():
+    assert [*names.MODALITIES] == [*recipes.MODALITIES]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ continues if it is called again; the result is the same, byte for byte, whatever
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from typing import Callable, List, Sequence
@@ -23,6 +24,8 @@ from tfrecords.sources import Source, SourceOptions, open_source
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
+
+logger = logging.getLogger(__name__)
 
 Writer = Callable[[AnyPath, List[shards.Shard]], None]
 
@@ -75,7 +78,7 @@ def build_dataset(
                 confirm(directory, plan)
                 return _finish(opened, directory, all_shards)
     remove_folder(directory / PROGRESS)
-    print(f"{output} is finished already; nothing to do.")
+    logger.info(f"{output} is finished already; nothing to do.")
     return dataset.load_info(directory)
 
 
@@ -155,7 +158,7 @@ def _beam_writer(
 
     def write(directory: AnyPath, all_shards: List[shards.Shard]) -> None:
         missing = shards.list_missing(directory, all_shards)
-        print(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.", flush=True)
+        logger.info(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.")
         beam.write_all(
             opener,
             identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Optional
@@ -10,6 +11,8 @@ from tfrecords.sources import Row, Source, SourceOptions, open_source
 from tfrecords.utils import filesystem
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 REMOTE_SOURCES = ("csv",)  # whose input may be remote
 SHOWN = 3  # examples named
@@ -32,7 +35,7 @@ def open_checked(
     num_shards: int,
     workers: int,
 ) -> Source:
-    """Opens a source and prints what a user should know about it before it is built.
+    """Opens a source and logs what a user should know about it before it is built.
 
     Arguments are those of `build_dataset`.
 
@@ -65,7 +68,7 @@ def open_checked(
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
     opened = open_source(source, options)
     for remark in (*opened.remarks, *warnings(opened)):
-        print(remark)
+        logger.warning(remark)
     return opened
 
 

@@ -9,7 +9,7 @@ from typing import Iterator, Optional
 import numpy as np
 
 from tfrecords.build.shards import Shard, outcome, prepare_process
-from tfrecords.sources import Row, Source
+from tfrecords.sources import Source
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.filesystem import RemotePath, to_path
 
@@ -34,7 +34,7 @@ def describe(
         output: Where the build would write, to see whether the result fits.
     """
     rows = source.rows()
-    sought = sum(_seeks(source, row) for row in rows)
+    sought = sum(row.wants_conjugate(source.conjugate) for row in rows)
     lines = [
         f"Dry run, nothing is written: {len(rows)} rows, {len(source.labels)} classes, conjugates "
         f"sought for {sought} ({source.conjugate})"
@@ -110,16 +110,6 @@ def in_time(seconds: float) -> str:
         if seconds >= 1.5 * length:
             return f"{seconds / length:.2g} {unit}"
     return f"{seconds:.2g} s"
-
-
-def _seeks(source: Source, row: Row) -> bool:
-    """Whether the build looks for a conjugate of the row, or makes one."""
-    return {
-        "none": False,
-        "given": row.conjugate_media is not None,
-        "remove_person": row.mask is not None or bool(getattr(row, "boxes", ())),
-        "frozen_frame": True,
-    }.get(source.conjugate, bool(row.labels))
 
 
 def _free_bytes(output: Optional[StrPath]) -> Optional[int]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Union
 
 from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import record_bytes
@@ -42,6 +43,28 @@ class Shard(NamedTuple):
     def name(self) -> str:
         """Of the file."""
         return dataset.shard_name(self.split, self.index, self.count)
+
+
+@dataclass
+class Notes:
+    """Notes of a finished shard, the content of its file in the order of its fields.
+
+    Attributes:
+        clips, pairs, negatives, decoys: Counts of records, as in `DatasetInfo`.
+        fps: Frame rates that occur.
+        sizes: [height, width] that occur.
+        skipped: [line, file, reason] of every row left out.
+        manifest: Entry of the shard in the manifest.
+    """
+
+    clips: int = 0
+    pairs: int = 0
+    negatives: int = 0
+    decoys: int = 0
+    fps: list[float] = field(default_factory=list)
+    sizes: list[list[int]] = field(default_factory=list)
+    skipped: list[list] = field(default_factory=list)
+    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
@@ -108,13 +131,12 @@ def write_one(
     """
     from tfrecords.records import writer
 
-    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
-    notes.update({"fps": [], "sizes": [], "skipped": []})
+    notes = Notes()
     records = _records(outcomes, shard.rows, notes, tick)
-    notes["manifest"] = writer.write_shard(directory / shard.name, records)
-    notes["clips"] = notes["manifest"]["records"]
+    notes.manifest = writer.write_shard(directory / shard.name, records)
+    notes.clips = notes.manifest["records"]
     # After the shard: a shard without its notes is written again.
-    atomic.write_json(_notes(directory, shard), notes)
+    atomic.write_json(_notes_file(directory, shard), asdict(notes))
 
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
@@ -156,22 +178,24 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
     for shard in shards:
         try:
-            notes = json.loads(_notes(directory, shard).read_text(encoding="utf-8"))
+            text = _notes_file(directory, shard).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise UserError(
                 f"Expected the shard {directory / shard.name} to be written, received none."
             ) from error
+        notes = Notes(**json.loads(text))
         empty = {"shards": shard.count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
         counts = splits.setdefault(shard.split, empty)
-        for key in ("clips", "pairs", "negatives"):
-            counts[key] += notes[key]
-        if notes.get("decoys"):  # a count that few data sets have; notes of older builds do not
-            counts["decoys"] = counts.get("decoys", 0) + notes["decoys"]
-        counts["skipped"] += len(notes["skipped"])
-        rates.update(notes["fps"])
-        sizes.update(map(tuple, notes["sizes"]))
-        skipped += notes["skipped"]
-        manifest[shard.name] = notes["manifest"]
+        counts["clips"] += notes.clips
+        counts["pairs"] += notes.pairs
+        counts["negatives"] += notes.negatives
+        counts["skipped"] += len(notes.skipped)
+        if notes.decoys:  # a count that few data sets have
+            counts["decoys"] = counts.get("decoys", 0) + notes.decoys
+        rates.update(notes.fps)
+        sizes.update(map(tuple, notes.sizes))
+        skipped += notes.skipped
+        manifest[shard.name] = notes.manifest
     reasons = [(file, reason) for _, file, reason in sorted(skipped)]
     return Summary(splits, rates, sizes, reasons, manifest)
 
@@ -190,23 +214,23 @@ def _in_order(
 
 
 def _records(
-    outcomes: Iterator[Outcome], rows: list[Row], notes: dict, tick: Callable[[], object]
+    outcomes: Iterator[Outcome], rows: list[Row], notes: Notes, tick: Callable[[], object]
 ) -> Iterator[bytes]:
-    """Records of one shard; notes what they are and which rows were left out."""
+    """Yields the records of one shard; notes their kinds and the rows that were left out."""
     for row in rows:
-        found = next(outcomes)
+        record = next(outcomes)
         tick()
-        if isinstance(found, str):
-            notes["skipped"].append([row.line, row.media, found])
+        if isinstance(record, str):
+            notes.skipped.append([row.line, row.media, record])
             continue
-        notes["pairs"] += found.paired
-        notes["negatives"] += found.negative
-        notes["decoys"] += found.decoy
-        for key, value in (("fps", found.fps), ("sizes", list(found.size))):
-            if value not in notes[key]:
-                notes[key].append(value)
-        yield found.data
+        notes.pairs += record.paired
+        notes.negatives += record.negative
+        notes.decoys += record.decoy
+        for values, value in ((notes.fps, record.fps), (notes.sizes, list(record.size))):
+            if value not in values:
+                values.append(value)
+        yield record.data
 
 
-def _notes(directory: AnyPath, shard: Shard) -> AnyPath:
+def _notes_file(directory: AnyPath, shard: Shard) -> AnyPath:
     return directory / PROGRESS / f"{shard.name}.json"

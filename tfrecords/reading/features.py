@@ -13,14 +13,16 @@ id of the record).
 from __future__ import annotations
 
 import math
-from typing import List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from tfrecords.reading.clips import count_steps
+from tfrecords.reading.options import SampleWeights, Schedule, route
 from tfrecords.reading.order import (
-    Epochs,
     assert_cardinality,
+    finish,
     list_records,
     record_key,
     shuffle_epochs,
@@ -46,25 +48,21 @@ def read_features(
     map_crop: int = 0,
     conjugates: bool = True,
     masks: bool = False,
-    negative_weight: float = 0.01,
-    class_weights: Optional[Sequence[float]] = None,
-    first_epoch: int = 0,
-    first_step: int = 0,
-    epochs: Optional[int] = None,
-    worker: Tuple[int, int] = (0, 1),
-    shuffle_buffer: int = 1024,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Reads a split of cached features as batches of (inputs, targets, sample_weights).
 
     Args:
-        directory: of the features.
-        split: such as "train".
-        training: shuffled, with a random view of each record; else in order, the first view.
-        map_crop: in training, side in cells of the random crop of height and width; 0: none.
-        conjugates: adds their maps to the inputs.
-        masks: adds "mask" and "has_mask"; not in training, whose views differ.
-        batch_size, seed, negative_weight, class_weights, first_epoch, first_step, epochs, worker,
-            shuffle_buffer: as of `read_dataset`.
+        directory: Directory of the features.
+        split: Name of the split, such as "train".
+        batch_size, seed: As for `read_dataset`.
+        training: Whether to shuffle, with a random view of each record; otherwise in order, the
+            first view.
+        map_crop: In training, side in cells of the random crop of height and width; 0: none.
+        conjugates: Whether to add their maps to the inputs.
+        masks: Whether to add "mask" and "has_mask"; not in training, whose views differ.
+        **options: Any other field of `Schedule` and `SampleWeights`, see
+            `tfrecords.reading.options`.
 
     Returns:
         A finite data set. inputs: features, conjugate_features float16 [B, T, H, W, D] (a missing
@@ -75,6 +73,7 @@ def read_features(
     Raises:
         UsageError: no such features or split; conjugates or map_crop that they do not have.
     """
+    schedule, weights = route(options, Schedule(seed), SampleWeights())
     info, features = load_info(directory), FeatureInfo.load(directory)
     paths = shard_paths(directory, info, split)
     if masks and training:
@@ -84,16 +83,12 @@ def read_features(
         raise UsageError(f"Expected maps of conjugates in {directory}, received none.")
     if training:
         _check_crop(directory, shape, map_crop)
-    clips = info.splits[split]["clips"]
-    steps = count_steps(info, split, batch_size, training)
     if not training and None in shape:
         batch_size = 1
+    clips = info.splits[split]["clips"]
+    steps = count_steps(info, split, batch_size, training)
     batch_size = min(batch_size, clips)
-    if batch_size % worker[1] or not 0 <= worker[0] < worker[1]:
-        raise ValueError(
-            "Expected a worker (number, count) whose count divides batch_size. "
-            f"Received {worker}, {batch_size}."
-        )
+    share = schedule.share(batch_size)
 
     def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
         """One view of a record, its maps still bytes; key: the epoch's, if any."""
@@ -109,27 +104,24 @@ def read_features(
 
     def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         inputs = _decode(record, shape, features.frames, map_crop if training else 0)
-        return inputs, *targets(record["labels"], info, negative_weight, class_weights)
+        return inputs, *targets(record["labels"], info, weights)
 
-    part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
     if training:
         # Selected before they are shuffled: of several views one is kept in memory.
+        buffer = _fitting(schedule.shuffle_buffer, shape, conjugates)
         dataset = shuffle_epochs(
             lambda key: list_records(paths, key).map(lambda record: select(record, key)),
-            _fitting(shuffle_buffer, shape, conjugates),
-            part,
+            replace(schedule, shuffle_buffer=buffer),
+            batch_size,
+            steps,
         ).map(lambda record, key: record)
     else:
         dataset = list_records(paths).apply(assert_cardinality(clips)).map(select)
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(batch_size // worker[1] if training else batch_size)
+    dataset = dataset.batch(share if training else batch_size)
     if not training:
-        dataset = dataset.repeat(epochs or 1)
-    total = part.total if training else -(-clips // batch_size) * (epochs or 1)
-    dataset = dataset.apply(assert_cardinality(total))
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.repeat(schedule.epochs or 1)
+    return finish(dataset, schedule.batches(steps))
 
 
 def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: int) -> None:

@@ -13,7 +13,7 @@ from typing import Callable, Dict
 
 import tensorflow as tf
 
-from tfrecords.records.names import RGB_PAIR
+from tfrecords.records.names import RGB
 
 DRAWN = 3  # numbers for a record: brightness, contrast, saturation
 COLORS = "colors"  # what they are called in a batch
@@ -43,7 +43,7 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
         inputs = dict(inputs)
         drawn = inputs.pop(COLORS)
         change = amount * drawn  # (B, 3)
-        pair = tf.stack([inputs[name] for name in RGB_PAIR], axis=1)  # (B, 2, T, h, w, 3)
+        pair = tf.stack([inputs[name] for name in RGB.pair], axis=1)  # (B, 2, T, h, w, 3)
         shape = tf.shape(pair)
         tall = tf.reshape(pair, [shape[0], -1, shape[4], 3])  # (B, 2 T h, w, 3)
         frames = tf.cast(tall, tf.float32)
@@ -56,7 +56,7 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
         frames = tf.saturate_cast(tf.round(frames), tf.uint8)
         unchanged = tf.reduce_all(drawn == 0, axis=1)
         frames = tf.where(unchanged[:, None, None, None], tall, frames)
-        for name, half in zip(RGB_PAIR, tf.unstack(tf.reshape(frames, shape), axis=1)):
+        for name, half in zip(RGB.pair, tf.unstack(tf.reshape(frames, shape), axis=1)):
             inputs[name] = tf.ensure_shape(half, inputs[name].shape)
         return inputs
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.media.flow import NO_MOTION
+from tfrecords.records.names import FLOW, RGB
 
 RESIZES = ("stretch", "short_side", "whole")
 
@@ -135,6 +136,18 @@ def preprocess_flow(
         return tf.saturate_cast(tf.round(steps) + NO_MOTION, tf.uint8)
 
     return tf.cond(tf.reduce_all(tf.equal(factors, 1.0)), lambda: fitted, scale)
+
+
+PREPROCESS = {RGB: preprocess, FLOW: preprocess_flow}
+
+
+def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a JPEG or PNG, string scalar -> uint8 [H, W, channels]."""
+    if channels == 2:  # two channels cannot be asked for, only found
+        image = tf.io.decode_png(encoded)
+    else:
+        image = tf.io.decode_image(encoded, channels, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, channels])
 
 
 def _mirror(images: tf.Tensor) -> tf.Tensor:

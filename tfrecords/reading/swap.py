@@ -10,7 +10,7 @@ from typing import Dict, Tuple
 
 import tensorflow as tf
 
-from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.names import STREAMS
 
 FEATHER = 72  # lines of a frame for each pixel by which the mask grows and its edge is softened
 
@@ -40,7 +40,8 @@ def swap_actors(
     scenes = tf.where(swapped, neighbours, rows)
     # Where nothing is swapped the clip covers all: 1 * clip + 0 is exactly the clip.
     alpha = tf.where(swapped[:, None, None, None], soften(mask), 1.0)[..., None]
-    for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+    for stream in STREAMS:
+        clip, conjugate = stream.pair
         if clip not in inputs:
             continue
         inputs[conjugate] = tf.gather(inputs[conjugate], scenes)

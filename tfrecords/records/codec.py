@@ -39,7 +39,7 @@ feature maps of a backbone's END_POINT, such as Mixed_5c:
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -54,8 +54,7 @@ from tfrecords.records.names import (
     CONJUGATE,
     DECOY,
     EXAMPLE_ID,
-    FLOW,
-    FLOW_PAIR,
+    FLOW_FRAMES,
     FORMAT,
     FRAME_RATE,
     FRAMES,
@@ -66,9 +65,10 @@ from tfrecords.records.names import (
     MASKS,
     MEDIA_ID,
     MICROSECONDS,
-    RGB_PAIR,
+    RGB,
     TIMESTAMPS,
     WIDTH,
+    Stream,
 )
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -134,7 +134,7 @@ def encode(
         ]
     if pair.boxes is not None:
         lists.update({name: [floats_feature(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
-    for name, flow in ((FLOW, pair.flow), (CONJUGATE + FLOW, pair.conjugate_flow)):
+    for name, flow in ((FLOW_FRAMES, pair.flow), (CONJUGATE + FLOW_FRAMES, pair.conjugate_flow)):
         if flow is not None:
             # OpenCV writes no image of two channels.
             lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
@@ -151,8 +151,7 @@ def parse(
     serialized: tf.Tensor,
     masks: bool = True,
     boxes: bool = False,
-    rgb: bool = True,
-    flow: bool = False,
+    streams: Sequence[Stream] = (RGB,),
 ) -> dict[str, tf.Tensor]:
     """Parses one record inside a graph; frames stay encoded.
 
@@ -160,8 +159,7 @@ def parse(
         serialized: string scalar.
         masks: whether to fetch the masks.
         boxes: whether to fetch the boxes.
-        rgb: whether to fetch the frames of clip and conjugate.
-        flow: whether to fetch the optical flow of clip and conjugate.
+        streams: Kinds of frames to fetch, of clip and conjugate.
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
@@ -171,14 +169,9 @@ def parse(
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     required = tf.io.FixedLenSequenceFeature([], tf.string)
-    pairs = {}  # of frames: their names -> that of the feature
-    if rgb:
-        pairs[RGB_PAIR] = FRAMES
-    if flow:
-        pairs[FLOW_PAIR] = FLOW
     lists = {}
-    for feature in pairs.values():
-        lists.update({feature: required, CONJUGATE + feature: frames})
+    for stream in streams:
+        lists.update({stream.feature: required, CONJUGATE + stream.feature: frames})
     if masks:
         lists[MASKS] = frames
     if boxes:
@@ -197,8 +190,9 @@ def parse(
         "labels": context[LABEL_INDEX],
         "fps": context[FRAME_RATE],
     }
-    for (clip, conjugate), feature in pairs.items():
-        record.update({clip: sequences[feature], conjugate: sequences[CONJUGATE + feature]})
+    for stream in streams:
+        names = (stream.feature, CONJUGATE + stream.feature)
+        record.update(zip(stream.pair, (sequences[name] for name in names)))
     if masks:
         record["mask"] = sequences[MASKS]
     if boxes:
@@ -251,8 +245,8 @@ def decode(serialized: bytes) -> ClipPair:
             conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
             conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
             boxes=boxes,
-            flow=flows(FLOW),
-            conjugate_flow=flows(CONJUGATE + FLOW),
+            flow=flows(FLOW_FRAMES),
+            conjugate_flow=flows(CONJUGATE + FLOW_FRAMES),
             decoy=DECOY in context,
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds

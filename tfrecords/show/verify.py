@@ -15,7 +15,7 @@ from tfrecords.records.names import (
     CONJUGATE,
     DECOY,
     EXAMPLE_ID,
-    FLOW,
+    FLOW_FRAMES,
     FRAMES,
     HEIGHT,
     LABEL_INDEX,
@@ -35,8 +35,8 @@ IMAGES = (
     FRAMES,
     CONJUGATE + FRAMES,
     MASKS,
-    FLOW,
-    CONJUGATE + FLOW,
+    FLOW_FRAMES,
+    CONJUGATE + FLOW_FRAMES,
 )
 
 
