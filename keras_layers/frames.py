@@ -1,4 +1,4 @@
-"""Networks for images on videos: frames become images of the batch, and images frames again."""
+"""Layers to apply networks of images to videos, with frames as images of the batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class FramesToImages(keras.layers.Layer):
     """Folds the frames of clips into the batch; `ImagesToFrames` undoes it.
 
     Call arguments:
-        clips: `[B, T, H, W, C]`.
+        clips: Clips `[B, T, H, W, C]`.
 
     Output shape:
         `[B * T, H, W, C]`, clip by clip.
@@ -35,16 +35,16 @@ class FramesToImages(keras.layers.Layer):
         return tf.TensorShape([count, *image])
 
     def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """A map of images keeps the time of its clips."""
+        """Returns what a cell sees: of images, too, the axes of their clips are followed."""
         return [(0, 0, 1, cells) for cells in size]
 
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ImagesToFrames(keras.layers.Layer):
-    """Gives maps of the images that `FramesToImages` made the shape of clips again.
+    """Unfolds maps of the images of `FramesToImages` to the shape of clips again.
 
     Call arguments:
-        inputs: the maps `[B * T, h, w, D]`, and the clips `[B, T, H, W, C]` that went into
+        inputs: Maps `[B * T, h, w, D]`, and the clips `[B, T, H, W, C]` that went into
             `FramesToImages`, of which only B and T are read.
 
     Output shape:
@@ -66,5 +66,5 @@ class ImagesToFrames(keras.layers.Layer):
         return tf.TensorShape([*clips[:2], *maps[1:]])
 
     def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Of the clips only the number is read."""
+        """Returns what a cell sees: the maps alone count, not the clips."""
         return [(0, 0, 1, cells) for cells in size]

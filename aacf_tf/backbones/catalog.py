@@ -1,6 +1,6 @@
 """The backbones by name.
 
-They are imported when they are built, so that a list of their names does not start TensorFlow.
+A backbone is imported when it is built, so that listing the names does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ BACKBONES = tuple(_HOME)
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:
-    """The backbone of a name.
+    """Builds a backbone by name.
 
     Args:
-        name: one of BACKBONES.
-        **options: keyword arguments of that backbone's function.
+        name: Name, one of BACKBONES.
+        **options: Keyword arguments of the backbone's function.
 
     Raises:
-        ValueError: an unknown name.
-        UsageError: an option that the backbone does not have, or a value that it refuses.
+        ValueError: The name is unknown.
+        UsageError: The backbone does not have an option, or refuses its value.
     """
     if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")

@@ -1,9 +1,10 @@
-"""Where the cells of a feature map look: receptive fields, read off the layers of a backbone.
+"""The receptive fields of the cells of a feature map, computed from the layers of a backbone.
 
 With SAME padding a stride-2 layer pads more behind than in front, and on even sizes otherwise than
 on odd ones. So a cell's centre is not that of its stride box: I3D's first cell at 224 pixels is
-centred at pixel 23, its box at 15.5. Networks from PyTorch pad alike on both sides: 3D-ResNet-34's
-first cell is centred at pixel 0, DenseNet-161's, whose average pools have no padding, at 14.
+centred at pixel 23, its box at 15.5. Networks from PyTorch pad equally on both sides:
+3D-ResNet-34's first cell is centred at pixel 0, DenseNet-161's, whose average pools have no
+padding, at 14.
 
 Keras's own layers are known here. Any other layer says itself what it sees, by one of:
 
@@ -41,17 +42,17 @@ _POOLS = (
 
 
 class Axis(NamedTuple):
-    """One axis of a feature map. Places are indices of frames or pixels, centred at integers.
+    """One axis of a feature map. Positions are indices of frames or pixels, centred at integers.
 
     Attributes:
-        start: the centre of cell 0; that of cell i lies at `start + i * stride`. It is the middle
-            of what the cell sees; where branches meet, the mean of their centres (ours: a shortcut
-            of stride 2 lies before the convolutions beside it, and both count; maps of trained
-            residual networks, compared with those of flipped clips, lie there and not in the
-            middle of all that is seen).
-        stride: places from one cell to the next.
-        size: number of cells.
-        first, last: the first and the last place that cell 0 sees, padding included.
+        start: Centre of cell 0; that of cell i lies at `start + i * stride`. It is the middle of
+            what the cell sees, and the mean of the centres if branches meet (our choice: a shortcut
+            of stride 2 is centred before the convolutions parallel to it, and both count; maps of
+            trained residual networks, compared with those of flipped clips, lie there and not in
+            the middle of all that is seen).
+        stride: Positions from one cell to the next.
+        size: Number of cells.
+        first, last: First and last position that cell 0 sees, padding included.
     """
 
     start: float
@@ -62,7 +63,7 @@ class Axis(NamedTuple):
 
     @property
     def centres(self) -> np.ndarray:
-        """`[size]`, the centres of the cells."""
+        """Centres of the cells, `[size]`."""
         return self.start + self.stride * np.arange(self.size)
 
 
@@ -70,18 +71,18 @@ Axes = tuple[Axis, ...]  # time, height, width
 
 
 def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
-    """The geometry of a backbone's feature map for one size of input, which padding depends on.
+    """Returns the geometry of a backbone's feature map for one size of input.
 
     Args:
-        backbone: a functional model of one input `[B, T, H, W, C]` and one output
+        backbone: Functional model of one input `[B, T, H, W, C]` and one output
             `[B, t, h, w, D]`.
-        size: (T, H, W).
+        size: Size of the input (T, H, W), on which padding depends.
 
     Returns:
-        the axes (time, height, width).
+        The axes (time, height, width).
 
     Raises:
-        ValueError: the backbone has a layer that is not known here.
+        ValueError: The backbone has a layer that is not known here.
 
     Example:
     >>> receptive_field(i3d(), (64, 224, 224))[2]
@@ -91,17 +92,17 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
 
 
 def end_points(backbone: keras.Model, size: Sequence[int]) -> dict[str, Axes]:
-    """The geometry of all end points.
+    """Returns the geometry of all end points.
 
     Args:
-        backbone: one built with `all_end_points=True`, without a top.
-        size: (T, H, W).
+        backbone: Backbone built with `all_end_points=True`, without a top.
+        size: Size of the input (T, H, W).
 
     Returns:
-        name of the end point -> the axes (time, height, width).
+        Name of the end point -> the axes (time, height, width).
 
     Raises:
-        ValueError: the backbone has a layer that is not known here.
+        ValueError: The backbone has a layer that is not known here.
 
     Example:
     >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
@@ -116,10 +117,10 @@ def _pixels(size: Sequence[int]) -> Axes:
 
 
 def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
-    """The axes of every tensor, by its `id`."""
+    """Returns the axes of every tensor, by its `id`."""
     found = {id(model.input): axes}
     for layer in model.layers:  # in the order of the computation
-        for node in range(len(layer.inbound_nodes)):  # a layer may stand in several models
+        for node in range(len(layer.inbound_nodes)):  # a layer may be part of several models
             inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
             if hasattr(layer, "window"):
                 inputs = inputs[:1]
@@ -162,7 +163,7 @@ def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
 
 
 def _merge(branches: Sequence[Axes]) -> Axes:
-    """Of branches with the same cells: a cell sees what it sees by any of them."""
+    """Merges branches with the same cells: a cell sees what it sees through any of them."""
     merged = []
     for axes in zip(*branches):
         starts, strides, sizes, firsts, lasts = zip(*axes)
@@ -172,13 +173,13 @@ def _merge(branches: Sequence[Axes]) -> Axes:
 
 
 def _of_last(axes: Axes, change: Callable[..., Axis], *arguments: Sequence) -> Axes:
-    """Changes each axis by its arguments; where these are two, of images, time stays as it is."""
+    """Changes each axis by its arguments; two of them, for images, leave time unchanged."""
     changed = [change(*values) for values in zip(axes[-len(arguments[0]) :], *arguments)]
     return (*axes[: -len(changed)], *changed)
 
 
 def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
-    """More cells before and after; they see places outside of the clip."""
+    """Adds cells before and after, which see positions outside of the clip."""
     before, after = padding
     places = before * axis.stride
     return Axis(
@@ -191,7 +192,7 @@ def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
 
 
 def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
-    """A window of `reach` cells, moved by `stride`, padded as TensorFlow does."""
+    """Moves a window of `reach` cells by `stride`, padded as in TensorFlow."""
     if same:
         size = -(-axis.size // stride)
         before = max((size - 1) * stride + reach - axis.size, 0) // 2
@@ -201,7 +202,7 @@ def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
 
 
 def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:
-    """Each of the new `size` cells sees so many of the old cells before and after its first one."""
+    """Returns an axis whose cell 0 sees so many old cells before and after the first one."""
     return Axis(
         start=axis.start + (after - before) / 2 * axis.stride,
         stride=axis.stride * stride,

@@ -72,7 +72,7 @@ def build_dataset(
         all_shards = shards.list_shards(opened.rows(), num_shards)
         with alone(directory):
             claim(directory, plan)
-            if not _finished(directory):  # by a build that has ended since, as below
+            if not _finished(directory):  # another build may have ended meanwhile, as below
                 write(directory, all_shards)
             if not _finished(directory):  # a remote directory has no lock
                 confirm(directory, plan)
@@ -117,12 +117,12 @@ def _finished(directory: AnyPath) -> bool:
 
 
 def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) -> DatasetInfo:
-    """Sums the shards' notes up and writes what makes the directory complete."""
+    """Sums up the notes of the shards and writes the files that complete the directory."""
     from tfrecords.records import writer
 
     found = shards.sum_up(directory, all_shards)
     if not any(counts["clips"] for counts in found.splits.values()):
-        clear(directory)  # the next try begins anew, with this input or another
+        clear(directory)  # the next build begins anew, with this input or another
         remove_folder(directory / PROGRESS)
         file, reason = found.skipped[0]
         raise UserError(

@@ -73,7 +73,7 @@ def open_checked(
 
 
 def warnings(source: Source) -> list[str]:
-    """One sentence each for spans that stand twice and for videos that stand in several splits."""
+    """Returns a sentence each for repeated spans and for videos that are in several splits."""
     found, rows = [], source.rows()
     twice = duplicates(rows) if source.one_record_a_span else []
     if twice:
@@ -92,7 +92,7 @@ def warnings(source: Source) -> list[str]:
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
-    """(first, later) of rows that name the same span of the same file, in whatever split."""
+    """Returns (first, later) of the rows that name the same span of a file, in any split."""
     seen: dict[tuple, Row] = {}
     found = []
     for row in rows:
@@ -103,7 +103,7 @@ def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
 
 
 def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:
-    """File -> its splits, of the files in more than one; `conjugates`: as conjugates count too."""
+    """Returns the splits of each file that is in several; `conjugates`: they count as well."""
     splits: dict[str, dict[str, None]] = {}
     for row in rows:
         splits.setdefault(row.media, {})[row.split] = None

@@ -1,9 +1,9 @@
-"""From rows to shards: shard i of n holds the rows i, i + n, ... of its split, in their order.
+"""Writes rows as shards: shard i of n holds the rows i, i + n, ... of its split, in order.
 
     DIR/.build/SHARD.json   notes of a finished shard: its counts and its entry of the manifest
 
-A shard is there with its notes or is written again. Who writes it, when and in what order, on a
-thread of this machine or on a cluster (`tfrecords.build.beam`), does not show in its bytes.
+A shard without its notes is written again. Its bytes do not depend on who writes it, when and in
+what order, on a thread of this machine or on a cluster (`tfrecords.build.beam`).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 ROWS_PER_SHARD = 128
 
-Outcome = Union["Record", str]  # of a row: its record, or why it was left out
+Outcome = Union["Record", str]  # record of a row, or the reason why it was left out
 
 
 class Shard(NamedTuple):
-    """A file to be: its place among the shards of its split, and its rows."""
+    """A file to write: its position among the shards of its split, and its rows."""
 
     split: str
     index: int
@@ -41,7 +41,7 @@ class Shard(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return dataset.shard_name(self.split, self.index, self.count)
 
 
@@ -68,7 +68,7 @@ class Notes:
 
 
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
-    """The shards of all splits; `num_shards` a split, 0: one for each `ROWS_PER_SHARD` rows."""
+    """Lists the shards of all splits, `num_shards` each; 0: one for each `ROWS_PER_SHARD` rows."""
     splits: dict[str, list[Row]] = {}
     for row in rows:
         splits.setdefault(row.split, []).append(row)
@@ -80,7 +80,7 @@ def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
 
 
 def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that are still to be written."""
+    """Lists the shards that are still to be written."""
     there = {path.name for path in dataset.all_shards(directory)}
     noted = {path.name for path in (directory / PROGRESS).glob("*.json")}
     return [s for s in shards if s.name not in there or f"{s.name}.json" not in noted]
@@ -89,10 +89,10 @@ def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
 def write_all(
     source: Source, directory: AnyPath, shards: list[Shard], quality: int, workers: int
 ) -> None:
-    """Writes every shard that is not there yet, in order, decoding rows ahead on threads.
+    """Writes every missing shard, in order, decoding rows ahead on threads.
 
-    Decoders and encoders let go of Python's lock, so threads use all cores; no more than
-    `2 * workers` records wait in memory.
+    Codecs release the GIL, so a thread pool uses all cores; at most `2 * workers` records wait in
+    memory.
     """
     missing = list_missing(directory, shards)
     total = sum(len(shard.rows) for shard in shards)
@@ -109,10 +109,10 @@ def write_all(
 
 
 def prepare_process() -> None:
-    """What a process that decodes rows does first."""
+    """Prepares a process for decoding rows."""
     import cv2
 
-    cv2.setNumThreads(1)  # rows run side by side already
+    cv2.setNumThreads(1)  # rows are decoded in parallel already
 
 
 def write_one(
@@ -124,10 +124,10 @@ def write_one(
     """Writes a shard and its notes.
 
     Args:
-        directory: of the data set.
-        shard: which.
-        outcomes: what becomes of its rows, in their order; no more than these are taken.
-        tick: called for every row.
+        directory: Data set directory.
+        shard: Shard to write.
+        outcomes: Outcomes of its rows first, in order; no others are taken.
+        tick: Function called for every row; does nothing by default.
     """
     from tfrecords.records import writer
 
@@ -140,7 +140,7 @@ def write_one(
 
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
-    """A row's record, or why there is none."""
+    """Returns a row's record, or the reason why it is left out."""
     from tfrecords.media.video import UnreadableError
 
     try:
@@ -150,16 +150,20 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
     except UserError:
         raise
     except Exception as error:
-        # Of a file so odd that nothing foresaw it: the other rows are still worth building.
+        # A file so odd that nothing foresaw it must not stop the build of the other rows.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"
 
 
 class Summary(NamedTuple):
-    """All shards' notes in one.
+    """Summary of all shards' notes.
 
-    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out,
-    in the order of the input; manifest: shard -> its entry.
+    Attributes:
+        splits: Counts of each split, as in `DatasetInfo`.
+        rates: Frame rates that occur.
+        sizes: (height, width) that occur.
+        skipped: (file, reason) of every row left out, in the order of the input.
+        manifest: Shard -> its entry in the manifest.
     """
 
     splits: dict[str, dict[str, int]]
@@ -173,7 +177,7 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     """Reads the notes of all shards.
 
     Raises:
-        UserError: those of a shard are not there.
+        UserError: The notes of a shard are missing.
     """
     splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
     for shard in shards:
@@ -203,7 +207,7 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
 def _in_order(
     pool: ThreadPoolExecutor, source: Source, rows: Iterable[Row], quality: int, ahead: int
 ) -> Iterator[Outcome]:
-    """What becomes of each row, in the order of the rows; at most `ahead` are held in memory."""
+    """Yields the outcome of each row, in order; holds at most `ahead` in memory."""
     waiting: deque = deque()
     for row in rows:
         waiting.append(pool.submit(outcome, source, row, quality))

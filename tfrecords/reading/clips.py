@@ -1,28 +1,28 @@
-"""Records in, batches out: a tf.data pipeline in named phases.
+"""Reads records of clips as batches, by a tf.data pipeline in named phases.
 
-    list    the shards of a split; in training their order and that of the records is drawn anew
-            for each epoch (`tfrecords.reading.order`)
-    parse   record -> encoded frames
-    draw    one time offset, crop, flip a record, for clip and conjugate alike
-    sample  which frames: before decoding, so that no frame is decoded in vain
-    decode  JPEG or PNG -> uint8, and uint8 to the end: four times less to copy than float; and
-            resize (`tfrecords.reading.preprocess`)
-    complete  what is missing: a conjugate, a mask
-    augment crop and flip
+    list      lists the shards of a split; in training, their order and that of the records is drawn
+              anew for each epoch (`tfrecords.reading.order`)
+    parse     record -> encoded frames
+    draw      draws one time offset, crop and flip a record, for clip and conjugate alike
+    sample    selects frames before they are decoded, so that no frame is decoded in vain
+    decode    JPEG or PNG -> uint8, and uint8 to the end, since floats take four times as long to
+              copy; resizes (`tfrecords.reading.preprocess`)
+    complete  fills in a missing conjugate or mask
+    augment   crops and flips
     batch
-    swap    in training, if asked for: the actor of a clip pasted into the scene of its neighbour in
-            the batch (`tfrecords.reading.swap`)
-    jitter  in training, if asked for: other light and colours (`tfrecords.reading.photometric`)
+    swap      in training, if asked for: pastes the actor of a clip into the scene of its neighbour
+              in the batch (`tfrecords.reading.swap`)
+    jitter    in training, if asked for: changes light and colours (`tfrecords.reading.photometric`)
 
 With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
-What is drawn for a record is a stateless function of (seed, epoch, id of the record), whatever
-stands beside it in the data set; the order is one of (seed, epoch). A run that resumes at epoch N
-reads what the undisturbed run would have read, without decoding what it skips. So are the partners
-of a swap: they follow from the order.
+What is drawn for a record is a stateless function of (seed, epoch, id of the record), independent
+of the other records; the order is a function of (seed, epoch), and the partners of a swap follow
+from the order. A run that resumes at epoch N therefore reads what the undisturbed run would have
+read, without decoding what it skips.
 
-A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width;
-optical flow [T, H, W, 2], which goes the way of the frames through every phase.
+A clip, a conjugate, a mask: [T, H, W, 3], [T, H, W, 3], [T, H, W] in time, height and width.
+Optical flow, [T, H, W, 2], passes every phase as the frames do.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def read_dataset(
         target, weight = targets(record["labels"], info, weights)
         return {**record, "target": target, "weight": weight}
 
-    # There is no control flow of Python's to convert, which would take seconds.
+    # No Python control flow needs converting, and the conversion would take seconds.
     @tf.autograph.experimental.do_not_convert
     def load(serialized: tf.Tensor) -> Tensors:
         return decode(read(serialized), spec)
@@ -157,7 +157,7 @@ def read_dataset(
     def to_row(
         item: Union[Tensors, tf.Tensor], key: Optional[tf.Tensor] = None
     ) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """From a record, of `load` or serialised, to a row of a batch; key: the epoch's, if any."""
+        """Makes a row of a batch of a record, loaded or serialised; key: the epoch's, if any."""
         record = item if cache else read(item)
         draws = chosen
         if key is not None:
@@ -180,7 +180,7 @@ def read_dataset(
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
 
     if training and cache:
-        # + 1: the shuffle reads to the end, which is what completes the cache.
+        # + 1: the shuffle then reads to the end, which completes the cache.
         schedule = replace(schedule, shuffle_buffer=clips + 1)
         dataset = shuffle_epochs(lambda key: cached, schedule, batch_size, steps, own_files)
     elif training:
@@ -207,13 +207,13 @@ def read_dataset(
 
 
 def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) -> int:
-    """Batches in one epoch of `read_dataset`; UserError where the split has no clips."""
+    """Returns the batches in one epoch of `read_dataset`; UserError if the split has no clips."""
     clips = info.require_split(split)["clips"]
     return max(1, clips // batch_size) if training else -(-clips // batch_size)
 
 
 def has_masks(directory: StrPath, split: str) -> bool:
-    """Whether a record of a split has a mask; reads up to the first that has one."""
+    """Whether any record of a split has a mask; reads up to the first that has one."""
     paths = shard_paths(directory, load_info(directory), split)
     sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
     with translate_errors(directory):
@@ -221,7 +221,7 @@ def has_masks(directory: StrPath, split: str) -> bool:
 
 
 def count_labels(directory: StrPath, split: str) -> List[int]:
-    """Of each class the records of a split that have it; reads them all and decodes no frame."""
+    """Counts the records of each class in a split; reads them all, but decodes no frame."""
     info = load_info(directory)
     records = tf.data.TFRecordDataset(shard_paths(directory, info, split))
     labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])

@@ -1,13 +1,13 @@
-"""Cached features in, batches out: what a head is trained on while its backbone is frozen.
+"""Reads cached features as batches, to train a head while its backbone is frozen.
 
-    DIR/dataset.json    as of any data set, modality "features"; splits, classes and the place of
-                        every record are those of the data set that the features were made from
+    DIR/dataset.json    as in any data set, modality "features"; splits, classes and the order of
+                        the records are those of the data set that the features were made from
     DIR/features.json   the fields of `FeatureInfo`
     DIR/train-00000-of-00004.tfrecord ...   records of maps, see `tfrecords.records.codec`
 
-Records come in the order in which `read_dataset` reads the data set itself, as a function of
-(seed, epoch). Which view of a record is seen and where its map is cropped is one of (seed, epoch,
-id of the record).
+Records come in the order in which `read_dataset` reads the data set itself, a function of
+(seed, epoch). The view of a record and the crop of its map are a function of (seed, epoch, id of
+the record).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from tfrecords.records.feature_codec import FeatureInfo, parse_features
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
-# Records in the shuffle hold no more than this; where it is too little for `shuffle_buffer` of
-# them, their order is no longer quite that of `read_dataset`.
+# Records in the shuffle hold no more than this. If that is too little for `shuffle_buffer` of them,
+# their order differs a little from that of `read_dataset`.
 SHUFFLE_BYTES = 2 << 30
 
 
@@ -67,11 +67,12 @@ def read_features(
     Returns:
         A finite data set. inputs: features, conjugate_features float16 [B, T, H, W, D] (a missing
         conjugate is a copy of the clip); has_conjugate bool [B]; id string [B]; with `masks`: mask
-        uint8 [B, t, h, w] of 0 and 1, has_mask bool [B]. targets and sample_weights: as of
+        uint8 [B, t, h, w] of 0 and 1, has_mask bool [B]. targets and sample_weights: as for
         `read_dataset`.
 
     Raises:
-        UsageError: no such features or split; conjugates or map_crop that they do not have.
+        UsageError: There are no such features or split, they lack conjugates, or their maps are
+            smaller than map_crop.
     """
     schedule, weights = route(options, Schedule(seed), SampleWeights())
     info, features = load_info(directory), FeatureInfo.load(directory)
@@ -91,7 +92,7 @@ def read_features(
     share = schedule.share(batch_size)
 
     def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
-        """One view of a record, its maps still bytes; key: the epoch's, if any."""
+        """Selects one view of a record, its maps still bytes; key: the epoch's, if any."""
         record = parse_features(serialized, features.end_point, conjugates, masks)
         view, y, x = 0, 0.0, 0.0
         if key is not None:
@@ -107,7 +108,7 @@ def read_features(
         return inputs, *targets(record["labels"], info, weights)
 
     if training:
-        # Selected before they are shuffled: of several views one is kept in memory.
+        # Selected before the shuffle, so that of several views only one is kept in memory.
         buffer = _fitting(schedule.shuffle_buffer, shape, conjugates)
         dataset = shuffle_epochs(
             lambda key: list_records(paths, key).map(lambda record: select(record, key)),
@@ -139,7 +140,7 @@ def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: in
 
 
 def _fitting(records: int, shape: Sequence[Optional[int]], conjugates: bool) -> int:
-    """As many records as `SHUFFLE_BYTES` hold, where their size is known."""
+    """Returns the number of records to shuffle, at most `SHUFFLE_BYTES` if sizes are known."""
     if None in shape:
         return records
     return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(shape) * (1 + conjugates))))
@@ -155,7 +156,10 @@ def _decode(
     frames: Sequence[Optional[int]],
     map_crop: int,
 ) -> Tensors:
-    """A selected view -> the inputs of a head; shape: of maps, frames: of masks, `FeatureInfo`."""
+    """Decodes a selected view to the inputs of a head.
+
+    Shapes as in `FeatureInfo`: `shape` of the maps, `frames` of the masks.
+    """
     inputs = {"id": record["id"], "has_conjugate": tf.constant(False)}
     for name in _maps(record):
         encoded = record[name]
@@ -179,7 +183,7 @@ def _decode(
 
 
 def _cut(cells: tf.Tensor, side: int, place: tf.Tensor) -> tf.Tensor:
-    """[T, H, W, D] -> [T, side, side, D]; place [2] in [0, 1): y, x as of `preprocess.Window`."""
+    """Cuts [T, H, W, D] to [T, side, side, D]; place: y, x in [0, 1), as in `preprocess.Window`."""
     room = tf.shape(cells)[1:3] - side
     with tf.control_dependencies(
         [tf.debugging.assert_non_negative(room, "data.map_crop is larger than a cached map")]

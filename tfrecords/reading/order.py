@@ -1,7 +1,7 @@
-"""Which record comes when: the order of every epoch, as a function of (seed, epoch).
+"""The order of the records in every epoch, as a function of (seed, epoch).
 
-A run that resumes in the middle of an epoch, or one of several workers, skips what is not its own
-while it is still encoded, and reads what the undisturbed run on one machine would have read.
+A run that resumes in the middle of an epoch, or one of several workers, skips other records while
+they are still encoded, and reads what the undisturbed run on one machine would have read.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ assert_cardinality = tf.data.experimental.assert_cardinality
 
 
 def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """Serialised records, in order or in that of the epoch's key.
+    """Lists serialised records, in order or in the order given by the epoch's key.
 
-    In training several shards are read in turn: neighbours in a file are spread over the epoch.
+    In training several shards are read in turn, which spreads neighbours in a file over the epoch.
     """
     if key is None:
         return tf.data.TFRecordDataset(paths)
@@ -79,15 +79,15 @@ def finish(dataset: tf.data.Dataset, batches: int) -> tf.data.Dataset:
 
 
 def epoch_key(seed: int, epoch: Union[int, tf.Tensor]) -> tf.Tensor:
-    """int64 [2], of which chance in that epoch is a function."""
+    """Returns the seed of all chance in an epoch, int64 [2]."""
     return tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
 
 
 def record_key(key: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
-    """int64 [2], of which a record's chance is a function: of the epoch's key and its id.
+    """Returns the seed of a record's chance, int64 [2], from the epoch's key and the record's id.
 
-    By the id, not the place in a file: a row that is skipped, or one more, must not change what is
-    drawn for the others.
+    It depends on the id, not on the position in a file: a skipped or additional row must not change
+    what is drawn for the others.
     """
     return key + tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
 
@@ -95,12 +95,12 @@ def record_key(key: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
 def _epoch_numbers(schedule: Schedule) -> tf.data.Dataset:
     if schedule.epochs is not None:
         return tf.data.Dataset.range(schedule.first_epoch, schedule.first_epoch + schedule.epochs)
-    # A number that is another one at each iteration of the data set.
+    # A different number at each iteration of the data set.
     return tf.data.Dataset.random(schedule.seed, rerandomize_each_iteration=True).take(1)
 
 
 def _shuffle(dataset: tf.data.Dataset, buffer: int, key: tf.Tensor) -> tf.data.Dataset:
     # The shuffle mixes its seed with the graph's. Called while an epoch's function is traced, this
-    # sets the seed of that function's graph only: the order hangs on the key and on nothing else.
+    # sets the seed of that function's graph only, so that the order depends on the key alone.
     tf.random.set_seed(1)
     return dataset.shuffle(buffer, seed=key[0], reshuffle_each_iteration=False)

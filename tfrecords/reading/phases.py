@@ -28,14 +28,14 @@ Scalar = Union[float, tf.Tensor]
 
 
 class Draws(NamedTuple):
-    """What chance decides about one record of one epoch; scalars."""
+    """The random choices for one record in one epoch; scalars."""
 
-    time: Scalar  # [0, 1): where in the free room the clip begins
-    y: Optional[Scalar]  # [0, 1): where the crop lies
+    time: Scalar  # [0, 1): start of the clip in the free time
+    y: Optional[Scalar]  # [0, 1): position of the crop
     x: Optional[Scalar]
     flip: tf.Tensor  # bool
     freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
-    swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, where that can be
+    swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, if possible
     colors: Optional[tf.Tensor] = None  # [DRAWN] in [-1, 1), see `tfrecords.reading.photometric`
 
     @classmethod
@@ -52,7 +52,7 @@ class Draws(NamedTuple):
 
 
 def parse(serialized: tf.Tensor, spec: ClipSpec) -> Tensors:
-    """See `codec.parse`; a conjugate or mask that is not there is an empty list of frames."""
+    """Parses a record, see `codec.parse`; a missing conjugate or mask is an empty list."""
     record = codec.parse(serialized, spec.masks, streams=spec.streams)
     record["has_conjugate"] = tf.size(record[spec.streams[0].pair[1]]) > 0
     if spec.masks:
@@ -63,8 +63,8 @@ def parse(serialized: tf.Tensor, spec: ClipSpec) -> Tensors:
 def draw(
     key: tf.Tensor, identity: tf.Tensor, augmentation: Augmentation, colors: bool = False
 ) -> Draws:
-    """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar."""
-    # A longer draw begins as a shorter one: a new kind of chance leaves the others as they were.
+    """Draws from the epoch's key, int64 [2], and the record's id, a string scalar."""
+    # A longer draw begins like a shorter one, so a new kind of draw leaves the others unchanged.
     count = 6 + (DRAWN if colors else 0)
     values = tf.random.stateless_uniform([count], record_key(key, identity))
     time, y, x, mirror, freeze, partner = tf.unstack(values[:6])
@@ -80,9 +80,9 @@ def draw(
 
 
 def sample(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors:
-    """Keeps T frames of clip, mask and conjugate, be they encoded or decoded.
+    """Selects T frames of clip, mask and conjugate, encoded or decoded.
 
-    Clip and conjugate share the draw: where they are equally long they start at the same frame.
+    Clip and conjugate share the draw: if they are equally long they start at the same frame.
     A conjugate that will be replaced by a frozen frame is dropped.
     """
     frames = spec.frames
@@ -114,9 +114,10 @@ def sample(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors:
 def frame_indices(
     length: tf.Tensor, frames: int, step: tf.Tensor, draws: Optional[Draws]
 ) -> tf.Tensor:
-    """int32 [..., frames]: which frames of clips of `length` [..., 1], `step` frames apart.
+    """Returns the indices of frames, `step` apart, int32 [..., frames].
 
-    The start is drawn from the room there is, or is its middle; past the end the last repeats.
+    `length` of the clips is [..., 1]. The start is drawn from the free time, or is its middle; past
+    the end the last frame repeats.
     """
     room = tf.floor(tf.maximum(tf.cast(length - 1, tf.float32) - (frames - 1) * step, 0.0))
     start = tf.floor(room / 2 if draws is None else tf.minimum(draws.time * (room + 1), room))
@@ -126,7 +127,7 @@ def frame_indices(
 
 
 def decode(record: Tensors, spec: ClipSpec) -> Tensors:
-    """JPEG or PNG frames -> uint8 [T, h, w, C], see `preprocess`; an empty list stays one.
+    """Decodes and resizes JPEG or PNG frames to uint8 [T, h, w, C]; an empty list stays empty.
 
     A mask becomes 0 and 1.
     """
@@ -149,7 +150,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
         )
 
     def mask() -> tf.Tensor:
-        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
+        # As an image of 0 and 255: a pixel is the actor's if the mask covers half of it.
         images = _decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
         return tf.cast(preprocess(images, spec.size, spec.resize) > 127, tf.uint8)
 
@@ -160,9 +161,9 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
 
 
 def _decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Images of one size, string [T] -> uint8 [T, H, W, channels]."""
+    """Decodes images of one size, string [T], to uint8 [T, H, W, channels]."""
     if encoded.shape[0] is not None:
-        # One operation a frame: a loop around it would take as long as copying the frame twice.
+        # One operation a frame: a loop would take as long as copying the frame twice.
         return tf.stack([decode_image(image, channels) for image in tf.unstack(encoded)])
     images = tf.TensorSpec([None, None, channels], tf.uint8)
     return tf.map_fn(
@@ -171,7 +172,7 @@ def _decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def complete(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors:
-    """Fills what is missing: the conjugate by the clip or its frozen first frame, the mask by 0."""
+    """Fills in a missing conjugate by the clip or its frozen first frame, a missing mask by 0."""
     frames = spec.frames
     freeze = tf.constant(False) if draws is None else draws.freeze
     times = tf.range(frames)
@@ -204,9 +205,9 @@ def complete(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors
 def augment(
     record: Tensors, spec: ClipSpec, window: Optional[Tuple[int, int]], draws: Optional[Draws]
 ) -> Tensors:
-    """Crops and flips clip, conjugate and mask alike -> the inputs of the model.
+    """Crops and flips clip, conjugate and mask alike, to the inputs of the model.
 
-    Without a window nothing is cropped. Where the flow is alone, it is the clip.
+    Without a window nothing is cropped. Flow alone takes the names of the clip.
     """
     crop = flip = None
     if draws is not None:
@@ -233,7 +234,7 @@ def augment(
 def targets(
     labels: tf.Tensor, info: DatasetInfo, sample_weights: SampleWeights
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Label ids int64 [n] -> (target, sample weight), see `read_dataset`."""
+    """Returns target and sample weight for label ids int64 [n], see `read_dataset`."""
     classes = len(info.labels)
     weights = tf.constant(sample_weights.class_weights or [1.0] * classes, tf.float32)
     if info.multi_label:

@@ -1,7 +1,7 @@
-"""Photometric augmentation: other light and colours, the same for every frame of a pair.
+"""Photometric augmentation: changes light and colours, alike for every frame of a pair.
 
-Brightness, contrast and saturation of `keras_cv`. Its layers hold a generator of their own and give
-every image of a batch another change; here they are told what to do, by what was drawn for the
+Uses brightness, contrast and saturation of `keras_cv`. Its layers draw from a generator of their
+own, a different change for every image of a batch; here they get the change that was drawn for the
 record, and see the frames of clip and conjugate as one tall image.
 """
 
@@ -16,14 +16,14 @@ import tensorflow as tf
 from tfrecords.records.names import RGB
 
 DRAWN = 3  # numbers for a record: brightness, contrast, saturation
-COLORS = "colors"  # what they are called in a batch
+COLORS = "colors"  # their name in a batch
 
 
 def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.Tensor]]:
-    """A function that changes the inputs of a batch.
+    """Returns a function that changes the light and colours of a batch.
 
     Args:
-        amount: in (0, 1): brightness changes by up to that share of white, contrast and saturation
+        amount: In (0, 1): brightness changes by up to that share of white, contrast and saturation
             by factors within 1 +- amount.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Views of every record, for what looks at each once: the cache of a backbone's features.
+"""Reads several views of every record, to cache a backbone's features of them.
 
 View 0 is what a test sees, cut to the size of the others; view v >= 1 is what training draws in
 epoch v.
@@ -37,7 +37,7 @@ def read_views(
     views: int = 1,
     **options: Any,
 ) -> tf.data.Dataset:
-    """Reads shards, each record's views one after the other, in the order of the records.
+    """Reads the views of each record one after the other, in the order of the records.
 
     Args:
         paths: Paths of the shards, read one after the other.

@@ -1,7 +1,7 @@
-"""The record: its layout, and from a pair to its bytes and back.
+"""The layout of a record; encodes a pair as one, parses and decodes it.
 
-A record is one `tf.train.SequenceExample`: a clip, its labels, and (where there is one) its
-conjugate: the same scene without the action. Names follow MediaSequence.
+A record is one `tf.train.SequenceExample`: a clip, its labels, and optionally its conjugate, the
+same scene without the action. Names follow MediaSequence.
 
     context        example/id                        string
                    clip/media_id                     string   file the clip was cut from
@@ -79,17 +79,17 @@ def encode(
     image_format: str = "JPEG",
     quality: int = 95,
 ) -> bytes:
-    """Serialises a pair; the same pair gives the same bytes on every run.
+    """Serialises a pair; the same pair gives the same bytes in every run.
 
     Args:
-        pair: what to store.
-        label_ids: name -> line in labels.txt.
+        pair: Pair to store.
+        label_ids: Name of a label -> line in labels.txt.
         image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
-            frames) or "PNG" (without loss). Masks and optical flow are PNG always.
-        quality: of the JPEG, 1..100.
+            frames) or "PNG" (lossless). Masks and optical flow are always PNG.
+        quality: JPEG quality, 1..100; default 95.
 
     Raises:
-        UsageError: a label of the pair is not in `label_ids`, or the format is not known.
+        UsageError: A label of the pair is not in `label_ids`, or the format is not known.
     """
     if image_format not in IMAGE_FORMATS:
         raise UsageError(
@@ -136,7 +136,7 @@ def encode(
         lists.update({name: [floats_feature(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
     for name, flow in ((FLOW_FRAMES, pair.flow), (CONJUGATE + FLOW_FRAMES, pair.conjugate_flow)):
         if flow is not None:
-            # OpenCV writes no image of two channels.
+            # OpenCV cannot write images of two channels.
             lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
@@ -157,8 +157,8 @@ def parse(
 
     Args:
         serialized: string scalar.
-        masks: whether to fetch the masks.
-        boxes: whether to fetch the boxes.
+        masks: Whether to fetch the masks.
+        boxes: Whether to fetch the boxes.
         streams: Kinds of frames to fetch, of clip and conjugate.
 
     Returns:
@@ -201,10 +201,10 @@ def parse(
 
 
 def decode(serialized: bytes) -> ClipPair:
-    """The inverse of `encode`, in numpy (JPEG frames come back nearly, all else exactly).
+    """Decodes a record in numpy, the inverse of `encode` (exact but for JPEG frames).
 
     Raises:
-        UserError: the bytes are not a record of this schema.
+        UserError: The bytes are not a record of this schema.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
@@ -258,7 +258,7 @@ def decode(serialized: bytes) -> ClipPair:
 
 
 def _conjugate_place(pair: ClipPair) -> tuple[str, float, float]:
-    """File, start and end of the conjugate: where not given, the clip's own start and file."""
+    """Returns file, start and end of the conjugate, by default the clip's file and start."""
     media_id = pair.media_id if pair.conjugate_media_id is None else pair.conjugate_media_id
     start = pair.start if pair.conjugate_start is None else pair.conjugate_start
     end = pair.conjugate_end
