@@ -1,17 +1,26 @@
 # One command for each thing that a contributor does; `make check` is what continuous integration runs.
 PYTHON ?= python
 
-.PHONY: check lint test slow demo
+.PHONY: check lint types docs test coverage slow demo
 
-check: lint test
+check: lint types docs test
 
-lint:  ## style, formatting, and who may import whom
+lint:  ## style, docstrings, formatting, and who may import whom
 	ruff check .
 	ruff format --check .
 	lint-imports
 
+types:
+	pyright
+
+docs:  ## the documentation with its API reference, into site/
+	mkdocs build --strict
+
 test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile
+
+coverage:  ## the tests again, with the share of lines that they run; takes half as long again
+	$(PYTHON) -m pytest -n 2 --dist loadfile --cov
 
 slow:  ## the tests that take minutes
 	$(PYTHON) -m pytest -m slow

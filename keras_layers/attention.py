@@ -21,11 +21,10 @@ class ActionContextAttention(keras.layers.Layer):
     The form is our reconstruction; the paper's supplement fixes only that two maps are learned.
 
     Args:
-        hidden: Width of the hidden layer, default 256; 32 for D = 64 and 256 for D = 1024 measured
-            well.
+        hidden: width of the hidden layer; 32 for D = 64 and 256 for D = 1024 measured well.
 
     Call arguments:
-        features: Feature map `[B, T, H, W, D]`, T = 1 for still images.
+        features: `[B, T, H, W, D]`, T = 1 for still images.
 
     Output shape:
         float32 `[B, T, H, W, 2]`; `[..., 0]` is `la`, `[..., 1]` is `lc - softplus(la)`.

@@ -1,4 +1,4 @@
-"""3-D convolution that trains faster, without three faults of oneDNN in TensorFlow 2.15."""
+"""3-D convolution that trains faster, and right where oneDNN's of TensorFlow 2.15 is not."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Conv3D(keras.layers.Conv3D):
       One of 3x1x1 on 6 or 12 frames or of 1x3x3 is computed by `line_winograd_conv3d`, if it is too
       narrow for the other.
     - The gradient of a strided SAME convolution that has no more frames than its kernel corrupts
-      memory (7 taps at 5 and 7 frames): such inputs are padded beforehand.
-    - The same for 3 taps on exactly 2 frames in bfloat16, whose gradient of the kernel is wrong on
-      processors with AVX-512 but without instructions for bfloat16.
+      memory (7 taps at 5 and 7 frames): there the padding is done beforehand.
+    - So it is for 3 taps on exactly 2 frames in bfloat16, whose gradient of the kernel is wrong on
+      processors with AVX-512 that have no instructions for bfloat16.
     - oneDNN gives the convolution of an empty batch the shape of its input. One without bias gets
       its own here; an empty batch is what a replica has if there are too few clips for all.
 
@@ -37,7 +37,7 @@ class Conv3D(keras.layers.Conv3D):
         training: Whether to take the faster path.
 
     Output shape:
-        As for `keras.layers.Conv3D`.
+        As of `keras.layers.Conv3D`.
 
     Example:
     >>> Conv3D(64, 3, padding="same", use_bias=False)(tf.zeros([2, 8, 28, 28, 32])).shape
@@ -72,7 +72,7 @@ class Conv3D(keras.layers.Conv3D):
         return shaped
 
     def _needs_padding(self, frames: Optional[int]) -> bool:
-        """Whether oneDNN's gradient of the kernel is wrong with SAME padding."""
+        """Whether oneDNN's gradient of the kernel cannot be trusted with SAME padding."""
         if frames is None:
             return False
         taps, stride = self.kernel_size[0], self.strides[0]
@@ -81,22 +81,22 @@ class Conv3D(keras.layers.Conv3D):
         return stride > 1 and 1 < frames <= taps
 
     def _padded(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pads with zeros as SAME padding does."""
+        """Pads with zeros as SAME does."""
         batch, *sides, channels = tf.unstack(tf.shape(inputs))
         ends = []
         for n, k, s in zip(sides, self.kernel_size, self.strides):
             total = tf.maximum((-(-n // s) - 1) * s + k - n, 0)
             ends.append([total // 2, total - total // 2])
         sizes = [n + before + behind for n, (before, behind) in zip(sides, ends)]
-        # Columns and channels as one axis: otherwise TensorFlow would try to fuse the padding with
-        # the convolution, and fail.
+        # Columns and channels as one axis: next to the convolution TensorFlow would join the
+        # padding to it, and fails.
         rows = tf.reshape(inputs, [batch, *sides[:2], sides[2] * channels])
         across = [end * channels for end in ends[2]]
         padded = tf.pad(rows, [[0, 0], *ends[:2], across])
         return tf.reshape(padded, [batch, *sizes, inputs.shape[-1]])
 
     def _may_transform(self, shape: tf.TensorShape) -> bool:
-        """Whether a Winograd path gives the same result."""
+        """Whether a path of Winograd's gives the same."""
         return (
             None not in shape[1:]
             and self.compute_dtype == "float32"
@@ -107,13 +107,13 @@ class Conv3D(keras.layers.Conv3D):
         )
 
     def _takes_winograd(self, shape: tf.TensorShape) -> bool:
-        """Whether the Winograd path was measured to be faster."""
+        """Whether it was faster where it was measured."""
         _, _, height, width, channels = shape
         taps, *space = self.kernel_size
         if space != [3, 3] or taps not in (1, 3):
             return False
-        # Multiplications saved for each number transformed; and small maps do not make up for
-        # transforming the kernel.
+        # Multiplications saved by number transformed, and maps too small to share the transformed
+        # kernel.
         return (
             taps * channels * self.filters >= 80 * (taps * channels + self.filters)
             and height * width >= 80
@@ -122,18 +122,18 @@ class Conv3D(keras.layers.Conv3D):
 
 @tf.custom_gradient
 def winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
-    """Convolves by Winograd F(4x4, 3x3) in space, SAME padding, stride 1, with such gradients.
+    """Convolves by Winograd F(4x4, 3x3) in space, SAME padding, stride 1; its gradients too.
 
-    1. The outputs are computed as in `WinogradConv3D`, but for all cells at once, and the kernel
-       is transformed at every call.
+    1. `WinogradConv3D` says how the outputs come about; here all cells are computed at once, and
+       the kernel is transformed at every call.
     2. The gradient of the inputs is the convolution of that of the outputs with the mirrored
        kernel.
     3. The gradient of the transformed kernel is 36 matrix products of the transformed windows with
        the transformed gradient of the outputs.
 
     Args:
-        inputs: Feature map, float32 `[B, T, H, W, C]`; T, H, W and C known.
-        kernel: Kernel, float32 `[1 or 3, 3, 3, C, filters]`.
+        inputs: float32 `[B, T, H, W, C]`; T, H, W and C known.
+        kernel: float32 `[1 or 3, 3, 3, C, filters]`.
 
     Returns:
         float32 `[B, T, H, W, filters]`.
@@ -147,7 +147,7 @@ def winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
 
 
 def _convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Convolves without gradients of its own."""
+    """The convolution alone."""
     _, frames, height, width, channels = inputs.shape
     taps, filters = kernel.shape[0], kernel.shape[-1]
     batch = tf.shape(inputs)[0]
@@ -184,14 +184,14 @@ def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorSha
 
 
 def _transformed_windows(inputs: tf.Tensor) -> tf.Tensor:
-    """Transforms the windows, step 2 of `WinogradConv3D`, to `[36, B T cells, C]`."""
+    """Step 2 of `WinogradConv3D`: `[36, B T cells, C]`."""
     windows = _cells(inputs, WINDOW)
     flat = tf.matmul(FORWARD, tf.reshape(windows, [WINDOW**2, -1]))
     return tf.reshape(flat, [WINDOW**2, -1, inputs.shape[-1]])
 
 
 def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
-    """Gathers what each cell of 4x4 sees: `side x side` positions, zeros outside the map.
+    """What each cell of 4x4 sees: `side x side` places around it, zeros outside the map.
 
     Returns:
         `[side * side, B T cells, C]`.
@@ -211,7 +211,7 @@ def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
-    """Joins neighbouring frames: `[36, B T cells, C]` -> `[36, B T cells, taps C]`."""
+    """`[36, B T cells, C]` -> `[36, B T cells, taps C]`: of each frame those around it."""
     if taps == 1:
         return windows
     channels = windows.shape[-1]
@@ -222,7 +222,7 @@ def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
 
 
 def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
-    """Adds the taps up in their frames: `[36, B T cells, taps F]` -> `[36, B T cells, F]`."""
+    """`[36, B T cells, taps F]` -> `[36, B T cells, F]`: each tap's share, added where it goes."""
     if taps == 1:
         return products
     filters = products.shape[-1] // taps

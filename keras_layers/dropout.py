@@ -12,20 +12,20 @@ from tensorflow import keras
 class StatelessDropout(keras.layers.Layer):
     """Dropout as a function of a seed and of the number of its calls in training.
 
-    Keras's own dropout draws from a generator that is in no checkpoint, so that a resumed run
-    differs from an undisturbed one. Here the number of calls is a variable, saved and restored
-    with the weights.
+    Keras's own draws from a generator that is in no checkpoint, so that a run which is killed and
+    continued goes another way than an undisturbed one. Here the count of calls is a variable,
+    saved and restored with the weights.
 
     Args:
-        rate: Share of the values set to 0, in [0, 1); the rest is scaled by 1 / (1 - rate).
-        seed: Seed of the draws, default 0; replicas of a strategy draw independently.
+        rate: share of the values set to 0, in 0..1; the rest is scaled by 1 / (1 - rate).
+        seed: of the draws; replicas of a strategy draw apart.
 
     Call arguments:
-        inputs: Any floating tensor.
-        training: Whether to drop values, default False.
+        inputs: any floating tensor.
+        training: nothing is dropped without it.
 
     Output shape:
-        The same as the input.
+        as the input.
 
     Example:
     >>> x = StatelessDropout(0.4, seed=1)(x, training=True)

@@ -13,7 +13,7 @@ from keras_layers.pooling import AttentionPooling
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ActionContextFactorization(keras.layers.Layer):
-    """Factorizes a feature map into action and context.
+    """Factorizes a feature map into what is action and what is context.
 
     1. `la, lc`: attention logits of every position (`ActionContextAttention`).
     2. `action_attention = softmax(la)`, `context_attention = softmax(lc - softplus(la))`, each one
@@ -23,16 +23,15 @@ class ActionContextFactorization(keras.layers.Layer):
     The same layer serves a clip and its conjugate; put both in one batch.
 
     Args:
-        hidden: Width of the attention's hidden layer, default 256.
+        hidden: width of the attention's hidden layer.
 
     Call arguments:
-        features: Feature map `[B, T, H, W, D]` after the backbone's last ReLU; any size, T = 1 for
-            images.
+        features: `[B, T, H, W, D]` after the backbone's last ReLU; any size, T = 1 for images.
 
     Output shape:
         A dict, all float32: `action`, `context` `[B, D]`; `action_attention`,
         `context_attention` `[B, T, H, W]`, each summing to 1; `action_logits` `[B, T, H, W]`,
-        the `la` of pictures and the presence score.
+        the `la` from which pictures and the presence score are made.
 
     Example:
     >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))

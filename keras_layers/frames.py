@@ -1,8 +1,7 @@
-"""Layers to apply networks of images to videos, with frames as images of the batch."""
+"""Networks for images on videos: frames become images of the batch, and images frames again."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -14,7 +13,7 @@ class FramesToImages(keras.layers.Layer):
     """Folds the frames of clips into the batch; `ImagesToFrames` undoes it.
 
     Call arguments:
-        clips: Clips `[B, T, H, W, C]`.
+        clips: `[B, T, H, W, C]`.
 
     Output shape:
         `[B * T, H, W, C]`, clip by clip.
@@ -34,17 +33,13 @@ class FramesToImages(keras.layers.Layer):
         count = None if batch is None or time is None else batch * time
         return tf.TensorShape([count, *image])
 
-    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Returns what a cell sees: of images, too, the axes of their clips are followed."""
-        return [(0, 0, 1, cells) for cells in size]
-
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ImagesToFrames(keras.layers.Layer):
-    """Unfolds maps of the images of `FramesToImages` to the shape of clips again.
+    """Gives maps of the images that `FramesToImages` made the shape of clips again.
 
     Call arguments:
-        inputs: Maps `[B * T, h, w, D]`, and the clips `[B, T, H, W, C]` that went into
+        inputs: the maps `[B * T, h, w, D]`, and the clips `[B, T, H, W, C]` that went into
             `FramesToImages`, of which only B and T are read.
 
     Output shape:
@@ -64,7 +59,3 @@ class ImagesToFrames(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         maps, clips = (tuple(shape) for shape in input_shape)
         return tf.TensorShape([*clips[:2], *maps[1:]])
-
-    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Returns what a cell sees: the maps alone count, not the clips."""
-        return [(0, 0, 1, cells) for cells in size]

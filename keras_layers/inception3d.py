@@ -16,7 +16,7 @@ from keras_layers.normalization import BatchNormalization3D
 class ConvUnit3D(keras.layers.Layer):
     """3-D convolution, batch normalization, activation.
 
-    1. Convolution, SAME padding as in TensorFlow (on even sizes with stride 2 one more pixel
+    1. Convolution, SAME padding as TensorFlow has it (on even sizes with stride 2 one more pixel
        behind than in front); by default without bias.
     2. Batch normalization with an offset but no scale (`gamma`), epsilon 1e-3, as in the official
        I3D: the ReLU and the next convolution make a scale redundant.
@@ -26,18 +26,18 @@ class ConvUnit3D(keras.layers.Layer):
     `trainable = False` the batch normalization runs in inference mode.
 
     Args:
-        filters: Number of output channels.
-        kernel_size: One edge length or (time, height, width).
-        strides: One stride or (time, height, width).
-        use_bias: Whether the convolution has a bias.
-        batch_norm: Whether to normalize.
-        activation: Name of a Keras activation or None.
-        momentum: Momentum of the moving statistics; 0.9, the default, settles within the few
-            hundred steps of a small data set (our choice; no effect if batch norm is frozen).
+        filters: number of output channels.
+        kernel_size: one edge length or (time, height, width).
+        strides: one stride or (time, height, width).
+        use_bias: whether the convolution has a bias.
+        batch_norm: whether to normalize.
+        activation: name of a Keras activation or None.
+        momentum: of the moving statistics; 0.9 settles within the few hundred steps of a small
+            data set (our choice; with frozen batch norm it has no effect).
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, C]`, any T, H and W.
-        training: Whether to normalize by the batch's own statistics.
+        inputs: `[B, T, H, W, C]`, any T, H and W.
+        training: whether to normalize by the batch's own statistics.
 
     Output shape:
         `[B, ceil(T / st), ceil(H / sh), ceil(W / sw), filters]` in the compute dtype.
@@ -79,25 +79,6 @@ class ConvUnit3D(keras.layers.Layer):
                 name="batch_norm",
             )
         self.activation = keras.activations.get(activation)
-
-    @property
-    def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
-        """The layers that decide what a cell sees."""
-        return ((self.conv_3d,),)
-
-    @property
-    def normed(self) -> list[tuple[Conv3D, Optional[BatchNormalization3D]]]:
-        """The convolution, and the batch normalization that can be folded into it."""
-        return [(self.conv_3d, self.batch_norm)]
-
-    def folded_config(self) -> dict[str, Any]:
-        """Returns the configuration of the unit with the normalization folded in."""
-        config = self.get_config()
-        return {
-            **config,
-            "batch_norm": False,
-            "use_bias": config["use_bias"] or config["batch_norm"],
-        }
 
     def build(self, input_shape: Any) -> None:
         with tf.name_scope("conv_3d"):
@@ -145,16 +126,16 @@ class InceptionModule3D(keras.layers.Layer):
     as `Branch_1/Conv3d_0b_3x3`, to the unit, and the variables bear these names.
 
     Args:
-        filters: The six numbers f0 .. f5, in the order of the paper's figure.
-        branch_2_conv: Name of the 3x3x3 unit of branch 2. The official network calls it
+        filters: the six numbers f0 .. f5, in the order of the paper's figure.
+        branch_2_conv: name of the 3x3x3 unit of branch 2. The official network calls it
             `Conv3d_0b_3x3`, but in `Mixed_5b` `Conv3d_0a_3x3`.
-        batch_norm: Whether the units normalize; if not, their convolutions have biases, as after
-            the normalization is folded into them.
-        momentum: Momentum of the moving statistics.
+        batch_norm: whether the units normalize; if not, their convolutions have biases, as where
+            the normalization has been folded into them.
+        momentum: of the moving statistics of the batch normalizations.
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, C]`, any T, H and W.
-        training: Whether to normalize by the batch's own statistics.
+        inputs: `[B, T, H, W, C]`, any T, H and W.
+        training: whether to normalize by the batch's own statistics.
 
     Output shape:
         `[B, T, H, W, f0 + f2 + f4 + f5]` in the compute dtype.
@@ -211,15 +192,6 @@ class InceptionModule3D(keras.layers.Layer):
         """The four branches, each the layers that its input passes."""
         b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
         return (b0,), (b1a, b1b), (b2a, b2b), (self.pool, b3)
-
-    @property
-    def normed(self) -> list[tuple[Conv3D, Optional[BatchNormalization3D]]]:
-        """The convolutions, and the batch normalizations that can be folded into them."""
-        return [pair for unit in self.units.values() for pair in unit.normed]
-
-    def folded_config(self) -> dict[str, Any]:
-        """Returns the configuration of the module with the normalizations folded in."""
-        return {**self.get_config(), "batch_norm": False}
 
     def build(self, input_shape: Any) -> None:
         _, f1, _, f3, _, _ = self.filters

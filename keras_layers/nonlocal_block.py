@@ -17,14 +17,14 @@ class NonLocalBlock3D(keras.layers.Layer):
     3. `features + W (weights v)`; W starts at zero, so that training starts as the identity.
 
     Args:
-        depth: Width of the projections; None, the default: half of D, as in the paper.
+        depth: of the projections; None: half of D, as in the paper.
 
     Call arguments:
-        features: Feature map `[B, T, H, W, D]`.
+        features: `[B, T, H, W, D]`.
 
     Output shape:
-        The same as the input, in the layer's compute type. Needs N x N numbers a clip: 8 MB for the
-        1408 positions of I3D's map of a 128x256x352 clip.
+        as the input, in the layer's compute type. Needs N x N numbers a clip: 8 MB for the 1408
+        positions of I3D's map of a 128x256x352 clip.
 
     Example:
     >>> features = NonLocalBlock3D()(features)

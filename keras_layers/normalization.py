@@ -12,17 +12,17 @@ from tensorflow import keras
 class BatchNormalization3D(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` of `[B, T, H, W, D]`, with frames folded into the batch.
 
-    On a CPU oneDNN has the fused kernel for four dimensions only; the statistics do not depend on
-    how positions are arranged.
+    On a CPU oneDNN's fused kernel is there for four dimensions only; the statistics do not care
+    how the others are arranged.
 
     Args:
-        **kwargs: Arguments of `keras.layers.BatchNormalization`; the axis is the last one.
+        **kwargs: as for `keras.layers.BatchNormalization`; the axis is the last one.
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, D]`.
+        inputs: `[B, T, H, W, D]`.
 
     Output shape:
-        The same as the input.
+        as the input.
 
     Example:
     >>> x = BatchNormalization3D(momentum=0.9)(x)

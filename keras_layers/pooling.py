@@ -1,4 +1,4 @@
-"""Attention pooling: softmax over all positions and the weighted features, as one op."""
+"""Attention pooling: softmax maps over all positions and the features they gather, as one op."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tensorflow import keras
 
 @tf.custom_gradient
 def attention_pooling(logits: tf.Tensor, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Applies softmax over the positions, then sums the weighted features for all maps at once.
+    """Softmax over the positions, then the weighted sums of the features for all maps at once.
 
     One stacked matrix product `[B, M, N] x [B, N, D]` reads the features once for all M maps; on
     two CPU cores it is 5 times faster with gradients than multiply-and-sum and needs a third of
-    its memory. Under mixed precision the custom gradient keeps the given features, not their
-    float32 copy. Fixed shapes, no host callback, no custom kernel: it compiles everywhere.
+    its memory. Under mixed precision the custom gradient keeps the features as they came, not
+    their float32 copy. Fixed shapes, no host callback, no own kernel: it compiles everywhere.
 
     Args:
-        logits: Attention logits `[B, M, N]`, cast to float32.
-        features: Features `[B, N, D]`, any floating type.
+        logits: `[B, M, N]`, cast to float32.
+        features: `[B, N, D]`, any floating type.
 
     Returns:
         `pooled` float32 `[B, M, D]` and `weights` float32 `[B, M, N]`, each row summing to 1.
@@ -45,7 +45,7 @@ class AttentionPooling(keras.layers.Layer):
     3. `pooled = weights @ features`, one product for all maps (see `attention_pooling`).
 
     Call arguments:
-        inputs: Pair `(logits, features)`, `[B, T, H, W, M]` and `[B, T, H, W, D]`.
+        inputs: `(logits, features)`, `[B, T, H, W, M]` and `[B, T, H, W, D]`.
 
     Output shape:
         `pooled` float32 `[B, M, D]`; `weights` float32 `[B, T, H, W, M]`.

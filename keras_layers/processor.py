@@ -1,4 +1,4 @@
-"""The instruction sets of the processor, and TensorFlow's use of them."""
+"""What the processor can do, and whether TensorFlow makes use of it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONEDNN_BY_DEFAULT = frozenset(
 def instruction_sets() -> frozenset[str]:
     """Returns the instruction sets of the processor by Linux's names, such as `avx512_bf16`.
 
-    Empty on systems that do not report them.
+    Empty on systems that do not tell.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -31,7 +31,7 @@ def instruction_sets() -> frozenset[str]:
 
 
 def warn_if_onednn_is_off() -> None:
-    """Logs a warning if TensorFlow was imported already, with its oneDNN kernels off.
+    """Logs a warning if a TensorFlow that is imported already has left its oneDNN kernels off.
 
     TensorFlow reads the switch once, when it is imported; afterwards it cannot be turned on.
     """

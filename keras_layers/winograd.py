@@ -34,7 +34,7 @@ def winograd_kernel(kernel: np.ndarray) -> np.ndarray:
     """Transforms the kernel of a `Conv3D` into that of a `WinogradConv3D`.
 
     Args:
-        kernel: Kernel `[3, 3, 3, C, filters]`.
+        kernel: `[3, 3, 3, C, filters]`.
 
     Returns:
         float32 `[36, 3 C, filters]`, computed in float64.
@@ -54,18 +54,18 @@ class WinogradConv3D(keras.layers.Layer):
     5. The results are transformed back, 36 numbers to 4x4 outputs, and put in place.
 
     Steps 2 to 5 take some 1024 rows at a time, so that the memory they need stays the same for maps
-    of any size. If a map is no multiple of 4 the last cells compute outputs that are dropped.
+    of any size. Where a map is no multiple of 4 the last cells compute outputs that are dropped.
 
-    Meant for inference with the transformed weights of a `Conv3D` (`winograd_kernel`); its outputs
-    are the same but for rounding, 2e-5 relative to the largest. It computes in float32 under every
-    policy; in bfloat16 the transforms would cancel digits.
+    It is meant for inference with the transformed weights of a `Conv3D` (`winograd_kernel`), whose
+    outputs it gives but for rounding: 2e-5 relative to the largest. It computes in float32,
+    whatever the policy; in bfloat16 the transforms would lose what they add.
 
     Args:
         filters: Number of output channels.
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, C]`, any B, T, H and W.
-        training: Ignored; accepted because `Conv3D` has it.
+        inputs: `[B, T, H, W, C]`, any B, T, H and W.
+        training: Ignored; taken since `Conv3D` takes it.
 
     Output shape:
         float32 `[B, T, H, W, filters]`.
@@ -108,7 +108,7 @@ class WinogradConv3D(keras.layers.Layer):
         stride_t, stride_h = tf.reduce_prod(tf.shape(padded)[2:4]), tf.shape(padded)[3]
         pixels = tf.reshape(padded, [-1, channels])
         window = tf.reshape(span(WINDOW)[:, None] * stride_h + span(WINDOW), [-1, 1, 1])
-        # The three frames that each output frame sees, in rows of frames + 2.
+        # Of each output frame the three frames that it sees, in rows of frames + 2.
         taps = span(group)[:, None, None] * (frames + 2) + span(frames)[:, None] + span(3)
         taps = tf.reshape(taps, [-1])
 

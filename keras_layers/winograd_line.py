@@ -7,8 +7,8 @@ from typing import Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-# Outputs of a line that are computed together: six along frames, but four along rows, since more
-# of them lose two digits.
+# Outputs of a line that are computed together: along frames all of six at once, along rows four,
+# as more of them lose two digits.
 FRAMES, ROWS = 6, 4
 _POINTS = np.array([0, 1, -1, 2, -2, 0.5, -0.5])
 
@@ -17,8 +17,8 @@ def line_tile(kernel_size: Sequence[int], shape: Sequence[int], filters: int) ->
     """Returns the tile of `line_winograd_conv3d`, or None if it is not possible or does not pay.
 
     Args:
-        kernel_size: Kernel of a convolution with SAME padding and stride 1.
-        shape: Shape of its inputs `[B, T, H, W, C]`; T, H, W and C known.
+        kernel_size: Of a convolution with SAME padding and stride 1.
+        shape: Of its inputs `[B, T, H, W, C]`; T, H, W and C known.
         filters: Channels of its outputs.
     """
     _, frames, height, _, channels = shape
@@ -34,18 +34,18 @@ def line_tile(kernel_size: Sequence[int], shape: Sequence[int], filters: int) ->
 def line_winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, tile: int) -> tf.Tensor:
     """Convolves by Winograd F(tile, 3) along frames or rows, SAME padding, stride 1.
 
-    1. Every line, all frames of a position or all rows of a column, is transformed by one product
-       with a constant matrix, to `tile + 2` numbers for each `tile` of its outputs.
-    2. Each of these goes through a matrix product over the channels; for 1x3x3 through a
-       convolution of 3 taps along the row.
+    1. Every line, all frames of a place or all rows of a column, is transformed by one product with
+       a constant matrix, to `tile + 2` numbers for each `tile` of its outputs.
+    2. For each of these there is a matrix product over the channels; for 1x3x3 it is a convolution
+       of 3 taps along the row.
     3. A constant matrix gives the outputs.
 
-    The gradients are those of these steps, so they save as much.
+    The gradients are those of these steps, so that they save as much.
 
     Args:
-        inputs: Feature map, float32 `[B, T, H, W, C]`; T, H, W and C known.
-        kernel: Kernel, float32 `[3, 1, 1, C, filters]` or `[1, 3, 3, C, filters]`.
-        tile: Divisor of the number of frames (3x1x1) or rows (1x3x3); at most 6.
+        inputs: float32 `[B, T, H, W, C]`; T, H, W and C known.
+        kernel: float32 `[3, 1, 1, C, filters]` or `[1, 3, 3, C, filters]`.
+        tile: Divides the number of frames (3x1x1) or rows (1x3x3); at most 6.
 
     Returns:
         float32 `[B, T, H, W, filters]`.
@@ -70,7 +70,7 @@ def line_winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, tile: int) -> tf.
 
 
 def _matrices(length: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the constant matrices: for lines without their padding, the kernel, the products.
+    """The constants: of lines without their padding, of the kernel, of the products.
 
     A product of polynomials of `tile` and 3 coefficients is one of their values at `tile + 2`
     points, the last at infinity; the convolution is its transpose.

@@ -1,7 +1,7 @@
-"""Changes batch normalizations of a built network: folds, freezes or synchronises them.
+"""Batch normalization changed after it is built: folded into convolutions, frozen, synchronised.
 
 With fixed statistics a batch normalization is one multiplication and one addition a channel, which
-the convolution before it can absorb in its kernel and a bias:
+the convolution before it can do with its kernel and a bias:
 
     gamma (conv(x) + b - mean) / sqrt(variance + epsilon) + beta = conv'(x) + b'
     kernel' = kernel s,   b' = (b - mean) s + beta,   s = gamma / sqrt(variance + epsilon)
@@ -15,31 +15,29 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers import Conv3D
+from keras_layers import Conv3D, ConvUnit3D, InceptionModule3D
 
-# These classes, not their subclasses.
+# These, not the classes made of them.
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.Conv3D, Conv3D)
 
 
 def fold_batch_norm(backbone: keras.Model) -> keras.Model:
-    """Returns a copy for inference with the batch norms folded into the convolutions before them.
+    """A copy for inference whose convolutions do the work of the batch norms behind them.
 
-    Folds the batch norms that directly follow a convolution which nothing else reads; others, such
-    as one before its convolution, stay. A layer of the same name that passes its input on replaces
-    a folded one. A layer with batch norms of its own is folded if it has
-    `folded_config()`, the configuration of its copy, and `normed`, the pairs of a convolution and
-    its batch norm (or None), in the same order in both.
+    Folded are those that directly follow a convolution which nothing else reads; the others, such
+    as one before its convolution, stay. A folded layer leaves a layer of its name behind that
+    passes its input on.
 
     Args:
-        backbone: Functional model with its variables; it is not changed. Models within it are
+        backbone: a functional model, with its variables; it is left as it is. Models within it are
             folded too.
 
     Returns:
-        A model with the same inputs, outputs and names of layers, and variables of its own. Its
-        outputs are equal but for rounding (1e-4 relative in float32). It is not for training.
+        a model with the same inputs, outputs and names of layers and variables of its own, its
+        outputs equal but for rounding (1e-4 relative in float32). It is not for training.
 
     Raises:
-        ValueError: `backbone` is not a functional model.
+        ValueError: `backbone` is no functional model.
 
     Example:
     >>> fold_batch_norm(i3d()).count_params() < i3d().count_params()
@@ -55,17 +53,23 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
             return fold_batch_norm(layer)
         if layer.name in norms:
             return keras.layers.Activation("linear", dtype=layer.dtype_policy, name=layer.name)
-        config = getattr(layer, "folded_config", layer.get_config)()
-        if layer.name in folds:
+        config = layer.get_config()
+        if isinstance(layer, ConvUnit3D) and config["batch_norm"]:
+            config.update(batch_norm=False, use_bias=True)
+        elif isinstance(layer, InceptionModule3D):
+            config.update(batch_norm=False)
+        elif layer.name in folds:
             config.update(use_bias=True)
         return type(layer).from_config(config)
 
     folded = keras.models.clone_model(backbone, clone_function=clone)
     for layer in backbone.layers:
         copy = folded.get_layer(layer.name)
-        if hasattr(layer, "folded_config"):
-            for (convolution, norm), (target, _) in zip(layer.normed, copy.normed):
-                _fold(convolution, norm, target)
+        if isinstance(layer, ConvUnit3D):
+            _fold(layer.conv_3d, layer.batch_norm, copy.conv_3d)
+        elif isinstance(layer, InceptionModule3D):
+            for scope, unit in layer.units.items():
+                _fold(unit.conv_3d, unit.batch_norm, copy.units[scope].conv_3d)
         elif layer.name in folds:
             _fold(layer, folds[layer.name], copy)
         elif layer.name not in norms and not isinstance(layer, keras.Model):
@@ -76,19 +80,19 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
 def freeze_batch_norm(backbone: keras.Model) -> None:
     """Puts every batch norm in inference mode for training too, as the paper does on HACS.
 
-    Their statistics, offsets and scales stay fixed while the convolutions learn. Setting
-    `backbone.trainable = True` undoes it, so call this after setting `trainable`. Idempotent.
+    Their statistics, offsets and scales stay, the convolutions go on learning. Setting
+    `backbone.trainable = True` undoes it, so it comes after that; doing it twice is doing it once.
     """
     for part in backbone.submodules:
         if isinstance(part, keras.layers.BatchNormalization):
-            part.trainable = False  # in Keras this also means inference mode
+            part.trainable = False  # in Keras also: runs in inference mode
 
 
 def synchronize_batch_norm(backbone: keras.Model) -> None:
     """Takes the statistics of every batch norm over all replicas of a strategy, in training.
 
-    With one replica they stay the same but for rounding, and for the moving variance, which is then
-    the biased one: only the fused kernel, which cannot synchronise, takes the unbiased one.
+    Of one replica they stay what they are but for rounding, and the moving variance, which is then
+    the biased one: the fused kernel, which takes the unbiased one, cannot do it.
     """
     for part in backbone.submodules:
         if isinstance(part, keras.layers.BatchNormalization):
@@ -96,12 +100,12 @@ def synchronize_batch_norm(backbone: keras.Model) -> None:
 
 
 def _find_folds(model: keras.Model) -> dict[str, keras.layers.BatchNormalization]:
-    """Returns, by name of each convolution, the batch norm that can be folded into it."""
+    """Name of a convolution -> the batch norm that can be folded into it."""
     makers, readers = {}, Counter(id(tensor) for tensor in tf.nest.flatten(model.output))
     for layer in model.layers:
         for node in range(len(layer.inbound_nodes)):
             readers.update(id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node)))
-        # A layer that is used several times would be folded at every use.
+        # A layer that stands at several places would be folded at all of them.
         if type(layer) in _CONVOLUTIONS and len(layer.inbound_nodes) == 1:
             makers[id(layer.output)] = layer
     folds = {}
@@ -124,7 +128,7 @@ def _fold(
     norm: keras.layers.BatchNormalization | None,
     target: keras.layers.Layer,
 ) -> None:
-    """Sets the weights of `target` to a convolution with the norm folded in, in float64."""
+    """Gives `target` the weights of a convolution with the norm behind it, computed in float64."""
     if norm is None:
         target.set_weights(convolution.get_weights())
         return

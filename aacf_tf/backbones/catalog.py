@@ -1,6 +1,6 @@
 """The backbones by name.
 
-A backbone is imported when it is built, so that listing the names does not import TensorFlow.
+They are imported when they are built, so that a list of their names does not start TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,20 +15,28 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 
-_HOME = {"small": "small", "i3d": "i3d", "resnet3d34": "resnet3d", "densenet161": "densenet"}
+_HOME = {
+    "small": "small",
+    "i3d": "i3d",
+    "resnet3d34": "resnet3d",
+    "densenet161": "densenet",
+    "efficientnet_lite0": "efficientnet_lite",
+    "efficientnet_lite2": "efficientnet_lite",
+}
 BACKBONES = tuple(_HOME)
+IMAGE_BACKBONES = ("densenet161", "efficientnet_lite0", "efficientnet_lite2")
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:
-    """Builds a backbone by name.
+    """The backbone of a name.
 
     Args:
-        name: Name, one of BACKBONES.
-        **options: Keyword arguments of the backbone's function.
+        name: one of BACKBONES.
+        **options: keyword arguments of that backbone's function.
 
     Raises:
-        ValueError: The name is unknown.
-        UsageError: The backbone does not have an option, or refuses its value.
+        ValueError: an unknown name.
+        UsageError: an option that the backbone does not have, or a value that it refuses.
     """
     if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")

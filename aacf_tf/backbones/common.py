@@ -1,4 +1,4 @@
-"""Helpers of the published backbones: scaled pixels, end points by name."""
+"""What the published backbones share: scaled pixels, end points by name."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from tensorflow import keras
 SCALINGS = {
     # To [-1, 1].
     "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
-    # Of torchvision's weights for ImageNet.
+    # The one that torchvision's weights for ImageNet were trained with.
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    # EfficientNet-Lite, near [-1, 1].
+    "efficientnet_lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     # Hara's `mean_dataset=kinetics`, his files of 2020.
     "kinetics": ((110.7975, 103.3005, 96.2625), (70.584, 69.1815, 69.7935)),
-    # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: only the mean.
+    # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: the mean alone.
     "activitynet": ((114.7748, 107.7354, 99.4750), (1.0, 1.0, 1.0)),
 }
 
@@ -24,16 +26,15 @@ SCALINGS = {
 def scaled_pixels(
     scaling: str, channels: int, input_shape: Optional[Sequence[Optional[int]]]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the input of a backbone, and the scaled input in float32.
+    """The input of a backbone and the same, scaled, in float32.
 
     Args:
-        scaling: Name of the scaling, one of SCALINGS.
-        channels: Number of channels: 3, or 2 for optical flow, scaled as the first two colours.
-        input_shape: (frames, height, width, channels), None for free sides; None: all but the
-            channels are free.
+        scaling: one of SCALINGS.
+        channels: 3, or 2 for optical flow, scaled as the first two colours.
+        input_shape: (frames, height, width, channels), None where free; None: all but the last.
 
     Raises:
-        ValueError: The scaling is unknown, or the shape does not fit the channels.
+        ValueError: the scaling is unknown or the shape does not fit the channels.
     """
     if scaling not in SCALINGS:
         raise ValueError(
@@ -46,7 +47,7 @@ def scaled_pixels(
         )
     means, deviations = (values[:channels] for values in SCALINGS[scaling])
     pixels = keras.Input(input_shape, name="pixels")
-    # In float32, since in bfloat16 the factors would be wrong by 0.4 %.
+    # In float32: in bfloat16 the factors alone would be wrong by 0.4 %.
     scale = keras.layers.Rescaling(
         [1 / deviation for deviation in deviations],
         offset=[-mean / deviation for mean, deviation in zip(means, deviations)],
@@ -59,17 +60,17 @@ def scaled_pixels(
 def chosen_end_point(
     end_point: Optional[str], end_points: Sequence[str], include_top: bool, top: int = 1
 ) -> str:
-    """Returns the end point at which a backbone stops.
+    """The end point where a backbone stops.
 
     Args:
-        end_point: Choice of the user; None: the last feature map, or the first end point of the
-            top if that is asked for.
-        end_points: All end points, in order.
-        include_top: Whether the user asks for the top.
-        top: Number of the last end points that belong to the top, default 1.
+        end_point: the user's; None: the last feature map, or the first of the top if that is asked
+            for.
+        end_points: in order.
+        include_top: whether the user asks for the top.
+        top: how many of the end points, the last ones, belong to the top.
 
     Raises:
-        ValueError: The end point is unknown, or lies below the top that is asked for.
+        ValueError: it is none of them, or lies below the top that is asked for.
     """
     if end_point is None:
         return end_points[-top if include_top else -top - 1]
@@ -92,15 +93,15 @@ def model_up_to(
     all_end_points: bool,
     name: str,
 ) -> keras.Model:
-    """Returns the model from the pixels to an end point.
+    """The model from the pixels to an end point.
 
     Args:
-        end_point: Last end point.
-        pixels: Input of the model.
-        layers: Names and tensors of the end points as they are built; those after the last are
-            not built.
-        all_end_points: Whether to return all end points up to there, by name.
-        name: Name of the model.
+        end_point: where to stop.
+        pixels: the input.
+        layers: names and tensors of the end points as they are built; what lies behind the last
+            one taken never is.
+        all_end_points: whether all on the way are returned, by name.
+        name: of the model.
     """
     outputs = {}
     for reached, x in layers:

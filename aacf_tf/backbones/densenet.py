@@ -1,8 +1,8 @@
 """DenseNet-161 for images (Huang, Liu, van der Maaten and Weinberger, CVPR 2017).
 
 Layers, names and padding are those of torchvision's `densenet161`: a layer's name is the path of
-its module there. Frames are separate images, so that a still image is a clip of one frame and goes
-through the same heads as a video. The stride in space is 32: 224x224 gives 7x7x2208.
+its module there. Frames are images of their own, so that a still image is a clip of one frame and
+goes through the same heads as a video. The stride in space is 32: 224x224 gives 7x7x2208.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def densenet161(
     ```
 
     Args:
-        end_point: Last end point, one of `END_POINTS`; by default `features.norm5`, with its ReLU.
-            `classifier` includes the top.
-        include_top: Short for `end_point="classifier"`.
-        classes: Number of classes of the top.
-        input_shape: (frames, height, width, 3), None for free sides; by default only the channels
-            are fixed. Frames of fewer than 29 pixels leave nothing of the last map.
-        all_end_points: Whether to return all end points up to the last, by name.
+        end_point: where to stop, one of `END_POINTS`; by default `features.norm5`, with its ReLU.
+            `classifier` brings the top.
+        include_top: short for `end_point="classifier"`.
+        classes: number of classes of the top.
+        input_shape: (frames, height, width, 3), None where free; by default only the channels are
+            fixed. Frames of fewer than 29 pixels leave nothing of the last map.
+        all_end_points: return all end points on the way, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, 3]`, scales them by the
@@ -76,7 +76,7 @@ def densenet161(
 
 
 def _layers(clips: tf.Tensor, classes: int) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the end points in order."""
+    """The end points one after the other."""
     for name, images in _image_layers(FramesToImages(name="images")(clips)):
         x = ImagesToFrames(name=f"{name}.frames")([images, clips])
         yield name, x
@@ -85,12 +85,12 @@ def _layers(clips: tf.Tensor, classes: int) -> Iterator[tuple[str, tf.Tensor]]:
 
 
 def _image_layers(x: tf.Tensor) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the same for images `[B * T, H, W, 3]`, without the top."""
+    """The same for the images `[B * T, H, W, 3]`, but for the top."""
     # PyTorch pads by half a window on every side, SAME padding by the size of the map.
     x = keras.layers.ZeroPadding2D(3, name="features.conv0.pad")(x)
     x = _convolution(x, _STEM, 7, "features.conv0", stride=2)
     x = _norm_relu(x, "features.norm0")
-    # PyTorch pads with the smallest number; after a ReLU zeros give the same maxima.
+    # PyTorch pads with the smallest number; behind a ReLU zeros give the same maxima.
     x = keras.layers.ZeroPadding2D(1, name="features.pool0.pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="features.pool0")(x)
     yield "features.pool0", x

@@ -42,20 +42,20 @@ END_POINTS = (*_LAYERS, "Logits", "Predictions")
 
 @keras.utils.register_keras_serializable(package="aacf")
 class I3DLogits(keras.layers.Layer):
-    """The top of I3D: class logits from the `Mixed_5c` map, in float32 under every policy.
+    """The top of I3D: class logits from the `Mixed_5c` map, in float32 whatever the policy.
 
     1. Average over space: the official 7x7 window at 224x224, the whole map at any other size.
-    2. Average of every two neighbouring time steps, stride 1 (a single step stays unchanged).
+    2. Average of every two neighbouring time steps, stride 1 (a single step stays as it is).
     3. Dropout, then a 1x1x1 convolution with bias, `Conv3d_0c_1x1`.
     4. Mean over time.
 
     Args:
-        classes: Number of classes.
-        dropout: Probability that a pooled channel is dropped in training.
+        classes: number of classes.
+        dropout: probability that a pooled channel is dropped in training.
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, C]`.
-        training: Whether dropout acts.
+        inputs: `[B, T, H, W, C]`.
+        training: whether dropout acts.
 
     Output shape:
         float32 `[B, classes]`.
@@ -110,15 +110,15 @@ def i3d(
     """Builds I3D from pixels up to one of its end points.
 
     Args:
-        end_point: Last end point, one of `END_POINTS`; by default `Mixed_5c`. `Logits` and
-            `Predictions` (its softmax) include the top.
-        include_top: Short for `end_point="Logits"`.
-        classes: Number of classes of the top.
-        dropout: Dropout of the top; the official training used 0.5.
+        end_point: where to stop, one of `END_POINTS`; by default `Mixed_5c`. `Logits` and
+            `Predictions` (its softmax) bring the top with them.
+        include_top: short for `end_point="Logits"`.
+        classes: number of classes of the top.
+        dropout: dropout of the top; the official training used 0.5.
         channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), None for free sides; by default only the
+        input_shape: (frames, height, width, channels), None where free; by default only the
             channels are fixed.
-        all_end_points: Whether to return all end points up to the last, by name.
+        all_end_points: return all end points on the way, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, channels]`, scales them
@@ -137,7 +137,7 @@ def i3d(
 
 
 def _layers(x: tf.Tensor, classes: int, dropout: float) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the end points in order."""
+    """The end points one after the other."""
     for name, (kind, arguments) in _LAYERS.items():
         x = kind(*arguments, name=name)(x)
         yield name, x

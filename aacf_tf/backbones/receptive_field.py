@@ -1,26 +1,28 @@
-"""The receptive fields of the cells of a feature map, computed from the layers of a backbone.
+"""Where the cells of a feature map look: receptive fields, read off the layers of a backbone.
 
 With SAME padding a stride-2 layer pads more behind than in front, and on even sizes otherwise than
 on odd ones. So a cell's centre is not that of its stride box: I3D's first cell at 224 pixels is
-centred at pixel 23, its box at 15.5. Networks from PyTorch pad equally on both sides:
-3D-ResNet-34's first cell is centred at pixel 0, DenseNet-161's, whose average pools have no
-padding, at 14.
-
-Keras's own layers are known here. Any other layer says itself what it sees, by one of:
-
-- `window(size)`: for each of (time, height, width) a tuple (cells seen before the first one, cells
-  seen after it, stride, cells that come out), `size` being the cells that go in. Of several inputs
-  only the first counts. A layer that acts on each position returns `(0, 0, 1, cells)` for each.
-- `branches`: sequences of layers that its input passes side by side, to be joined.
+centred at pixel 23, its box at 15.5. Networks from PyTorch pad alike on both sides: 3D-ResNet-34's
+first cell is centred at pixel 0, DenseNet-161's, whose average pools have no padding, at 14.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Callable, NamedTuple, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
+
+from aacf_tf.backbones.resnet3d import ShortcutA
+from aacf_tf.backbones.small import PixelsToPatches
+from keras_layers import (
+    ConvUnit3D,
+    FramesToImages,
+    ImagesToFrames,
+    InceptionModule3D,
+    TemporalShift,
+)
 
 _layers = keras.layers
 _POINTWISE = (
@@ -31,7 +33,8 @@ _POINTWISE = (
     _layers.Rescaling,
 )
 _MERGING = (_layers.Add, _layers.Concatenate)
-_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D)
+_FOLDING = (FramesToImages, ImagesToFrames)  # of images the axes of their clips are followed
+_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D, _layers.DepthwiseConv2D)
 _TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
 _POOLS = (
     _layers.AveragePooling2D,
@@ -42,17 +45,17 @@ _POOLS = (
 
 
 class Axis(NamedTuple):
-    """One axis of a feature map. Positions are indices of frames or pixels, centred at integers.
+    """One axis of a feature map. Places are indices of frames or pixels, centred at integers.
 
     Attributes:
-        start: Centre of cell 0; that of cell i lies at `start + i * stride`. It is the middle of
-            what the cell sees, and the mean of the centres if branches meet (our choice: a shortcut
-            of stride 2 is centred before the convolutions parallel to it, and both count; maps of
-            trained residual networks, compared with those of flipped clips, lie there and not in
-            the middle of all that is seen).
-        stride: Positions from one cell to the next.
-        size: Number of cells.
-        first, last: First and last position that cell 0 sees, padding included.
+        start: the centre of cell 0; that of cell i lies at `start + i * stride`. It is the middle
+            of what the cell sees; where branches meet, the mean of their centres (ours: a shortcut
+            of stride 2 lies before the convolutions beside it, and both count; maps of trained
+            residual networks, compared with those of flipped clips, lie there and not in the
+            middle of all that is seen).
+        stride: places from one cell to the next.
+        size: number of cells.
+        first, last: the first and the last place that cell 0 sees, padding included.
     """
 
     start: float
@@ -63,7 +66,7 @@ class Axis(NamedTuple):
 
     @property
     def centres(self) -> np.ndarray:
-        """Centres of the cells, `[size]`."""
+        """`[size]`, the centres of the cells."""
         return self.start + self.stride * np.arange(self.size)
 
 
@@ -71,18 +74,18 @@ Axes = tuple[Axis, ...]  # time, height, width
 
 
 def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
-    """Returns the geometry of a backbone's feature map for one size of input.
+    """The geometry of a backbone's feature map for one size of input, which padding depends on.
 
     Args:
-        backbone: Functional model of one input `[B, T, H, W, C]` and one output
+        backbone: a functional model of one input `[B, T, H, W, C]` and one output
             `[B, t, h, w, D]`.
-        size: Size of the input (T, H, W), on which padding depends.
+        size: (T, H, W).
 
     Returns:
-        The axes (time, height, width).
+        the axes (time, height, width).
 
     Raises:
-        ValueError: The backbone has a layer that is not known here.
+        ValueError: the backbone has a layer that is not known here.
 
     Example:
     >>> receptive_field(i3d(), (64, 224, 224))[2]
@@ -92,17 +95,17 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
 
 
 def end_points(backbone: keras.Model, size: Sequence[int]) -> dict[str, Axes]:
-    """Returns the geometry of all end points.
+    """The geometry of all end points.
 
     Args:
-        backbone: Backbone built with `all_end_points=True`, without a top.
-        size: Size of the input (T, H, W).
+        backbone: one built with `all_end_points=True`, without a top.
+        size: (T, H, W).
 
     Returns:
-        Name of the end point -> the axes (time, height, width).
+        name of the end point -> the axes (time, height, width).
 
     Raises:
-        ValueError: The backbone has a layer that is not known here.
+        ValueError: the backbone has a layer that is not known here.
 
     Example:
     >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
@@ -117,39 +120,43 @@ def _pixels(size: Sequence[int]) -> Axes:
 
 
 def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
-    """Returns the axes of every tensor, by its `id`."""
+    """The axes of every tensor, by its `id`."""
     found = {id(model.input): axes}
     for layer in model.layers:  # in the order of the computation
-        for node in range(len(layer.inbound_nodes)):  # a layer may be part of several models
+        for node in range(len(layer.inbound_nodes)):  # a layer may stand in several models
             inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
-            if hasattr(layer, "window"):
-                inputs = inputs[:1]
+            if isinstance(layer, ImagesToFrames):
+                inputs = inputs[:1]  # of the clips it reads the number alone
             if not isinstance(layer, _layers.InputLayer) and found.keys() >= set(inputs):
                 merged = _merge([found[tensor] for tensor in inputs])
                 found[id(layer.get_output_at(node))] = _through_layer(layer, merged)
     return found
 
 
-def _through_layer(layer: Any, axes: Axes) -> Axes:
-    if isinstance(layer, (*_POINTWISE, *_MERGING)):
+def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
+    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
         return axes
     if isinstance(layer, keras.Model):
         return _through_model(layer, axes)[id(layer.output)]
-    if hasattr(layer, "window"):
-        windows = layer.window([axis.size for axis in axes])
-        return tuple(_extend(axis, *window) for axis, window in zip(axes, windows))
-    if hasattr(layer, "branches"):
+    if isinstance(layer, InceptionModule3D):
         return _merge([_through_chain(branch, axes) for branch in layer.branches])
+    if isinstance(layer, PixelsToPatches):
+        return _patches(layer, axes)
+    if isinstance(layer, TemporalShift):
+        return (_window(axes[0], 3, 1, same=True), *axes[1:])
+    if isinstance(layer, ShortcutA):
+        return tuple(_window(axis, 1, layer.stride, same=False) for axis in axes)
     if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
         return _of_last(axes, _pad, layer.padding)
+    if isinstance(layer, ConvUnit3D):
+        layer = layer.conv_3d
     if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
         reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
     elif isinstance(layer, _POOLS):
         reach = layer.pool_size
     else:
         raise ValueError(
-            "Expected a backbone of convolutions, pooling, layers that act on each position, and "
-            "layers with a method `window` (see aacf_tf.backbones.receptive_field). "
+            "Expected a backbone of convolutions, pooling, and layers that act on each position. "
             f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
         )
     same = [layer.padding == "same"] * len(reach)
@@ -163,7 +170,7 @@ def _through_chain(layers: Sequence[keras.layers.Layer], axes: Axes) -> Axes:
 
 
 def _merge(branches: Sequence[Axes]) -> Axes:
-    """Merges branches with the same cells: a cell sees what it sees through any of them."""
+    """Of branches with the same cells: a cell sees what it sees by any of them."""
     merged = []
     for axes in zip(*branches):
         starts, strides, sizes, firsts, lasts = zip(*axes)
@@ -173,13 +180,13 @@ def _merge(branches: Sequence[Axes]) -> Axes:
 
 
 def _of_last(axes: Axes, change: Callable[..., Axis], *arguments: Sequence) -> Axes:
-    """Changes each axis by its arguments; two of them, for images, leave time unchanged."""
+    """Changes each axis by its arguments; where these are two, of images, time stays as it is."""
     changed = [change(*values) for values in zip(axes[-len(arguments[0]) :], *arguments)]
     return (*axes[: -len(changed)], *changed)
 
 
 def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
-    """Adds cells before and after, which see positions outside of the clip."""
+    """More cells before and after; they see places outside of the clip."""
     before, after = padding
     places = before * axis.stride
     return Axis(
@@ -192,7 +199,7 @@ def _pad(axis: Axis, padding: tuple[int, int]) -> Axis:
 
 
 def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
-    """Moves a window of `reach` cells by `stride`, padded as in TensorFlow."""
+    """A window of `reach` cells, moved by `stride`, padded as TensorFlow does."""
     if same:
         size = -(-axis.size // stride)
         before = max((size - 1) * stride + reach - axis.size, 0) // 2
@@ -201,8 +208,16 @@ def _window(axis: Axis, reach: int, stride: int, same: bool) -> Axis:
     return _extend(axis, before, reach - 1 - before, stride, size)
 
 
+def _patches(layer: PixelsToPatches, axes: Axes) -> Axes:
+    """Padded behind only; a difference also sees the frame before."""
+    time, *space = axes
+    p = layer.patch
+    time = _extend(time, int(layer.differences), 0, 1, time.size)
+    return (time, *(_extend(axis, 0, p - 1, p, -(-axis.size // p)) for axis in space))
+
+
 def _extend(axis: Axis, before: int, after: int, stride: int, size: int) -> Axis:
-    """Returns an axis whose cell 0 sees so many old cells before and after the first one."""
+    """Each of the new `size` cells sees so many of the old cells before and after its first one."""
     return Axis(
         start=axis.start + (after - before) / 2 * axis.stride,
         stride=axis.stride * stride,

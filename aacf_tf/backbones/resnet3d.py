@@ -8,7 +8,7 @@ of the last map are 16 in time and 32 in space, so that the 16x112x112 it was tr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -23,17 +23,17 @@ _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels, blocks
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ShortcutA(keras.layers.Layer):
-    """The shortcut of type A: every `stride`-th position, missing channels filled with zeros.
+    """The shortcut of type A: every so many positions, missing channels filled up with zeros.
 
     It has no weights. The authors' code lets no gradient through (it passes on `out.data`); ours
-    does, which changes only training.
+    does, which changes training alone.
 
     Args:
-        filters: Number of output channels, at least that of the input.
-        stride: Stride in time, height and width.
+        filters: number of output channels, at least that of the input.
+        stride: in time, height and width.
 
     Call arguments:
-        inputs: Feature map `[B, T, H, W, C]`.
+        inputs: `[B, T, H, W, C]`.
 
     Output shape:
         `[B, ceil(T / stride), ceil(H / stride), ceil(W / stride), filters]`.
@@ -57,10 +57,6 @@ class ShortcutA(keras.layers.Layer):
         batch, *sides, _ = tuple(input_shape)
         sides = [None if side is None else -(-side // self.stride) for side in sides]
         return tf.TensorShape([batch, *sides, self.filters])
-
-    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Returns what a cell sees: only the first of `stride` positions."""
-        return [(0, 0, self.stride, -(-cells // self.stride)) for cells in size]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "stride": self.stride}
@@ -93,20 +89,20 @@ def resnet3d34(
     ```
 
     Args:
-        end_point: Last end point, one of `END_POINTS`; by default `layer4`. `fc` includes the top.
-        include_top: Short for `end_point="fc"`.
-        classes: Number of classes of the top.
-        shortcut: Shortcut of blocks that change the shape: `A`, a `ShortcutA`, or `B`, a 1x1x1
-            convolution and batch norm.
-        conv1_t_size, conv1_t_stride: Size (odd) and stride of `conv1` in time.
-        no_max_pool: Whether to leave `maxpool` out.
-        scaling: Scaling of the pixels, one of `common.SCALINGS`. The published files need
-            `kinetics` (2020) or `activitynet` (2017/18), none needs that of ImageNet, as our other
-            networks from PyTorch do. With a wrong scaling a file silently gives wrong maps.
+        end_point: where to stop, one of `END_POINTS`; by default `layer4`. `fc` brings the top.
+        include_top: short for `end_point="fc"`.
+        classes: number of classes of the top.
+        shortcut: of blocks that change the shape: `A`, a `ShortcutA`, or `B`, a 1x1x1 convolution
+            and batch norm.
+        conv1_t_size, conv1_t_stride: size (odd) and stride of `conv1` in time.
+        no_max_pool: leave `maxpool` out.
+        scaling: of the pixels, one of `common.SCALINGS`. The published files want `kinetics`
+            (2020) or `activitynet` (2017/18); none wants ImageNet's, which our other networks from
+            PyTorch have, and with another scaling than its own a file gives wrong maps in silence.
         channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), None for free sides; by default only the
+        input_shape: (frames, height, width, channels), None where free; by default only the
             channels are fixed.
-        all_end_points: Whether to return all end points up to the last, by name.
+        all_end_points: return all end points on the way, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, channels]`, and returns
@@ -114,7 +110,7 @@ def resnet3d34(
         logits float32 `[B, classes]`. With `all_end_points` a dict of them in order.
 
     Raises:
-        ValueError: An argument is none of the values above, or two contradict each other.
+        ValueError: an argument is none of the values above, or two contradict each other.
     """
     names = tuple(name for name in END_POINTS if not (no_max_pool and name == "maxpool"))
     end_point = chosen_end_point(end_point, names, include_top)
@@ -130,12 +126,12 @@ def resnet3d34(
 def _layers(
     x: tf.Tensor, t_size: int, t_stride: int, no_max_pool: bool, shortcut: str, classes: int
 ) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the end points in order."""
+    """The end points one after the other."""
     x = _convolution(x, 64, (t_size, 7, 7), (t_stride, 2, 2), name="conv1")
     x = keras.layers.ReLU(name="relu")(_norm(x, "bn1"))
     yield "conv1", x
     if not no_max_pool:
-        # PyTorch pads with the smallest number; after a ReLU zeros give the same maxima.
+        # PyTorch pads with the smallest number; behind a ReLU zeros give the same maxima.
         x = keras.layers.ZeroPadding3D(1, name="maxpool.pad")(x)
         x = keras.layers.MaxPooling3D(3, 2, name="maxpool")(x)
         yield "maxpool", x
@@ -165,9 +161,9 @@ def _block(x: tf.Tensor, filters: int, stride: int, shortcut: str, *, name: str)
 def _convolution(
     x: tf.Tensor, filters: int, kernel: tuple, strides: Any = (1, 1, 1), *, name: str
 ) -> tf.Tensor:
-    """Applies a convolution padded by half a kernel on every side, as in PyTorch.
+    """Padded by half a kernel on every side, as PyTorch does.
 
-    At stride 1 this is SAME padding; at stride 2 that would depend on the size of the map.
+    At stride 1 SAME padding is that; at stride 2 it would depend on the size of the map.
     """
     strided = max(strides) > 1
     if strided and max(kernel) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,17 +12,17 @@ from keras_layers import BatchNormalization3D, Conv3D
 
 @keras.utils.register_keras_serializable(package="aacf")
 class PixelsToPatches(keras.layers.Layer):
-    """The stem: turns pixels 0..255 into patches of `patch x patch` pixels, about [-1, 1].
+    """The stem: pixels 0..255 to patches of `patch x patch` pixels, scaled to about [-1, 1].
 
     1. Scale by the ImageNet mean and deviation, taken over the colours (115.4, 58.1).
     2. With `differences`, append the difference to the frame before (0 for the first), times 2:
-       motion that need not be learned from too little data.
+       motion for the asking, where there is too little data to learn it.
     3. Space to depth, which costs nothing and keeps every pixel.
 
-    Height and width are padded with edge pixels to a multiple of `patch`.
+    Height and width are padded with edge pixels to a multiple of `patch` where they are none.
 
     Call arguments:
-        pixels: Pixels 0..255 `[B, T, H, W, C]`, uint8 or floating.
+        pixels: `[B, T, H, W, C]`, uint8 or floating, 0..255.
 
     Output shape:
         `[B, T, ceil(H / patch), ceil(W / patch), patch * patch * C]`, twice as deep with
@@ -44,7 +43,7 @@ class PixelsToPatches(keras.layers.Layer):
         frames = tf.cast(frames, self.compute_dtype)
         channels, size, p = frames.shape[-1], tf.shape(frames), self.patch
         missing_h, missing_w = -size[2] % p, -size[3] % p
-        # The same as a SYMMETRIC pad, which took as long as a convolution.
+        # As a pad of mode SYMMETRIC, which took as long as a convolution.
         frames = tf.concat([frames, tf.reverse(frames[:, :, size[2] - missing_h :], [2])], axis=2)
         frames = tf.concat(
             [frames, tf.reverse(frames[:, :, :, size[3] - missing_w :], [3])], axis=3
@@ -60,12 +59,6 @@ class PixelsToPatches(keras.layers.Layer):
         depth = self.patch**2 * channels * (2 if self.differences else 1)
         return tf.TensorShape([batch, time, *sides, depth])
 
-    def window(self, size: Sequence[int]) -> list[tuple[int, int, int, int]]:
-        """Returns what a cell sees: a patch, padded only at its end, and the frame before."""
-        time, *space = size
-        p = self.patch
-        return [(int(self.differences), 0, 1, time), *((0, p - 1, p, -(-n // p)) for n in space)]
-
     def get_config(self) -> dict[str, Any]:
         config = {"patch": self.patch, "differences": self.differences}
         return {**super().get_config(), **config}
@@ -74,7 +67,7 @@ class PixelsToPatches(keras.layers.Layer):
 def small(
     width: int = 64, residual: bool = False, channels: int = 3, all_end_points: bool = False
 ) -> keras.Model:
-    """Builds a small 3-D CNN that can see motion (our choice; the paper has none).
+    """A small motion-capable 3-D CNN (our choice; the paper has none).
 
     ```
     plain (the demo: 48x48 -> 8x8 cells of 6 pixels and 2 frames; 51,000 weights at width 64)
@@ -86,10 +79,10 @@ def small(
     Every convolution is followed by batch norm and ReLU.
 
     Args:
-        width: Depth D of the feature map, a multiple of 12; default 64.
-        residual: Whether to build the larger one of the two.
-        channels: Channels of the input, 3 (default) for RGB.
-        all_end_points: Whether to return the map of every unit or block, by name.
+        width: depth D of the feature map; a multiple of 12.
+        residual: the larger one of the two.
+        channels: of the input, 3 for RGB.
+        all_end_points: return the map of every unit or block on the way, by name.
 
     Returns:
         A model from pixels 0..255 `[B, T, H, W, channels]` to `[B, ~T/2, h, w, width]`, or with
@@ -140,7 +133,7 @@ def _unit(
 
 
 def _residual_block(x: tf.Tensor, filters: int, stride: int, *, name: str) -> tf.Tensor:
-    """Applies an R(2+1)D block: a convolution in space, one in time, and the shortcut."""
+    """R(2+1)D: a convolution in space, one in time, and the shortcut."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         strides = (stride, stride, stride)

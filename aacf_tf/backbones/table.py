@@ -14,12 +14,14 @@ from aacf_tf.backbones.catalog import BACKBONES, build_backbone
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
-# Frames, height, width that each is shown for: of the training of its weights, or of the demo.
+# Frames, height, width that each is shown for: what its weights were trained with; the demo's.
 SIZES = {
     "small": (12, 48, 48),
     "i3d": (64, 224, 224),
     "resnet3d34": (16, 112, 112),
     "densenet161": (1, 224, 224),
+    "efficientnet_lite0": (1, 224, 224),
+    "efficientnet_lite2": (1, 260, 260),
 }
 
 
@@ -36,11 +38,11 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def table(backbone: str, size: Sequence[int]) -> str:
-    """Returns the end points of a backbone for one size of input, as a Markdown table.
+    """The end points of a backbone for one size of input, as a Markdown table.
 
     Args:
-        backbone: Name, one of BACKBONES; built with its default options.
-        size: Size of the input (frames, height, width).
+        backbone: one of BACKBONES, built with its default options.
+        size: (frames, height, width).
     """
     from aacf_tf.backbones.receptive_field import end_points
 
@@ -66,7 +68,7 @@ def _by(numbers: Sequence[int]) -> str:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """Runs the command; see the module's docstring."""
+    """The command; see the module's docstring."""
     if arguments:
         raise UsageError(f"Expected flags alone, received {arguments[0]!r}.")
     backbones = [values.backbone] if values.backbone else BACKBONES

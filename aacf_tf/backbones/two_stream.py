@@ -1,13 +1,13 @@
 """Two-stream I3D: appearance from RGB, motion from optical flow, joined at their ends.
 
-The streams are trained separately; DeepMind's sample (github.com/deepmind/kinetics-i3d) predicts
-with the sum of their logits. For our heads the two feature maps are concatenated.
+The streams are trained apart; DeepMind's sample (github.com/deepmind/kinetics-i3d) predicts with
+the sum of their logits. For a head of our own the two feature maps stand side by side.
 
 Flow is stored as pixels 0..255 for displacements of -20..20 pixels a frame, u and v, and I3D scales
 it as it does RGB: `pixels / 127.5 - 1`. A displacement of d pixels is then the d / 20 that the
 published flow networks were trained on, and no motion is 127.5, which is 0 in the network. A byte
-cannot hold that: a record has 128, which the network sees as 1/255 (0.08 pixels), no more than
-the rounding of any displacement to bytes. `read_array` gives floats and rounds nothing.
+cannot hold that: a record has 128 there, which the network sees as 1/255 (0.08 pixels), no more
+than what rounding to bytes does to any displacement. `read_array` gives floats and rounds nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 CHANNELS = {stream.name: stream.channels for stream in STREAMS}
-# Interpolated or compressed values may exceed [-1, 1], but only by rounding.
+# Interpolated or compressed values may pass the ends of [-1, 1] by rounding, not by more.
 _TOLERANCE = 1e-3
 
 
@@ -35,8 +35,8 @@ def two_stream_i3d(
 ) -> keras.Model:
     """Builds I3D for RGB and flow as one model.
 
-    The streams are separate I3D models, the layers `rgb_i3d` and `flow_i3d`; published weights for
-    each come from a separate file:
+    The streams are I3D models of their own, the layers `rgb_i3d` and `flow_i3d`; published weights
+    go into each from a file of its own:
 
     >>> model = two_stream_i3d(include_top=True)
     >>> load_weights(model.get_layer("rgb_i3d"), "rgb_imagenet/model.ckpt")
@@ -44,9 +44,9 @@ def two_stream_i3d(
     >>> logits = model({"rgb": rgb, "flow": flow})
 
     Args:
-        include_top: Whether the streams predict classes.
-        classes: Number of classes of both tops, default 400.
-        dropout: Dropout of both tops, default 0.
+        include_top: whether the streams predict classes.
+        classes: number of classes of both tops.
+        dropout: dropout of both tops.
 
     Returns:
         A model of `rgb` `[B, T, H, W, 3]` and `flow` `[B, T, H, W, 2]` of one size, both pixels
@@ -58,21 +58,21 @@ def two_stream_i3d(
 
 
 def two_stream(backbone: str, **options: Any) -> keras.Model:
-    """Builds the same for any backbone that can take flow, that is, has an option `channels`.
+    """The same for any backbone that takes flow, that is, with an option `channels`.
 
     Args:
-        backbone: Name, one of `aacf_tf.backbones.catalog.BACKBONES`.
-        **options: Arguments of its function, for both streams.
+        backbone: one of `aacf_tf.backbones.catalog.BACKBONES`.
+        **options: of its function, for both streams.
 
     Raises:
-        UsageError: The backbone has no option `channels`, or refuses another one.
+        UsageError: the backbone has no option `channels`, or refuses another one.
     """
     from tensorflow import keras
 
     pixels, ends = {}, []
     for stream, channels in CHANNELS.items():
         network = build_backbone(backbone, **options, channels=channels)
-        # The same layers under a new name, since a model cannot hold two of one name.
+        # The same layers under a name of their own; two of one name cannot stand in a model.
         network = keras.Model(network.input, network.output, name=f"{stream}_{backbone}")
         pixels[stream] = keras.Input((None, None, None, channels), name=stream)
         ends.append(network(pixels[stream]))
@@ -86,7 +86,7 @@ def two_stream(backbone: str, **options: Any) -> keras.Model:
 
 
 def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
-    """Returns the network of each stream by name, RGB first; a single stream is named ""."""
+    """Name -> network of each stream, RGB first; of a backbone of one stream itself."""
     if not isinstance(backbone.input, dict):
         return {"": backbone}
     networks = {layer.name.partition("_")[0]: layer for layer in backbone.layers}
@@ -94,10 +94,10 @@ def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the values of a backbone to another one of the same kind."""
+    """Gives a backbone the values of another one of the same kind, whatever is trainable in it."""
     streams = streams_of(source)
     for name, stream in streams_of(target).items():
-        # By name, since the order of Keras depends on what is trainable. Both streams share names.
+        # By name: the order of Keras depends on what is trainable. Both streams have the same.
         values = {variable.name: variable for variable in streams[name].variables}
         for variable in stream.variables:
             variable.assign(values[variable.name])
@@ -107,18 +107,18 @@ def read_array(path: StrPath, stream: str) -> np.ndarray:
     """Reads one clip as DeepMind's sample stores it, such as `v_CricketShot_g04_c01_rgb.npy`.
 
     Args:
-        path: A `.npy` file: floats in [-1, 1], `[1, T, H, W, C]` or `[T, H, W, C]`.
-        stream: Name of the stream, `rgb` (C = 3) or `flow` (C = 2).
+        path: a `.npy` file: floats in [-1, 1], `[1, T, H, W, C]` or `[T, H, W, C]`.
+        stream: `rgb` (C = 3) or `flow` (C = 2).
 
     Returns:
         float32 `[1, T, H, W, C]`, pixels 0..255.
 
     Raises:
-        UsageError: The file cannot be read, or has another shape, type or range.
+        UsageError: the file cannot be read, or shape, type or values are others.
     """
     channels = CHANNELS[stream]
     try:
-        # A pickle could execute anything, and arrays of numbers need none.
+        # A pickle could execute anything; arrays of numbers need none.
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UsageError(f"Expected a .npy array in {path}, received {error}.") from error

@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from keras_layers import Conv3D, ConvUnit3D, WinogradConv3D, winograd_kernel
 
-# A layer must gain this much over the direct one; less is within the noise of the timing.
+# A layer must gain this much over the direct one: less is lost again in the noise of the timing.
 _LEAST_GAIN = 1.05
 _ROUNDS = 3
 
@@ -22,16 +22,16 @@ def use_winograd(
     """Copies a network with its 3x3x3 convolutions by Winograd's method if that is faster here.
 
     Each one of stride 1 in float32 is timed both ways on its input for one clip, on as many threads
-    as TensorFlow has; the timing takes about ten times as long as the network itself. Two calls may
-    decide differently about layers that gain little, and so may other machines; the outputs differ
-    only by rounding.
+    as TensorFlow has; the timing takes some ten times as long as the network itself. Two calls
+    may decide differently about layers that gain little, on other machines about others; the
+    outputs differ by rounding only.
 
     Args:
-        backbone: Functional model for inference, such as of `fold_batch_norm`; it is not changed.
-        size: Frames, height and width of the clips to decide for; others can be used too.
+        backbone: A functional model for inference, such as of `fold_batch_norm`; left as it is.
+        size: Frames, height and width of the clips to decide for. All other sizes are served too.
 
     Returns:
-        The copy, and by name of each chosen kernel the factor by which it is faster.
+        The copy, and the kernels' names -> how many times as fast the chosen layers are.
     """
     gains, chosen = {}, {}
     for convolution, shape in _input_shapes(backbone, size).items():
@@ -59,7 +59,7 @@ def _is_candidate(layer: keras.layers.Layer) -> bool:
 def _input_shapes(
     backbone: keras.Model, size: tuple[int, int, int]
 ) -> dict[keras.layers.Conv3D, tf.TensorShape]:
-    """Returns the input shape of each candidate; those with several shapes are left out."""
+    """Returns what each candidate sees of one clip; those that see several shapes are left out."""
     seen: dict[keras.layers.Conv3D, list[tf.TensorShape]] = {}
 
     def watch(layer: keras.layers.Conv3D) -> None:
@@ -78,7 +78,7 @@ def _input_shapes(
         specs = tf.nest.map_structure(
             lambda x: tf.TensorSpec([1, *size, x.shape[-1]], x.dtype), backbone.input
         )
-        # Tracing computes nothing and knows all shapes.
+        # Tracing computes nothing, and knows all shapes.
         tf.function(lambda x: backbone(x, training=False)).get_concrete_function(specs)
     finally:
         for layer in candidates:
@@ -117,7 +117,7 @@ def _compiled(layer: keras.layers.Layer, inputs: tf.Tensor) -> Callable[[tf.Tens
 
 
 def _copy(model: keras.Model, chosen: dict[keras.layers.Layer, WinogradConv3D]) -> keras.Model:
-    """Copies a model with the chosen layers replaced everywhere."""
+    """Copies a model, the chosen layers replaced wherever they stand."""
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model):

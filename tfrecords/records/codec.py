@@ -275,6 +275,7 @@ def _microseconds(seconds: float) -> int:
 
 
 def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> bytes:
+    """Encodes an image, uint8 [H, W, 3] in RGB or [H, W], as "JPEG" or "PNG"."""
     if image.ndim == 3:
         image = image[..., ::-1]  # OpenCV's order is BGR
     if image_format == "JPEG":
@@ -289,13 +290,16 @@ def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> byt
 
 
 def bytes_feature(*values: str | bytes) -> tf.train.Feature:
+    """Returns a feature of strings."""
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 
 def ints_feature(*values: int) -> tf.train.Feature:
+    """Returns a feature of integers."""
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def floats_feature(*values: float) -> tf.train.Feature:
+    """Returns a feature of floats."""
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))

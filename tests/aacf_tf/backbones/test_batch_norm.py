@@ -227,37 +227,6 @@ def test_a_part_of_a_network_is_folded_by_what_is_in_it(rng):
     assert (len(norms(fold_batch_norm(whole))), len(norms(fold_batch_norm(part)))) == (1, 0)
 
 
-class Twice(_layers.Layer):
-    """A layer of a user's own: a unit, applied and added."""
-
-    def __init__(self, unit=None, **kwargs):
-        super().__init__(**kwargs)
-        self.unit = unit or ConvUnit3D(3, 3)
-
-    def call(self, maps):
-        return maps + self.unit(maps)
-
-    @property
-    def normed(self):
-        return self.unit.normed
-
-    def get_config(self):
-        return {**super().get_config(), "unit": self.unit}
-
-    def folded_config(self):
-        return {**self.get_config(), "unit": ConvUnit3D.from_config(self.unit.folded_config())}
-
-
-def test_a_user_s_layer_says_how_it_is_folded(weight_tools, rng):
-    pixels = keras.Input((4, 8, 8, 3))
-    network = keras.Model(pixels, Twice()(pixels))
-    weight_tools.randomize(network, rng)
-    folded = fold_batch_norm(network)
-    assert not norms(folded) and len(folded.variables) == 2
-    clips = rng.normal(size=(2, 4, 8, 8, 3)).astype(np.float32)
-    assert error(folded(clips), network(clips)) < 1e-5
-
-
 def test_a_folded_model_folds_to_itself_and_is_saved_as_any_other(variant, pixels, tmp_path):
     folded = fold_batch_norm(variant("small residual"))
     wanted = folded(pixels)

@@ -196,28 +196,6 @@ def test_a_model_within_a_model_counts():
     assert receptive_field(outer, (8, 30, 31)) == receptive_field(inner, (8, 30, 31))
 
 
-class EveryOther(keras.layers.Layer):
-    """A layer of a user's own: the sum of two neighbours, every second frame."""
-
-    def call(self, maps):
-        return maps[:, :-1:2] + maps[:, 1::2]
-
-    def window(self, size):
-        time, *space = size
-        return [(0, 1, 2, time // 2), *((0, 0, 1, cells) for cells in space)]
-
-
-def test_a_user_s_layer_says_what_it_sees():
-    pixels = keras.Input((None, None, None, 1))
-    convolution = keras.layers.Conv3D(1, 3, padding="same", use_bias=False)
-    backbone = positive(keras.Model(pixels, EveryOther()(convolution(pixels)), name="part"))
-    axes = receptive_field(backbone, (8, 12, 12))
-    assert axes[0] == Axis(0.5, 2, 4, -1, 2) and axes[1] == Axis(0.0, 1, 12, -1, 1)
-    truth = seen(backbone, 0, 8)
-    offset = np.arange(8)[:, None] - 2 * np.arange(4)
-    np.testing.assert_array_equal(truth, (offset >= -1) & (offset <= 2))
-
-
 @pytest.mark.parametrize(
     "layer",
     [keras.layers.UpSampling3D(name="strange"), keras.layers.Conv3DTranspose(1, 3, name="strange")],
