@@ -18,13 +18,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from aacf_tf.backbones.catalog import build_backbone
+from tfrecords.records.names import STREAMS
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras
 
-CHANNELS = {"rgb": 3, "flow": 2}
+CHANNELS = {stream.name: stream.channels for stream in STREAMS}
 # Rounding may carry interpolated or compressed values this far beyond [-1, 1].
 _TOLERANCE = 1e-3
 

@@ -19,9 +19,13 @@ from aacf_tf.serving.signatures import make_signatures
 from aacf_tf.training import restoring
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.media import flow, pictures
-from tfrecords.records import codec
+from tfrecords.records import codec, names
 from tfrecords.records.dataset import shard_paths
 from tfrecords.utils.errors import UsageError
+
+
+def test_the_modalities_of_recipes_are_those_of_the_reader():
+    assert [*names.MODALITIES] == [*recipes.MODALITIES]
 
 
 @pytest.fixture(scope="module")
