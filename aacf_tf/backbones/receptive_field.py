@@ -106,8 +106,8 @@ def end_points(backbone: keras.Model, size: Sequence[int]) -> dict[str, Axes]:
     >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
     Axis(start=1.0, stride=2, size=112, first=-2, last=4)
     """
-    found = _through_model(backbone, _pixels(size))
-    return {name: found[id(tensor)] for name, tensor in backbone.output.items()}
+    axes = _through_model(backbone, _pixels(size))
+    return {name: axes[id(tensor)] for name, tensor in backbone.output.items()}
 
 
 def _pixels(size: Sequence[int]) -> Axes:
@@ -116,16 +116,16 @@ def _pixels(size: Sequence[int]) -> Axes:
 
 def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
     """Returns the axes of every tensor by its `id`."""
-    found = {id(model.input): axes}
+    known = {id(model.input): axes}
     for layer in model.layers:  # in the order of the computation
         for node in range(len(layer.inbound_nodes)):  # a layer may belong to several models
             inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
             if isinstance(layer, ImagesToFrames):
                 inputs = inputs[:1]  # the second input, the clips, only gives B and T
-            if not isinstance(layer, _layers.InputLayer) and found.keys() >= set(inputs):
-                merged = _merge([found[tensor] for tensor in inputs])
-                found[id(layer.get_output_at(node))] = _through_layer(layer, merged)
-    return found
+            if not isinstance(layer, _layers.InputLayer) and known.keys() >= set(inputs):
+                merged = _merge([known[tensor] for tensor in inputs])
+                known[id(layer.get_output_at(node))] = _through_layer(layer, merged)
+    return known
 
 
 def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:

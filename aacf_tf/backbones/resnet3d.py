@@ -149,16 +149,16 @@ def _layers(
 
 
 def _block(x: tf.Tensor, filters: int, stride: int, shortcut: str, *, name: str) -> tf.Tensor:
-    beside = x
+    bypass = x
     if stride > 1 and shortcut == "A":
-        beside = ShortcutA(filters, stride, name=f"{name}.downsample")(x)
+        bypass = ShortcutA(filters, stride, name=f"{name}.downsample")(x)
     elif stride > 1:
-        beside = _convolution(x, filters, (1, 1, 1), [stride] * 3, name=f"{name}.downsample.0")
-        beside = _norm(beside, f"{name}.downsample.1")
+        bypass = _convolution(x, filters, (1, 1, 1), [stride] * 3, name=f"{name}.downsample.0")
+        bypass = _norm(bypass, f"{name}.downsample.1")
     x = _convolution(x, filters, (3, 3, 3), [stride] * 3, name=f"{name}.conv1")
     x = keras.layers.ReLU(name=f"{name}.relu1")(_norm(x, f"{name}.bn1"))
     x = _norm(_convolution(x, filters, (3, 3, 3), name=f"{name}.conv2"), f"{name}.bn2")
-    x = keras.layers.Add(name=f"{name}.add")([x, beside])
+    x = keras.layers.Add(name=f"{name}.add")([x, bypass])
     return keras.layers.ReLU(name=f"{name}.relu")(x)
 
 
