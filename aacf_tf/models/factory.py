@@ -10,8 +10,8 @@ from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.heads import make_head
-from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
 from aacf_tf.recipes import Recipe, Stage, plan_stage
+from tfrecords.records.names import FLOW, MODALITIES
 from tfrecords.utils.errors import UsageError
 
 
@@ -21,19 +21,19 @@ def make_backbone(recipe: Recipe) -> keras.Model:
     Raises:
         UsageError: The backbone does not take the modality, or does not return one feature map.
     """
-    options, channels = dict(recipe.backbone_options), CHANNELS[recipe.modality]
-    if recipe.modality == "rgb":
-        backbone = build_backbone(recipe.backbone, **options)
-    elif recipe.modality == "flow":
-        backbone = build_backbone(recipe.backbone, **{"channels": channels[0], **options})
-    else:
+    options, streams = dict(recipe.backbone_options), MODALITIES[recipe.modality].streams
+    if len(streams) > 1:
         backbone = two_stream(recipe.backbone, **options)
-    for stream, depth in zip(streams_of(backbone).values(), channels):
-        input_shape, output_shape = stream.input_shape, stream.output_shape
-        if len(input_shape) != 5 or input_shape[-1] not in (depth, None):
+    else:
+        if streams == (FLOW,):
+            options.setdefault("channels", FLOW.channels)
+        backbone = build_backbone(recipe.backbone, **options)
+    for network, stream in zip(streams_of(backbone).values(), streams):
+        input_shape, output_shape = network.input_shape, network.output_shape
+        if len(input_shape) != 5 or input_shape[-1] not in (stream.channels, None):
             raise UsageError(
                 f"backbone_options: expected a backbone of {recipe.modality} clips "
-                f"[B, T, H, W, {depth}], received one of {input_shape[-1]} channels."
+                f"[B, T, H, W, {stream.channels}], received one of {input_shape[-1]} channels."
             )
         if not isinstance(output_shape, tuple) or len(output_shape) != 5:
             raise UsageError(
@@ -95,6 +95,6 @@ def build_model(
     )
     # The first call creates the head's variables; 32 pixels are enough for every backbone.
     shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
-    names = STREAM_INPUTS[recipe.modality]
-    model({n: tf.zeros([*shape, c]) for n, c in zip(names, CHANNELS[recipe.modality])})
+    inputs = MODALITIES[recipe.modality].inputs
+    model({name: tf.zeros([*shape, stream.channels]) for name, stream in inputs.items()})
     return model

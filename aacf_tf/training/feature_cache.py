@@ -31,7 +31,7 @@ from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
-from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.names import STREAMS
 from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
@@ -263,7 +263,8 @@ class _Cache:
     def _forward(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns the maps of the clips, followed by those of existing conjugates, in float16."""
         clips = {}
-        for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+        for stream in STREAMS:
+            clip, conjugate = stream.pair
             if clip in inputs:
                 clips[clip] = inputs[clip]
                 if self.conjugates:

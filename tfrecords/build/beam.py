@@ -1,12 +1,12 @@
-"""The build as an Apache Beam pipeline: in memory here, or on Flink, Spark, Dataflow.
+"""The build as an Apache Beam pipeline: in memory on this machine, or on Flink, Spark, Dataflow.
 
     python -m tfrecords.build --input=s3://bucket/clips.csv --output=s3://bucket/data --runner=beam
         -- --runner=FlinkRunner --flink_master=host:8081
 
-An element of the pipeline is a shard: whoever takes it decodes its rows one after the other and
-writes it with the local build's own function, so that bytes, memory and resuming are the same.
-`--num_shards` is how finely the work is cut. Workers open the source themselves: input, media and
-output must be where all of them can reach them, and this package installed there.
+An element of the pipeline is a shard: a worker decodes its rows one after the other and writes it
+with the function of the local build, so that bytes, memory and resuming are the same.
+`--num_shards` sets how finely the work is divided. Workers open the source themselves: all of them
+must be able to reach input, media and output, and have this package installed.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ def write_all(
     """Writes shards by a pipeline and waits for it.
 
     Args:
-        open_source: opens the source, here or on another machine; can be pickled.
-        identity: of the source, which every worker must see too.
-        output: the data set directory.
-        missing: what to write.
-        quality: of JPEG frames.
-        num_shards: as for `shards.list_shards`.
+        open_source: Function that opens the source, here or on another machine; can be pickled.
+        identity: Digest of the source, which every worker must find the same.
+        output: Data set directory.
+        missing: Shards to write.
+        quality: JPEG quality of the frames.
+        num_shards: Files a split, as for `shards.list_shards`.
         arguments: Beam's own flags.
 
     Raises:
-        UserError: the pipeline failed.
+        UserError: The pipeline failed.
     """
     options = PipelineOptions(list(arguments))
     named = options.get_all_options(drop_default=True).get("runner")
@@ -58,7 +58,7 @@ def write_all(
     try:
         with beam.Pipeline(runner=None if named else DEFAULT_RUNNER, options=options) as pipeline:
             names = pipeline | "Shards" >> beam.Create([shard.name for shard in missing])
-            # Without it the runner may hand all shards to the worker that listed them.
+            # Without a reshuffle the runner may give all shards to the worker that listed them.
             _ = names | "Spread" >> beam.Reshuffle() | "Write" >> beam.ParDo(write)
     except Exception as error:  # of every kind, from whatever runs the pipeline
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -67,7 +67,7 @@ def write_all(
 
 
 class WriteShard(beam.DoFn):
-    """Name of a shard -> the same; writes it. Arguments as for `write_all`."""
+    """Writes the shard of a name and passes the name on. Arguments as for `write_all`."""
 
     def __init__(
         self,

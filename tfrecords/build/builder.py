@@ -10,6 +10,7 @@ continues if it is called again; the result is the same, byte for byte, whatever
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from typing import Callable, List, Sequence
@@ -23,6 +24,8 @@ from tfrecords.sources import Source, SourceOptions, open_source
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
+
+logger = logging.getLogger(__name__)
 
 Writer = Callable[[AnyPath, List[shards.Shard]], None]
 
@@ -69,13 +72,13 @@ def build_dataset(
         all_shards = shards.list_shards(opened.rows(), num_shards)
         with alone(directory):
             claim(directory, plan)
-            if not _finished(directory):  # by a build that has ended since, as below
+            if not _finished(directory):  # another build may have ended meanwhile, as below
                 write(directory, all_shards)
             if not _finished(directory):  # a remote directory has no lock
                 confirm(directory, plan)
                 return _finish(opened, directory, all_shards)
     remove_folder(directory / PROGRESS)
-    print(f"{output} is finished already; nothing to do.")
+    logger.info(f"{output} is finished already; nothing to do.")
     return dataset.load_info(directory)
 
 
@@ -114,12 +117,12 @@ def _finished(directory: AnyPath) -> bool:
 
 
 def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) -> DatasetInfo:
-    """Sums the shards' notes up and writes what makes the directory complete."""
+    """Sums up the notes of the shards and writes the files that complete the directory."""
     from tfrecords.records import writer
 
     found = shards.sum_up(directory, all_shards)
     if not any(counts["clips"] for counts in found.splits.values()):
-        clear(directory)  # the next try begins anew, with this input or another
+        clear(directory)  # the next build begins anew, with this input or another
         remove_folder(directory / PROGRESS)
         file, reason = found.skipped[0]
         raise UserError(
@@ -155,7 +158,7 @@ def _beam_writer(
 
     def write(directory: AnyPath, all_shards: List[shards.Shard]) -> None:
         missing = shards.list_missing(directory, all_shards)
-        print(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.", flush=True)
+        logger.info(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.")
         beam.write_all(
             opener,
             identity,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Optional
@@ -10,6 +11,8 @@ from tfrecords.sources import Row, Source, SourceOptions, open_source
 from tfrecords.utils import filesystem
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 REMOTE_SOURCES = ("csv",)  # whose input may be remote
 SHOWN = 3  # examples named
@@ -32,7 +35,7 @@ def open_checked(
     num_shards: int,
     workers: int,
 ) -> Source:
-    """Opens a source and prints what a user should know about it before it is built.
+    """Opens a source and logs what a user should know about it before it is built.
 
     Arguments are those of `build_dataset`.
 
@@ -65,12 +68,12 @@ def open_checked(
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
     opened = open_source(source, options)
     for remark in (*opened.remarks, *warnings(opened)):
-        print(remark)
+        logger.warning(remark)
     return opened
 
 
 def warnings(source: Source) -> list[str]:
-    """One sentence each for spans that stand twice and for videos that stand in several splits."""
+    """Returns a sentence each for repeated spans and for videos that are in several splits."""
     found, rows = [], source.rows()
     twice = duplicates(rows) if source.one_record_a_span else []
     if twice:
@@ -89,7 +92,7 @@ def warnings(source: Source) -> list[str]:
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
-    """(first, later) of rows that name the same span of the same file, in whatever split."""
+    """Returns (first, later) of the rows that name the same span of a file, in any split."""
     seen: dict[tuple, Row] = {}
     found = []
     for row in rows:
@@ -100,7 +103,7 @@ def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
 
 
 def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:
-    """File -> its splits, of the files in more than one; `conjugates`: as conjugates count too."""
+    """Returns the splits of each file that is in several; `conjugates`: they count as well."""
     splits: dict[str, dict[str, None]] = {}
     for row in rows:
         splits.setdefault(row.media, {})[row.split] = None

@@ -1,6 +1,6 @@
-"""The plan of a build: everything its bytes depend on; a directory is built by one plan only.
+"""The plan of a build: everything its bytes depend on. A directory is built by one plan only.
 
-A plan comes to nothing when not a record was built by it; another may then have the directory.
+If not one record was built by a plan, another plan may take over the directory.
 
     DIR/build.json   options and input
     DIR/.build/      notes of finished shards and a lock, while the build is under way
@@ -26,7 +26,7 @@ BUILDER_VERSION = 3  # raise it when records built from the same input change
 def make_plan(
     source: Source, options: SourceOptions, quality: int, num_shards: int
 ) -> dict[str, object]:
-    """Returns the plan of a build; arguments as of `build_dataset`, the source opened."""
+    """Returns the plan of a build; arguments as for `build_dataset`, the source opened."""
     plan: dict[str, object] = {
         "schema_version": dataset.SCHEMA_VERSION,
         "builder_version": BUILDER_VERSION,
@@ -41,7 +41,7 @@ def make_plan(
         "labels": source.labels,
         "input_digest": source.fingerprint(),
     }
-    # Left out where they have the value that all older builds had.
+    # Left out at the value that all older builds had.
     if source.flow != "none":
         plan["flow"] = source.flow
     if options.conjugate_rank != "longer":
@@ -52,7 +52,7 @@ def make_plan(
 
 
 def refuse_other(directory: AnyPath, plan: dict) -> None:
-    """UsageError where the directory holds what this plan did not put there."""
+    """Raises a UsageError if the directory holds anything that this plan did not put there."""
     found = load(directory)
     if found is None:
         # A build killed before it noted its plan leaves these.
@@ -63,7 +63,7 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
             )
         return
     key = _change(found, plan)
-    # Of a remote directory nobody knows whether another build is at work in it.
+    # Another build may be at work in a remote directory.
     if key and (isinstance(directory, RemotePath) or _has_content(directory)):
         reasons = {
             "builder_version": "by another version of this command",
@@ -76,8 +76,8 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
 
 
 def claim(directory: AnyPath, plan: dict) -> None:
-    """Notes the plan; clears away what a build by another plan left that came to nothing."""
-    refuse_other(directory, plan)  # once more: another build may have ended meanwhile
+    """Writes the plan; first removes what a build by another plan left without a record."""
+    refuse_other(directory, plan)  # again: another build may have ended meanwhile
     found = load(directory)
     if found is None or _change(found, plan):
         clear(directory)
@@ -86,14 +86,14 @@ def claim(directory: AnyPath, plan: dict) -> None:
 
 
 def confirm(directory: AnyPath, plan: dict) -> None:
-    """UserError where the directory has another plan by now: a remote one knows no locks."""
+    """Raises a UserError if a remote directory, which has no lock, has another plan by now."""
     found = load(directory)
     if found is None or _change(found, plan):
         raise UserError(f"Another build is writing into {directory}.")
 
 
 def clear(directory: AnyPath) -> None:
-    """Removes a plan and what was built by it; the lock stays."""
+    """Removes a plan and everything built by it, but the lock."""
     halves = directory.glob("*.tfrecord.tmp")
     notes = (directory / PROGRESS).glob("*.json")
     for path in [directory / PLAN_FILE, *dataset.all_shards(directory), *halves, *notes]:
@@ -102,10 +102,10 @@ def clear(directory: AnyPath) -> None:
 
 @contextlib.contextmanager
 def alone(directory: AnyPath) -> Iterator[None]:
-    """Keeps a second build out of a directory; the lock ends with the process, in any way.
+    """Locks a directory against a second build; the lock ends with the process, however it ends.
 
     A remote store has no locks. There two builds by the same plan do the work twice and write the
-    same bytes; of two by different plans one is refused, by `claim` or in the end by `confirm`.
+    same bytes; of two by different plans one is refused, by `claim` or at the end by `confirm`.
     """
     if isinstance(directory, RemotePath):
         yield
@@ -136,11 +136,11 @@ def load(directory: AnyPath) -> Optional[dict]:
 
 
 def _change(found: dict, plan: dict) -> Optional[str]:
-    """The first entry of one plan that is another in the other, or is not there."""
+    """Returns the first key in which two plans differ; None: they are the same."""
     return next((key for key in {**plan, **found} if found.get(key) != plan.get(key)), None)
 
 
 def _has_content(directory: AnyPath) -> bool:
-    """Whether anything was built that a user might miss."""
+    """Whether anything was built that a user might want to keep."""
     shards = dataset.all_shards(directory)
     return (directory / dataset.INFO_FILE).is_file() or any(map(file_size, shards))

@@ -1,9 +1,9 @@
-"""From rows to shards: shard i of n holds the rows i, i + n, ... of its split, in their order.
+"""Writes rows as shards: shard i of n holds the rows i, i + n, ... of its split, in order.
 
     DIR/.build/SHARD.json   notes of a finished shard: its counts and its entry of the manifest
 
-A shard is there with its notes or is written again. Who writes it, when and in what order, on a
-thread of this machine or on a cluster (`tfrecords.build.beam`), does not show in its bytes.
+A shard without its notes is written again. Its bytes do not depend on who writes it, when and in
+what order, on a thread of this machine or on a cluster (`tfrecords.build.beam`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Union
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Union
 
 from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import record_bytes
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
 
 ROWS_PER_SHARD = 128
 
-Outcome = Union["Record", str]  # of a row: its record, or why it was left out
+Outcome = Union["Record", str]  # record of a row, or the reason why it was left out
 
 
 class Shard(NamedTuple):
-    """A file to be: its place among the shards of its split, and its rows."""
+    """A file to write: its position among the shards of its split, and its rows."""
 
     split: str
     index: int
@@ -40,12 +41,34 @@ class Shard(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return dataset.shard_name(self.split, self.index, self.count)
 
 
+@dataclass
+class Notes:
+    """Notes of a finished shard, the content of its file in the order of its fields.
+
+    Attributes:
+        clips, pairs, negatives, decoys: Counts of records, as in `DatasetInfo`.
+        fps: Frame rates that occur.
+        sizes: [height, width] that occur.
+        skipped: [line, file, reason] of every row left out.
+        manifest: Entry of the shard in the manifest.
+    """
+
+    clips: int = 0
+    pairs: int = 0
+    negatives: int = 0
+    decoys: int = 0
+    fps: list[float] = field(default_factory=list)
+    sizes: list[list[int]] = field(default_factory=list)
+    skipped: list[list] = field(default_factory=list)
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
-    """The shards of all splits; `num_shards` a split, 0: one for each `ROWS_PER_SHARD` rows."""
+    """Lists the shards of all splits, `num_shards` each; 0: one for each `ROWS_PER_SHARD` rows."""
     splits: dict[str, list[Row]] = {}
     for row in rows:
         splits.setdefault(row.split, []).append(row)
@@ -57,7 +80,7 @@ def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
 
 
 def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that are still to be written."""
+    """Lists the shards that are still to be written."""
     there = {path.name for path in dataset.all_shards(directory)}
     noted = {path.name for path in (directory / PROGRESS).glob("*.json")}
     return [s for s in shards if s.name not in there or f"{s.name}.json" not in noted]
@@ -66,10 +89,10 @@ def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
 def write_all(
     source: Source, directory: AnyPath, shards: list[Shard], quality: int, workers: int
 ) -> None:
-    """Writes every shard that is not there yet, in order, decoding rows ahead on threads.
+    """Writes every missing shard, in order, decoding rows ahead on threads.
 
-    Decoders and encoders let go of Python's lock, so threads use all cores; no more than
-    `2 * workers` records wait in memory.
+    Codecs release the GIL, so a thread pool uses all cores; at most `2 * workers` records wait in
+    memory.
     """
     missing = list_missing(directory, shards)
     total = sum(len(shard.rows) for shard in shards)
@@ -86,10 +109,10 @@ def write_all(
 
 
 def prepare_process() -> None:
-    """What a process that decodes rows does first."""
+    """Prepares a process for decoding rows."""
     import cv2
 
-    cv2.setNumThreads(1)  # rows run side by side already
+    cv2.setNumThreads(1)  # rows are decoded in parallel already
 
 
 def write_one(
@@ -101,24 +124,23 @@ def write_one(
     """Writes a shard and its notes.
 
     Args:
-        directory: of the data set.
-        shard: which.
-        outcomes: what becomes of its rows, in their order; no more than these are taken.
-        tick: called for every row.
+        directory: Data set directory.
+        shard: Shard to write.
+        outcomes: Outcomes of its rows first, in order; no others are taken.
+        tick: Function called for every row; does nothing by default.
     """
     from tfrecords.records import writer
 
-    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
-    notes.update({"fps": [], "sizes": [], "skipped": []})
+    notes = Notes()
     records = _records(outcomes, shard.rows, notes, tick)
-    notes["manifest"] = writer.write_shard(directory / shard.name, records)
-    notes["clips"] = notes["manifest"]["records"]
+    notes.manifest = writer.write_shard(directory / shard.name, records)
+    notes.clips = notes.manifest["records"]
     # After the shard: a shard without its notes is written again.
-    atomic.write_json(_notes(directory, shard), notes)
+    atomic.write_json(_notes_file(directory, shard), asdict(notes))
 
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
-    """A row's record, or why there is none."""
+    """Returns a row's record, or the reason why it is left out."""
     from tfrecords.media.video import UnreadableError
 
     try:
@@ -128,16 +150,20 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
     except UserError:
         raise
     except Exception as error:
-        # Of a file so odd that nothing foresaw it: the other rows are still worth building.
+        # A file so odd that nothing foresaw it must not stop the build of the other rows.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"
 
 
 class Summary(NamedTuple):
-    """All shards' notes in one.
+    """Summary of all shards' notes.
 
-    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out,
-    in the order of the input; manifest: shard -> its entry.
+    Attributes:
+        splits: Counts of each split, as in `DatasetInfo`.
+        rates: Frame rates that occur.
+        sizes: (height, width) that occur.
+        skipped: (file, reason) of every row left out, in the order of the input.
+        manifest: Shard -> its entry in the manifest.
     """
 
     splits: dict[str, dict[str, int]]
@@ -151,27 +177,29 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     """Reads the notes of all shards.
 
     Raises:
-        UserError: those of a shard are not there.
+        UserError: The notes of a shard are missing.
     """
     splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
     for shard in shards:
         try:
-            notes = json.loads(_notes(directory, shard).read_text(encoding="utf-8"))
+            text = _notes_file(directory, shard).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise UserError(
                 f"Expected the shard {directory / shard.name} to be written, received none."
             ) from error
+        notes = Notes(**json.loads(text))
         empty = {"shards": shard.count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
         counts = splits.setdefault(shard.split, empty)
-        for key in ("clips", "pairs", "negatives"):
-            counts[key] += notes[key]
-        if notes.get("decoys"):  # a count that few data sets have; notes of older builds do not
-            counts["decoys"] = counts.get("decoys", 0) + notes["decoys"]
-        counts["skipped"] += len(notes["skipped"])
-        rates.update(notes["fps"])
-        sizes.update(map(tuple, notes["sizes"]))
-        skipped += notes["skipped"]
-        manifest[shard.name] = notes["manifest"]
+        counts["clips"] += notes.clips
+        counts["pairs"] += notes.pairs
+        counts["negatives"] += notes.negatives
+        counts["skipped"] += len(notes.skipped)
+        if notes.decoys:  # a count that few data sets have
+            counts["decoys"] = counts.get("decoys", 0) + notes.decoys
+        rates.update(notes.fps)
+        sizes.update(map(tuple, notes.sizes))
+        skipped += notes.skipped
+        manifest[shard.name] = notes.manifest
     reasons = [(file, reason) for _, file, reason in sorted(skipped)]
     return Summary(splits, rates, sizes, reasons, manifest)
 
@@ -179,7 +207,7 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
 def _in_order(
     pool: ThreadPoolExecutor, source: Source, rows: Iterable[Row], quality: int, ahead: int
 ) -> Iterator[Outcome]:
-    """What becomes of each row, in the order of the rows; at most `ahead` are held in memory."""
+    """Yields the outcome of each row, in order; holds at most `ahead` in memory."""
     waiting: deque = deque()
     for row in rows:
         waiting.append(pool.submit(outcome, source, row, quality))
@@ -190,23 +218,23 @@ def _in_order(
 
 
 def _records(
-    outcomes: Iterator[Outcome], rows: list[Row], notes: dict, tick: Callable[[], object]
+    outcomes: Iterator[Outcome], rows: list[Row], notes: Notes, tick: Callable[[], object]
 ) -> Iterator[bytes]:
-    """Records of one shard; notes what they are and which rows were left out."""
+    """Yields the records of one shard; notes their kinds and the rows that were left out."""
     for row in rows:
-        found = next(outcomes)
+        record = next(outcomes)
         tick()
-        if isinstance(found, str):
-            notes["skipped"].append([row.line, row.media, found])
+        if isinstance(record, str):
+            notes.skipped.append([row.line, row.media, record])
             continue
-        notes["pairs"] += found.paired
-        notes["negatives"] += found.negative
-        notes["decoys"] += found.decoy
-        for key, value in (("fps", found.fps), ("sizes", list(found.size))):
-            if value not in notes[key]:
-                notes[key].append(value)
-        yield found.data
+        notes.pairs += record.paired
+        notes.negatives += record.negative
+        notes.decoys += record.decoy
+        for values, value in ((notes.fps, record.fps), (notes.sizes, list(record.size))):
+            if value not in values:
+                values.append(value)
+        yield record.data
 
 
-def _notes(directory: AnyPath, shard: Shard) -> AnyPath:
+def _notes_file(directory: AnyPath, shard: Shard) -> AnyPath:
     return directory / PROGRESS / f"{shard.name}.json"

@@ -20,10 +20,10 @@ from tfrecords.utils.errors import UserError
 
 @contextlib.contextmanager
 def translate_errors(directory: StrPath) -> Iterator[None]:
-    """Wraps whatever iterates over a data set: a corrupt record becomes a UserError.
+    """Turns the error of a corrupt record, while a data set is iterated, into a UserError.
 
     TensorFlow's own error does not name the file, so the shards are read once more to find it. An
-    error that the records are not to blame for passes unchanged.
+    error with another cause passes unchanged.
     """
     try:
         yield

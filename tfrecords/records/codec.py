@@ -1,7 +1,7 @@
-"""The record: its layout, and from a pair to its bytes and back.
+"""The layout of a record; encodes a pair as one, parses and decodes it.
 
-A record is one `tf.train.SequenceExample`: a clip, its labels, and (where there is one) its
-conjugate: the same scene without the action. Names follow MediaSequence.
+A record is one `tf.train.SequenceExample`: a clip, its labels, and optionally its conjugate, the
+same scene without the action. Names follow MediaSequence.
 
     context        example/id                        string
                    clip/media_id                     string   file the clip was cut from
@@ -39,7 +39,7 @@ feature maps of a backbone's END_POINT, such as Mixed_5c:
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -54,8 +54,7 @@ from tfrecords.records.names import (
     CONJUGATE,
     DECOY,
     EXAMPLE_ID,
-    FLOW,
-    FLOW_PAIR,
+    FLOW_FRAMES,
     FORMAT,
     FRAME_RATE,
     FRAMES,
@@ -66,9 +65,10 @@ from tfrecords.records.names import (
     MASKS,
     MEDIA_ID,
     MICROSECONDS,
-    RGB_PAIR,
+    RGB,
     TIMESTAMPS,
     WIDTH,
+    Stream,
 )
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -79,17 +79,17 @@ def encode(
     image_format: str = "JPEG",
     quality: int = 95,
 ) -> bytes:
-    """Serialises a pair; the same pair gives the same bytes on every run.
+    """Serialises a pair; the same pair gives the same bytes in every run.
 
     Args:
-        pair: what to store.
-        label_ids: name -> line in labels.txt.
+        pair: Pair to store.
+        label_ids: Name of a label -> line in labels.txt.
         image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
-            frames) or "PNG" (without loss). Masks and optical flow are PNG always.
-        quality: of the JPEG, 1..100.
+            frames) or "PNG" (lossless). Masks and optical flow are always PNG.
+        quality: JPEG quality, 1..100; default 95.
 
     Raises:
-        UsageError: a label of the pair is not in `label_ids`, or the format is not known.
+        UsageError: A label of the pair is not in `label_ids`, or the format is not known.
     """
     if image_format not in IMAGE_FORMATS:
         raise UsageError(
@@ -134,9 +134,9 @@ def encode(
         ]
     if pair.boxes is not None:
         lists.update({name: [floats_feature(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
-    for name, flow in ((FLOW, pair.flow), (CONJUGATE + FLOW, pair.conjugate_flow)):
+    for name, flow in ((FLOW_FRAMES, pair.flow), (CONJUGATE + FLOW_FRAMES, pair.conjugate_flow)):
         if flow is not None:
-            # OpenCV writes no image of two channels.
+            # OpenCV cannot write images of two channels.
             lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
@@ -151,17 +151,15 @@ def parse(
     serialized: tf.Tensor,
     masks: bool = True,
     boxes: bool = False,
-    rgb: bool = True,
-    flow: bool = False,
+    streams: Sequence[Stream] = (RGB,),
 ) -> dict[str, tf.Tensor]:
     """Parses one record inside a graph; frames stay encoded.
 
     Args:
         serialized: string scalar.
-        masks: whether to fetch the masks.
-        boxes: whether to fetch the boxes.
-        rgb: whether to fetch the frames of clip and conjugate.
-        flow: whether to fetch the optical flow of clip and conjugate.
+        masks: Whether to fetch the masks.
+        boxes: Whether to fetch the boxes.
+        streams: Kinds of frames to fetch, of clip and conjugate.
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
@@ -171,14 +169,9 @@ def parse(
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     required = tf.io.FixedLenSequenceFeature([], tf.string)
-    pairs = {}  # of frames: their names -> that of the feature
-    if rgb:
-        pairs[RGB_PAIR] = FRAMES
-    if flow:
-        pairs[FLOW_PAIR] = FLOW
     lists = {}
-    for feature in pairs.values():
-        lists.update({feature: required, CONJUGATE + feature: frames})
+    for stream in streams:
+        lists.update({stream.feature: required, CONJUGATE + stream.feature: frames})
     if masks:
         lists[MASKS] = frames
     if boxes:
@@ -197,8 +190,9 @@ def parse(
         "labels": context[LABEL_INDEX],
         "fps": context[FRAME_RATE],
     }
-    for (clip, conjugate), feature in pairs.items():
-        record.update({clip: sequences[feature], conjugate: sequences[CONJUGATE + feature]})
+    for stream in streams:
+        names = (stream.feature, CONJUGATE + stream.feature)
+        record.update(zip(stream.pair, (sequences[name] for name in names)))
     if masks:
         record["mask"] = sequences[MASKS]
     if boxes:
@@ -207,10 +201,10 @@ def parse(
 
 
 def decode(serialized: bytes) -> ClipPair:
-    """The inverse of `encode`, in numpy (JPEG frames come back nearly, all else exactly).
+    """Decodes a record in numpy, the inverse of `encode` (exact but for JPEG frames).
 
     Raises:
-        UserError: the bytes are not a record of this schema.
+        UserError: The bytes are not a record of this schema.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
@@ -251,8 +245,8 @@ def decode(serialized: bytes) -> ClipPair:
             conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
             conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
             boxes=boxes,
-            flow=flows(FLOW),
-            conjugate_flow=flows(CONJUGATE + FLOW),
+            flow=flows(FLOW_FRAMES),
+            conjugate_flow=flows(CONJUGATE + FLOW_FRAMES),
             decoy=DECOY in context,
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
@@ -264,7 +258,7 @@ def decode(serialized: bytes) -> ClipPair:
 
 
 def _conjugate_place(pair: ClipPair) -> tuple[str, float, float]:
-    """File, start and end of the conjugate: where not given, the clip's own start and file."""
+    """Returns file, start and end of the conjugate, by default the clip's file and start."""
     media_id = pair.media_id if pair.conjugate_media_id is None else pair.conjugate_media_id
     start = pair.start if pair.conjugate_start is None else pair.conjugate_start
     end = pair.conjugate_end
@@ -281,6 +275,7 @@ def _microseconds(seconds: float) -> int:
 
 
 def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> bytes:
+    """Encodes an image, uint8 [H, W, 3] in RGB or [H, W], as "JPEG" or "PNG"."""
     if image.ndim == 3:
         image = image[..., ::-1]  # OpenCV's order is BGR
     if image_format == "JPEG":
@@ -295,13 +290,16 @@ def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> byt
 
 
 def bytes_feature(*values: str | bytes) -> tf.train.Feature:
+    """Returns a feature of strings."""
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 
 def ints_feature(*values: int) -> tf.train.Feature:
+    """Returns a feature of integers."""
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def floats_feature(*values: float) -> tf.train.Feature:
+    """Returns a feature of floats."""
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,14 +1,14 @@
-"""A data set directory: what is in it, and where.
+"""The files of a data set directory, and what they say.
 
     DIR/dataset.json   the fields of `DatasetInfo`
-    DIR/labels.txt     one class a line, the first line is id 0; the law for every split
+    DIR/labels.txt     one class a line, the first line is id 0; decides the ids in every split
     DIR/skipped.csv    file,reason
     DIR/train-00000-of-00004.tfrecord ...
     DIR/manifest.json  records, bytes and sha256 of every shard
-    DIR/build.json     what `tfrecords.build` made it from, if that did
+    DIR/build.json     the plan of the build, if `tfrecords.build` made it
 
 `dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
-`tfrecords.utils.filesystem`. No TensorFlow here for a local one, so that a command can answer a
+`tfrecords.utils.filesystem`. A local one needs no TensorFlow here, so that a command can report a
 wrong path at once.
 """
 
@@ -38,21 +38,20 @@ SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 @dataclass
 class DatasetInfo:
-    """What `dataset.json` says.
+    """The content of `dataset.json`.
 
     Attributes:
-        source: name of the source the data set was built from ("python": `write_dataset`).
-        fps: frames a second; None where records differ.
-        frame_size: [height, width] in pixels; None where records differ.
-        labels: class names; the place in the list is the id.
-        multi_label: whether a clip may have several labels at once.
-        splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
-            there are, pairs those of them with a conjugate, negatives those without a label,
-            skipped the rows that could not be read; "decoys", where there are any: the records
-            whose clip has one.
-        modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
-            hold a backbone's feature maps and no frames, see `tfrecords.reading.features`.
-        schema_version: of the records, see `tfrecords.records.codec`.
+        source: Name of the source of the data set ("python": `write_dataset`).
+        fps: Frame rate; None: records differ.
+        frame_size: [height, width] in pixels; None: records differ.
+        labels: Class names; the index in the list is the id.
+        multi_label: Whether a clip may have several labels at once.
+        splits: Name -> {"shards", "clips", "pairs", "negatives", "skipped"}: number of files,
+            records, records with a conjugate, records without a label, rows that could not be
+            read; and "decoys", if any: records whose clip has a decoy.
+        modality: "rgb"; "rgb+flow": the records hold optical flow too; "features": they hold a
+            backbone's feature maps and no frames, see `tfrecords.reading.features`.
+        schema_version: Version of the records, see `tfrecords.records.codec`.
     """
 
     source: str
@@ -65,7 +64,7 @@ class DatasetInfo:
     schema_version: int = SCHEMA_VERSION
 
     def require_split(self, name: str) -> dict[str, int]:
-        """The counts of a split; UsageError where there is none of that name or it is empty."""
+        """Returns the counts of a split; UsageError if it is missing or empty."""
         if name not in self.splits:
             raise UsageError(
                 f"Expected one of the data set's splits ({', '.join(self.splits)}), "
@@ -76,7 +75,7 @@ class DatasetInfo:
         return self.splits[name]
 
     def to_json(self) -> str:
-        """The text of `dataset.json`: the same bytes for the same content."""
+        """Returns the text of `dataset.json`, the same bytes for the same content."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
 
@@ -84,8 +83,8 @@ def load_info(directory: StrPath) -> DatasetInfo:
     """Reads and checks `dataset.json` and `labels.txt`.
 
     Raises:
-        UsageError: the directory is no finished data set.
-        UserError: its files are corrupt or contradict each other.
+        UsageError: The directory is not a finished data set.
+        UserError: Its files are corrupt or contradict each other.
     """
     path = to_path(directory) / INFO_FILE
     if not path.is_file():
@@ -117,7 +116,7 @@ def load_info(directory: StrPath) -> DatasetInfo:
 
 
 def require_frames(directory: StrPath, info: DatasetInfo) -> None:
-    """UsageError for a directory of cached features."""
+    """Raises a UsageError for a directory of cached features."""
     if info.modality == FEATURES:
         raise UsageError(
             f"Expected records of frames in {directory}, received cached features of a backbone."
@@ -125,7 +124,7 @@ def require_frames(directory: StrPath, info: DatasetInfo) -> None:
 
 
 def require_flow(directory: StrPath, info: DatasetInfo, modality: str) -> None:
-    """UsageError where the modality needs optical flow and the records hold none."""
+    """Raises a UsageError if the modality needs optical flow and the records hold none."""
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
             f"Expected optical flow in the records of {directory} for the modality {modality}, "
@@ -137,7 +136,7 @@ def load_labels(path: StrPath) -> list[str]:
     """Reads a list of classes, one a line; the first line is id 0.
 
     Raises:
-        UsageError: the file is missing, empty, or names a class twice.
+        UsageError: The file is missing or empty, or names a class twice.
     """
     try:
         text = to_path(path).read_text(encoding="utf-8-sig")
@@ -149,7 +148,7 @@ def load_labels(path: StrPath) -> list[str]:
 
 
 def check_labels(labels: list[str], place: str) -> None:
-    """UsageError unless the classes are non-empty names, each there once."""
+    """Raises a UsageError unless the classes are non-empty names, each given once."""
     if not labels or not all(labels):
         raise UsageError(f"Expected one class a line in {place}, received an empty name.")
     twice = [label for label, count in Counter(labels).items() if count > 1]
@@ -158,25 +157,25 @@ def check_labels(labels: list[str], place: str) -> None:
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """Such as train-00000-of-00004.tfrecord."""
+    """Returns the name of a shard, such as train-00000-of-00004.tfrecord."""
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
 def all_shards(directory: StrPath) -> list[AnyPath]:
-    """Every file in a directory that is named as a shard, of whatever split and count."""
+    """Returns every file in a directory with the name of a shard, of any split and count."""
     paths = sorted(to_path(directory).glob("*.tfrecord"))
     return [path for path in paths if SHARD_NAME.fullmatch(path.name)]
 
 
 def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
-    """Paths of a split's shards, in order.
+    """Returns the paths of a split's shards, in order.
 
     Raises:
-        UserError: the split is not there, or one of its files is missing.
+        UserError: The split or one of its files is missing.
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
-    there = {path.name for path in all_shards(directory)}  # one look, not one a shard
+    there = {path.name for path in all_shards(directory)}  # one listing, not one a shard
     names = [shard_name(split, index, count) for index in range(count)]
     missing = [name for name in names if name not in there]
     if missing:
@@ -185,10 +184,10 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
 
 
 def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
-    """Shard -> {"records", "bytes", "sha256"}; None where the directory is older than manifests.
+    """Reads {"records", "bytes", "sha256"} of each shard; None: an old directory has no manifest.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: The manifest cannot be read.
     """
     path = to_path(directory) / MANIFEST_FILE
     if not path.is_file():
@@ -204,7 +203,7 @@ def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
 
 
 def digest(directory: StrPath) -> str:
-    """Of labels and counts, of the build's plan and the shards' checksums where there are such."""
+    """Returns a digest of labels and counts and, if present, the build's plan and the checksums."""
     data = to_path(directory)
     names = (INFO_FILE, PLAN_FILE, MANIFEST_FILE)
     parts = [path.read_bytes() for name in names if (path := data / name).is_file()]
@@ -214,7 +213,7 @@ def digest(directory: StrPath) -> str:
 
 
 def test_splits(info: DatasetInfo) -> list[str]:
-    """The splits that are judged: named `test*`, with clips."""
+    """Returns the splits to evaluate: those named `test*` that have clips."""
     return [
         name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
     ]

@@ -1,4 +1,4 @@
-"""What is in a data set directory, as text."""
+"""Describes the content of a data set directory as text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SKIPPED_LINES = 10
 
 
 def describe(directory: str, split: Optional[str] = None, record: int = 0) -> str:
-    """What is in a data set directory, as text.
+    """Returns the content of a data set directory as text.
 
     Raises:
-        UserError: the directory is no data set, or holds no such record.
+        UserError: The directory is not a data set, or has no such record.
     """
     info = dataset.load_info(directory)
     split = split or next((name for name, counts in info.splits.items() if counts["clips"]), "")
@@ -53,7 +53,7 @@ def _splits(info: dataset.DatasetInfo) -> str:
 
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
-    """Clips a class and split; the names alone where counting would take too long."""
+    """Lists the clips a class and split; only the names if counting would take too long."""
     splits = [name for name, counts in info.splits.items() if counts["clips"]]
     paths = {name: dataset.shard_paths(directory, info, name) for name in splits}
     size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
@@ -70,7 +70,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
 
 
 def _count_labels(paths: list[str]) -> Counter:
-    """Label id -> clips; None -> clips without a label."""
+    """Counts clips by label id; None: clips without a label."""
     import tensorflow as tf
 
     from tfrecords.records.names import LABEL_INDEX
@@ -91,7 +91,7 @@ def _count_labels(paths: list[str]) -> Counter:
 
 
 def _corrupt(paths: list[str]) -> str:
-    """The first shard that cannot be read to its end."""
+    """Returns the first shard that cannot be read to its end."""
     import tensorflow as tf
 
     for path in paths:
@@ -142,7 +142,7 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
 
 
 def _frames(serialized: bytes) -> list[str]:
-    """What a record of frames holds."""
+    """Describes the content of a record of frames."""
     import numpy as np
 
     from tfrecords.media import flow
@@ -165,7 +165,7 @@ def _frames(serialized: bytes) -> list[str]:
 
 
 def _maps(serialized: bytes) -> list[str]:
-    """What a record of cached features holds."""
+    """Describes the content of a record of cached features."""
     from tfrecords.records import feature_codec
     from tfrecords.records.names import MAPS
 
@@ -190,7 +190,7 @@ def _values(feature) -> str:
 
 
 def _table(rows: Sequence[Sequence]) -> str:
-    """Columns under the first row; numbers to the right."""
+    """Aligns columns under the first row, numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]
     right = [all(isinstance(row[n], int) for row in rows[1:]) for n in range(len(widths))]

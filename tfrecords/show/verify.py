@@ -1,4 +1,4 @@
-"""Reads every record of a data set and checks it, by its shards' checksums and by its own rules."""
+"""Verifies a data set: reads and checks every record and the checksum of every shard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfrecords.records.names import (
     CONJUGATE,
     DECOY,
     EXAMPLE_ID,
-    FLOW,
+    FLOW_FRAMES,
     FRAMES,
     HEIGHT,
     LABEL_INDEX,
@@ -35,13 +35,13 @@ IMAGES = (
     FRAMES,
     CONJUGATE + FRAMES,
     MASKS,
-    FLOW,
-    CONJUGATE + FLOW,
+    FLOW_FRAMES,
+    CONJUGATE + FLOW_FRAMES,
 )
 
 
 class _Found(NamedTuple):
-    """What a shard holds."""
+    """The content of a shard."""
 
     ids: list[str]
     pairs: int
@@ -59,13 +59,13 @@ class _Record(NamedTuple):
 
 
 def verify(directory: StrPath) -> str:
-    """Reads every shard and record: checksum, number, every image, label ids, masks, times.
+    """Verifies checksum, number, images, label ids, masks and times of every shard and record.
 
     Returns:
-        One line that says what was read.
+        One line about what was read.
 
     Raises:
-        UserError: names the first shard, and record, with which something is wrong.
+        UserError: Something is wrong with a shard or record; names the first.
     """
     info, manifest = dataset.load_info(directory), dataset.load_manifest(directory)
     names = [name for name, counts in info.splits.items() if counts["clips"]]
@@ -128,14 +128,14 @@ def _check_shard(path: AnyPath, info: DatasetInfo, manifest: Optional[dict]) -> 
         raise UserError(f"{path}, record {len(ids)}: {reason}.") from error
     if entry is not None and len(ids) != entry["records"]:
         raise UserError(f"{path}: expected {entry['records']} records, received {len(ids)}.")
-    # Last: a record that cannot be read says more than a sum that differs.
+    # Last, since a record that cannot be read says more than a checksum that differs.
     if entry is not None and atomic.sha256(str(path)) != entry["sha256"]:
         raise UserError(f"{path}: the checksum is not that of {dataset.MANIFEST_FILE}.")
     return _Found(ids, pairs, negatives, decoys, images)
 
 
 def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
-    """What a record is; UserError where something is wrong with it."""
+    """Returns the kind of a record; UserError if something is wrong with it."""
     of_features = info.modality == dataset.FEATURES
     # Shapes and dtypes, the mask's length, boxes, optical flow; or the sizes of maps.
     decoded = (feature_codec.decode_features if of_features else codec.decode)(serialized)
@@ -158,7 +158,7 @@ def _check_record(serialized: bytes, info: DatasetInfo) -> _Record:
     count = 0
     for name in IMAGES:
         for feature in lists[name].feature if name in lists else ():
-            # OpenCV fills up what is missing of an image; the reader's own decoder refuses it.
+            # OpenCV completes a truncated image; the reader's decoder refuses it.
             tf.io.decode_image(feature.bytes_list.value[0], expand_animations=False)
             count += 1
     name = context[EXAMPLE_ID].bytes_list.value[0].decode()

@@ -167,11 +167,12 @@ def test_a_stopped_build_beyond_this_machine_continues(table, tmp_path, monkeypa
     )
 
 
-def test_a_finished_build_does_nothing(table, tmp_path, capsys, monkeypatch):
+def test_a_finished_build_does_nothing(table, tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
     run(input=table, output=tmp_path / "out")
     monkeypatch.setattr(writer, "write_shard", None)
     run(input=table, output=tmp_path / "out")
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in caplog.text
 
 
 def test_another_plan_is_refused(table, tmp_path):
