@@ -28,7 +28,19 @@ _CHANGEABLE = (
 
 
 def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
-    """Refuses a directory that holds another run; the chief notes a new one in it."""
+    """Writes config.json, or raises if the directory holds another run.
+
+    Args:
+        current: The run.
+        resume: Whether it may be resumed.
+        new: Whether it may begin in a directory without a run.
+        chief: Whether this process is the one that writes.
+
+    Raises:
+        UsageError: The directory holds another run, or one although `resume` is false, or none
+            although `new` is false.
+        UserError: config.json is damaged.
+    """
     path = current.workdir / CONFIG_FILE
     plans = [current.plan(stage) for stage in current.recipe.stages]
     config = {
@@ -36,7 +48,7 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
         "plan": [{**dataclasses.asdict(plan), "stage": plan.stage.name} for plan in plans],
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
-    # Where training has not begun, as with a wrong --weights, there is nothing to lose.
+    # If training has not begun, as with a wrong --weights, there is nothing to lose.
     if path.is_file() and any(current.workdir.glob("checkpoints/*/checkpoint")):
         if not resume:
             raise UsageError(
