@@ -29,15 +29,11 @@ def make_backbone(recipe: Recipe) -> keras.Model:
             options.setdefault("channels", FLOW.channels)
         backbone = build_backbone(recipe.backbone, **options)
     for network, stream in zip(streams_of(backbone).values(), streams):
-        depth, input_shape, output_shape = (
-            stream.channels,
-            network.input_shape,
-            network.output_shape,
-        )
-        if len(input_shape) != 5 or input_shape[-1] not in (depth, None):
+        input_shape, output_shape = network.input_shape, network.output_shape
+        if len(input_shape) != 5 or input_shape[-1] not in (stream.channels, None):
             raise UsageError(
                 f"backbone_options: expected a backbone of {recipe.modality} clips "
-                f"[B, T, H, W, {depth}], received one of {input_shape[-1]} channels."
+                f"[B, T, H, W, {stream.channels}], received one of {input_shape[-1]} channels."
             )
         if not isinstance(output_shape, tuple) or len(output_shape) != 5:
             raise UsageError(
