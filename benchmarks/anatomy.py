@@ -168,7 +168,6 @@ def cut(
     from aacf_tf.runs.run import Run
     from aacf_tf.training.optimizers import make_optimizer
     from benchmarks import sheet
-    from tfrecords.reading.clips import count_steps
 
     keras.utils.set_random_seed(recipe.seed)
     precision = resolve_precision(recipe.precision)
@@ -176,9 +175,10 @@ def cut(
     stage = recipe.stages[number]
     run = Run.open(recipe, data, workdir)
     run.check_data()
-    steps = count_steps(run.info, "train", stage.batch_size, training=True)
-    model = run.build(stage, steps=steps * stage.epochs)
-    model.compile(optimizer=make_optimizer(stage, model, steps * stage.epochs), weighted_metrics=[])
+    plan = run.plan(stage)
+    steps = plan.steps_per_epoch
+    model = run.build(stage)
+    model.compile(optimizer=make_optimizer(plan, model), weighted_metrics=[])
     batches = read(run, stage, epochs + 1)
     batch = next(iter(batches))
     functions = prefixes(model, batch)
@@ -188,7 +188,7 @@ def cut(
         {name: sheet.Candidate(lambda f=f: f) for name, f in functions.items()},
         rounds=rounds,
         threads=threads,
-        settings={"head": run.head_of(stage), "batch": stage.batch_size, "precision": precision},
+        settings={"head": plan.head, "batch": stage.batch_size, "precision": precision},
     )
     repeated, real = fit(run, stage, model, batches, batch, steps, epochs)
     parts = split({name: row.milliseconds for name, row in found.rows.items()}, repeated, real)

@@ -168,10 +168,10 @@ def _calibrate(backbone: Any, current: Any, stage: Any) -> None:
 def _epoch(current: Any, stage: Any, model: Any, epochs: int) -> Callable[[], None]:
     """Trains the model by one more epoch, each time that it is called."""
     from aacf_tf.training.optimizers import make_optimizer
-    from tfrecords.reading.clips import count_steps
 
-    steps = count_steps(current.info, "train", stage.batch_size, training=True)
-    model.compile(optimizer=make_optimizer(stage, model, steps * epochs), weighted_metrics=[])
+    plan = current.plan(dataclasses.replace(stage, epochs=epochs))
+    steps = plan.steps_per_epoch
+    model.compile(optimizer=make_optimizer(plan, model), weighted_metrics=[])
     batches = current.stage_batches("train", stage, training=True, epochs=epochs)
 
     def without_id(inputs: dict[str, Any], *rest: Any) -> tuple[Any, ...]:

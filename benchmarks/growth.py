@@ -144,7 +144,9 @@ def make_step(
     recipe = recipes.load_recipe("demo")
     stage = recipe.stages[-1]
     model = build_model(recipe, classes, stage=stage, steps=100)
-    model.compile(optimizer=make_optimizer(stage, model, 100), weighted_metrics=[])
+    model.compile(
+        optimizer=make_optimizer(recipes.plan_stage(recipe, stage, 100), model), weighted_metrics=[]
+    )
     side = math.isqrt(pixels)
     clip = tf.cast(tf.fill([pairs, frames, side, side, 3], 100), tf.uint8)
     inputs = {"clip": clip, "conjugate": clip, "has_conjugate": tf.ones([pairs], tf.bool)}

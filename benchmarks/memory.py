@@ -21,7 +21,7 @@ from typing import Any, Iterator, NamedTuple, Sequence
 from absl import flags
 
 from aacf_tf import recipes
-from aacf_tf.recipes import PAIR_HEADS, Recipe
+from aacf_tf.recipes import Recipe
 from tfrecords.utils import commandline
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> None:
 def plan(recipe: Recipe) -> Iterator[Work]:
     """What a recipe does, one stage after the other."""
     for place, stage in enumerate(recipe.stages):
-        if stage.backbone_rate == 0 and recipe.data.views:
+        if recipes.plan_stage(recipe, stage).cached_views:
             from aacf_tf.training.feature_cache import views_a_batch
 
             yield Work(recipe.name, place, True, views_a_batch(recipe.data, None))
@@ -87,8 +87,8 @@ def plan(recipe: Recipe) -> Iterator[Work]:
 def row(work: Work, precision: str) -> dict[str, Any]:
     """Measures, or extrapolates where there is no GPU and the batch is large."""
     recipe = recipes.load_recipe(work.recipe)
-    stage = recipe.stages[work.stage]
-    on_maps = stage.backbone_rate == 0 and recipe.data.views and not work.features
+    cached = recipes.plan_stage(recipe, recipe.stages[work.stage]).cached_views
+    on_maps = cached and not work.features
     pixels = recipe.data.frames * recipe.data.height * recipe.data.width
     few = work.batch if on_maps else min(work.batch, max(2, LIMIT // pixels))
     found = _measure(work._replace(batch=few), precision)
@@ -144,8 +144,8 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     keras.mixed_precision.set_global_policy(resolve_precision(precision))
     tf.reduce_sum(tf.ones([8, 8]) @ tf.ones([8, 8]))  # what an idle process has
     idle = _resident("VmRSS")
+    plan = recipes.plan_stage(recipe, stage, 100)
     model = build_model(recipe, CLASSES, stage=stage, steps=100)
-    head = recipe.head if stage.head == "recipe" else stage.head
     names = STREAM_INPUTS[recipe.modality]
     size = [work.batch, data.frames, *crop_size((data.height, data.width), data.crop)]
     clips = {
@@ -160,15 +160,15 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
             forward(both)
     else:
         inputs = clips
-        if stage.backbone_rate == 0 and data.views:
+        if plan.cached_views:
             grid = [-(-side // stride) for side, stride in zip(size[1:], model.strides())]
             if data.map_crop:
                 grid[1:] = [data.map_crop] * 2
             inputs = {"features": tf.zeros([work.batch, *grid, model.backbone.output_shape[-1]])}
-        if head in PAIR_HEADS:
+        if plan.pairs:
             inputs.update({_conjugate(name): value for name, value in inputs.items()})
             inputs["has_conjugate"] = tf.ones([work.batch], tf.bool)
-        model.compile(optimizer=make_optimizer(stage, model, 100), weighted_metrics=[])
+        model.compile(optimizer=make_optimizer(plan, model), weighted_metrics=[])
         batch = inputs, tf.zeros([work.batch], tf.int32)
         model.fit(tf.data.Dataset.from_tensors(batch).repeat(STEPS), verbose=0)
     if gpu:

@@ -347,6 +347,7 @@ def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
     import tensorflow as tf
     from tensorflow import keras
 
+    from aacf_tf.recipes import plan_stage
     from aacf_tf.training.optimizers import make_optimizer
 
     seed = run.recipe.seed
@@ -356,7 +357,7 @@ def _train_on_maps(run: Any, stage: Stage, backbone: Any) -> Any:
     batch_size = min(stage.batch_size, len(targets))
     steps = len(targets) // batch_size
     model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
-    optimizer = make_optimizer(stage, model, steps * stage.epochs)
+    optimizer = make_optimizer(plan_stage(run.recipe, stage, steps * stage.epochs), model)
     model.compile(optimizer=optimizer, weighted_metrics=[])
 
     def take(rows: tf.Tensor, view: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -158,7 +158,7 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
 
     stage = run.recipe.stages[-1]
     model = restoring.restore(run, stage)
-    head = run.head_of(stage)
+    head = run.plan(stage).head
     whole = evaluate(run, model, head, run.workdir)
     forward = predictions.compile_forward(run, model)
     composites = dataclasses.replace(run, data=sets, info=load_info(sets))

@@ -11,7 +11,7 @@ import numpy as np
 from tfrecords.utils.atomic import replacing
 
 SPLITS = ("test", "test_uniform", "test_anti")
-PLACES = (
+MAP_MEASURES = (
     "action_pointing",
     "action_mass",
     "action_auc",
@@ -23,15 +23,10 @@ PLACES = (
 
 
 def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
-    """Collects the metrics of the runs.
+    """Collects the metrics of runs: setting -> name -> measure -> the values of the seeds.
 
-    Args:
-        cells: Runs, see `method.Cell`.
-        workdir: Folder of their run directories.
-
-    Returns:
-        Setting -> name -> measure -> the values of the seeds. Measures are `SPLIT/SCORE` (top-1 by
-        action, combined, reliability) and each of PLACES on test_uniform.
+    `cells` are the runs, see `method.Cell`. Measures are `SPLIT/SCORE` (top-1 by action, combined,
+    reliability) and each of MAP_MEASURES on test_uniform.
     """
     from aacf_tf.evaluation.metrics import read_metrics
 
@@ -43,21 +38,20 @@ def collect(cells: Sequence[Any], workdir: Path) -> dict[str, Any]:
             for score in ("action", "combined", "reliability"):
                 if score in splits.get(split, {}):
                     measures[f"{split}/{score}"].append(splits[split][score]["top1"])
-        places = splits.get("test_uniform", {}).get("localization", {})
-        for place in PLACES:
-            if places.get(place) is not None:
-                measures[place].append(places[place])
+        maps = splits.get("test_uniform", {}).get("localization", {})
+        for measure in MAP_MEASURES:
+            if maps.get(measure) is not None:
+                measures[measure].append(maps[measure])
     return results
 
 
 def table(results: dict[str, Any], setting: str) -> str:
     """Formats one setting as a Markdown table: mean +- standard deviation over the seeds."""
     head = ["", *SPLITS, "reliability on test"]
-    head += [place.replace("action_", "").replace("_", " ") for place in PLACES]
+    head += [measure.replace("action_", "").replace("_", " ") for measure in MAP_MEASURES]
     seeds = max(len(v) for m in results[setting].values() for v in m.values())
-    counted = "1 seed" if seeds == 1 else f"{seeds} seeds"
     lines = [
-        f"**{setting}**, top-1 action / combined, {counted}\n",
+        f"**{setting}**, top-1 action / combined, {seeds} {'seed' if seeds == 1 else 'seeds'}\n",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
     ]
@@ -67,7 +61,7 @@ def table(results: dict[str, Any], setting: str) -> str:
             scores = [measures.get(f"{split}/{score}") for score in ("action", "combined")]
             row.append(" / ".join(_spread(values) for values in scores if values))
         row.append(_spread(measures.get("test/reliability")))
-        row += [_spread(measures.get(place)) for place in PLACES]
+        row += [_spread(measures.get(measure)) for measure in MAP_MEASURES]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -88,15 +82,15 @@ def plot(results: dict[str, Any], path: Path) -> None:
         layout="constrained",
     )
     for axis, (setting, rows) in zip(axes[0], results.items()):
-        for place, split in enumerate(SPLITS):
+        for index, split in enumerate(SPLITS):
             keys = [f"{split}/action", f"{split}/combined"]
             values = [m.get(keys[0]) or m.get(keys[1]) or [0.0] for m in rows.values()]
             axis.bar(
-                np.arange(len(rows)) + 0.27 * (place - 1),
+                np.arange(len(rows)) + 0.27 * (index - 1),
                 [np.mean(v) for v in values],
                 0.25,
                 yerr=[np.std(v, ddof=1) if len(v) > 1 else 0 for v in values],
-                color=("#b0b0b0", "#e69f00", "#0072b2")[place],
+                color=("#b0b0b0", "#e69f00", "#0072b2")[index],
                 label=split,
             )
         names = [name.replace("no_", "without ").replace("_", "\n") for name in rows]

@@ -194,7 +194,10 @@ def tensorflow_model(name: str, precision: str = "float32") -> ActionModel:
         stages=(stage,),
     )
     model = build_model(recipe, CLASSES, stage=stage, steps=1000)
-    model.compile(optimizer=make_optimizer(stage, model, 1000), weighted_metrics=[])
+    model.compile(
+        optimizer=make_optimizer(recipes.plan_stage(recipe, stage, 1000), model),
+        weighted_metrics=[],
+    )
     return model
 
 

@@ -11,5 +11,6 @@ from .nonlocal_block import NonLocalBlock3D as NonLocalBlock3D
 from .normalization import BatchNormalization3D as BatchNormalization3D
 from .pooling import AttentionPooling as AttentionPooling
 from .pooling import attention_pooling as attention_pooling
+from .temporal_shift import TemporalShift as TemporalShift
 from .winograd import WinogradConv3D as WinogradConv3D
 from .winograd import winograd_kernel as winograd_kernel

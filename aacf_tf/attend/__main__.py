@@ -89,7 +89,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             "--model: expected an exported model such as runs/mine/export/aacf, received none."
         )
     if not Path(values.model).is_dir():
-        raise UsageError(f"--model: expected a folder, received {values.model!r}: there is none.")
+        raise UsageError(f"--model: no such folder: {values.model!r}.")
     given = [name for name in _ENDINGS if values[name].value]
     if len(given) != 1:
         raise UsageError(
@@ -97,7 +97,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             f"{' and '.join(f'--{name}' for name in given) or 'none'}."
         )
     (asked,) = given
-    path, ending = Path(values[asked].value), _ENDINGS[asked]
+    path, ending = Path(str(values[asked].value)), _ENDINGS[asked]
     name = "predictions.csv" if asked == "input" else f"{path.stem}_attention{ending}"
     output = Path(values.output or name)
     if output.suffix.lower() != ending:
@@ -105,9 +105,9 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output: expected a name in a folder that exists, received {output}.")
     if asked == "input" and not path.is_dir():
-        raise UsageError(f"--input: expected a folder, received {values.input!r}.")
+        raise UsageError(f"--input: no such folder: {values.input!r}.")
     if asked != "input" and not path.is_file():
-        raise UsageError(f"--{asked}: expected a file, received {str(path)!r}: there is none.")
+        raise UsageError(f"--{asked}: no such file: {str(path)!r}.")
     if output.exists() and output.samefile(path):
         raise UsageError(f"--output: expected another file than --{asked}, received {output}.")
     if asked == "image" and (values.start or values.end is not None):

@@ -22,11 +22,6 @@ _BOXES = 3  # boxes that are printed
 def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     """Writes the picture of a photograph and prints its scores.
 
-    Args:
-        predictor: Model of photographs.
-        path: Photograph to read.
-        output: PNG file to write.
-
     Raises:
         UserError: The photograph cannot be read, or the picture cannot be written.
     """
@@ -45,11 +40,11 @@ def attend_image(predictor: Predictor, path: str, output: Path) -> Prediction:
     print_scores(mean_scores([prediction]), score, multi_label)
     # The picture may be smaller than the file, in whose pixels the boxes are printed.
     x, y = width / frame[1], height / frame[0]
-    places = ", ".join(
+    shown = ", ".join(
         f"x {round(x * x1)}-{round(x * x2)} y {round(y * y1)}-{round(y * y2)}"
         for x1, y1, x2, y2 in boxes[:_BOXES]
     )
-    text = f"  {titles[0]} map: {places or 'no box'}"
+    text = f"  {titles[0]} map: {shown or 'no box'}"
     if prediction.action_evidence is not None:
         text += f"; evidence {prediction.action_evidence:+.1f}"
     print(text)

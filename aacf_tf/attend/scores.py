@@ -32,16 +32,18 @@ def name_classes(probabilities: Mapping[str, float], multi_label: bool) -> str:
     return ", ".join(f"{label} {probabilities[label]:.2f}" for label in ranked[: max(1, sure)])
 
 
-def print_scores(scores: Mapping[str, Mapping[str, float]], own: str, multi_label: bool) -> None:
+def print_scores(
+    scores: Mapping[str, Mapping[str, float]], ranked_by: str, multi_label: bool
+) -> None:
     """Prints a line for each of the best five classes, or all that a multi-label model predicts.
 
     Args:
         scores: Result of `mean_scores`.
-        own: Score by which classes are ranked.
+        ranked_by: Score by which classes are ranked.
         multi_label: Whether classes are judged independently.
     """
-    sure = sum(value > _SURE for value in scores[own].values()) if multi_label else 0
-    shown = _rank(scores[own])[: max(_CLASSES, sure)]
+    sure = sum(value > _SURE for value in scores[ranked_by].values()) if multi_label else 0
+    shown = _rank(scores[ranked_by])[: max(_CLASSES, sure)]
     width = max(len(label) for label in [*shown, "class"])
     print(f"  {'class':{width}}  " + "  ".join(f"{score:>8}" for score in scores))
     for label in shown:
@@ -55,7 +57,7 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
     Args:
         predictions: Predictions of one model, one a line.
         path: File to write.
-        kind: `image` or `video`, the name of the first column.
+        kind: Name of the first column, `image` or `video`.
 
     Raises:
         UserError: The file cannot be written.
@@ -80,4 +82,4 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
 
 
 def _rank(probabilities: Mapping[str, float]) -> list[str]:
-    return sorted(probabilities, key=probabilities.get, reverse=True)
+    return sorted(probabilities, key=probabilities.__getitem__, reverse=True)

@@ -9,6 +9,7 @@ from typing import Iterable
 
 import av
 import numpy as np
+from av.error import FFmpegError
 
 from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
 from aacf_tf.serving.prediction import Prediction
@@ -43,17 +44,7 @@ class Window:
 def attend_video(
     predictor: Predictor, path: str, output: Path, start: float = 0.0, end: float | None = None
 ) -> list[Window]:
-    """Writes the overlay of a video and prints its scores.
-
-    Args:
-        predictor: Model of videos.
-        path: Video to read.
-        output: MP4 file to write.
-        start, end: Span of the video in seconds; end None: to its end.
-
-    Returns:
-        The windows that cover the span.
-    """
+    """Writes the overlay of a video and prints its scores; returns its windows."""
     video = predictor.read(path, start, end)
     windows = look(predictor, video)
     score, multi_label = predictor.card.score, predictor.card.multi_label
@@ -120,17 +111,14 @@ def _draw(
 ) -> Iterable[np.ndarray]:
     """Yields the frames of the overlay: uint8 `[height, width, 3]` with even sides."""
     height = max(_PANEL_HEIGHT, video.frames.shape[1])
-    titles, bar, shown = ["video", *(title for title, _ in maps)], None, None
-    multi_label = predictor.card.multi_label
+    titles = [title for title, _ in maps]
     frames = progress(video.frames, desc="overlay", unit="frame", leave=False)
     for number, frame in enumerate(frames):
         window = next(window for window in windows if number < window.end)
         heats = [predictor.spread(heat[number], frame.shape[:2]) for _, heat in maps]
         picture = overlays.side_by_side(frame, heats, boxes[number], height)
-        if window is not shown:
-            titles[0] = name_classes(window.prediction.probabilities, multi_label)
-            bar, shown = pictures.text_bar(picture.shape[1], 28, titles), window
-        picture = np.concatenate([bar, picture])
+        named = name_classes(window.prediction.probabilities, predictor.card.multi_label)
+        picture = pictures.with_titles(picture, [named, *titles], 28)
         odd_rows, odd_columns = (side % 2 for side in picture.shape[:2])
         yield np.pad(picture, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
 
@@ -162,7 +150,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, FFmpegError) as error:
         raise UserError(f"Expected to write {path}, received {error}.") from error
 
 
@@ -175,8 +163,8 @@ def _print_windows(video: Video, windows: list[Window], boxes: list[list[tuple]]
         text = f"{best} {prediction.probabilities[best]:.2f}"
         if prediction.action_evidence is not None:
             text += f", evidence {prediction.action_evidence:+.1f}"
-        places = [f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes[middle][:3]]
-        text += f"; at {video.times[middle]:.2f} s: {', '.join(places) or 'no box'}"
+        shown = [f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes[middle][:3]]
+        text += f"; at {video.times[middle]:.2f} s: {', '.join(shown) or 'no box'}"
         end = video.times[window.end - 1] + 1 / video.fps
         print(f"  {video.times[window.begin]:7.2f} - {end:.2f} s  {text}")
     if len(windows) > _LINES:

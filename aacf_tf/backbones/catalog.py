@@ -15,8 +15,16 @@ if TYPE_CHECKING:
     from tensorflow import keras
 
 
-_HOME = {"small": "small", "i3d": "i3d", "resnet3d34": "resnet3d", "densenet161": "densenet"}
+_HOME = {
+    "small": "small",
+    "i3d": "i3d",
+    "resnet3d34": "resnet3d",
+    "densenet161": "densenet",
+    "efficientnet_lite0": "efficientnet_lite",
+    "efficientnet_lite2": "efficientnet_lite",
+}
 BACKBONES = tuple(_HOME)
+IMAGE_BACKBONES = ("densenet161", "efficientnet_lite0", "efficientnet_lite2")
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:

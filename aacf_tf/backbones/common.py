@@ -14,6 +14,8 @@ SCALINGS = {
     "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     # The one that torchvision's weights for ImageNet were trained with.
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    # EfficientNet-Lite, near [-1, 1].
+    "efficientnet_lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     # Hara's `mean_dataset=kinetics`, his files of 2020.
     "kinetics": ((110.7975, 103.3005, 96.2625), (70.584, 69.1815, 69.7935)),
     # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: the mean alone.

@@ -16,7 +16,13 @@ from tensorflow import keras
 
 from aacf_tf.backbones.resnet3d import ShortcutA
 from aacf_tf.backbones.small import PixelsToPatches
-from keras_layers import ConvUnit3D, FramesToImages, ImagesToFrames, InceptionModule3D
+from keras_layers import (
+    ConvUnit3D,
+    FramesToImages,
+    ImagesToFrames,
+    InceptionModule3D,
+    TemporalShift,
+)
 
 _layers = keras.layers
 _POINTWISE = (
@@ -28,7 +34,7 @@ _POINTWISE = (
 )
 _MERGING = (_layers.Add, _layers.Concatenate)
 _FOLDING = (FramesToImages, ImagesToFrames)  # of images the axes of their clips are followed
-_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D)
+_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D, _layers.DepthwiseConv2D)
 _TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
 _POOLS = (
     _layers.AveragePooling2D,
@@ -136,6 +142,8 @@ def _through_layer(layer: keras.layers.Layer, axes: Axes) -> Axes:
         return _merge([_through_chain(branch, axes) for branch in layer.branches])
     if isinstance(layer, PixelsToPatches):
         return _patches(layer, axes)
+    if isinstance(layer, TemporalShift):
+        return (_window(axes[0], 3, 1, same=True), *axes[1:])
     if isinstance(layer, ShortcutA):
         return tuple(_window(axis, 1, layer.stride, same=False) for axis in axes)
     if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):

@@ -20,6 +20,8 @@ SIZES = {
     "i3d": (64, 224, 224),
     "resnet3d34": (16, 112, 112),
     "densenet161": (1, 224, 224),
+    "efficientnet_lite0": (1, 224, 224),
+    "efficientnet_lite2": (1, 260, 260),
 }
 
 

@@ -7,7 +7,8 @@ The network of Iizuka et al. (2017), trained on the user's own pictures; see doc
     pictures.py    where pictures come from
     draws.py       crops and holes: what chance decides
     objectives.py  losses, and the training step of each phase
-    training.py    the run: checkpoints, progress, TensorBoard
+    training.py    trains all phases, saves and resumes
+    results.py     the history of losses and figures, TensorBoard
     comparison.py  against Telea on held-out holes: figures, sheets of samples, curves
     serving.py     the SavedModel
 """

@@ -35,7 +35,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     many = partial(flags.DEFINE_list, flag_values=values)
     text("images", None, "Folder of pictures, or a data set directory.")
     text("held_out_images", None, "The same, of the pictures to compare on; else see above.")
-    text("workdir", None, "Directory of the run.")
+    text("workdir", None, "Directory of the trainer.")
     choice(
         "preset",
         "paper",
@@ -67,21 +67,22 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     settings = _check(arguments, values)
 
     from aacf_tf.completion.pictures import open_images
-    from aacf_tf.completion.training import Run
+    from aacf_tf.completion.training import Trainer
     from aacf_tf.runs.termination import Termination  # starts TensorFlow; wrong flags were answered
 
     parts = open_images(values.images, values.held_out_images or "")
-    run = Run(settings, parts, Path(values.workdir))
+    trainer = Trainer(settings, parts, Path(values.workdir))
+    held_out = len(trainer.comparison.held_out.image)
     print(
-        f"{len(run.pictures)} pictures to train on, {len(run.comparison.held_out.image)} held out; "
-        f"step {run.step} of {settings.total_steps}; {values.workdir}"
+        f"{len(trainer.pictures)} pictures to train on, {held_out} held out; "
+        f"step {trainer.step} of {settings.total_steps}; {values.workdir}"
     )
     with Termination().active() as termination:
-        run.train(termination)
-    exported = run.finish()
-    print(run.describe())
-    if run.skipped():
-        print(f"{len(run.skipped())} pictures cannot be read: {values.workdir}/skipped.csv")
+        trainer.train(termination)
+    exported = trainer.finish()
+    print(trainer.results.describe())
+    if trainer.skipped():
+        print(f"{len(trainer.skipped())} pictures cannot be read: {values.workdir}/skipped.csv")
     print(f"The network: {exported} (python -m tfrecords.build --filler={exported.parent} ...)")
 
 

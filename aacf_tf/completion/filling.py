@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 _SMOOTHINGS = 8  # on each scale: more come closer to the steady state, and bring 0.1 dB at most
@@ -48,3 +50,26 @@ def diffuse(image: tf.Tensor, known: tf.Tensor, levels: int, colour: Sequence[fl
         for _ in range(_SMOOTHINGS):
             filled = there * finer + (1 - there) * tf.nn.avg_pool2d(filled, 3, 1, "SAME")
     return filled
+
+
+def diffuse_crops(image: np.ndarray, mask: np.ndarray) -> tf.Tensor:
+    """Returns crops with their holes diffused.
+
+    Args:
+        image: uint8 [B, S, S, 3].
+        mask: uint8 [B, S, S], 1 in a hole.
+    """
+    colours, hole = scale(image, mask)
+    levels = math.ceil(math.log2(image.shape[1]))
+    return lay_in(diffuse(colours, 1 - hole, levels, (0.5,) * 3), image, hole)
+
+
+def scale(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns uint8 [B, H, W, 3] as float32 0..1, and uint8 [B, H, W] as float32 [B, H, W, 1]."""
+    return tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32)[..., None]
+
+
+def lay_in(painted: tf.Tensor, image: tf.Tensor, hole: tf.Tensor) -> tf.Tensor:
+    """Returns the image, uint8, with what is painted (0..1) in its holes."""
+    rounded = tf.cast(tf.round(255 * tf.clip_by_value(painted, 0, 1)), tf.uint8)
+    return tf.where(hole > 0, rounded, image)

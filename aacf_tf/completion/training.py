@@ -14,14 +14,12 @@ the undisturbed one.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import time
 from pathlib import Path
-from typing import Any, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,22 +27,24 @@ from tensorflow import keras
 
 from aacf_tf.completion import comparison, draws, filling, serving
 from aacf_tf.completion.objectives import LOSSES, Trainee
-from aacf_tf.completion.options import PHASES, Settings
+from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import Parts, Pictures
+from aacf_tf.completion.results import Results, read_csv
 from aacf_tf.runs.checkpoints import read
+from aacf_tf.runs.directory import CONFIG_FILE, read_config, require_same
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.serving.export import versions
+from aacf_tf.training.history import to_csv
 from tfrecords.utils.atomic import write_json, write_text
-from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.errors import UserError
 from tfrecords.utils.progress import progress
 
 ROWS = 400  # of history.csv, over the whole run
 COMPARISONS = 40
 SAVE_MINUTES = 5.0
-_COLUMNS = ("step", "phase", *LOSSES, *comparison.FIGURES)
 
 
-class Run:
+class Trainer:
     """A training in its working directory.
 
     Args:
@@ -65,12 +65,11 @@ class Run:
         keras.utils.set_random_seed(settings.seed)
         colour = self.pictures.mean_colour()
         self.trainee = Trainee(settings, colour)
-        self.comparison = comparison.Comparison(
-            draws.draw_held_out(self.held_out, settings), self._diffuse
-        )
+        crops = draws.draw_held_out(self.held_out, settings)
+        self.comparison = comparison.Comparison(crops, filling.diffuse_crops)
+        self.results = Results(settings, self.comparison, workdir)
         if not claimed:  # not before pictures could be read: without them nothing has begun
-            write_json(workdir / "config.json", self._claim())
-        self.history: list[dict[str, Any]] = []
+            write_json(workdir / CONFIG_FILE, self._config())
         self._skipped_before: dict[str, str] = {}
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64)
         # Of the losses since the last row of the history; with the number of steps they are of.
@@ -85,8 +84,9 @@ class Run:
         self._manager = tf.train.CheckpointManager(checkpoint, str(workdir / "checkpoints"), 2)
         if self._manager.latest_checkpoint:
             read(checkpoint, self._manager.latest_checkpoint)
-            self.history = [row for row in self._read_history() if row["step"] <= self.step]
-            self._skipped_before = dict(_read_csv(workdir / "skipped.csv")[1:])
+            self.results.read(self.step)
+            skipped = read_csv(workdir / "skipped.csv")
+            self._skipped_before = {row["file"]: row["reason"] for row in skipped}
         self._complete = tf.function(self._complete_crops)
 
     @property
@@ -119,7 +119,7 @@ class Run:
                 judged = done % compare == 0 or done == total
                 if done % row == 0 or judged or settings.phase(done) != phase:
                     self._add_row(phase, judged)
-                    newest = self.history[-1]
+                    newest = self.results.history[-1]
                     error = f"{newest['squared_error']:.4f}"
                     bar.set_postfix({"squared error": error}, refresh=False)
                     if newest["psnr"] is not None:
@@ -139,8 +139,9 @@ class Run:
 
     def save(self) -> None:
         """Writes a checkpoint, and what goes with it."""
-        self._write_skipped()
-        self._write_history()
+        rows = [{"file": name, "reason": text} for name, text in sorted(self.skipped().items())]
+        write_text(self.workdir / "skipped.csv", to_csv(rows, ("file", "reason")))
+        self.results.write()
         self._manager.save(checkpoint_number=self.step)
 
     def finish(self) -> Path:
@@ -151,75 +152,23 @@ class Run:
         """
         directory = self.workdir / "export" / "completion"
         if not versions(directory):
-            facts = {"images_digest": self._digest(), "held_out": self._metrics()}
+            facts = {"images_digest": self._digest(), "held_out": self.results.metrics()}
             serving.export(self.trainee.completer, self.settings, facts, directory)
         return directory / str(max(versions(directory)))
-
-    def describe(self) -> str:
-        """The last comparison, for the terminal."""
-        metrics = self._metrics()
-        rows = {name: metrics[name] for name in ("telea", "diffusion", "network")}
-        return comparison.table(rows, metrics["pictures"])
 
     def skipped(self) -> dict[str, str]:
         """Name -> reason, of the pictures that could not be read so far."""
         return {**self._skipped_before, **self.pictures.skipped, **self.held_out.skipped}
 
-    # ---- what is measured and written -----------------------------------------------------------
-
     def _add_row(self, phase: str, judged: bool) -> None:
         count, *sums = self._sums.numpy()
         self._sums.assign(np.zeros_like(self._sums))
-        row = dict.fromkeys(_COLUMNS)
-        row.update(step=self.step, phase=phase)
-        row.update({name: value / count for name, value in zip(LOSSES, sums)})
-        for name in LOSSES:
-            tf.summary.scalar(f"loss/{name}", row[name], self.step)
-        if judged:
-            completed = self.comparison.complete(self._complete)
-            row.update(self.comparison.judge(completed))
-        self.history.append(row)
-        if judged:
-            self._show(completed)
-
-    def _show(self, completed: np.ndarray) -> None:
-        """Writes and draws what was found on the held-out holes, which stands in the last row."""
-        sheet = self.comparison.sheet(completed)
-        for name, value in self._found().items():
-            tf.summary.scalar(f"held_out/{name}", value, self.step)
-        tf.summary.image("held_out", sheet[None], self.step)
-        comparison.write_png(self.workdir / "samples.png", sheet)
-        write_json(self.workdir / "metrics.json", self._metrics())
-        self._write_history()
-        starts = np.cumsum([0, *self.settings.steps[:2]]).tolist()
-        levels = {"Telea": self.comparison.telea, "diffusion": self.comparison.diffusion}
-        comparison.write_curves(
-            self.workdir / "curves.png",
-            self.history,
-            list(zip(PHASES, starts)),
-            {name: values["psnr"] for name, values in levels.items()},
-        )
-
-    def _found(self) -> comparison.Figures:
-        return {name: self.history[-1][name] for name in comparison.FIGURES}
-
-    def _metrics(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "pictures": len(self.comparison.held_out.image),
-            "network": self._found(),
-            "telea": self.comparison.telea,
-            "diffusion": self.comparison.diffusion,
-        }
+        completed = self.comparison.complete(self._complete) if judged else None
+        self.results.add(self.step, phase, [value / count for value in sums], completed)
 
     def _complete_crops(self, image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        colours, hole = _scale(image, mask)
-        return _lay_in(self.trainee.completer(colours, hole), image, hole)
-
-    def _diffuse(self, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        colours, hole = _scale(image, mask)
-        levels = math.ceil(math.log2(self.settings.size))
-        return _lay_in(filling.diffuse(colours, 1 - hole, levels, (0.5,) * 3), image, hole)
+        colours, hole = filling.scale(image, mask)
+        return filling.lay_in(self.trainee.completer(colours, hole), image, hole)
 
     def _check_finite(self, losses: dict[str, tf.Tensor], step: int, phase: str) -> None:
         for name, value in losses.items():
@@ -230,83 +179,25 @@ class Run:
                     "in another --workdir with a lower --learning_rate."
                 )
 
-    # ---- what is kept ---------------------------------------------------------------------------
-
     def _saved_step(self) -> int:
         newest = self._manager.latest_checkpoint
         return int(newest.rsplit("-", 1)[1]) if newest else 0
 
-    def _claim(self) -> dict[str, Any]:
-        """The content of config.json."""
-        return {**self.settings.to_dict(), "images_digest": self._digest()}
-
     def _is_claimed(self) -> bool:
-        """Whether config.json is there, and of this very run."""
-        path = self.workdir / "config.json"
+        """Returns whether the directory holds this very run; raises if it holds another."""
+        path = self.workdir / CONFIG_FILE
         if not path.is_file():
             return False
-        try:
-            found = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"Expected the settings of a run in {path}, received a damaged file; give another "
-                "--workdir."
-            ) from error
-        for name, value in self._claim().items():
-            if found.get(name) != value:
-                received = f"{name} {value} instead of {found.get(name)}"
-                if name == "images_digest":
-                    received = "pictures of other names or sizes"
-                raise UsageError(
-                    f"Expected the settings and pictures of the run in {self.workdir}, received "
-                    f"{received}; give another --workdir."
-                )
+        before, now = read_config(path), self._config()
+        digests = before.pop("images_digest", None), now.pop("images_digest")
+        require_same(self.workdir, "other settings", before, now)
+        require_same(self.workdir, "pictures of other names or sizes", *digests)
         return True
+
+    def _config(self) -> dict[str, Any]:
+        return {**self.settings.to_dict(), "images_digest": self._digest()}
 
     def _digest(self) -> str:
         """Of the names and sizes of all pictures."""
         parts = [(part.names, part.sizes) for part in (self.pictures, self.held_out)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-    def _write_skipped(self) -> None:
-        rows = sorted(self.skipped().items())
-        write_text(self.workdir / "skipped.csv", _to_csv(("file", "reason"), rows))
-
-    def _write_history(self) -> None:
-        rows = [
-            ["" if row[name] is None else row[name] for name in _COLUMNS] for row in self.history
-        ]
-        write_text(self.workdir / "history.csv", _to_csv(_COLUMNS, rows))
-
-    def _read_history(self) -> list[dict[str, Any]]:
-        names, *rows = _read_csv(self.workdir / "history.csv")
-        return [{name: _parse(name, text) for name, text in zip(names, row)} for row in rows]
-
-
-def _parse(name: str, text: str) -> Any:
-    if name == "phase":
-        return text
-    return int(text) if name == "step" else float(text) if text else None
-
-
-def _read_csv(path: Path) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
-
-
-def _to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _scale(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 [B, H, W, 3], uint8 [B, H, W] -> float32 0..1, float32 [B, H, W, 1]."""
-    return tf.cast(image, tf.float32) / 255, tf.cast(mask, tf.float32)[..., None]
-
-
-def _lay_in(painted: tf.Tensor, image: tf.Tensor, hole: tf.Tensor) -> tf.Tensor:
-    """The image, uint8, with what is painted (0..1) in its holes."""
-    rounded = tf.cast(tf.round(255 * tf.clip_by_value(painted, 0, 1)), tf.uint8)
-    return tf.where(hole > 0, rounded, image)

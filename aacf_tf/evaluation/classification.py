@@ -29,13 +29,6 @@ def to_targets(targets: np.ndarray, classes: int, multi_label: bool) -> np.ndarr
     return np.eye(classes + 1, dtype=bool)[targets][:, :classes]  # id K: a clip with no action
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Over the last axis, float64."""
-    scores = np.asarray(scores, np.float64)
-    exponents = np.exp(scores - scores.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
-
-
 def classification(probabilities: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> Scores:
     """Computes top-1, top-5, mean AP (scikit-learn's) and the mean AP of the VOC kit.
 
@@ -92,7 +85,6 @@ def context_reliability(
     Args:
         action, context: Class probabilities `[N, K]` of 20 or more clips; rows that do not sum to 1
             (the class for clips with no action was left out) are scaled to 1.
-        iterations: Number of updates of lam.
 
     Returns:
         Scores `[N, K]`, rows summing to 1, and lam in 0..1.

@@ -10,22 +10,23 @@ one value for each clip.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
 Triple = Sequence[int]  # time, height, width
+TensorLike = Union[tf.Tensor, np.ndarray]
 
 
-def masks_from_boxes(boxes: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def masks_from_boxes(boxes: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """Computes the share of each pixel that boxes cover.
 
     Args:
         boxes: Boxes `[B, n, 4]` of still images or `[B, T, n, 4]` of videos: ymin, xmin, ymax, xmax
             as shares of height and width, 0..1; a row of zeros is no box.
-        size: (H, W) in pixels.
+        size: Size (H, W) of the masks in pixels.
 
     Returns:
         Shares, float32 `[B, T, H, W]`, with T = 1 for still images. Borders are rounded to 1/1024
@@ -52,7 +53,7 @@ def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None)
 
     Args:
         masks: Masks `[B, T, H, W]`, 0..1, of any type.
-        grid: (t, h, w) of the feature map.
+        grid: Size (t, h, w) of the feature map.
         strides: Strides of the backbone in (time, height, width): cell i of an axis is the box from
             i * stride to (i + 1) * stride, the last one cut where the input ends. None: size / grid
             rounded up, which is right if the strides divide the size.
@@ -72,7 +73,7 @@ def cell_coverage(masks: tf.Tensor, grid: Triple, strides: Triple | None = None)
     return tf.math.divide_no_nan(covered, volume)
 
 
-def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
+def actor_cells(coverage: TensorLike, threshold: float) -> tf.Tensor:
     """Returns the actor's cells, bool `[B, t, h, w]`: those covered by more than `threshold`.
 
     If a clip has no such cell, its most covered one is the actor's.
@@ -80,11 +81,11 @@ def actor_cells(coverage: tf.Tensor, threshold: float) -> tf.Tensor:
     amounts = _flat(coverage)
     cells = amounts > threshold
     fullest = tf.one_hot(tf.argmax(amounts, -1), tf.shape(amounts)[-1], True, False)
-    found = tf.reduce_any(cells, axis=-1, keepdims=True)
-    return tf.reshape(tf.where(found, cells, fullest), tf.shape(coverage))
+    covered = tf.reduce_any(cells, axis=-1, keepdims=True)
+    return tf.reshape(tf.where(covered, cells, fullest), tf.shape(coverage))
 
 
-def normalize_map(values: tf.Tensor) -> tf.Tensor:
+def normalize_map(values: TensorLike) -> tf.Tensor:
     """Turns evidence `[B, t, h, w]` into weights: its positive part, summing to 1 a clip, float32.
 
     The weights are uniform if nothing is positive.
@@ -140,11 +141,11 @@ def time_share(weights: tf.Tensor, cells: tf.Tensor) -> tf.Tensor:
     positions = tf.cast(tf.reduce_prod(shape[1:]), weights.dtype)
     marked = on_actor & (tf.reduce_max(weights, axis=-1) > 1 / positions)
     acting = tf.reduce_sum(tf.cast(tf.reduce_any(truth, axis=-1), tf.float32), axis=-1)
-    found = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
-    return tf.where(acting > 0, tf.math.divide_no_nan(found, acting), np.nan)
+    hits = tf.reduce_sum(tf.cast(marked, tf.float32), axis=-1)
+    return tf.where(acting > 0, tf.math.divide_no_nan(hits, acting), np.nan)
 
 
-def off_centre(coverage: Sequence[np.ndarray]) -> np.ndarray:
+def off_centre(coverage: Iterable[np.ndarray]) -> np.ndarray:
     """Selects the third of the clips (at least one) whose actor is farthest from the centre.
 
     Args:
@@ -171,7 +172,7 @@ class Localization(keras.metrics.Mean):
     Args:
         strides: Strides of the backbone, see `cell_coverage`.
         threshold: Share of a cell that a mask must exceed for the cell to be the actor's.
-        frame_size: (H, W) in pixels if the targets are boxes; None if they are masks.
+        frame_size: Size (H, W) in pixels if the targets are boxes; None if they are masks.
 
     Call arguments:
         y_true: Masks `[B, T, H, W]`, 0..1, or boxes `[B, n, 4]` or `[B, T, n, 4]`, see
@@ -204,6 +205,7 @@ class Localization(keras.metrics.Mean):
     def update_state(
         self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None
     ) -> None:
+        """Adds a batch to the mean."""
         masks = masks_from_boxes(y_true, self.frame_size) if self.frame_size else y_true
         weights = normalize_map(y_pred)
         coverage = cell_coverage(masks, tf.unstack(tf.shape(weights))[1:], self.strides)
@@ -215,6 +217,7 @@ class Localization(keras.metrics.Mean):
         return super().update_state(tf.where(known, values, 0), counts)
 
     def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the metric."""
         config = {
             "strides": self.strides,
             "threshold": self.threshold,
@@ -262,11 +265,8 @@ def validation_metrics(
     ...     if output in y_pred:
     ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
 
-    as `ActionModel` does with its `map_metrics`.
-
-    Args:
-        strides, threshold: See `Localization`.
-        timed: Whether clips have more than one frame; otherwise there is no time share.
+    as `ActionModel` does with its `map_metrics`. Photographs are not `timed`: they have
+    no time share.
     """
     names = {
         "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),

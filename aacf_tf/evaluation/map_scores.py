@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -13,20 +13,14 @@ from aacf_tf.runs.run import Run
 from tfrecords.reading.clips import has_masks
 from tfrecords.reading.corruption import translate_errors
 
-Measure = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+# Rows and columns of the grid on which masks of different frame sizes are averaged.
+_GRID = 32
+
+Measure = Callable[..., tf.Tensor]
 
 
 def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[str, Any]:
-    """Measures how well maps localize the actor, over the clips with a mask.
-
-    Args:
-        run: Run whose recipe sets the threshold.
-        outputs: Outputs for the split.
-        prior: Result of `mean_training_mask`.
-
-    Returns:
-        Content of `localization` in metrics.json.
-    """
+    """Measures how well maps, and the mean mask `prior`, localize the actors that have a mask."""
     threshold = run.recipe.mask_threshold
     masked = outputs.masked
     kinds = {
@@ -46,14 +40,14 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
         values.setdefault(name, np.empty(len(coverage), results.dtype))[indices] = results
 
     for indices in _by_grid(coverage):
-        cells = localization.actor_cells(np.stack(coverage[indices]), threshold)
+        cells = localization.actor_cells(np.stack(list(coverage[indices])), threshold)
         areas[indices] = cells.numpy().mean(axis=(1, 2, 3))
         for name, weights in maps.items():
             for measure in _measures(name, run.recipe.data.frames):
-                results = measure(np.stack(weights[indices]), cells).numpy()
+                results = measure(np.stack(list(weights[indices])), cells).numpy()
                 note(f"{name}_{measure.__name__}", indices, results)
         if shown is not None:
-            note("action_iou", indices, _overlap(np.stack(shown[indices]), cells.numpy()))
+            note("action_iou", indices, _overlap(np.stack(list(shown[indices])), cells.numpy()))
     # A map of the picture's centre has good pointing and mass too, but not for these clips.
     far = localization.off_centre(coverage)
     return {
@@ -65,11 +59,11 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
     }
 
 
-def _by_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+def _by_grid(maps: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Groups the indices of maps `[t, h, w]` by the maps' shape."""
     shapes = [clip.shape for clip in maps]
     return [
-        np.array([place for place, other in enumerate(shapes) if other == shape])
+        np.array([index for index, other in enumerate(shapes) if other == shape])
         for shape in dict.fromkeys(shapes)
     ]
 
@@ -95,23 +89,19 @@ def _mean(values: np.ndarray) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-# Rows and columns of the grid on which masks of different frame sizes are averaged.
-_MEETING = 32
-
-
 def mean_training_mask(
     run: Run, grid: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> np.ndarray | None:
     """Averages the masks of the training clips to weights `[t, h, w]`; None if they have no masks.
 
-    Masks of whole frames, which differ in size, are averaged on a grid of `_MEETING` cells a side.
+    Masks of whole frames, which differ in size, are averaged on a grid of `_GRID` cells a side.
     """
     clips = run.info.splits.get("train", {}).get("clips")
     if not clips or not has_masks(run.data, "train"):
         return None
     whole = run.recipe.data.resize == "whole"
     if whole:
-        grid, strides = (grid[0], _MEETING, _MEETING), (strides[0], 1, 1)
+        grid, strides = (grid[0], _GRID, _GRID), (strides[0], 1, 1)
     stage = run.recipe.stages[-1]
     total = np.zeros(grid)
     with translate_errors(run.data):
@@ -130,7 +120,7 @@ def _fit_prior(prior: np.ndarray, grid: tuple[int, int, int]) -> np.ndarray:
     return localization.normalize_map(_stretch(prior, grid[1:])[None]).numpy()[0]
 
 
-def _stretch(maps: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+def _stretch(maps: localization.TensorLike, size: tuple[int, int]) -> tf.Tensor:
     """Resizes `[t, h, w]` to another height and width by averaging areas, float32."""
     stretched = tf.image.resize(tf.cast(maps, tf.float32)[..., None], size, method="area")
     return stretched[..., 0]

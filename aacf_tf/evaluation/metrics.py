@@ -22,14 +22,6 @@ class Scores(TypedDict):
     per_class_ap: dict[str, float | None]
 
 
-class Reliability(TypedDict):
-    """Classification that counts the context as far as it can be trusted, 0 to 1."""
-
-    top1: float | None
-    mean_ap: float | None
-    context_trust: float
-
-
 class _Clips(TypedDict):
     clips: int
 
@@ -40,7 +32,7 @@ class SplitMetrics(_Clips, total=False):
     action: Scores
     context: Scores
     combined: Scores
-    reliability: Reliability
+    reliability: dict[str, Any]  # top1, mean_ap, context_trust
     localization: dict[str, Any]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -25,37 +25,23 @@ Forward = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
 
 @dataclass
 class SplitOutputs:
-    """Everything evaluation needs about the clips of a split, in the order of its records.
+    """Everything evaluation needs about the N clips of a split, in the order of its records.
 
     Maps are those of the centre of the clip and its whole frame. If frames differ in size, and so
-    the maps, they are arrays of arrays.
-
-    Attributes:
-        id: `[N]`, str.
-        targets: bool `[N, K]`.
-        evidence: `[N, t, h, w]`, weights summing to 1 a clip: the action attention, or the class
-            activation of the predicted class.
-        masked: bool `[N]`: the actor is known and in the picture.
-        coverage: `[N, t, h, w]`: share of each cell that the mask covers.
-        scores: Score to probabilities `[N, K]`, for the scores that the head has.
-        presence: `[N]`: how far an action is there at all, see `losses.presence_score`; None if the
-            head does not learn it.
-        context_attention: `[N, t, h, w]`, weights summing to 1 a clip, if the head has it.
-        shown: bool `[N, t, h, w]`: where the action map as displayed is above .5, if there is one.
-        difference: `[N, t, h, w]`: mean absolute frame difference of each cell, as weights, if the
-            model sees frames, and more than one.
+    the maps, they are arrays of arrays. What the head or the data lack is None.
     """
 
-    id: np.ndarray
-    targets: np.ndarray
-    evidence: np.ndarray
-    masked: np.ndarray
-    coverage: np.ndarray
-    scores: dict[str, np.ndarray] = field(default_factory=dict)
-    presence: np.ndarray | None = None
-    context_attention: np.ndarray | None = None
-    shown: np.ndarray | None = None
-    difference: np.ndarray | None = None
+    id: np.ndarray  # str [N]
+    targets: np.ndarray  # bool [N, K]
+    # Action attention, or class activation of the predicted class; weights summing to 1 a clip.
+    evidence: np.ndarray  # [N, t, h, w]
+    masked: np.ndarray  # bool [N]: the actor is known and in the picture
+    coverage: np.ndarray  # [N, t, h, w]: the share of each cell that the mask covers
+    scores: dict[str, np.ndarray]  # score -> probabilities [N, K]
+    presence: np.ndarray | None = None  # [N], see `losses.presence_score`
+    context_attention: np.ndarray | None = None  # [N, t, h, w], weights summing to 1 a clip
+    shown: np.ndarray | None = None  # bool [N, t, h, w]: the displayed action map is above .5
+    difference: np.ndarray | None = None  # [N, t, h, w]: mean absolute frame difference, as weights
 
 
 def compile_forward(run: Run, model: ActionModel) -> Forward:
@@ -109,7 +95,7 @@ def predict_split(run: Run, model: ActionModel, split: str, forward: Forward) ->
         forward: The model's call, see `compile_forward`.
     """
     stage = run.recipe.stages[-1]
-    steps = count_steps(run.info, split, run.batch_size(stage, False), training=False)
+    steps = count_steps(run.info, split, run.plan(stage).test_batch_size, training=False)
     views, strides = _views(run.recipe.data), model.strides()
 
     def read(name: str, **options: Any) -> Iterable[tuple[Any, ...]]:
@@ -162,7 +148,7 @@ def _predict_batch(
         shown=shown,
     )
     if "presence" in model.head.terms:
-        batch.presence = presence_score(outputs["action_logits"]).numpy()
+        batch.presence = presence_score(tf.constant(outputs["action_logits"])).numpy()
     if run.recipe.modality != "flow" and run.recipe.data.frames > 1:
         batch.difference = _frame_difference(inputs["clip"], grid, strides).numpy()
     return batch
@@ -184,9 +170,9 @@ def _views(data: DataOptions) -> list[tuple[float, Any, Any]]:
         return []
     # Three along the diagonal, of which only the longer side leaves room to move.
     line = [(0.0, 0.0), (0.5, 0.5), (1.0, 1.0)]
-    places = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
+    corners = {1: [(None, None)], 3: line, 5: [*line, (0.0, 1.0), (1.0, 0.0)]}[data.test_crops]
     times = [(number + 0.5) / data.test_clips for number in range(data.test_clips)]
-    return [(time, *place) for time in times for place in places]
+    return [(time, *corner) for time in times for corner in corners]
 
 
 def _concatenate(parts: list[SplitOutputs]) -> SplitOutputs:

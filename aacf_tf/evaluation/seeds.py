@@ -28,10 +28,6 @@ def folder(workdir: AnyPath, seed: int) -> AnyPath:
 def collect(workdir: AnyPath, seeds: Sequence[int]) -> dict[str, Any]:
     """Reads the metrics of the runs, writes `seeds.json` and returns its content.
 
-    Args:
-        workdir: Folder of the run directories.
-        seeds: Seeds of the runs.
-
     Raises:
         UsageError: A run has not been evaluated.
     """

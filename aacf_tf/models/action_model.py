@@ -30,9 +30,7 @@ class ActionModel(keras.Model):
     Args:
         backbone: pixels to features.
         head: of `aacf_tf.models.heads`.
-        loss_weights: name of a term -> weight; a term of the head that is not named has the
-            weight 1, and 0 leaves a term out.
-        swap: whether data bring swapped pairs, which have terms of their own.
+        loss_weights: name of a term -> weight, of those that act.
         pairs_first_steps: so many steps from the start of a stage, only `difference` and
             `presence` act. From scratch one phase does not start.
         weight_decay: coupled L2.
@@ -48,8 +46,7 @@ class ActionModel(keras.Model):
         backbone: keras.Model,
         head: keras.layers.Layer,
         *,
-        loss_weights: Mapping[str, float] | None = None,
-        swap: bool = False,
+        loss_weights: Mapping[str, float],
         pairs_first_steps: int = 0,
         weight_decay: float = 0.0,
         multi_label: bool = False,
@@ -59,14 +56,13 @@ class ActionModel(keras.Model):
         super().__init__(name="action_model")
         self.backbone, self.head = backbone, head
         self.two_streams = len(streams_of(backbone)) > 1
-        terms = (*head.terms, *(losses.SWAP_TERMS if swap and head.factors else ()))
-        self.loss_weights = {term: (loss_weights or {}).get(term, 1.0) for term in terms}
+        self.loss_weights = loss_weights
         self.pairs_first_steps = pairs_first_steps
         self.weight_decay = weight_decay
         self.multi_label = multi_label
         self.time_spread_floor = time_spread_floor
         self.label_smoothing = label_smoothing
-        names = ["loss", *(name for name, weight in self.loss_weights.items() if weight)]
+        names = ["loss", *loss_weights]
         if not multi_label:
             names += ["action_accuracy"] if head.factors else []
             names += ["accuracy"]
@@ -189,14 +185,14 @@ class ActionModel(keras.Model):
                 updated.append(metric)
         return {metric.name: metric.result() for metric in updated}
 
-    def _current_weights(self) -> dict[str, Any]:
-        weights = {name: weight for name, weight in self.loss_weights.items() if weight}
+    def _current_weights(self) -> Mapping[str, Any]:
         if not self.pairs_first_steps:
-            return weights
+            return self.loss_weights
         late = tf.cast(self.optimizer.iterations >= self.pairs_first_steps, tf.float32)
         first = ("difference", "presence")
         return {
-            name: weight if name in first else weight * late for name, weight in weights.items()
+            name: weight if name in first else weight * late
+            for name, weight in self.loss_weights.items()
         }
 
     def _decay(self) -> tf.Tensor:

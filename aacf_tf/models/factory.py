@@ -11,8 +11,7 @@ from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.heads import make_head
 from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
-from aacf_tf.recipes import Recipe, Stage
-from aacf_tf.recipes.options import coupled_decay
+from aacf_tf.recipes import Recipe, Stage, plan_stage
 from tfrecords.utils.errors import UsageError
 
 
@@ -69,12 +68,13 @@ def build_model(
         multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
+    plan = plan_stage(recipe, stage, steps)
     backbone = backbone or make_backbone(recipe)
     backbone.trainable = stage.backbone_rate > 0
     if stage.frozen_batch_norm:
         freeze_batch_norm(backbone)
     head = make_head(
-        recipe.head if stage.head == "recipe" else stage.head,
+        plan.head,
         classes,
         hidden=recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3)),
         dropout=stage.dropout,
@@ -86,11 +86,9 @@ def build_model(
     model = ActionModel(
         backbone,
         head,
-        loss_weights=recipe.loss.weights(),
-        swap=recipe.data.swap > 0,
-        # Other heads would learn nothing in that time.
-        pairs_first_steps=int(stage.pairs_first * steps) if head.factors else 0,
-        weight_decay=coupled_decay(stage),
+        loss_weights=plan.loss_weights,
+        pairs_first_steps=plan.pairs_first_steps,
+        weight_decay=plan.coupled_decay,
         multi_label=multi_label,
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,

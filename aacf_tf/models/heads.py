@@ -14,8 +14,8 @@ What a head returns, all float32: `combined_scores` `[B, K]` always; with factor
 `[B, T, H, W]`: the evidence of each position for the predicted class, by which such a head is
 judged. A class for what is no action is the last one, and is never the predicted one here.
 
-`terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `pairs` says whether they
-need conjugates, `factors` whether it has action and context scores.
+`terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `factors` says whether it
+has action and context scores. `HEADS` has the class of each name.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.models.losses import PAIR_TERMS
-from aacf_tf.recipes import FACTOR_TERMS, HEADS
+from aacf_tf.recipes.options import HEAD_TERMS, PAIR_TERMS
 from keras_layers import (
     ActionContextFactorization,
     AttentionPooling,
@@ -41,12 +40,13 @@ class _Head(keras.layers.Layer):
     `actions` of the `classes` are real ones, the first; None: all.
     """
 
-    terms: tuple[str, ...] = ("classification",)
+    terms = HEAD_TERMS["average"]
     factors = False
 
     def __init__(
         self,
         classes: int,
+        *,
         dropout: float = 0.0,
         seed: int = 0,
         actions: int | None = None,
@@ -59,7 +59,7 @@ class _Head(keras.layers.Layer):
     @property
     def pairs(self) -> bool:
         """Whether a term needs the conjugates."""
-        return any(term in PAIR_TERMS for term in self.terms)
+        return bool(PAIR_TERMS & {*self.terms})
 
     def get_config(self) -> dict[str, Any]:
         config = {
@@ -94,19 +94,13 @@ class FactorizationHead(_Head):
         features: `[B, T, H, W, D]`.
     """
 
-    terms = FACTOR_TERMS
+    terms = HEAD_TERMS["aacf"]
     factors = True
 
     def __init__(
-        self,
-        classes: int,
-        hidden: int = 256,
-        dropout: float = 0.0,
-        seed: int = 0,
-        context_learns: bool = True,
-        **kwargs: Any,
+        self, classes: int, *, hidden: int = 256, context_learns: bool = True, **kwargs: Any
     ):
-        super().__init__(classes, dropout, seed, **kwargs)
+        super().__init__(classes, **kwargs)
         self.hidden, self.context_learns = hidden, context_learns
         self.factorization = ActionContextFactorization(hidden, name="factorization")
         self.action_classifier = _classifier(classes, "action_classifier")
@@ -130,18 +124,11 @@ class LinearFactorsHead(_Head):
     concern maps. Arguments as for `FactorizationHead`; the class activation is the action's.
     """
 
-    terms = tuple(term for term in FACTOR_TERMS if term not in ("presence", "time_spread"))
+    terms = HEAD_TERMS["linear_factors"]
     factors = True
 
-    def __init__(
-        self,
-        classes: int,
-        dropout: float = 0.0,
-        seed: int = 0,
-        context_learns: bool = True,
-        **kwargs: Any,
-    ):
-        super().__init__(classes, dropout, seed, **kwargs)
+    def __init__(self, classes: int, *, context_learns: bool = True, **kwargs: Any):
+        super().__init__(classes, **kwargs)
         self.context_learns = context_learns
         self.action_classifier = _classifier(classes, "action_classifier")
         self.context_classifier = _classifier(classes, "context_classifier")
@@ -174,27 +161,15 @@ class AverageHead(_Head):
     """Global average pooling and a linear classifier: the baseline.
 
     Args:
-        classes: K; with `background` one more than the real classes, unless data are multi-label.
-        conjugates: `ignored`, `background` (the class of a conjugate is the last one) or `uniform`
-            (the target of a conjugate is the uniform distribution).
+        classes: K.
         dropout: before the classifier, in training; seed: of the dropout.
 
     Call arguments:
         features: `[B, T, H, W, D]`.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        conjugates: str = "ignored",
-        dropout: float = 0.0,
-        seed: int = 0,
-        **kwargs: Any,
-    ):
-        super().__init__(classes, dropout, seed, **kwargs)
-        self.conjugates = conjugates
-        if conjugates != "ignored":
-            self.terms = ("classification", conjugates)
+    def __init__(self, classes: int, **kwargs: Any):
+        super().__init__(classes, **kwargs)
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
@@ -202,8 +177,19 @@ class AverageHead(_Head):
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "conjugates": self.conjugates}
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AverageBackgroundHead(AverageHead):
+    """The baseline with conjugates in the last class, which is no action's (multi-label: none)."""
+
+    terms = HEAD_TERMS["average_background"]
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class AverageUniformHead(AverageHead):
+    """The baseline whose target for conjugates is the uniform distribution."""
+
+    terms = HEAD_TERMS["average_uniform"]
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -213,10 +199,8 @@ class AttentionHead(_Head):
     Arguments as for `FactorizationHead`. Trained by the clips alone.
     """
 
-    def __init__(
-        self, classes: int, hidden: int = 256, dropout: float = 0.0, seed: int = 0, **kwargs: Any
-    ):
-        super().__init__(classes, dropout, seed, **kwargs)
+    def __init__(self, classes: int, *, hidden: int = 256, **kwargs: Any):
+        super().__init__(classes, **kwargs)
         self.hidden = hidden
         self.project = keras.layers.Dense(hidden, "relu", dtype="float32", name="project")
         small = keras.initializers.RandomNormal(stddev=0.01)
@@ -245,8 +229,8 @@ class NonLocalHead(_Head):
     Arguments as for `AverageHead`. Trained by the clips alone.
     """
 
-    def __init__(self, classes: int, dropout: float = 0.0, seed: int = 0, **kwargs: Any):
-        super().__init__(classes, dropout, seed, **kwargs)
+    def __init__(self, classes: int, **kwargs: Any):
+        super().__init__(classes, **kwargs)
         self.block = NonLocalBlock3D(dtype="float32", name="block")
         self.classifier = _classifier(classes, "classifier")
 
@@ -255,6 +239,17 @@ class NonLocalHead(_Head):
         scores = self.classifier(self.dropout(_average(features), training=training))
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
+
+
+HEADS: dict[str, type[_Head]] = {
+    "aacf": FactorizationHead,
+    "average": AverageHead,
+    "average_background": AverageBackgroundHead,
+    "average_uniform": AverageUniformHead,
+    "attention": AttentionHead,
+    "nonlocal": NonLocalHead,
+    "linear_factors": LinearFactorsHead,
+}
 
 
 def make_head(
@@ -271,7 +266,7 @@ def make_head(
     """The head of a name.
 
     Args:
-        kind: one of `aacf_tf.recipes.HEADS`.
+        kind: one of `HEADS`.
         classes: number of real classes.
         hidden: of the attention, for heads that have one.
         negatives: whether data have clips with no action; where data are not multi-label they are
@@ -281,22 +276,17 @@ def make_head(
     Raises:
         ValueError: there is none of that name.
     """
-    common = {"dropout": dropout, "seed": seed, "actions": classes, "name": "head"}
-    if (negatives or kind == "average_background") and not multi_label:
+    if kind not in HEADS:
+        raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
+    head = HEADS[kind]
+    options: dict[str, Any] = {"dropout": dropout, "seed": seed, "actions": classes, "name": "head"}
+    if head.factors:
+        options["context_learns"] = context_learns
+    if kind in ("aacf", "attention"):
+        options["hidden"] = hidden
+    if (negatives or "background" in head.terms) and not multi_label:
         classes += 1
-    if kind == "aacf":
-        return FactorizationHead(classes, hidden, context_learns=context_learns, **common)
-    if kind == "linear_factors":
-        return LinearFactorsHead(classes, context_learns=context_learns, **common)
-    if kind == "attention":
-        return AttentionHead(classes, hidden, **common)
-    if kind == "nonlocal":
-        return NonLocalHead(classes, **common)
-    conjugates = {"average": "ignored", "average_background": "background"}
-    conjugates["average_uniform"] = "uniform"
-    if kind in conjugates:
-        return AverageHead(classes, conjugates[kind], **common)
-    raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
+    return head(classes, **options)
 
 
 def _classifier(classes: int, name: str) -> keras.layers.Dense:

@@ -11,12 +11,9 @@ from typing import Mapping
 
 import tensorflow as tf
 
-Outputs = Mapping[str, tf.Tensor]
+from aacf_tf.recipes.options import SWAP_TERMS
 
-# Only for actors pasted on another clip's context.
-SWAP_TERMS = ("swap_action", "swap_uniform")
-# Terms that need a conjugate. (`presence` does with the clip alone, and takes one where it is.)
-PAIR_TERMS = ("difference", "context", "agreement", "disagreement", "background", "uniform")
+Outputs = Mapping[str, tf.Tensor]
 
 
 def classification(

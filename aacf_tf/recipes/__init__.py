@@ -24,6 +24,7 @@ from aacf_tf.recipes.options import (
     Stage,
 )
 from aacf_tf.recipes.overrides import from_dict, override, to_dict
+from aacf_tf.recipes.stage_plan import StagePlan, plan_stage
 
 __all__ = [
     "FACTOR_TERMS",
@@ -38,9 +39,11 @@ __all__ = [
     "LossOptions",
     "Recipe",
     "Stage",
+    "StagePlan",
     "check",
     "from_dict",
     "load_recipe",
     "override",
+    "plan_stage",
     "to_dict",
 ]

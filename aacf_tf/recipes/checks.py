@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import fields
+from typing import Any
 
-from aacf_tf.backbones import BACKBONES
-from aacf_tf.recipes.options import (
-    EXPORT_PRECISIONS,
-    HEADS,
-    MODALITIES,
-    OPTIMIZERS,
-    PRECISIONS,
-    STRATEGIES,
-    Recipe,
-)
+from aacf_tf.backbones import IMAGE_BACKBONES
+from aacf_tf.recipes.fields import Bounds, field_types
+from aacf_tf.recipes.options import Recipe
 from tfrecords.utils.errors import UsageError
 
 _FOLDER = re.compile(r"\w[\w.-]*")
@@ -27,75 +19,22 @@ def check(recipe: Recipe) -> None:
     Raises:
         UsageError: naming the field, what was expected and what came.
     """
-    data, loss = recipe.data, recipe.loss
+    data = recipe.data
     names = [stage.name for stage in recipe.stages]
     if not names or len({*names}) < len(names) or not all(map(_FOLDER.fullmatch, names)):
         raise UsageError(
             "stages: expected one or more, each with a name of its own that a folder can have, "
             f"received {', '.join(map(repr, names)) or 'none'}."
         )
-    words = {
-        "backbone": (recipe.backbone, BACKBONES),
-        "head": (recipe.head, HEADS),
-        "score": (recipe.score, ("action", "combined")),
-        "baseline": (recipe.baseline, ("alone", "stage", "none")),
-        "precision": (recipe.precision, PRECISIONS),
-        "export_precision": (recipe.export_precision, EXPORT_PRECISIONS),
-        "strategy": (recipe.strategy, STRATEGIES),
-        "modality": (recipe.modality, MODALITIES),
-        "data.shard": (data.shard, ("record", "file")),
-        "data.class_weights": (data.class_weights, ("", "balanced")),
-        "data.resize": (data.resize, ("stretch", "short_side", "whole")),
-    }
-    numbers = {
-        "data.frames": (data.frames, 1, None),
-        "data.height": (data.height, 8, None),
-        "data.width": (data.width, 8, None),
-        "data.fps": (data.fps, 0, None),
-        "data.crop": (data.crop, 0.01, 1),
-        "data.frozen_conjugates": (data.frozen_conjugates, 0, 1),
-        "data.swap": (data.swap, 0, 1),
-        "data.jitter": (data.jitter, 0, 0.99),
-        "data.views": (data.views, 0, None),
-        "data.map_crop": (data.map_crop, 0, None),
-        "data.test_clips": (data.test_clips, 1, None),
-        "hidden": (recipe.hidden, 0, None),
-        "mask_threshold": (recipe.mask_threshold, 0, 1),
-        "seed": (recipe.seed, 0, 2**31 - 1),
-        "keep": (recipe.keep, 1, None),
-        "save_minutes": (recipe.save_minutes, 0, None),
-    }
-    numbers.update(
-        {f"loss.{item.name}": (getattr(loss, item.name), 0, None) for item in fields(loss)}
-    )
-    for place, stage in enumerate(recipe.stages):
-        prefix = f"stages.{place}"
-        words[f"{prefix}.head"] = (stage.head, (*HEADS, "recipe"))
-        words[f"{prefix}.optimizer"] = (stage.optimizer, OPTIMIZERS)
-        limits = {"epochs": 1, "batch_size": 1, "patience": 0}
-        limits.update({"learning_rate": 0, "warmup": 0, "weight_decay": 0})
-        numbers.update(
-            {f"{prefix}.{n}": (getattr(stage, n), low, None) for n, low in limits.items()}
-        )
-        shares = ("backbone_rate", "backbone_start", "label_smoothing", "dropout", "pairs_first")
-        for name in shares:
-            numbers[f"{prefix}.{name}"] = (getattr(stage, name), 0, 1)
+    _check_fields(recipe)
+    for index, stage in enumerate(recipe.stages):
         for number, (share, factor) in enumerate(stage.milestones):
-            numbers[f"{prefix}.milestones.{number}.0"] = (share, 0, 1)
-            numbers[f"{prefix}.milestones.{number}.1"] = (factor, 0, None)
-    for name, (value, allowed) in words.items():
-        if value not in allowed:
-            expected = ", ".join(word or "nothing" for word in allowed)
-            raise UsageError(f"{name}: expected one of {expected}, received {value!r}.")
-    for name, (value, low, high) in numbers.items():
-        # A config.json may have been edited.
-        known = isinstance(value, (int, float)) and math.isfinite(value)
-        if not (known and low <= value and (high is None or value <= high)):
-            expected = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
-            raise UsageError(f"{name}: expected {expected}, received {value!r}.")
+            name = f"stages.{index}.milestones.{number}"
+            _check_bounds(f"{name}.0", share, Bounds(0, 1))
+            _check_bounds(f"{name}.1", factor, Bounds(0))
     if recipe.modality != "rgb" and recipe.backbone == "densenet161":
         raise UsageError(
-            "modality: expected rgb for the backbone densenet161, which is of photographs, "
+            f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
         )
     if recipe.export_winograd and recipe.export_precision != "float32":
@@ -120,7 +59,7 @@ def check(recipe: Recipe) -> None:
             "data.map_crop: expected 0 where no features are cached (data.views=0), "
             f"received {data.map_crop}."
         )
-    if data.views and any(s.backbone_rate == 0 and s.head == "recipe" for s in recipe.stages):
+    if data.views and any(s.backbone_rate == 0 and s.head is None for s in recipe.stages):
         if data.swap:
             raise UsageError(
                 "data.views: expected 0 with data.swap, whose pairs cannot be cached, "
@@ -131,10 +70,34 @@ def check(recipe: Recipe) -> None:
                 "data.views: expected 2 or more with data.frozen_conjugates, of which the first "
                 "view has none, received 1."
             )
-    for place, stage in enumerate(recipe.stages):
-        before = recipe.stages[place - 1].head if place else "none"
-        if stage.keep_head and stage.head != before:
+    heads = ["none", *(stage.head or "recipe" for stage in recipe.stages)]
+    for index, stage in enumerate(recipe.stages):
+        before, head = heads[index : index + 2]
+        if stage.keep_head and head != before:
             raise UsageError(
-                f"stages.{place}.keep_head: expected the stage before it to train the head "
-                f"{stage.head!r}, received {before!r}."
+                f"stages.{index}.keep_head: expected the stage before it to train the head "
+                f"{head!r}, received {before!r}."
             )
+
+
+def _check_fields(options: Any, prefix: str = "") -> None:
+    """Checks every field by its annotation."""
+    for name, field in field_types(type(options)).items():
+        value, path = getattr(options, name), f"{prefix}{name}"
+        if field.nested and isinstance(value, tuple):
+            for index, item in enumerate(value):
+                _check_fields(item, f"{path}.{index}.")
+        elif field.nested:
+            _check_fields(value, f"{path}.")
+        elif value is None and field.optional:
+            continue
+        elif field.choices and value not in field.choices:
+            expected = ", ".join([*["nothing"][: field.optional], *field.choices])
+            raise UsageError(f"{path}: expected one of {expected}, received {value!r}.")
+        elif field.bounds:
+            _check_bounds(path, value, field.bounds)
+
+
+def _check_bounds(path: str, value: Any, bounds: Bounds) -> None:
+    if value not in bounds:
+        raise UsageError(f"{path}: expected {bounds}, received {value!r}.")

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, Mapping
+from typing import Annotated, Any, Dict, Literal, Optional, Tuple, get_args
 
-# See `aacf_tf.models.heads`.
-HEADS = (
-    "aacf",
-    "average",
-    "average_background",
-    "average_uniform",
-    "attention",
-    "nonlocal",
-    "linear_factors",
-)
-# Trained on conjugates.
-PAIR_HEADS = ("aacf", "linear_factors", "average_background", "average_uniform")
-# The terms of the factorization's loss, see `aacf_tf.models.losses`.
-FACTOR_TERMS = (
-    "combined",
-    "difference",
-    "context",
-    "agreement",
-    "disagreement",
-    "presence",
-    "time_spread",
-)
-OPTIMIZERS = ("adam", "adamw", "sgd", "sgdw")
-PRECISIONS = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
-EXPORT_PRECISIONS = ("float32", "mixed_bfloat16")
-STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker")
-MODALITIES = ("rgb", "flow", "two_stream")
+from aacf_tf.backbones import BACKBONES
+from aacf_tf.recipes.fields import Bounds
+
+# Loss terms (`aacf_tf.models.losses`) of the heads (`aacf_tf.models.heads`).
+_LINEAR_TERMS = ("combined", "difference", "context", "agreement", "disagreement")
+FACTOR_TERMS = (*_LINEAR_TERMS, "presence", "time_spread")
+HEAD_TERMS = {
+    "aacf": FACTOR_TERMS,
+    "average": ("classification",),
+    "average_background": ("classification", "background"),
+    "average_uniform": ("classification", "uniform"),
+    "attention": ("classification",),
+    "nonlocal": ("classification",),
+    "linear_factors": _LINEAR_TERMS,
+}
+HEADS = tuple(HEAD_TERMS)
+# Terms that need a conjugate. (`presence` uses one if there is one.)
+PAIR_TERMS = {"difference", "context", "agreement", "disagreement", "background", "uniform"}
+PAIR_HEADS = tuple(head for head, terms in HEAD_TERMS.items() if PAIR_TERMS & {*terms})
+# Additional terms of swapped pairs, for heads with factors.
+SWAP_TERMS = ("swap_action", "swap_uniform")
+Optimizer = Literal["adam", "adamw", "sgd", "sgdw"]
+Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
+Modality = Literal["rgb", "flow", "two_stream"]
+OPTIMIZERS: Tuple[str, ...] = get_args(Optimizer)
+PRECISIONS: Tuple[str, ...] = get_args(Precision)
+STRATEGIES: Tuple[str, ...] = get_args(Strategy)
+MODALITIES: Tuple[str, ...] = get_args(Modality)
+
+Count = Annotated[int, Bounds(1)]
+Pixels = Annotated[int, Bounds(8)]
+NonNegative = Annotated[float, Bounds(0)]
+Share = Annotated[float, Bounds(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ class DataOptions:
     Attributes:
         frames: T, frames a clip.
         height, width: pixels after resizing.
-        fps: frames a second sampled; 0 takes every frame of the record.
+        fps: frames a second sampled; None takes every frame of the record.
         resize: `stretch` (aspect ratio ignored), `short_side` (scaled to cover, centre crop) or
             `whole` (scaled to cover: training cuts its window out of the whole frame, tests see
             all of it, one clip at a time).
@@ -60,32 +67,32 @@ class DataOptions:
             is that of one machine, though each worker reads all files; or by `file`, each reading
             its own, where there are as many files as workers.
         views: how many views of a clip a frozen backbone's features are cached in: the first is
-            what tests see, view v >= 1 what training draws in epoch v; 0: no cache.
-        map_crop: side, in cells, of the random crop of a cached feature map that training sees; 0:
-            the whole map.
+            what tests see, view v >= 1 what training draws in epoch v; None: no cache.
+        map_crop: side, in cells, of the random crop of a cached feature map that training sees;
+            None: the whole map.
         class_weights: `balanced`: sample weights by the inverse of the classes' frequencies in
-            `train`, their mean over the clips 1; empty: all alike.
+            `train`, their mean over the clips 1; None: all alike.
         test_clips, test_crops: views of a video whose scores evaluation averages: so many stretches
             of time, evenly spread, each in so many crops of training's size: 1 is the whole frame,
             3 lie from end to end, 5 in the corners and the centre.
     """
 
-    frames: int = 16
-    height: int = 112
-    width: int = 112
-    fps: float = 0.0
-    resize: str = "stretch"
-    crop: float = 1.0
+    frames: Count = 16
+    height: Pixels = 112
+    width: Pixels = 112
+    fps: Annotated[Optional[float], Bounds(0)] = None
+    resize: Literal["stretch", "short_side", "whole"] = "stretch"
+    crop: Annotated[float, Bounds(0.01, 1)] = 1.0
     flip: bool = True
-    frozen_conjugates: float = 0.0
-    swap: float = 0.0
-    jitter: float = 0.0
+    frozen_conjugates: Share = 0.0
+    swap: Share = 0.0
+    jitter: Annotated[float, Bounds(0, 0.99)] = 0.0
     cache: bool = False
-    shard: str = "record"
-    views: int = 0
-    map_crop: int = 0
-    class_weights: str = ""
-    test_clips: int = 1
+    shard: Literal["record", "file"] = "record"
+    views: Annotated[Optional[int], Bounds(0)] = None
+    map_crop: Annotated[Optional[int], Bounds(0)] = None
+    class_weights: Optional[Literal["balanced"]] = None
+    test_clips: Count = 1
     test_crops: int = 1
 
 
@@ -100,19 +107,19 @@ class LossOptions:
     `negative` is the sample weight of a clip with no action.
     """
 
-    combined: float = 1.0
-    difference: float = 1.0
-    context: float = 0.5
-    agreement: float = 1.0
-    disagreement: float = 0.5
-    presence: float = 0.25
-    time_spread: float = 1.0
-    swap_action: float = 0.5
-    swap_uniform: float = 1.0
-    background: float = 1.0
-    uniform: float = 1.0
-    time_spread_floor: float = 0.8
-    negative: float = 0.01
+    combined: NonNegative = 1.0
+    difference: NonNegative = 1.0
+    context: NonNegative = 0.5
+    agreement: NonNegative = 1.0
+    disagreement: NonNegative = 0.5
+    presence: NonNegative = 0.25
+    time_spread: NonNegative = 1.0
+    swap_action: NonNegative = 0.5
+    swap_uniform: NonNegative = 1.0
+    background: NonNegative = 1.0
+    uniform: NonNegative = 1.0
+    time_spread_floor: NonNegative = 0.8
+    negative: NonNegative = 0.01
 
     def weights(self) -> dict[str, float]:
         """Name of a term -> its weight."""
@@ -126,7 +133,7 @@ class Stage:
 
     Attributes:
         name: of its folder under `checkpoints/` and `logs/`.
-        head: one of HEADS, or `recipe` for the recipe's own.
+        head: one of HEADS; None: the recipe's.
         epochs, batch_size: the batch is the global one, in pairs.
         keep_head: go on with the previous stage's head, which must be of the same kind.
         optimizer: `adam` or `sgd` (momentum 0.9), with which `weight_decay` is the coupled L2 of
@@ -149,22 +156,22 @@ class Stage:
     """
 
     name: str
-    head: str = "recipe"
+    head: Annotated[Optional[str], HEADS] = None
     keep_head: bool = False
-    epochs: int = 10
-    batch_size: int = 16
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    milestones: tuple[tuple[float, float], ...] = ()
-    backbone_rate: float = 1.0
-    backbone_start: float = 0.0
+    epochs: Count = 10
+    batch_size: Count = 16
+    optimizer: Optimizer = "adam"
+    learning_rate: NonNegative = 1e-3
+    warmup: NonNegative = 0.1
+    milestones: Tuple[Tuple[float, float], ...] = ()
+    backbone_rate: Share = 1.0
+    backbone_start: Share = 0.0
     frozen_batch_norm: bool = False
-    weight_decay: float = 1e-4
-    label_smoothing: float = 0.0
-    dropout: float = 0.0
-    pairs_first: float = 0.0
-    patience: int = 0
+    weight_decay: NonNegative = 1e-4
+    label_smoothing: Share = 0.0
+    dropout: Share = 0.0
+    pairs_first: Share = 0.0
+    patience: Annotated[int, Bounds(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,8 @@ class Recipe:
             with (`aacf_tf.weights.loading`); empty: random weights.
         synchronized_batch_norm: batch norm's statistics over all replicas.
         head: one of HEADS.
-        hidden: width of the attention's hidden layer; 0: a third of the feature map's depth, within
-            32..256 (32 for D = 64, 64 for 192, 256 for 1024).
+        hidden: width of the attention's hidden layer; None: a third of the feature map's depth,
+            within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
         score: which of `action` and `combined` the served model's `probabilities` are.
         baseline: train average pooling beside the head, under `baselines/average`: `alone` from
             scratch by the same stages, `stage` by evaluating the stage that trains it, `none`.
@@ -200,29 +207,21 @@ class Recipe:
     name: str
     data: DataOptions = field(default_factory=DataOptions)
     loss: LossOptions = field(default_factory=LossOptions)
-    stages: tuple[Stage, ...] = (Stage("main"),)
-    backbone: str = "small"
-    backbone_options: Mapping[str, Any] = field(default_factory=dict)
-    modality: str = "rgb"
+    stages: Tuple[Stage, ...] = (Stage("main"),)
+    backbone: Annotated[str, tuple(BACKBONES)] = "small"
+    backbone_options: Dict[str, Any] = field(default_factory=dict)
+    modality: Modality = "rgb"
     weights: str = ""
     synchronized_batch_norm: bool = False
-    head: str = "aacf"
-    hidden: int = 0
-    score: str = "action"
-    baseline: str = "none"
-    mask_threshold: float = 0.25
-    seed: int = 0
-    precision: str = "auto"
-    strategy: str = "auto"
-    export_precision: str = "float32"
+    head: Annotated[str, HEADS] = "aacf"
+    hidden: Annotated[Optional[int], Bounds(0)] = None
+    score: Literal["action", "combined"] = "action"
+    baseline: Literal["alone", "stage", "none"] = "none"
+    mask_threshold: Share = 0.25
+    seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
+    precision: Precision = "auto"
+    strategy: Strategy = "auto"
+    export_precision: Literal["float32", "mixed_bfloat16"] = "float32"
     export_winograd: bool = False
-    keep: int = 2
-    save_minutes: float = 10.0
-
-
-DECOUPLED = ("adamw", "sgdw")
-
-
-def coupled_decay(stage: Stage) -> float:
-    """The part of a stage's weight decay that belongs into the loss."""
-    return 0.0 if stage.optimizer in DECOUPLED else stage.weight_decay
+    keep: Count = 2
+    save_minutes: NonNegative = 10.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from dataclasses import fields
 from typing import Any, Mapping
 
+from aacf_tf.recipes.fields import FieldType, field_types
 from aacf_tf.recipes.options import DataOptions, LossOptions, Recipe, Stage
 from tfrecords.utils.errors import UsageError
+
+_NOTHING = (None, 0, "", "recipe")  # the words of None in earlier versions
 
 
 def override(recipe: Recipe, path: str, value: Any) -> Recipe:
@@ -29,50 +31,55 @@ def override(recipe: Recipe, path: str, value: Any) -> Recipe:
     if path == "backbone" and value != recipe.backbone:
         # The options belong to the backbone that the recipe named.
         recipe = dataclasses.replace(recipe, backbone_options={})
-    return _replace(recipe, path.split("."), value, path)
+    return _replace(recipe, FieldType(Recipe, nested=True), path.split("."), value, path)
 
 
-def _replace(node: Any, keys: list[str], value: Any, path: str) -> Any:
+def _replace(node: Any, field: FieldType, keys: list[str], value: Any, path: str) -> Any:
     if not keys:
-        return _convert(node, value, f"--set {path}")
+        return _convert(field, value, f"--set {path}")
     key, rest = keys[0], keys[1:]
     if isinstance(node, tuple):
         if not key.isdigit() or int(key) >= len(node):
             raise UsageError(f"--set {path}: expected a number 0..{len(node) - 1}, received {key}.")
-        place = int(key)
-        changed = _replace(node[place], rest, value, path)
-        return (*node[:place], changed, *node[place + 1 :])
-    if isinstance(node, Mapping):
+        index = int(key)
+        item = FieldType(type(node[index]), nested=dataclasses.is_dataclass(node[index]))
+        changed = _replace(node[index], item, rest, value, path)
+        return (*node[:index], changed, *node[index + 1 :])
+    if isinstance(node, dict):
         if rest:
             raise UsageError(
                 f"--set {path}: expected no field below {key!r}, received {rest[0]!r}."
             )
         return {**node, key: value}
-    names = [item.name for item in fields(node)] if dataclasses.is_dataclass(node) else []
-    if key not in names:
+    types = field_types(type(node)) if dataclasses.is_dataclass(node) else {}
+    if key not in types:
         raise UsageError(
-            f"--set {path}: expected one of {', '.join(names) or 'no further field'}, "
+            f"--set {path}: expected one of {', '.join(types) or 'no further field'}, "
             f"received {key!r}."
         )
-    return dataclasses.replace(node, **{key: _replace(getattr(node, key), rest, value, path)})
+    changed = _replace(getattr(node, key), types[key], rest, value, path)
+    return dataclasses.replace(node, **{key: changed})
 
 
-def _convert(old: Any, value: Any, place: str) -> Any:
-    if isinstance(old, float) and isinstance(value, int) and not isinstance(value, bool):
+def _convert(field: FieldType, value: Any, path: str) -> Any:
+    """Returns a plain value as one of the field's type."""
+    if field.nested:
+        raise UsageError(f"{path}: expected one field of it at a time, received {value!r}.")
+    if field.optional and not isinstance(value, bool) and value in _NOTHING:
+        return None
+    if field.kind is float and type(value) is int:
         return float(value)
-    if dataclasses.is_dataclass(old[0] if isinstance(old, tuple) and old else old):
-        raise UsageError(f"{place}: expected one field of it at a time, received {value!r}.")
-    if isinstance(old, tuple):  # the milestones
+    if field.kind is tuple:  # the milestones
         pairs = value if isinstance(value, (list, tuple)) else [value]
         numbers = [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2]
         if len(numbers) < len(pairs) or not all(
             type(number) in (int, float) for pair in numbers for number in pair
         ):
-            raise UsageError(f"{place}: expected pairs such as [[0.5, 0.1]], received {value!r}.")
+            raise UsageError(f"{path}: expected pairs such as [[0.5, 0.1]], received {value!r}.")
         return tuple((float(share), float(factor)) for share, factor in numbers)
-    if type(value) is not type(old):
+    if type(value) is not field.kind:
         raise UsageError(
-            f"{place}: expected a value of type {type(old).__name__}, received {value!r}."
+            f"{path}: expected a value of type {field.kind.__name__}, received {value!r}."
         )
     return value
 
@@ -91,26 +98,24 @@ def from_dict(content: Mapping[str, Any]) -> Recipe:
         KeyError: there is no `name`, `data`, `loss` or `stages`.
     """
     parts = {
-        "data": DataOptions(**_fields(DataOptions(), content["data"], "data.")),
-        "loss": LossOptions(**_fields(LossOptions(), content["loss"], "loss.")),
+        "data": DataOptions(**_fields(DataOptions, content["data"], "data.")),
+        "loss": LossOptions(**_fields(LossOptions, content["loss"], "loss.")),
         "stages": tuple(
-            Stage(**_fields(Stage("main"), stage, f"stages.{place}."))
-            for place, stage in enumerate(content["stages"])
+            Stage(**_fields(Stage, stage, f"stages.{index}."))
+            for index, stage in enumerate(content["stages"])
         ),
     }
     plain = {name: value for name, value in content.items() if name not in parts}
-    return Recipe(**_fields(Recipe(content["name"]), plain), **parts)
+    plain["name"] = content["name"]
+    return Recipe(**_fields(Recipe, plain), **parts)
 
 
-def _fields(defaults: Any, content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The fields of plain data, each of the type that it has in `defaults`."""
-    names = [item.name for item in fields(defaults)]
+def _fields(cls: type, content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns plain data as the values of a dataclass's fields."""
+    types = field_types(cls)
     for name in content:
-        if name not in names:
+        if name not in types:
             raise UsageError(
-                f"{prefix}{name}: expected one of {', '.join(names)}, received {name!r}."
+                f"{prefix}{name}: expected one of {', '.join(types)}, received {name!r}."
             )
-    return {
-        name: _convert(getattr(defaults, name), value, prefix + name)
-        for name, value in content.items()
-    }
+    return {name: _convert(types[name], value, prefix + name) for name, value in content.items()}

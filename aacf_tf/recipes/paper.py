@@ -103,7 +103,7 @@ def hacs30() -> Recipe:
     factorization = dataclasses.replace(
         common,
         name="factorization",
-        head="recipe",
+        head=None,
         epochs=5,
         learning_rate=1e-4,
         milestones=((0.6, 0.1),),

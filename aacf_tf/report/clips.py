@@ -1,4 +1,4 @@
-"""The pictures of a report on videos: a row of frames, and one under each map."""
+"""Draws the clips of a report on videos: a row of frames, and one under each map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clips of a report: which are shown, and their figures."""
+"""Chooses the clips of a report and draws their figures."""
 
 from __future__ import annotations
 

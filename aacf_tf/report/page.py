@@ -1,14 +1,14 @@
-"""The report of a run: one HTML page that holds everything it shows.
+"""Writes the report of a run: one self-contained HTML page.
 
-    scores        every test split, average pooling beside the model
-    maps          where they lie, against masks, where the data have them
+    scores        of every test split, with the baseline, average pooling
+    maps          localization against masks, if the data have them
     clips         a dozen of a test split, chosen by a rule that the page states; photographs
                   (clips of one frame) as in the figures of the paper's supplement
     curves        of every stage
-    classes       average precision of each
+    classes       average precision of each class
 
-It reads what a run has written (metrics.json, predictions.csv, history.json) and runs the model on
-the dozen clips only. `page.html` lays it out.
+It reads the files of the run (metrics.json, predictions.csv, history.json) and runs the model on
+the dozen clips only. `page.html` is the template.
 """
 
 from __future__ import annotations
@@ -51,31 +51,19 @@ def write_report(run: Run, model: ActionModel) -> Path:
             f"Expected {METRICS_FILE} and predictions.csv in {workdir}, received none; "
             "evaluate the run first."
         )
-    splits = metrics["splits"]
-    factors = recipe.head == "aacf"
     kind = "action and context" if metrics["head"] == "aacf" else head_name(metrics["head"])
     shown_split, figures = draw_figures(run, model)
     text = _template().render(
         title=f"{recipe.name}: {kind}",
         facts=_facts(recipe, metrics["head"], len(metrics["labels"])),
-        unit="photograph" if recipe.data.frames == 1 else "clip",
-        still=recipe.data.frames == 1,
+        recipe=recipe,
         frames=panels.FRAMES,
-        flow=recipe.modality == "flow",
-        factors=factors,
         attention=recipe.head in tables.ATTENTION_MAPS,
         action_map=tables.action_map(recipe.head),
-        splits=splits,
-        has_context=any("context" in entry for entry in splits.values()),
-        trusts=[
-            (split, entry["reliability"]["context_trust"])
-            for split, entry in splits.items()
-            if "reliability" in entry
-        ],
+        splits=metrics["splits"],
         scores=tables.score_table(metrics, baseline),
         measures=tables.measures(metrics).values(),
         maps=tables.map_table(metrics, baseline),
-        mask_threshold=recipe.mask_threshold,
         shown_split=shown_split,
         figures=figures,
         curves=list(_curves(workdir)),

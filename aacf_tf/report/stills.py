@@ -1,4 +1,4 @@
-"""The pictures of a report on photographs: a row each, as in the figures of the paper's supplement.
+"""Draws the photographs of a report, a row each, as in the figures of the paper's supplement.
 
 sample | boxes of the people who act | conjugate | action map | context map
 """
@@ -23,12 +23,12 @@ from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import shard_paths
 
 SHEET_COLUMNS = 1  # five pictures side by side are wide enough
-_HEIGHT = 192  # of a picture, pixels; but
-_WIDTH = 4096  # at most: five strips beside each other must fit into a JPEG, of 65535
+_HEIGHT = 192  # pixels of a picture; but
+_WIDTH = 4096  # pixels at most: five pictures in a row must fit into a JPEG, of 65535
 
 
 class Panel(NamedTuple):
-    """One picture of a row, uint8 `[H, W, 3]`, and what it is."""
+    """One picture of a row, uint8 `[H, W, 3]`, and its title."""
 
     title: str
     image: np.ndarray

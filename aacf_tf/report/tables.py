@@ -1,4 +1,4 @@
-"""The values of the page's tables: scores, where maps lie, classes."""
+"""The values of the page's tables: scores, localization of maps, classes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def map_table(
         values = entry.get("localization")
         if not values:
             continue
-        # One row for each name that stands before _mass: the maps, and what needs no learning.
+        # Every map has a mass: those of the model, and those that need no learning.
         names = [key[: -len("_mass")] for key in values if key.endswith("_mass")]
         rows: list[tuple[str, dict[str, Any], str]] = [
             (titles.get(name, name.replace("_", " ")), values, name) for name in names

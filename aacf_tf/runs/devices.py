@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-from typing import Sequence
+from typing import Iterator, Sequence
 
 import tensorflow as tf
+from tensorflow import keras
 
 from aacf_tf.recipes import PRECISIONS, STRATEGIES
 from keras_layers.processor import instruction_sets
@@ -42,6 +44,17 @@ def resolve_precision(name: str) -> str:
         return "mixed_float16" if lowest >= (7, 0) else "float32"
     fast = instruction_sets() & {"avx512_bf16", "amx_bf16"}
     return "mixed_bfloat16" if fast else "float32"
+
+
+@contextlib.contextmanager
+def keras_policy(name: str) -> Iterator[None]:
+    """Sets the global Keras policy within a block."""
+    before = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(name)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(before)
 
 
 @functools.cache

@@ -1,8 +1,15 @@
-"""WORKDIR/config.json: a directory holds one run."""
+"""WORKDIR/config.json, which says which run a directory holds.
+
+recipe   what `load_recipe` reads to repeat the run
+data     the data set's directory and digest
+plan     the stages as they are trained on these data; a note, not read again
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from aacf_tf import recipes
@@ -12,9 +19,10 @@ from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 
 CONFIG_FILE = "config.json"
-# Fields of a recipe that a run may change when it goes on.
+# Fields that may change when a run is resumed: where its data lie, how it is computed, how often it
+# is saved, in how many views it is judged, how it is exported.
 _CHANGEABLE = (
-    *("precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops"),
+    *("directory", "precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops"),
     *("export_precision", "export_winograd"),
 )
 
@@ -22,8 +30,10 @@ _CHANGEABLE = (
 def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
     """Refuses a directory that holds another run; the chief notes a new one in it."""
     path = current.workdir / CONFIG_FILE
+    plans = [current.plan(stage) for stage in current.recipe.stages]
     config = {
         "recipe": recipes.to_dict(current.recipe),
+        "plan": [{**dataclasses.asdict(plan), "stage": plan.stage.name} for plan in plans],
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
     # Where training has not begun, as with a wrong --weights, there is nothing to lose.
@@ -33,38 +43,56 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
                 f"--noresume: expected a new --workdir, received {current.workdir}, "
                 "which holds a run."
             )
+        before = read_config(path)
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
             # Fields that came after the run was made have their defaults in it.
-            found["recipe"] = recipes.to_dict(recipes.from_dict(found["recipe"]))
+            before["recipe"] = recipes.to_dict(recipes.from_dict(before["recipe"]))
         except (ValueError, KeyError, TypeError, UsageError) as error:
             reason = str(error).rstrip(".")
             raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
         for name in ("recipe", "data"):
-            changed = _difference(found.get(name, {}), config[name], ignore=("directory",))
-            if changed:
-                raise UsageError(
-                    f"--workdir: {current.workdir} holds a run with another {name} "
-                    f"({changed}); give another --workdir."
-                )
+            require_same(current.workdir, f"another {name}", before.get(name, {}), config[name])
     elif not new:
         raise UsageError(f"--workdir: expected a trained run, received {current.workdir}.")
     if chief:
         write_json(path, config)
 
 
-def _difference(old: Any, new: Any, ignore: tuple[str, ...] = (), path: str = "") -> str:
-    """The first field in which two plain structures differ, in words; empty: none."""
-    # How a run goes on, how often it is saved and in how many views it is judged is not what it is.
-    ignore = (*ignore, *_CHANGEABLE)
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the content of a config.json; UserError if the file is damaged."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"Expected the settings of a run in {path}: {error}.") from error
+
+
+def require_same(workdir: Path, other: str, before: Any, now: Any) -> None:
+    """Raises UsageError if two plain structures differ.
+
+    Args:
+        workdir: Directory of the run.
+        other: What the directory then holds a run with, such as `another recipe`.
+        before: Content of its config.json.
+        now: The same of the run that is to go on there.
+    """
+    changed = _difference(before, now)
+    if changed:
+        raise UsageError(
+            f"--workdir: {workdir} holds a run with {other} ({changed}); give another --workdir."
+        )
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str:
+    """Returns the first field in which two plain structures differ, in words; empty: none."""
     if isinstance(old, dict) and isinstance(new, dict):
-        items = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new} - {*ignore})]
+        keys = sorted({*old, *new} - {*_CHANGEABLE})
+        items = [(key, old.get(key), new.get(key)) for key in keys]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        items = [(str(place), *values) for place, values in enumerate(zip(old, new))]
+        items = [(str(index), *values) for index, values in enumerate(zip(old, new))]
     else:
-        return "" if old == new else f"{path} {old!r}, now {new!r}"
+        return "" if old == new else f"{path} {old!r}, now {new!r}".strip()
     for key, before, after in items:
-        found = _difference(before, after, ignore, f"{path}.{key}".lstrip("."))
-        if found:
-            return found
+        changed = _difference(before, after, f"{path}.{key}".lstrip("."))
+        if changed:
+            return changed
     return ""

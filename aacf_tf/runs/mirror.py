@@ -10,6 +10,7 @@ is removed after that: the store holds a run that can be continued at any moment
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Iterator
 
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath
+
+logger = logging.getLogger(__name__)
 
 # They say that what they name is there: the state of a CheckpointManager, a served model.
 _MARKERS = ("checkpoint", "saved_model.pb")
@@ -58,7 +61,7 @@ class Mirror:
         try:
             self.upload()
         except OSError as error:
-            print(f"Warning: {self.remote} does not take what is new: {error}")
+            logger.warning(f"Warning: {self.remote} does not take what is new: {error}")
 
     def address(self, text: str) -> str:
         """A text with the run's own address in the place of the folder here."""

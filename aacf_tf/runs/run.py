@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import build_model
-from aacf_tf.recipes import PAIR_HEADS, Recipe, Stage
+from aacf_tf.recipes import Recipe, Stage, StagePlan, plan_stage
 from aacf_tf.runs.mirror import Mirror
-from tfrecords.reading.clips import count_labels, has_masks, read_dataset
+from tfrecords.reading.clips import count_labels, count_steps, has_masks, read_dataset
 from tfrecords.reading.features import read_features
 from tfrecords.records.dataset import DatasetInfo, load_info, require_flow
 from tfrecords.utils.atomic import StrPath
@@ -78,8 +78,12 @@ class Run:
     def log_folder(self, stage: Stage) -> Path:
         return self.workdir / "logs" / stage.name
 
-    def head_of(self, stage: Stage) -> str:
-        return self.recipe.head if stage.head == "recipe" else stage.head
+    def plan(self, stage: Stage) -> StagePlan:
+        """Returns a stage as it is trained on this data set."""
+        steps = 0  # of data sets that can be evaluated but not trained on
+        if self.info.splits.get("train", {}).get("clips"):
+            steps = count_steps(self.info, "train", stage.batch_size, training=True)
+        return plan_stage(self.recipe, stage, steps * stage.epochs)
 
     @property
     def context_learns(self) -> bool:
@@ -93,16 +97,15 @@ class Run:
         return build_model(
             self.recipe,
             len(self.info.labels),
-            stage=stage,
-            negatives=any(counts.get("negatives", 0) for counts in splits.values()),
-            multi_label=self.info.multi_label,
-            context_learns=self.context_learns,
-            **options,
+            **{
+                "stage": stage,
+                "steps": self.plan(stage).steps,
+                "negatives": any(counts.get("negatives", 0) for counts in splits.values()),
+                "multi_label": self.info.multi_label,
+                "context_learns": self.context_learns,
+                **options,
+            },
         )
-
-    def batch_size(self, stage: Stage, training: bool) -> int:
-        """Clips a batch: one where whole frames, which differ in size, are tested."""
-        return 1 if self.recipe.data.resize == "whole" and not training else stage.batch_size
 
     @functools.cached_property
     def class_weights(self) -> list[float] | None:
@@ -115,26 +118,22 @@ class Run:
 
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
         """Batches of a split as this recipe samples and sizes them."""
-        data = self.recipe.data
-        head = self.head_of(stage)
-        swap = data.swap if stage.head == "recipe" else 0.0
-        # Where nothing looks at conjugates a repeated frame need not be decoded.
-        frozen = data.frozen_conjugates if head in PAIR_HEADS or swap else 1.0
+        data, plan = self.recipe.data, self.plan(stage)
         return read_dataset(
             self.data,
             split,
             data.frames,
             (data.height, data.width),
-            self.batch_size(stage, training),
+            stage.batch_size if training else plan.test_batch_size,
             training,
             self.recipe.seed,
             **{
-                "fps": data.fps or None,
+                "fps": data.fps,
                 "resize": data.resize,
                 "crop": data.crop,
                 "flip": data.flip,
-                "frozen_conjugates": frozen,
-                "swap": swap,
+                "frozen_conjugates": plan.frozen_conjugates,
+                "swap": plan.swap,
                 "jitter": data.jitter,
                 "by_file": data.shard == "file",
                 "negative_weight": self.recipe.loss.negative,
@@ -150,14 +149,15 @@ class Run:
         """Batches that a stage is trained or validated on: frames, or cached features of them."""
         if stage.name not in self.caches:
             return self.batches(split, stage, training, cache=self.recipe.data.cache, **options)
+        plan = self.plan(stage)
         return read_features(
             self.caches[stage.name],
             split,
-            self.batch_size(stage, training),
+            stage.batch_size if training else plan.test_batch_size,
             training,
             self.recipe.seed,
-            map_crop=self.recipe.data.map_crop,
-            conjugates=self.head_of(stage) in PAIR_HEADS,
+            map_crop=self.recipe.data.map_crop or 0,
+            conjugates=plan.pairs,
             negative_weight=self.recipe.loss.negative,
             class_weights=self.class_weights if training else None,
             **options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,43 +14,26 @@ AXES = ("time", "height", "width")
 
 @dataclass
 class ModelCard:
-    """Everything a client needs to know about an exported model.
-
-    Attributes:
-        recipe, backbone, head: Names.
-        frames, height, width: Size of the network's input.
-        fps: Frames a second that are sampled; 0 takes every frame of a video.
-        resize: How a frame comes to that size, see `tfrecords.reading.preprocess`.
-        strides: Frames and pixels from one cell of a map to the next: time, height, width.
-        score: Score behind the output `probabilities`.
-        multi_label: Whether classes are judged independently.
-        context_learns: False if the training data had no pairs: context scores mean nothing then.
-        modality: `rgb`, `flow` or `two_stream`.
-        precision: Type that the backbone computes in; outputs are float32.
-        winograd: Convolution to its speed-up over the direct one, measured at the export.
-        map_centres: Axis to `start`, `stride` and `size`: cell i of a map lies at frame or pixel
-            start + i * stride. None in exports older than this field.
-        digest: Digest of the training data.
-        scaling: Range of the input, in words.
-    """
+    """Everything a client needs to know about an exported model; fields with defaults are newer."""
 
     recipe: str
     backbone: str
     head: str
-    frames: int
-    height: int
-    width: int
-    fps: float
-    resize: str
-    strides: list[int]
-    score: str
-    multi_label: bool
-    context_learns: bool
+    frames: int  # of a clip, the network's input, as are
+    height: int  # pixels
+    width: int  # pixels
+    fps: float  # frames a second that are sampled; 0: every frame of a video
+    resize: str  # how a frame comes to that size, see `tfrecords.reading.preprocess`
+    strides: list[int]  # frames and pixels from one cell of a map to the next: time, height, width
+    score: str  # the score behind the output `probabilities`
+    multi_label: bool  # classes are judged independently
+    context_learns: bool  # False: no pair to learn from, the context scores mean nothing
     modality: str = "rgb"
-    precision: str = "float32"
-    winograd: dict[str, float] = field(default_factory=dict)
+    precision: str = "float32"  # of the backbone; outputs are float32
+    winograd: dict[str, float] = field(default_factory=dict)  # convolution -> speed-up measured
+    # Axis -> {start, stride, size}: cell i lies at frame or pixel start + i * stride.
     map_centres: dict[str, dict[str, Any]] | None = None
-    digest: str = ""
+    digest: str = ""  # of the training data
     scaling: str = "inside: pixels 0..255 go in"
 
     @classmethod
@@ -67,10 +50,6 @@ class ModelCard:
         if missing:
             raise UserError(f"Expected the fields {', '.join(missing)} in {path}, received none.")
         return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the content of model.json."""
-        return asdict(self)
 
     def axes(self) -> list[tuple[float, int, int]]:
         """Returns (centre of cell 0, stride, number of cells) of a map's time, height and width."""

@@ -1,4 +1,4 @@
-"""The served model: a SavedModel with everything inside.
+"""Exports a model as a SavedModel that needs no code of this project.
 
     DIR/<version>/saved_model.pb, variables/
     DIR/<version>/assets/labels.txt          one class a line, the first line is id 0
@@ -13,22 +13,24 @@
 
 The scores and maps: `probabilities` (of the score the recipe names), `action_probabilities`,
 `context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
-`context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, how much more
-than nothing speaks for an action (logsumexp of the logits - log N). A head leaves out what it lacks
-(`aacf_tf.models.heads`); one without attention has `class_activation` `[batch, t, h, w]` instead.
+`context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, log-evidence
+that an action is present, relative to a uniform map (logsumexp of the logits - log N). A head omits
+what it lacks (`aacf_tf.models.heads`); one without attention has `class_activation`
+`[batch, t, h, w]` instead.
 
-Of a model of optical flow the input is `flow`, uint8 `[batch, T, H, W, 2]` as
-`tfrecords.media.flow` has it, encoded as PNG of two channels; of two streams `frames` and `flow`,
-both. Where the recipe keeps whole frames, those of one request are of one size.
+A model of optical flow has the input `flow`, uint8 `[batch, T, H, W, 2]` as in
+`tfrecords.media.flow`, encoded as PNG of two channels; a model of two streams has both `frames` and
+`flow`. If the recipe keeps whole frames, those of one request must be of one size.
 
-T is the recipe's; batch, H and W are free. Resizing and scaling are inside, by the very function
-that training uses; only operations of core TensorFlow are there, and no code of ours is needed.
-The backbone's batch norms are folded into its convolutions; `export_precision` and
-`export_winograd` of the recipe make it faster still (docs/performance.md).
+T is the recipe's; batch, H and W are free. Resizing and scaling are part of the graph, by the same
+function that training uses; the graph has only operations of core TensorFlow. The backbone's batch
+norms are folded into its convolutions; `export_precision` and `export_winograd` of the recipe make
+it faster still (docs/performance.md).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -70,34 +72,54 @@ def export(
     multi_label: bool = False,
     digest: str = "",
 ) -> Path:
-    """Writes the next version of a SavedModel, whole or not at all.
+    """Writes the next version of a SavedModel, completely or not at all.
 
     Args:
-        model: in float32, with its variables.
-        recipe: whose frame count, size and score the model was trained with.
-        labels: of the real classes; where the model has one class more, for clips with no action,
-            that one takes part in the softmax and is left out of the probabilities, which then
-            fall short of 1 by its share.
-        directory: of the versions, such as WORKDIR/export/aacf.
-        multi_label: probabilities of each class by itself (sigmoid), instead of the softmax.
-        digest: of the training data, noted in model.json.
+        model: Trained model in float32.
+        recipe: Recipe that the model was trained by.
+        labels: Names of the classes. If the model has one class more, for clips with no action,
+            that class takes part in the softmax and is left out of the probabilities, which then
+            sum to less than 1.
+        directory: Folder of the versions, such as WORKDIR/export/aacf.
+        multi_label: Whether classes are judged independently (sigmoid instead of softmax).
+        digest: Digest of the training data, noted in model.json.
 
     Returns:
-        the directory of the version: the highest that was there, plus 1.
+        The folder of the version: the highest existing one plus 1.
     """
+    data, head = recipe.data, model.head
     backbone, winograd = _inference_backbone(model, recipe)
+    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    card = ModelCard(
+        recipe=recipe.name,
+        backbone=recipe.backbone,
+        head=recipe.head,
+        frames=data.frames,
+        height=data.height,
+        width=data.width,
+        fps=data.fps or 0.0,
+        resize=data.resize,
+        strides=list(model.strides()),
+        score=recipe.score if head.factors else "combined",
+        multi_label=multi_label,
+        context_learns=head.factors and head.context_learns,
+        modality=recipe.modality,
+        precision=recipe.export_precision,
+        winograd=winograd,
+        map_centres={
+            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
+            for name, axis in zip(AXES, axes)
+        },
+        digest=digest,
+    )
 
     def add_files(folder: Path) -> None:
         write_text(folder / "assets" / LABELS_FILE, "".join(label + "\n" for label in labels))
         _write_warmup(folder / "assets.extra", recipe)
 
-    return write_saved_model(
-        directory,
-        [*backbone.variables, *model.head.variables],
-        make_signatures(backbone, model.head, recipe, len(labels), multi_label),
-        _describe(model, recipe, multi_label, digest, winograd).to_dict(),
-        add_files,
-    )
+    signatures = make_signatures(backbone, head, recipe, len(labels), multi_label)
+    variables = [*backbone.variables, *head.variables]
+    return write_saved_model(directory, variables, signatures, dataclasses.asdict(card), add_files)
 
 
 def write_saved_model(
@@ -123,8 +145,8 @@ def write_saved_model(
     # ModelServer takes numbers for versions, and only numbers.
     temporary = directory / f"{version}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    module = tf.Module()
-    # The variables alone, not the Keras objects: what is loaded then needs neither Keras nor us.
+    module: Any = tf.Module()
+    # The variables only, not the Keras objects, so that loading needs neither Keras nor our code.
     module.weights = list(variables)
     tf.saved_model.save(module, str(temporary), signatures=signatures)
     libraries = {"tensorflow": tf.__version__, "keras": metadata.version("keras")}
@@ -137,7 +159,7 @@ def write_saved_model(
 
 
 def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model, dict[str, float]]:
-    """Returns the backbone as it is served, and what `use_winograd` says of its layers."""
+    """Returns the backbone for inference, and the speed-ups that `use_winograd` measured."""
     data = recipe.data
     if recipe.export_winograd:
         backbone, gains = use_winograd(
@@ -162,41 +184,8 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
         keras.mixed_precision.set_global_policy(before)
 
 
-def _describe(
-    model: ActionModel,
-    recipe: Recipe,
-    multi_label: bool,
-    digest: str,
-    winograd: dict[str, float],
-) -> ModelCard:
-    data = recipe.data
-    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
-    return ModelCard(
-        recipe=recipe.name,
-        backbone=recipe.backbone,
-        head=recipe.head,
-        frames=data.frames,
-        height=data.height,
-        width=data.width,
-        fps=data.fps,
-        resize=data.resize,
-        strides=list(model.strides()),
-        score=recipe.score if model.head.factors else "combined",
-        multi_label=multi_label,
-        context_learns=model.head.factors and model.head.context_learns,
-        modality=recipe.modality,
-        precision=recipe.export_precision,
-        winograd=winograd,
-        map_centres={
-            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(AXES, axes)
-        },
-        digest=digest,
-    )
-
-
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
-    """One request for each signature: ModelServer runs them before it answers the first user."""
+    """Writes a request for each signature, which ModelServer runs before it serves the first."""
     try:
         from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
     except ImportError:

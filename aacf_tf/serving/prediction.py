@@ -1,4 +1,4 @@
-"""What a model says about one clip or photograph."""
+"""The outputs of a model for one clip or photograph."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from aacf_tf.visualization import overlays
 
 @dataclass(eq=False)
 class Prediction:
-    """What the model says about one clip or photograph.
+    """The outputs of a model for one clip or photograph; those that its head lacks are None.
 
     Attributes:
-        file: as it was named.
-        predicted: the best class by the model's own score.
-        probabilities: class -> probability, of the score that the model's recipe names.
-        action, context, combined: class -> probability by each score; None: the head lacks it.
-        reliable: class -> probability, given that there is an action, where the context counts as
-            far as it can be trusted, `context_trust` in 0..1 (see
-            `aacf_tf.evaluation.classification.context_reliability`); from a folder of 20 or more
-            files.
-        action_attention, context_attention, action_logits: `[t, h, w]`, or None.
-        class_activation: `[t, h, w]` of a head without attention, else None.
-        action_evidence: above 0 where an action is likely there; None: the head lacks it.
-        frames: uint8 `[T, H, W, 3]`, those that went in (large ones scaled down); None in the
-            predictions of a folder, which would fill the memory.
-        times: float `[T]`, their seconds in the file; 0 for a photograph.
-        fps: frames a second they were sampled at; 1 for a photograph.
+        file: Name of the file, as it was given.
+        predicted: Best class by the model's score.
+        probabilities: Class to probability, by the score that the model's recipe names.
+        action, context, combined: Class to probability, by each score.
+        reliable: Class to probability, given that there is an action; the context counts as far as
+            it can be trusted, see `aacf_tf.evaluation.classification.context_reliability`. Only
+            from a folder of 20 or more files.
+        context_trust: How far the context can be trusted, 0..1; with `reliable`.
+        action_attention, context_attention, action_logits: Maps `[t, h, w]`.
+        class_activation: Map `[t, h, w]` of a head without attention.
+        action_evidence: Log-evidence of an action, above 0 if one is likely.
+        frames: Input of the model, uint8 `[T, H, W, 3]`, large frames scaled down; None in the
+            predictions of a folder, to save memory.
+        times: Times of the frames in the file, float `[T]`, seconds; 0 for a photograph.
+        fps: Frames a second of the frames; 1 for a photograph.
     """
 
     file: str

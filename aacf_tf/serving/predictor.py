@@ -1,9 +1,9 @@
-"""Predictions of an exported model for videos or photographs, in scripts and notebooks.
+"""Loads an exported model for predictions in scripts and notebooks.
 
 from aacf_tf import load
 print(load("runs/mine/export/aacf").predict("some.mp4"))
 
-A model of photographs is one that sees a single frame.
+A model of photographs is one whose clips have a single frame.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tfrecords.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
-# By what a model takes: which files of a folder are meant, and which file is the wrong one.
+# Kind of a model -> suffixes of its files.
 SUFFIXES = {
     "image": {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
     "video": {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"},
@@ -38,16 +38,16 @@ SUFFIXES = {
 
 
 class Predictor:
-    """A served model, for scripts and notebooks; `load` makes one.
+    """An exported model; `load` returns one.
 
     Attributes:
-        labels: class names; the place in the list is the id.
-        card: the content of model.json.
-        kind: what it takes, `image` or `video`.
+        labels: Class names; the index in the list is the id.
+        card: Content of model.json.
+        kind: Kind of its files, `image` or `video`.
         frames, size: T, and (height, width) of the network's input.
-        centres: where the cells of a map lie, `[t]`, `[h]` and `[w]`: frames and pixels of the
+        centres: Centres of a map's cells, `[t]`, `[h]` and `[w]`, in frames and pixels of the
             network's input, counted from the centre of the first one.
-        short_side: pixels to which the shorter side of larger frames is scaled down.
+        short_side: Pixels to which the shorter side of larger frames is scaled down.
     """
 
     def __init__(self, directory: Path):
@@ -73,20 +73,21 @@ class Predictor:
         self.size = (self.card.height, self.card.width)
         self._axes = self.card.axes()
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
-        # Larger frames are scaled down: twice what the network needs is enough to look at.
+        # Twice the network's input is enough to look at.
         self.short_side = max(256, 2 * max(self.size))
 
     def seen(
         self, frame: Sequence[int], grid: Sequence[int]
     ) -> tuple[Sequence[int], list[np.ndarray]]:
-        """What the network sees of a frame, and where the cells of its map lie there.
+        """Returns the size of the network's input for a frame, and the centres of its map's cells.
 
         Args:
-            frame: (height, width) in pixels.
-            grid: rows and columns of the map.
+            frame: Size (height, width) of the frame in pixels.
+            grid: Rows and columns of the map.
 
         Returns:
-            (height, width) in pixels, and of the rows and of the columns the centres there.
+            (height, width) of the input in pixels, and the centres of the map's rows and columns
+            in its pixels.
         """
         if self.card.resize != "whole":
             return self.size, self.centres[1:]
@@ -96,12 +97,12 @@ class Predictor:
         return tuple(round(full * scale) for full in frame), centres
 
     def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
-        """A map `[h, w]` enlarged to the frame (height, width) it belongs to, float32."""
+        """Enlarges a map `[h, w]` to its frame (height, width), float32."""
         size, centres = self.seen(frame, cells.shape)
         return overlays.in_space(cells, frame, size, centres, self.card.resize)
 
     def predict(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Prediction:
-        """Classifies a file as the evaluation does: of a video T frames from its centre, whole.
+        """Classifies a file as the evaluation does: T whole frames from the centre of a video.
 
         Args:
             path: A video, or for a model of photographs an image.
@@ -167,17 +168,16 @@ class Predictor:
         return predictions
 
     def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
-        """Holds the clip at the centre alone in memory, however long the video is.
+        """Classifies the clip at the centre of a span, with only that clip in memory.
 
-        Where the centre is only decoding tells, since headers lie: the whole span is decoded, but
-        kept are the times of its frames.
+        Headers of videos are unreliable, so the span is decoded once for the times of its frames.
         """
         times, fps, nominal = self._timeline(path, start, end)
-        # As `read` and `sample`: the very frames that the evaluation would take.
+        # As `read` and `sample` would, so these are the frames that the evaluation takes.
         even = video.sample_index(times, fps, fps)
         wanted = times[even[self.sample(len(even), fps)]]
-        # One frame more on both sides, for what a search in the file may be off; a span takes
-        # frames by the middle of their time.
+        # One frame more on both sides, since seeking may be off by one; a span takes frames by the
+        # middle of their time.
         first, last = wanted[0] - 1 / fps, wanted[-1] + 1 / fps + 0.5 / nominal
         clip = video.read_span(str(path), max(start, first), last, self.short_side)
         nearest = np.abs(clip.times[:, None] - wanted).argmin(axis=0)
@@ -186,7 +186,7 @@ class Predictor:
     def _timeline(
         self, path: str | Path, start: float, end: float | None
     ) -> tuple[np.ndarray, float, float]:
-        """Of a span: its frames' seconds, frames/s as `read_span` finds them, the header's."""
+        """Returns a span's frame times in seconds, their measured and their nominal rate."""
         self._check_file(path)
         times = []
         rate = video.DEFAULT_RATE
@@ -202,11 +202,11 @@ class Predictor:
         return np.array(times), video.measure_rate(np.array(times), rate), rate
 
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
-        """Decodes a span, all of it into memory.
+        """Decodes a span of a video into memory, see `predict`.
 
         Raises:
-            UsageError: there is no such file.
-            UnreadableError: it cannot be read, or its frames take more than
+            UsageError: There is no such file, or it is an image.
+            UnreadableError: The file cannot be read, or its frames take more than
                 `tfrecords.media.video.MAX_CLIP_BYTES`.
         """
         self._check_file(path)
@@ -216,8 +216,8 @@ class Predictor:
         """Decodes a photograph as a viewer shows it; large ones are scaled down.
 
         Raises:
-            UsageError: there is no such file, or it is a video.
-            UnreadableError: it cannot be read.
+            UsageError: There is no such file, or it is a video.
+            UnreadableError: The file cannot be read.
         """
         self._check_file(path)
         return read_image(str(path), self.short_side)
@@ -227,10 +227,10 @@ class Predictor:
         if Path(path).suffix.lower() in SUFFIXES[other]:
             raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
         if not Path(path).is_file():
-            raise UsageError(f"Expected a file, received {str(path)!r}: there is none.")
+            raise UsageError(f"No such file: {str(path)!r}.")
 
     def takes(self) -> str:
-        """What the model expects, in words for an error."""
+        """Describes the expected input, for errors."""
         if self.kind == "image":
             return f"an image for the model in {self.directory}"
         return (
@@ -238,26 +238,26 @@ class Predictor:
         )
 
     def step(self, fps: float) -> float:
-        """Frames of a video at `fps` from one sampled frame to the next."""
+        """Returns the frames of a video at `fps` from one sampled frame to the next."""
         return fps / self.card.fps if self.card.fps else 1.0
 
     def sample(self, length: int, fps: float) -> np.ndarray:
-        """Which frames of a clip go in, int `[T]`, by the reader's own rule for tests."""
+        """Samples the frames of a clip as the reader does in evaluation: indices, int `[T]`."""
         step = tf.constant(self.step(fps), tf.float32)
         return frame_indices(tf.constant(length), self.frames, step, None).numpy()
 
     def predict_clip(self, clip: Video, name: str = "") -> Prediction:
-        """As `predict`, of a clip that is decoded already."""
+        """Classifies a decoded clip."""
         indices = self.sample(len(clip.frames), clip.fps)
         sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
         return self._predict_frames(sampled, name)
 
     def predict_image(self, pixels: np.ndarray, name: str = "") -> Prediction:
-        """As `predict`, of a photograph that is decoded already, uint8 `[H, W, 3]`."""
+        """Classifies a decoded photograph, uint8 `[H, W, 3]`."""
         return self._predict_frames(Video(pixels[None], 1.0, np.zeros(1)), name)
 
     def _predict_frames(self, clip: Video, name: str) -> Prediction:
-        """Of the T frames that go in; `fps` is that of the video they were sampled from."""
+        """Classifies T sampled frames; `clip.fps` is the rate before sampling."""
         frames = clip.frames
         outputs = {key: value.numpy()[0] for key, value in self._serve(frames=frames[None]).items()}
         scores = {
@@ -304,12 +304,12 @@ def load(path: str | Path) -> Predictor:
     """Loads an exported model.
 
     Args:
-        path: a directory of versions, such as `runs/mine/export/aacf` (the highest is taken), or a
-            version itself.
+        path: Folder of versions, such as `runs/mine/export/aacf`, of which the highest is loaded,
+            or a version itself.
 
     Raises:
-        UsageError: there is no exported model.
-        UserError: it cannot be loaded.
+        UsageError: There is no exported model.
+        UserError: The model cannot be loaded.
 
     Example:
     >>> load("runs/mine/export/aacf").predict("some.mp4").predicted

@@ -1,4 +1,4 @@
-"""The signatures of the served model, see `aacf_tf.serving.export`."""
+"""Builds the signatures of the exported model, see `aacf_tf.serving.export`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import preprocess, preprocess_flow
 from tfrecords.records import codec
 
-# What goes in -> its channels, how it is brought to its size, its name in a parsed record.
+# Input name -> (channels, resize function, key in a parsed record).
 INPUTS = {"frames": (3, preprocess, "clip"), "flow": (2, preprocess_flow, "flow")}
 INPUT_NAMES = {"rgb": ("frames",), "flow": ("flow",), "two_stream": ("frames", "flow")}
 
@@ -28,7 +28,7 @@ def make_signatures(
     classes: int,
     multi_label: bool,
 ) -> dict[str, Callable]:
-    """Name -> tf.function with its input fixed."""
+    """Returns the signatures: name to tf.function with a fixed input."""
     data = recipe.data
     size, frames = (data.height, data.width), data.frames
     inputs = {name: INPUTS[name] for name in INPUT_NAMES[recipe.modality]}
@@ -40,9 +40,9 @@ def make_signatures(
     sides = (None, None) if data.resize == "whole" else size
 
     def see(clips: Tensors) -> tf.Tensor:
-        """Pixels of the right size -> the backbone's map, in float32."""
+        """Computes the backbone's features, float32, from pixels of the network's size."""
         batch = tf.shape(next(iter(clips.values())))[0]
-        # oneDNN would give the convolution of an empty batch the shape of its input.
+        # oneDNN gives the convolution of an empty batch the shape of its input.
         filled = tf.debugging.assert_positive(
             batch, "Expected a batch of one clip or more, received an empty one."
         )
@@ -65,7 +65,7 @@ def make_signatures(
         channels, resize, _ = inputs[name]
 
         def decode_one(image: tf.Tensor) -> tf.Tensor:
-            if channels == 2:  # two channels cannot be asked for, only found
+            if channels == 2:  # decode_image does not accept two channels
                 pixels = tf.io.decode_png(image)
             else:
                 pixels = tf.io.decode_image(image, channels, expand_animations=False)
@@ -83,20 +83,20 @@ def make_signatures(
     def sample_example(serialized: tf.Tensor) -> Tensors:
         record = codec.parse(serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs)
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
-        found = {name: record[listed] for name, (_, _, listed) in inputs.items()}
-        length = tf.size(next(iter(found.values())))
+        encoded = {name: record[key] for name, (_, _, key) in inputs.items()}
+        length = tf.size(next(iter(encoded.values())))
         indices = frame_indices(length, frames, step, None)
-        return {name: tf.gather(values, indices) for name, values in found.items()}
+        return {name: tf.gather(values, indices) for name, values in encoded.items()}
 
     def serve_examples(examples: tf.Tensor) -> Tensors:
         spec = dict.fromkeys(inputs, tf.TensorSpec([frames], tf.string))
         return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
 
     def features(clips: Tensors) -> Tensors:
-        found = see(fit(clips))
-        factors = head(found, training=False)
+        maps = see(fit(clips))
+        factors = head(maps, training=False)
         kept = {name: factors[name] for name in ("action", "context") if name in factors}
-        return {"features": found, **kept}
+        return {"features": maps, **kept}
 
     functions = {
         "serving_default": (serve_encoded, images),
@@ -113,7 +113,7 @@ def make_signatures(
 def _outputs(
     outputs: Tensors, score: str, classes: int, multi_label: bool, presence: bool
 ) -> Tensors:
-    """A model's outputs -> what the signatures return; presence: whether the head learns it."""
+    """Turns a head's outputs into those of the signatures; with the evidence if it learns it."""
     activate = tf.sigmoid if multi_label else tf.nn.softmax
     served = {}
     for name in SCORES:

@@ -23,7 +23,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.recipes import PAIR_HEADS, DataOptions, Stage
+from aacf_tf.recipes import DataOptions, Stage
 from aacf_tf.runs.devices import worker_of
 from aacf_tf.runs.run import Run
 from tfrecords.build import plan
@@ -63,14 +63,14 @@ def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> 
     data = run.recipe.data
     *_, rows, columns = receptive_field(model.geometry, (data.frames, data.height, data.width))
     # Whole frames are at least of that size, so the smallest map is known before any is made.
-    if data.map_crop > min(rows.size, columns.size):
+    if (data.map_crop or 0) > min(rows.size, columns.size):
         raise UsageError(
             f"data.map_crop: expected at most the {rows.size} x {columns.size} cells of "
             f"{data.height} x {data.width} pixels, received {data.map_crop}."
         )
     weights = _digest_weights(model.backbone)
     # Maps of conjugates may be there already, for a head that looks at them.
-    needed = run.head_of(stage) in PAIR_HEADS
+    needed = run.plan(stage).pairs
     caches = [
         _Cache(run, model, weights, pairs) for pairs in ((True,) if needed else (True, False))
     ]
@@ -98,7 +98,7 @@ class _Cache:
             "data": digest(run.data),
             "frames": data.frames,
             "size": [data.height, data.width],
-            "fps": data.fps,
+            "fps": data.fps or 0.0,  # as directories are named since there are caches
             "resize": data.resize,
             "modality": run.recipe.modality,
             "backbone": run.recipe.backbone,
@@ -225,7 +225,7 @@ class _Cache:
             views_a_batch(data, crop),
             self.run.recipe.seed,
             views=self._views(split),
-            fps=data.fps or None,
+            fps=data.fps,
             resize=data.resize,
             crop=crop,
             flip=data.flip,

@@ -5,6 +5,7 @@ What a run keeps is told in `checkpoints`, what it shows in `monitoring`.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Callable
 
 import tensorflow as tf
@@ -13,19 +14,21 @@ from tensorflow import keras
 from aacf_tf.backbones.batch_norm import synchronize_batch_norm
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import PAIR_HEADS, Stage
-from aacf_tf.runs.devices import make_strategy, resolve_precision, worker_of
+from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.training import feature_cache
-from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.checkpoints import StageCheckpoint
+from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.own_runs import load_attention
-from tfrecords.reading.clips import count_steps
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:
@@ -45,17 +48,18 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
     run.check_data()
     if recipe.head in PAIR_HEADS and not run.context_learns:
-        print(
+        logger.warning(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "
             f"{recipe.head} is trained on the clips alone."
         )
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    with Termination().active() as termination, strategy.scope():
+    policy = keras_policy(resolve_precision(recipe.precision))
+    with policy, Termination().active() as termination, strategy.scope():
         # Variables made outside of the scope cannot be trained in it.
         backbone, head = begin_backbone(run, backbone), None
         for number, stage in enumerate(recipe.stages, start=1):
-            title = f"{recipe.name}/{run.head_of(stage)}: stage {number} of {len(recipe.stages)}"
+            head_kind = run.plan(stage).head
+            title = f"{recipe.name}/{head_kind}: stage {number} of {len(recipe.stages)}"
             model = _train_stage(run, stage, backbone, head, termination, f"{title} ({stage.name})")
             backbone, head = model.backbone, model.head
     if termination.received:
@@ -71,41 +75,41 @@ def _train_stage(
     title: str,
 ) -> ActionModel:
     """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
-    steps = count_steps(run.info, "train", stage.batch_size, training=True)
+    plan = run.plan(stage)
+    steps = plan.steps_per_epoch
     _check_share(run, stage)
-    model = run.build(stage, backbone=backbone, steps=steps * stage.epochs)
+    model = run.build(stage, backbone=backbone)
     if stage.keep_head:
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
         taken = load_attention(model.head, run.recipe.weights)
         if taken:
-            print(taken)
+            logger.info(taken)
     if run.recipe.synchronized_batch_norm:
         synchronize_batch_norm(model.backbone)
-    optimizer = make_optimizer(stage, model, steps * stage.epochs)
+    optimizer = make_optimizer(plan, model)
     # The model weighs its own loss; an empty list tells Keras that nothing else is weighted.
     model.compile(optimizer=optimizer, weighted_metrics=[])
     # Metrics are summed over the workers already.
     model.distribute_reduction_method = "first"
-    keeper = Keeper(run, stage, steps, termination)
-    keeper.restore(model)
-    if keeper.finished:
-        print(f"{title}: finished already")
+    checkpoint = StageCheckpoint(run, plan, model, termination)
+    if checkpoint.finished:
+        logger.info(f"{title}: finished already")
         return model
-    if stage.backbone_rate == 0 and run.recipe.data.views:
+    if plan.cached_views:
         with termination.at_once():  # it may take hours, and keeps every shard
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
     number, workers = worker_of(strategy)
-    behind = keeper.epochs_done * steps + keeper.steps_done
+    behind = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
-    line = ProgressLine(title, clips, steps * stage.epochs, behind, shown=number == 0)
+    line = ProgressLine(title, clips, plan.steps, behind, shown=number == 0)
     validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), line]
     if number == 0:
         board = Board(run.log_folder(stage), steps, line, validation)
         callbacks.append(board)
-    callbacks.append(keeper)  # last: it may stop
+    callbacks += [FiniteCheck(run, plan, checkpoint), checkpoint]
 
     def fit(first_step: int, epochs: int) -> None:
         def read_own(worker: tuple[int, int]) -> tf.data.Dataset:
@@ -113,7 +117,7 @@ def _train_stage(
                 "train",
                 stage,
                 training=True,
-                first_epoch=keeper.epochs_done,
+                first_epoch=checkpoint.epochs_done,
                 first_step=first_step,
                 epochs=epochs,
                 worker=worker,
@@ -126,25 +130,25 @@ def _train_stage(
         model.fit(
             batches,
             steps_per_epoch=steps - first_step,
-            initial_epoch=keeper.epochs_done,
-            epochs=keeper.epochs_done + epochs,
+            initial_epoch=checkpoint.epochs_done,
+            epochs=checkpoint.epochs_done + epochs,
             callbacks=callbacks,
             verbose=0,
         )
 
     try:
         with translate_errors(run.caches.get(stage.name, run.data)):
-            if keeper.steps_done:  # what is left of the epoch that was cut
-                fit(keeper.steps_done, 1)
-            if not keeper.finished:
-                fit(0, stage.epochs - keeper.epochs_done)
+            if checkpoint.steps_done:  # what is left of the epoch that was cut
+                fit(checkpoint.steps_done, 1)
+            if not checkpoint.finished:
+                fit(0, stage.epochs - checkpoint.epochs_done)
     finally:
         line.close()
         if number == 0:
             board.close()
-    if number == 0 and keeper.epochs_done < stage.epochs:
-        print(
-            f"{title}: ended after {keeper.epochs_done} of {stage.epochs} epochs, "
+    if number == 0 and checkpoint.epochs_done < stage.epochs:
+        logger.info(
+            f"{title}: ended after {checkpoint.epochs_done} of {stage.epochs} epochs, "
             f"{stage.patience} without a better validation"
         )
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from typing import Any, Mapping, Sequence
@@ -10,8 +11,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.models.action_model import is_kernel
-from aacf_tf.recipes import Stage
-from aacf_tf.recipes.options import DECOUPLED
+from aacf_tf.recipes import StagePlan
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -154,44 +154,33 @@ def _name_of(variable: tf.Variable) -> str:
     return re.sub(r"/replica_\d+", "", variable.name)
 
 
-def make_schedule(stage: Stage, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate of a stage at each of its steps, before a factor of the backbone's."""
-    warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
-    warmup = min(int(warmup), steps)
-    if stage.milestones:
-        milestones = [(round(share * steps), factor) for share, factor in stage.milestones]
-        return WarmupMilestones(stage.learning_rate, milestones, warmup)
-    return WarmupCosine(stage.learning_rate, steps, warmup)
+def make_schedule(plan: StagePlan) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the learning rate of a stage's head as a function of the step."""
+    peak = plan.stage.learning_rate
+    if plan.milestones:
+        return WarmupMilestones(peak, plan.milestones, plan.warmup_steps)
+    return WarmupCosine(peak, plan.steps, plan.warmup_steps)
 
 
-def make_optimizer(stage: Stage, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
-    """The optimiser of a stage, built for the model's variables (so that a checkpoint restores).
+def make_optimizer(plan: StagePlan, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a stage, built so that a checkpoint can be restored into it.
 
     Args:
-        stage: its optimizer, rates and weight decay.
-        model: an `ActionModel`, built.
-        steps: of the whole stage.
+        plan: Plan of the stage.
+        model: `ActionModel` of the stage, built.
     """
-    rate = make_schedule(stage, steps)
-    if stage.optimizer == "adam":
-        optimizer = Adam(rate)
-    elif stage.optimizer == "sgd":
-        optimizer = SGD(rate, momentum=0.9)
-    elif stage.optimizer == "adamw":
-        optimizer = AdamW(rate, weight_decay=stage.weight_decay)
-    elif stage.optimizer == "sgdw":
-        optimizer = SGD(rate, momentum=0.9, weight_decay=stage.weight_decay)
-    else:
-        raise ValueError(
-            f"Expected an optimizer of adam, adamw, sgd, sgdw. Received {stage.optimizer!r}."
-        )
-    if stage.optimizer in DECOUPLED:
+    stage, decay = plan.stage, plan.decoupled_decay
+    sgd = functools.partial(SGD, momentum=0.9, weight_decay=decay)
+    adamw = functools.partial(AdamW, weight_decay=decay)
+    makers = {"adam": Adam, "adamw": adamw, "sgd": sgd, "sgdw": sgd}
+    optimizer = makers[stage.optimizer](make_schedule(plan))
+    if decay is not None:
         spared = [v for v in model.trainable_variables if not is_kernel(v)]
         optimizer.exclude_from_weight_decay(var_list=spared)
     if stage.backbone_rate != 1.0 or stage.backbone_start:
         names = [variable.name for variable in model.backbone.trainable_variables]
         optimizer.rates = dict.fromkeys(names, stage.backbone_rate)
-        optimizer.start = int(stage.backbone_start * steps)
+        optimizer.start = plan.backbone_start_step
     optimizer.build(model.trainable_variables)
     return optimizer
 

@@ -8,14 +8,10 @@ import tensorflow as tf
 
 from aacf_tf import recipes
 from aacf_tf.models.factory import make_backbone
-from aacf_tf.models.heads import make_head
-from aacf_tf.models.losses import SWAP_TERMS
-from aacf_tf.recipes import Stage
-from aacf_tf.recipes.options import coupled_decay
+from aacf_tf.recipes import StagePlan
 from aacf_tf.runs.run import Run
 from aacf_tf.training.optimizers import make_schedule
 from aacf_tf.weights import load_stream_weights
-from tfrecords.reading.clips import count_steps
 
 _RATES = 6  # epochs whose learning rate is shown, at most, where it changes all the time
 
@@ -38,7 +34,7 @@ def describe(run: Run) -> str:
         start = f"{recipe.weights}: {load_stream_weights(backbone, recipe.weights)}"
     lines.append(f"begins with: {start}")
     for number, stage in enumerate(recipe.stages):
-        lines += _stage(run, stage)
+        lines += _stage(run, run.plan(stage))
         if number == 0 and stage.backbone_rate == 0 and not recipe.weights:
             lines.append("  Warning: a frozen backbone of random weights; give --weights=FILE.")
     if recipe.baseline == "alone" and recipe.head != "average":
@@ -46,13 +42,12 @@ def describe(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _stage(run: Run, stage: Stage) -> list[str]:
-    recipe, kind = run.recipe, run.head_of(stage)
-    steps = count_steps(run.info, "train", stage.batch_size, training=True)
-    total = steps * stage.epochs
+def _stage(run: Run, plan: StagePlan) -> list[str]:
+    recipe, stage, kind = run.recipe, plan.stage, plan.head
+    steps = plan.steps_per_epoch
     title = f"stage {stage.name}: {kind}, epochs: {stage.epochs}, steps of each: {steps}, "
     head = f"head {kind}" + (", that of the stage before" if stage.keep_head else ", a new one")
-    decay = "coupled" if coupled_decay(stage) else "decoupled"
+    decay = "coupled" if plan.coupled_decay else "decoupled"
     text = f"{stage.optimizer}, weight decay {stage.weight_decay:g} ({decay}, kernels)"
     regular = [
         f"{name.replace('_', ' ')} {value:g}"
@@ -61,14 +56,13 @@ def _stage(run: Run, stage: Stage) -> list[str]:
     ]
     lines = [
         title + f"pairs a step: {stage.batch_size}",
-        f"  learns     {head}; {_backbone(run, stage, total)}",
+        f"  learns     {head}; {_backbone(recipe.backbone, plan)}",
         f"  optimizer  {', '.join([text, *regular])}",
-        f"  rate       {_rates(stage, steps)}",
-        f"  loss       {_loss(run, stage, kind)}",
+        f"  rate       {_rates(plan)}",
+        f"  loss       {' + '.join(f'{w:g} {term}' for term, w in plan.loss_weights.items())}",
     ]
-    if stage.pairs_first:
-        late = int(stage.pairs_first * total)
-        lines.append(f"             to step {late} only difference and presence, where it has them")
+    if plan.pairs_first_steps:
+        lines.append(f"             to step {plan.pairs_first_steps} only difference and presence")
     weights = [f"negative clips {recipe.loss.negative:g}"] if _negatives(run) else []
     if weights or recipe.data.class_weights:
         weights.append("classes balanced" if recipe.data.class_weights else "all others 1")
@@ -78,42 +72,33 @@ def _stage(run: Run, stage: Stage) -> list[str]:
     return lines
 
 
-def _backbone(run: Run, stage: Stage, total: int) -> str:
+def _backbone(name: str, plan: StagePlan) -> str:
+    stage, views = plan.stage, plan.cached_views
+    if views:
+        plural = "s" if views > 1 else ""
+        return f"the backbone {name} is frozen, its features cached in {views} view{plural}"
     if stage.backbone_rate == 0:
-        views = run.recipe.data.views
-        cached = f", its features cached in {views} view{'s' * (views > 1)}" if views else ""
-        return f"the backbone {run.recipe.backbone} is frozen{cached}"
-    text = f"the backbone {run.recipe.backbone}"
+        return f"the backbone {name} is frozen"
+    text = f"the backbone {name}"
     if stage.backbone_rate != 1:
         text += f" at {stage.backbone_rate:g} of the rate"
     if stage.backbone_start:
-        text += f", from step {int(stage.backbone_start * total)} on"
+        text += f", from step {plan.backbone_start_step} on"
     return text + (", its batch norms frozen" if stage.frozen_batch_norm else "")
 
 
-def _rates(stage: Stage, steps: int) -> str:
+def _rates(plan: StagePlan) -> str:
     """The rate as the optimiser will have it: where it is set anew, or at evenly spread epochs."""
-    total = steps * stage.epochs
-    schedule = make_schedule(stage, steps * stage.epochs)
-    if stage.milestones:
-        marks = {0, *(round(share * total) for share, _ in stage.milestones)}
+    schedule, epochs, steps = make_schedule(plan), plan.stage.epochs, plan.steps_per_epoch
+    if plan.milestones:
+        marks = {0, *(step for step, _ in plan.milestones)}
     else:
-        spread = min(_RATES, stage.epochs)
-        marks = {round(place * stage.epochs / spread) * steps for place in range(spread)}
-        marks |= {total - 1}
-    warmup = min(int(stage.warmup * total if stage.warmup < 1 else stage.warmup), total)
-    marks = sorted(mark for mark in marks | {warmup} if mark < total)
+        spread = min(_RATES, epochs)
+        marks = {round(index * epochs / spread) * steps for index in range(spread)}
+        marks |= {plan.steps - 1}
+    marks = sorted(mark for mark in marks | {plan.warmup_steps} if mark < plan.steps)
     shown = [f"{float(schedule(tf.constant(m))):.3g} at epoch {m / steps:.4g}" for m in marks]
     return ", ".join(shown)
-
-
-def _loss(run: Run, stage: Stage, kind: str) -> str:
-    head = make_head(kind, len(run.info.labels))
-    swap = run.recipe.data.swap > 0 and head.factors and stage.head == "recipe"
-    terms = (*head.terms, *(SWAP_TERMS if swap else ()))
-    given = run.recipe.loss.weights()
-    weights = {term: given.get(term, 1.0) for term in terms}
-    return " + ".join(f"{weight:g} {term}" for term, weight in weights.items() if weight)
 
 
 def _negatives(run: Run) -> bool:

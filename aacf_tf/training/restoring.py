@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import tensorflow as tf
 from tensorflow import keras
 
@@ -10,11 +12,13 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
-from aacf_tf.runs.devices import make_strategy, resolve_precision
+from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision
 from aacf_tf.runs.run import Run
 from aacf_tf.training.history import read_history, stops_early
 from aacf_tf.weights import load_stream_weights
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
@@ -27,7 +31,7 @@ def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
         copy_weights(given, backbone)
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
         # What is continued has its own, and need not find the file again.
-        print(f"weights  {load_stream_weights(backbone, recipe.weights)}")
+        logger.info(f"weights  {load_stream_weights(backbone, recipe.weights)}")
     return backbone
 
 
@@ -49,7 +53,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     if not frozen or not recipe.data.views:
         raise UsageError(
             "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
-            f"data.views of 1 or more, received data.views={recipe.data.views} and "
+            f"data.views of 1 or more, received data.views={recipe.data.views or 0} and "
             + ", ".join(f"{stage.name}: {stage.backbone_rate:g}" for stage in recipe.stages)
             + "."
         )
@@ -63,8 +67,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     elif place:
         before = restore(run, recipe.stages[place - 1], best=False).backbone
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(resolve_precision(recipe.precision))
-    with strategy.scope():
+    with keras_policy(resolve_precision(recipe.precision)), strategy.scope():
         return stage, run.build(stage, backbone=begin_backbone(run, before))
 
 
@@ -77,18 +80,18 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
         UsageError: the stage has no checkpoint.
         UserError: the checkpoint is damaged.
     """
-    keras.mixed_precision.set_global_policy("float32")
     folder = run.checkpoint_folder(stage)
     last = tf.train.latest_checkpoint(str(folder))
     if last is None:
         raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
     done = epochs_in(last)
     history = read_history(run.log_folder(stage) / "history.json")
-    if done < stage.epochs and not stops_early(stage, history):
-        print(
+    if done < stage.epochs and not stops_early(run.plan(stage), history):
+        logger.warning(
             f"Warning: stage {stage.name!r} has been trained for {done} of {stage.epochs} epochs."
         )
-    model = run.build(stage)
+    with keras_policy("float32"):
+        model = run.build(stage)
     path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
     read(tf.train.Checkpoint(**parts(model)), path)
     return model

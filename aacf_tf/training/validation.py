@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.evaluation import localization
-from aacf_tf.evaluation.classification import classification, softmax
+from aacf_tf.evaluation.classification import classification, to_probabilities, to_targets
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
@@ -55,7 +55,7 @@ class Validation(keras.callbacks.Callback):
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)
         self._results = {}
-        size = self._run.batch_size(self._stage, training=False)
+        size = self._run.plan(self._stage).test_batch_size
         steps = count_steps(self._run.info, "validation", size, training=False)
         bar = progress(self._batches, total=steps, desc="validation", leave=False, disable=None)
         for batch in bar:
@@ -119,12 +119,12 @@ class Validation(keras.callbacks.Callback):
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities and targets bool, both `[N, K]`."""
-        classes = len(self._run.info.labels)
+        info = self._run.info
         scores, targets = (np.concatenate(self._results[name]) for name in ("scores", "targets"))
-        if self._run.info.multi_label:
-            return 1 / (1 + np.exp(-scores.astype(np.float64))), targets > 0
-        known = np.eye(classes + 1, dtype=bool)[targets][:, :classes]
-        return softmax(scores)[:, :classes], known
+        return (
+            to_probabilities(scores, len(info.labels), info.multi_label),
+            to_targets(targets, len(info.labels), info.multi_label),
+        )
 
 
 def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:

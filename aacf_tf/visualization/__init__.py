@@ -1,1 +1,1 @@
-"""Pixels and maps in, pictures out, in numpy."""
+"""Draws pictures from pixels and maps, in numpy."""

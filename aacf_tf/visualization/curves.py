@@ -1,23 +1,26 @@
-"""Figures: the curves of a history, a confusion matrix."""
+"""Draws the curves of a training history and a confusion matrix."""
 
 from __future__ import annotations
 
 import io
 import re
-from typing import Iterable, Sequence
+from typing import Any, Sequence
 
 import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart.
+_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 
 
 def confusion_picture(
     probabilities: np.ndarray, targets: np.ndarray, labels: list[str]
 ) -> np.ndarray:
-    """Rows: the true class, columns: the predicted one; each row's share, dark is 1.
+    """Draws a confusion matrix, uint8 `[H, W, 3]`: rows are true classes, dark is 1.
 
     Args:
-        probabilities: `[N, K]`.
-        targets: bool `[N, K]`; a row without a True is left out.
-        labels: the K names, written where there are at most 30.
+        probabilities: Class probabilities `[N, K]`.
+        targets: True classes, bool `[N, K]`; a row without a True is left out.
+        labels: Names of the K classes, written if there are at most 30.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -39,20 +42,21 @@ def confusion_picture(
 
 
 def plot(history: Sequence[dict[str, float]]) -> str:
-    """An SVG of a history: the loss, its terms, the accuracies; text in the page's own colour."""
+    """Plots the loss, its terms and the accuracies of a history as an SVG in the page's colour."""
     import matplotlib
     from matplotlib.figure import Figure
 
     names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
     accuracies = [name for name in names if "accuracy" in name]
     losses = [name for name in names if name in ("loss", "val_loss")]
-    terms = [name for name in names if name not in (*accuracies, *losses, *_validation(names))]
+    # Terms of the validation split are left out: the loss and the accuracies tell enough.
+    terms = [n for n in names if n not in (*accuracies, *losses) and not n.startswith("val_")]
     if terms == ["classification"]:
-        terms = []  # it is the loss but for the weight decay
+        terms = []  # the same as the loss but for the weight decay
     panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
     panels = [(title, keys) for title, keys in panels if keys]
     ink = "#123456"  # stands for currentColor, which matplotlib does not know
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",
         "svg.hashsalt": "aacf",
         "font.family": "sans-serif",
@@ -64,14 +68,14 @@ def plot(history: Sequence[dict[str, float]]) -> str:
         figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, keys) in zip(axes, panels):
-            for place, key in enumerate(keys):
+            for index, key in enumerate(keys):
                 points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
                 marker = "o" if len(points) == 1 else ""
                 axis.plot(
                     *zip(*points),
                     marker=marker,
                     label=key,
-                    color=_LINES[place % len(_LINES)],
+                    color=_LINES[index % len(_LINES)],
                     linewidth=1.6,
                 )
             axis.set_title(title, fontsize=9)
@@ -87,12 +91,3 @@ def plot(history: Sequence[dict[str, float]]) -> str:
         figure.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue().replace(ink, "currentColor")
     return re.sub(r"^.*?(?=<svg)", "", svg, flags=re.DOTALL)
-
-
-def _validation(names: Iterable[str]) -> list[str]:
-    """Terms on the validation split are left out: the loss and the accuracies tell enough."""
-    return [name for name in names if name.startswith("val_")]
-
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
-_LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")

@@ -1,42 +1,41 @@
-"""Draws attention maps over frames: the one place for it, in numpy and OpenCV.
+"""Draws attention maps over frames, in numpy and OpenCV.
 
 Maps live on the grid of the feature map. A cell lies at the centre of its receptive field
-(`aacf_tf.backbones.receptive_field`); between the centres a map is interpolated linearly, before
-the first and after the last one it stays as it is.
+(`aacf_tf.backbones.receptive_field`). A map is interpolated linearly between the centres, and
+constant before the first and after the last one.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import cv2
 import numpy as np
 
 from tfrecords.media import pictures
 
-# Colour of weak and of strong evidence, RGB. Orange against blue can be told apart by everybody.
+# Colours of weak and of strong evidence, RGB. Everybody can tell orange from blue.
 ACTION_COLORS = ((214, 40, 20), (255, 214, 64))
 CONTEXT_COLORS = ((32, 72, 222), (84, 232, 255))
-BOX_HEAT = 0.5  # a box is drawn around what the display shows above this
-_MIN_BOX = 0.002  # share of the frame; less is a speck
-_OPACITY = 0.8  # of the strongest evidence
+BOX_HEAT = 0.5  # displayed value above which a box is drawn
+_MIN_BOX = 0.002  # share of the frame below which a region is a speck
+_OPACITY = 0.8  # opacity of the strongest evidence
 _GRAY = 0.5  # share of the colour taken from frames under a map, so that only the map is coloured
 
 
 def display(values: np.ndarray) -> np.ndarray:
-    """`clip((x - median) / (max - median), 0, 1)` over all of `values`; a constant map is 0.
+    """Scales values for display: `clip((x - median) / (max - median), 0, 1)` over all of them.
 
     Args:
-        values: logits, or the logarithm of an attention map: logits but for a constant, which the
-            formula does not see.
+        values: Logits, up to a constant, which cancels. A constant map becomes 0.
     """
     values = np.asarray(values, np.float64)
     middle, top = np.median(values), values.max()
     return np.clip((values - middle) / max(top - middle, 1e-9), 0, 1)
 
 
-def map_logits(outputs: Mapping[str, np.ndarray | None]) -> list[tuple[str, np.ndarray]]:
+def map_logits(outputs: Mapping[str, Any]) -> list[tuple[str, np.ndarray]]:
     """Lists the maps among a model's outputs for a clip, the action's first.
 
     Args:
@@ -45,30 +44,29 @@ def map_logits(outputs: Mapping[str, np.ndarray | None]) -> list[tuple[str, np.n
     Returns:
         Pairs of the title and the logits `[t, h, w]`.
     """
-    logits, context = outputs.get("action_logits"), outputs.get("context_attention")
-    if logits is None:
-        return [("class activation", np.asarray(outputs["class_activation"]))]
-    return [
-        ("action", logits),
-        *([] if context is None else [("context", attention_logits(context))]),
-    ]
+    if outputs.get("action_logits") is None:
+        return [("class activation", outputs["class_activation"])]
+    maps = [("action", outputs["action_logits"])]
+    if outputs.get("context_attention") is not None:
+        maps.append(("context", attention_logits(outputs["context_attention"])))
+    return maps
 
 
 def attention_logits(attention: np.ndarray) -> np.ndarray:
-    """Returns the logits behind attention maps that sum to 1, but for a constant of each clip."""
+    """Returns the logits of attention maps that sum to 1, up to a constant of each clip."""
     return np.log(np.maximum(attention, 1e-30))
 
 
 def at_times(maps: np.ndarray, positions: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Maps at moments between those of their cells.
+    """Interpolates maps in time.
 
     Args:
-        maps: `[t, h, w]`.
-        positions: `[M]`, in sampled frames from the first one; may lie outside.
-        centres: `[t]`, of the cells, in sampled frames from the first one.
+        maps: Maps `[t, h, w]`.
+        positions: Moments `[M]` in sampled frames from the first one; may lie outside.
+        centres: Moments `[t]` of the cells, in sampled frames from the first one.
 
     Returns:
-        `[M, h, w]`.
+        Maps `[M, h, w]` at the positions.
     """
     cells = np.interp(positions, centres, np.arange(len(maps)))
     before = np.floor(cells).astype(int)
@@ -84,23 +82,23 @@ def in_space(
     centres: Sequence[np.ndarray],
     resize: str = "stretch",
 ) -> np.ndarray:
-    """One map `[h, w]` enlarged to the frame it belongs to.
+    """Enlarges the map of one moment to its frame.
 
     Args:
-        cells: a map of one moment.
-        frame: (height, width) of the frame, pixels.
-        size: (height, width) of what the network saw of it.
-        centres: of its rows `[h]` and its columns `[w]`, pixels of what the network saw.
-        resize: how the frame came to that size, see `tfrecords.reading.preprocess`.
+        cells: Map `[h, w]`.
+        frame: Size (height, width) of the frame in pixels.
+        size: Size (height, width) of the network's input.
+        centres: Centres of the map's rows `[h]` and columns `[w]`, in pixels of that input.
+        resize: How the frame came to that size, see `tfrecords.reading.preprocess`.
 
     Returns:
-        float32 `[height, width]`; 0 where the network did not look ("short_side" cuts the rim off).
+        Map, float32 `[height, width]`; 0 outside the network's input ("short_side" crops the rim).
     """
     top, left, height, width = seen_area(frame, size, resize)
     y, x = (
-        # Pixels are centred at integers in the frame and in what the network saw.
-        np.interp((np.arange(full) + 0.5) * side / full - 0.5, places, np.arange(len(places)))
-        for full, side, places in zip((height, width), size, centres)
+        # Pixels are centred at integers in the frame and in the network's input.
+        np.interp((np.arange(full) + 0.5) * side / full - 0.5, cells_at, np.arange(len(cells_at)))
+        for full, side, cells_at in zip((height, width), size, centres)
     )
     x, y = np.meshgrid(x.astype(np.float32), y.astype(np.float32))
     source = np.asarray(cells, np.float32)
@@ -112,7 +110,7 @@ def in_space(
 
 
 def seen_area(frame: Sequence[int], size: Sequence[int], resize: str) -> tuple[int, int, int, int]:
-    """(top, left, height, width) of the part of a frame that preprocessing keeps, in its pixels."""
+    """Returns (top, left, height, width) in pixels of the part that preprocessing keeps."""
     if resize == "stretch":
         return 0, 0, frame[0], frame[1]
     scale = max(side / full for side, full in zip(size, frame))
@@ -121,12 +119,12 @@ def seen_area(frame: Sequence[int], size: Sequence[int], resize: str) -> tuple[i
 
 
 def tint(image: np.ndarray, heat: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
-    """A frame, half its colour taken, with the map laid over it.
+    """Lays a map over a frame that is half desaturated.
 
     Args:
-        image: uint8 `[H, W, 3]` RGB.
-        heat: `[H, W]`, 0..1.
-        colors: of weak and of strong evidence, RGB.
+        image: Frame, uint8 `[H, W, 3]` RGB.
+        heat: Map `[H, W]`, 0..1.
+        colors: Colours of weak and of strong evidence, RGB.
     """
     image = image.astype(np.float32)
     gray = image @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -143,16 +141,16 @@ def side_by_side(
     boxes: Sequence[Sequence[int]],
     height: int,
 ) -> np.ndarray:
-    """A frame, beside it the same under each map; the boxes are drawn over the first map.
+    """Joins a frame and the same frame under each map, with boxes over the first map.
 
     Args:
-        image: uint8 `[H, W, 3]` RGB.
-        heats: `[H, W]`, 0..1: the action's, then the context's.
-        boxes: of `find_boxes`.
-        height: of the result, pixels.
+        image: Frame, uint8 `[H, W, 3]` RGB.
+        heats: Maps `[H, W]`, 0..1: the action's, then the context's.
+        boxes: Result of `find_boxes`.
+        height: Height of the result in pixels.
 
     Returns:
-        uint8 `[height, width, 3]`.
+        Picture, uint8 `[height, width, 3]`.
     """
     scale = height / image.shape[0]
     image = pictures.enlarge(image, height)
@@ -165,16 +163,17 @@ def side_by_side(
 
 
 def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """Boxes around the connected regions of a displayed map above `BOX_HEAT`.
+    """Finds boxes around the connected regions of a displayed map above `BOX_HEAT`.
 
     Args:
-        heat: `[H, W]`, 0..1, enlarged to its frame.
+        heat: Map `[H, W]`, 0..1, enlarged to its frame.
 
     Returns:
-        (left, top, right, bottom) in pixels, right and bottom exclusive, the largest region first.
+        Boxes (left, top, right, bottom) in pixels, right and bottom exclusive, the largest region's
+        first.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it announces its end of life
+        warnings.simplefilter("ignore")  # on import it warns of its end of life
         from tensorflow_addons.image import connected_components
 
     regions = connected_components(heat > BOX_HEAT).numpy()

@@ -1,4 +1,4 @@
-"""Frames with their maps below them, side by side, under titles."""
+"""Draws clips as rows of frames and maps, and the sheet of several clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aacf_tf.visualization import overlays
 from tfrecords.media import flow, pictures
 from tfrecords.utils.atomic import replacing
 
-FRAMES = 6  # of each clip, evenly spread
+FRAMES = 6  # frames of each clip, evenly spaced
 _FRAME_HEIGHT = 128  # pixels
 
 
@@ -24,30 +24,29 @@ def draw_maps(
     outputs: Mapping[str, np.ndarray],
     centres: Sequence[np.ndarray],
 ) -> list[list[np.ndarray]]:
-    """The pictures of a clip: a row of frames, and one under each map.
-
-    Optical flow that stands alone is shown in colours.
+    """Draws the frames of a clip, and below them the same frames under each map.
 
     Args:
-        pixels: uint8 `[T, h, w, C]`, as the model takes them.
-        mask: bool `[T, h, w]`, outlined; None: there is none.
-        outputs: of the model, for this clip.
-        centres: Where the cells of the maps lie: frames `[t]`, rows `[h]` and columns `[w]`.
+        pixels: Clip as the model takes it, uint8 `[T, h, w, C]`; optical flow (C = 2) is shown in
+            colours.
+        mask: The actor, outlined, bool `[T, h, w]`; None if unknown.
+        outputs: The model's outputs for this clip.
+        centres: Centres of the maps' cells: frames `[t]`, rows `[h]` and columns `[w]`.
 
     Returns:
-        rows of uint8 `[H, W, 3]`.
+        Rows of pictures, uint8 `[H, W, 3]`.
     """
-    times, *places = centres
+    times, *rows_and_columns = centres
     shown = pictures.evenly(len(pixels), FRAMES)
     if pixels.shape[-1] == 2:
         pixels = flow.picture(pixels)
     size = pixels.shape[1:3]
     height = max(_FRAME_HEIGHT, size[0])
-    frames = [pictures.enlarge(pixels[place], height) for place in shown]
+    frames = [pictures.enlarge(pixels[index], height) for index in shown]
     rows = [frames]
     for _, heat, colors in display_maps(outputs):
         cells = overlays.at_times(heat, shown, times)
-        spread = (overlays.in_space(one, size, size, places) for one in cells)
+        spread = (overlays.in_space(one, size, size, rows_and_columns) for one in cells)
         rows.append(
             [
                 overlays.tint(frame, pictures.enlarge(heat, height), colors)
@@ -55,7 +54,7 @@ def draw_maps(
             ]
         )
     if mask is not None:
-        masks = [pictures.enlarge(mask[place], height) for place in shown]
+        masks = [pictures.enlarge(mask[index], height) for index in shown]
         rows = [[pictures.outline(image, m) for image, m in zip(row, masks)] for row in rows]
     return rows
 
@@ -63,7 +62,7 @@ def draw_maps(
 def display_maps(
     outputs: Mapping[str, np.ndarray],
 ) -> list[tuple[str, np.ndarray, Sequence[Sequence[int]]]]:
-    """(title, values 0..1 `[t, h, w]`, colours) of every map among a model's outputs of a clip."""
+    """Lists (title, values 0..1 `[t, h, w]`, colours) of the maps among the outputs for a clip."""
     colors = (overlays.ACTION_COLORS, overlays.CONTEXT_COLORS)
     maps = overlays.map_logits(outputs)
     return [
@@ -72,7 +71,7 @@ def display_maps(
 
 
 def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> None:
-    """Pictures side by side and below each other, as a PNG; smaller ones get a white rim."""
+    """Writes pictures as a grid into a PNG; smaller ones get a white rim."""
     sides = np.max([strip.shape[:2] for strip in strips], axis=0)
     strips = [
         np.pad(strip, (*((0, n) for n in sides - strip.shape[:2]), (0, 0)), constant_values=255)
@@ -81,13 +80,13 @@ def write_sheet(path: Path, strips: Sequence[np.ndarray], columns: int = 2) -> N
     columns = min(columns, len(strips))
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     rows = [strips[first : first + columns] for first in range(0, len(strips), columns)]
-    # Frames are noisy: with every tenth level of a channel the file is a third, and looks the same.
+    # Frames are noisy: rounded to tens, the file has a third of the size and looks the same.
     levels = np.minimum((pictures.join(rows, gap=14).astype(np.uint16) + 5) // 10 * 10, 255)
     with replacing(path) as temporary:
         Image.fromarray(levels.astype(np.uint8)).save(temporary, format="PNG", optimize=True)
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A picture as a JPEG that stands in the page itself."""
+    """Encodes a picture as a JPEG for the `src` of an image."""
     encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

@@ -32,6 +32,7 @@ _ROLES = {
     "W": "kernel",  # Keras 1
     "weights": "kernel",
     "kernel": "kernel",
+    "depthwise_kernel": "kernel",
     "b": "bias",
     "biases": "bias",
     "bias": "bias",

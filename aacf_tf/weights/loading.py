@@ -43,6 +43,7 @@ from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
 from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
+from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from tfrecords.utils.errors import UsageError
 
 
@@ -76,7 +77,8 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     Args:
         backbone: `i3d`, `resnet3d34`, `densenet161` or, for files of ours, any. A backbone without
             top, or that ends earlier than the file's, takes what it has.
-        path: a PyTorch file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
+        path: `imagenet`, for the weights that a package carries (`packaged_weights`); a PyTorch
+            file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
             file or directory; a working directory or a checkpoint of a training run. Files of 2-D
             Inception-v1 are inflated; their top is taken where it has the classes of the model's,
             which otherwise keeps its own values.
@@ -85,7 +87,7 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
         UsageError: the file is damaged or of no known kind, or something does not fit: names and
             shapes are listed. The backbone is then as before.
     """
-    kind, location = recognise(path)
+    kind, location = recognise(packaged_weights(backbone.name) if path == IMAGENET else path)
     if kind in own_runs.LOADERS:
         loaded, ignored = own_runs.LOADERS[kind](backbone, location)
         return LoadedWeights(kind, loaded, ignored)
@@ -129,6 +131,7 @@ def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
     targets: dict[str, dict[str, tf.Variable]] = {}
     for variable in backbone.weights:
         layer, _, role = _name(variable).rpartition("/")
+        role = role.removeprefix("depthwise_")
         if role in targets.setdefault(layer, {}):
             raise UsageError(
                 f"Expected one variable {variable.name}, received a model with two: load the "
@@ -305,6 +308,8 @@ class _Fit:
             if array.shape[2] == 3 and wanted[3] == 2:
                 array = np.repeat(array.mean(2, keepdims=True), 2, axis=2)
             array = np.repeat(array[None], wanted[0], axis=0) / wanted[0]
+        if "depthwise" in variable.name and array.ndim == 4 and array.shape[2] == 1:
+            array = np.swapaxes(array, 2, 3)  # PyTorch's has one input channel, Keras's one output
         # Leading sides of 1 say nothing: statistics of [1, 1, 1, 1, C], dense layers of [C, K].
         if _bare(array.shape) == _bare(wanted):
             return np.asarray(array.reshape(wanted), np.float32)

@@ -11,6 +11,7 @@ I3D          github.com/deepmind/kinetics-i3d (TensorFlow), piergiaj/pytorch-i3d
 Inception-v1 github.com/tensorflow/models research/slim/nets/inception_v1.py; torchvision
              `googlenet`, whose weights are those of TensorFlow
 3D-ResNet-34 github.com/kenshohara/3D-ResNets-PyTorch; 2017/18 and 2020 use the same names
+EfficientNet-Lite  github.com/ml-illustrated/EfficientNet-Lite-PyTorch
 DenseNet-161 torchvision `densenet161`; keras.applications (`densenet.py`);
              github.com/flyyufelix/DenseNet-Keras
 """
@@ -73,7 +74,7 @@ class Naming:
 
 def stage(layer: str) -> str:
     """The part of a network that one of our layers belongs to: `Mixed_3b`, `layer2`, `fc`."""
-    return re.match(r"(features\.)?[^./]+", layer).group()
+    return re.match(r"((features|blocks)\.)?[^./]+", layer).group()
 
 
 # ---- I3D ----------------------------------------------------------------------------------------
@@ -278,4 +279,22 @@ _RESNET = Naming(
     {layer: layer for layer in _resnet_layers()},
 )
 
-NAMINGS = (*_I3D, _RESNET, *_DENSENET)
+
+# ---- EfficientNet-Lite --------------------------------------------------------------------------
+def _lite_layers(blocks: int) -> list[str]:
+    layers = ["conv_stem", "bn0", "conv_head", "bn1", "fc"]
+    for number in range(blocks):
+        parts = ["depthwise_conv", "bn1", "project_conv", "bn2"]
+        parts += ["expand_conv", "bn0"] if number else []
+        layers += [f"blocks.{number}.{part}" for part in parts]
+    return layers
+
+
+_LITE = Naming(
+    "EfficientNet-Lite of ml-illustrated/EfficientNet-Lite-PyTorch",
+    PYTORCH,
+    # Of all sizes; Lite2 has more blocks than Lite0.
+    {re.sub(r"(^|\.)([a-z])", r"\1_\2", layer): layer for layer in _lite_layers(21)},
+)
+
+NAMINGS = (*_I3D, _RESNET, *_DENSENET, _LITE)

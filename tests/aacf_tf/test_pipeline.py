@@ -11,7 +11,6 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import pipeline, recipes
-from aacf_tf.evaluation import seeds, tables
 from tfrecords.records.dataset import INFO_FILE
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
@@ -54,6 +53,8 @@ def test_a_directory_holds_one_run(quick, squares_data, without_tests, tmp_path)
             pipeline.run(quick, squares_data, workdir, mode=mode)
         assert not workdir.exists()
     pipeline.run(quick, squares_data, workdir, mode="train")
+    (plan,) = json.loads((workdir / "config.json").read_text())["plan"]
+    assert (plan["stage"], plan["head"], plan["steps"]) == ("main", "aacf", 4)
     other = recipes.override(quick, "loss.context", 0)
     with pytest.raises(UsageError, match=r"another recipe \(loss.context 0.5, now 0.0\)"):
         pipeline.run(other, squares_data, workdir, mode="train")
@@ -161,32 +162,3 @@ def test_a_seed_of_several_is_the_run_with_that_seed(quick, squares_data, tmp_pa
     one, other, first = (reader.get_tensor(name) for reader in readers)
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     assert abs(one - first).max() > 1e-2
-
-
-def test_the_spread_of_numbers_by_hand():
-    runs = [{"a": 1.0, "b": None, "names": ["x"]}, {"a": 4.0, "b": 2, "names": ["x"]}]
-    assert seeds.spread(runs) == {
-        "a": {"mean": 2.5, "std": pytest.approx(3 / 2**0.5), "values": [1.0, 4.0]},
-        "b": {"mean": 2.0, "std": None, "values": [None, 2]},
-        "names": ["x"],
-    }
-
-
-def test_table_by_hand(tmp_path):
-    def scores(top1, ap):
-        return {"top1": top1, "mean_ap": ap}
-
-    ours = {"action": scores(0.5, 0.25), "combined": scores(1.0, None), "clips": 8}
-    place = {"action_pointing": 1.0, "action_mass": 0.5, "action_auc": None, "mask_area": 0.1}
-    ours["localization"] = {**place, "context_mass": 0.01, "context_auc": 0.2}
-    theirs = {"combined": scores(0.125, 0.0625), "clips": 8}
-    for folder, head, entry in (
-        (tmp_path, "aacf", ours),
-        (tmp_path / "baselines/average", "average", theirs),
-    ):
-        folder.mkdir(parents=True, exist_ok=True)
-        content = {"head": head, "splits": {"test": entry}}
-        (folder / "metrics.json").write_text(json.dumps(content))
-    lines = [line.split() for line in tables.table(tmp_path).splitlines() if line]
-    assert ["test", "8", "0.125", "/", "0.062", "0.500", "/", "0.250", "1.000", "/"] in lines
-    assert ["test", "aacf", "action", "1.000", "0.500", "0.100"] in lines

@@ -55,7 +55,9 @@ def test_prefixes_of_a_stage(data, tmp_path, number):
     run = Run.open(recipe, data, tmp_path)
     stage = recipe.stages[number]
     model = run.build(stage, steps=10)
-    model.compile(optimizer=make_optimizer(stage, model, 10), weighted_metrics=[])
+    model.compile(
+        optimizer=make_optimizer(recipes.plan_stage(recipe, stage, 10), model), weighted_metrics=[]
+    )
     batch = next(iter(anatomy.read(run, stage, 1)))
     assert "id" not in batch[0]
     functions = anatomy.prefixes(model, batch)

@@ -23,7 +23,7 @@ from aacf_tf.runs import checkpoints
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped
 from aacf_tf.training import loop, monitoring, restoring
-from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.checkpoints import StageCheckpoint
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
 
@@ -69,31 +69,31 @@ def disturbed_run(settings):
     """
     monitoring._WORTH_MEASURING = 1
     run = open_run("disturbed", settings)
-    step, epoch = Keeper.on_train_batch_end, Keeper.on_epoch_end
+    step, epoch = StageCheckpoint.on_train_batch_end, StageCheckpoint.on_epoch_end
 
     def terminate(self, batch, logs=None):
         if (self.epochs_done, self.steps_done) == (1, 1):
             os.kill(os.getpid(), signal.SIGTERM)
         step(self, batch, logs)
 
-    Keeper.on_train_batch_end = terminate
+    StageCheckpoint.on_train_batch_end = terminate
     try:
         loop.train(run)
     except Stopped as stopped:
         assert stopped.exit_code == 143
         (OUTPUT / "stopped.txt").write_text(str(stopped))
-    Keeper.on_train_batch_end = step
+    StageCheckpoint.on_train_batch_end = step
 
     def kill(self, number, logs=None):
         epoch(self, number, logs)
         raise Killed
 
-    Keeper.on_epoch_end = kill
+    StageCheckpoint.on_epoch_end = kill
     try:
         loop.train(run)
     except Killed:
         (OUTPUT / "killed.txt").write_text(str(checkpoints.epochs_in(last_of(run))))
-    Keeper.on_epoch_end = epoch
+    StageCheckpoint.on_epoch_end = epoch
     loop.train(run)
     monitoring._WORTH_MEASURING = 200
     return run

@@ -1,12 +1,72 @@
-"""What is suspicious about the rows of a source, before anything is decoded."""
+"""Checks the options of a build and the rows of its source, before anything is decoded."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
+from typing import Optional
 
-from tfrecords.sources import Row, Source
+from tfrecords.sources import Row, Source, SourceOptions, open_source
+from tfrecords.utils import filesystem
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UsageError
 
+REMOTE_SOURCES = ("csv",)  # whose input may be remote
 SHOWN = 3  # examples named
+LIMITS = {
+    "margin": (0, None),
+    "quality": (1, 100),
+    "num_shards": (0, 100_000),
+    "workers": (0, 1024),
+    "stills": (0, 1000),
+    "fps": (0.1, 1000),
+    "short_side": (0, None),
+}
+
+
+def open_checked(
+    options: SourceOptions,
+    output: Optional[StrPath],
+    source: str,
+    quality: int,
+    num_shards: int,
+    workers: int,
+) -> Source:
+    """Opens a source and prints what a user should know about it before it is built.
+
+    Arguments are those of `build_dataset`.
+
+    Raises:
+        UsageError: A path or number is one that no build can use.
+    """
+    values = {**vars(options), "output": output}
+    for name in ("input", "output", "labels", "data_root", "filler"):
+        text = str(values[name] or "")
+        if "://" not in text:
+            continue
+        if not filesystem.is_remote(text):
+            schemes = ", ".join(filesystem.SCHEMES)
+            raise UsageError(f"Expected --{name} to begin with {schemes}, received {text}.")
+        if name == "output" and text.startswith(filesystem.READ_ONLY):
+            raise UsageError(f"Expected --output where files can be written, received {text}.")
+        if name == "filler" and text.startswith(filesystem.READ_ONLY):
+            raise UsageError(f"Expected --filler where folders can be listed, received {text}.")
+        if name in ("input", "data_root") and source not in REMOTE_SOURCES:
+            raise UsageError(
+                f"Expected --{name} on this machine for --source={source} (remote: "
+                f"{', '.join(REMOTE_SOURCES)}), received {text}."
+            )
+    values.update(quality=quality, num_shards=num_shards, workers=workers)
+    for name, (low, high) in LIMITS.items():
+        received = values[name]
+        highest = sys.float_info.max if high is None else high
+        if received is not None and not low <= received <= highest:
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            raise UsageError(f"Expected --{name} of {expected}, received {received}.")
+    opened = open_source(source, options)
+    for remark in (*opened.remarks, *warnings(opened)):
+        print(remark)
+    return opened
 
 
 def warnings(source: Source) -> list[str]:

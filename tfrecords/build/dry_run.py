@@ -10,6 +10,7 @@ import numpy as np
 
 from tfrecords.build.shards import Shard, outcome, prepare_process
 from tfrecords.sources import Row, Source
+from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.filesystem import RemotePath, to_path
 
 SAMPLE = 3  # rows decoded, spread over the input; as many again for those that cannot be read
@@ -17,16 +18,20 @@ STEPS = 3  # up to 3, 9, 27 rows are tried: of a part of a data set most files m
 
 
 def describe(
-    source: Source, shards: list[Shard], quality: int, workers: int, output: Optional[str] = None
+    source: Source,
+    shards: list[Shard],
+    quality: int,
+    workers: int,
+    output: Optional[StrPath] = None,
 ) -> str:
     """Counts rows, classes and conjugates to be sought; estimates time and bytes from a sample.
 
     Args:
-        source: of the rows.
-        shards: all there would be.
-        quality: of JPEG frames.
-        workers: rows decoded at a time.
-        output: where the build would write, to see whether it fits.
+        source: The source of the rows.
+        shards: All shards of the build.
+        quality: JPEG quality of the frames.
+        workers: Rows decoded at a time.
+        output: Where the build would write, to see whether the result fits.
     """
     rows = source.rows()
     sought = sum(_seeks(source, row) for row in rows)
@@ -117,7 +122,7 @@ def _seeks(source: Source, row: Row) -> bool:
     }.get(source.conjugate, bool(row.labels))
 
 
-def _free_bytes(output: Optional[str]) -> Optional[int]:
+def _free_bytes(output: Optional[StrPath]) -> Optional[int]:
     """On the disk of a folder that may not be there yet; None where nobody knows."""
     path = to_path(output) if output else None
     if path is None or isinstance(path, RemotePath):

@@ -14,16 +14,46 @@ from typing import Iterator, Optional
 
 from tfrecords.records import dataset
 from tfrecords.records.dataset import PLAN_FILE
+from tfrecords.sources import Source, SourceOptions
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size
 
 PROGRESS = ".build"
+BUILDER_VERSION = 3  # raise it when records built from the same input change
+
+
+def make_plan(
+    source: Source, options: SourceOptions, quality: int, num_shards: int
+) -> dict[str, object]:
+    """Returns the plan of a build; arguments as of `build_dataset`, the source opened."""
+    plan: dict[str, object] = {
+        "schema_version": dataset.SCHEMA_VERSION,
+        "builder_version": BUILDER_VERSION,
+        "source": source.name,
+        "conjugate": source.conjugate,
+        "margin": options.margin,
+        "fps": options.fps,
+        "short_side": source.short_side,
+        "quality": quality,
+        "num_shards": num_shards,
+        "multi_label": source.multi_label,
+        "labels": source.labels,
+        "input_digest": source.fingerprint(),
+    }
+    # Left out where they have the value that all older builds had.
+    if source.flow != "none":
+        plan["flow"] = source.flow
+    if options.conjugate_rank != "longer":
+        plan["conjugate_rank"] = options.conjugate_rank
+    if options.stills:
+        plan["stills"] = options.stills
+    return {**plan, **(source.eraser.plan if source.eraser else {})}
 
 
 def refuse_other(directory: AnyPath, plan: dict) -> None:
     """UsageError where the directory holds what this plan did not put there."""
-    found = _found(directory)
+    found = load(directory)
     if found is None:
         # A build killed before it noted its plan leaves these.
         remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}
@@ -48,7 +78,7 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
 def claim(directory: AnyPath, plan: dict) -> None:
     """Notes the plan; clears away what a build by another plan left that came to nothing."""
     refuse_other(directory, plan)  # once more: another build may have ended meanwhile
-    found = _found(directory)
+    found = load(directory)
     if found is None or _change(found, plan):
         clear(directory)
         atomic.write_json(directory / PLAN_FILE, plan)
@@ -57,7 +87,7 @@ def claim(directory: AnyPath, plan: dict) -> None:
 
 def confirm(directory: AnyPath, plan: dict) -> None:
     """UserError where the directory has another plan by now: a remote one knows no locks."""
-    found = _found(directory)
+    found = load(directory)
     if found is None or _change(found, plan):
         raise UserError(f"Another build is writing into {directory}.")
 
@@ -91,7 +121,8 @@ def alone(directory: AnyPath) -> Iterator[None]:
         yield
 
 
-def _found(directory: AnyPath) -> Optional[dict]:
+def load(directory: AnyPath) -> Optional[dict]:
+    """Reads the plan that a directory was built by; None: it has none."""
     path = directory / PLAN_FILE
     if not path.is_file():
         return None

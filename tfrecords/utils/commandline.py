@@ -6,11 +6,13 @@ and shows a stack trace for any exception; `run` does what a user expects instea
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Callable, NoReturn, Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
+from absl import logging as absl_logging
 
 from tfrecords.utils.errors import UserError
 
@@ -37,8 +39,9 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
     Exit codes: 0 success and `--help`; 2 wrong use; 1 failure; 130 interrupted.
     """
     quiet_tensorflow()
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.ERROR)
+    absl_logging.use_absl_handler()
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    _show_messages()
     try:
         app.run(
             lambda argv: _guarded(main, argv[1:]),
@@ -52,6 +55,15 @@ def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
             sys.stderr.flush()
             os._exit(int(end.code or 0))
         raise
+
+
+def _show_messages() -> None:
+    """Shows progress and warnings of the project's packages on stdout, as plain lines."""
+    handler = logging.StreamHandler(sys.stdout)
+    for package in ("aacf_tf", "keras_layers", "tfrecords"):
+        logger = logging.getLogger(package)
+        logger.setLevel(logging.INFO)
+        logger.handlers, logger.propagate = [handler], False
 
 
 def _parse_flags(argv: Sequence[str], module: str, usage: str) -> Sequence[str]:

@@ -172,7 +172,7 @@ def test_a_real_video(shared_data, model_directory, tmp_path):
         (("--model=nowhere",), "nowhere"),
         (("--model=.",), "one of --image=FILE, --video=FILE and --input=FOLDER, received none"),
         (("--model=.", "--image=a", "--video=b"), "received --image and --video"),
-        (("--model=.", "--image=none.jpg"), "--image: expected a file, received 'none.jpg'"),
+        (("--model=.", "--image=none.jpg"), "--image: no such file: 'none.jpg'"),
         (("--model=.", "--video=none.mp4"), "none.mp4"),
         (("--model=.", "--input=none"), "none"),
         (("--model=.", "--input=.", "--output=x.mp4"), r"ends in \.csv"),

@@ -23,6 +23,8 @@ PARTS = {
     "i3d": ({"end_point": "Mixed_3b"}, "Conv3d_2b_1x1"),
     "resnet3d34": ({"end_point": "layer2"}, "layer1"),
     "densenet161": ({"end_point": "features.transition1"}, "features.pool0"),
+    "efficientnet_lite0": ({"end_point": "stage2", "shift": 0.125}, "stage1"),
+    "efficientnet_lite2": ({"end_point": "stage2"}, "stem"),
 }
 every_backbone = pytest.mark.parametrize("name", PARTS)
 

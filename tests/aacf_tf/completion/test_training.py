@@ -62,7 +62,7 @@ def few_rows():
 
 
 def open_run(photos, workdir, settings=SETTINGS):
-    return training.Run(settings, open_images(str(photos)), workdir)
+    return training.Trainer(settings, open_images(str(photos)), workdir)
 
 
 class After(Termination):
@@ -128,22 +128,22 @@ def test_what_a_finished_run_leaves(photos, finished):
     run.train(Termination())
     assert run.finish() == finished / "export" / "completion" / "1"
     assert (finished / "history.csv").read_text() == before
-    assert run.describe().splitlines()[-1].split()[0] == "network"
+    assert run.results.describe().splitlines()[-1].split()[0] == "network"
 
 
 def test_other_settings_or_pictures_are_refused(photos, finished, tmp_path):
-    with pytest.raises(UsageError, match=r"received seed 1 instead of 0; give another --workdir"):
+    with pytest.raises(UsageError, match=r"settings \(seed 0, now 1\); give another --workdir"):
         open_run(photos, finished, dataclasses.replace(SETTINGS, seed=1))
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
     parts = open_images(str(photos), str(tmp_path))
-    with pytest.raises(UsageError, match="received pictures of other names or sizes; give"):
-        training.Run(SETTINGS, parts, finished)
+    with pytest.raises(UsageError, match=r"a run with pictures of other names or sizes \("):
+        training.Trainer(SETTINGS, parts, finished)
     parts = open_images(str(photos))
     parts.train.sizes[0] += 1  # the same name, another picture
-    with pytest.raises(UsageError, match="received pictures of other names or sizes; give"):
-        training.Run(SETTINGS, parts, finished)
+    with pytest.raises(UsageError, match=r"a run with pictures of other names or sizes \("):
+        training.Trainer(SETTINGS, parts, finished)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"config\.json, received a damaged file"):
+    with pytest.raises(UserError, match=r"Expected the settings of a run in .*config\.json: "):
         open_run(photos, tmp_path)
 
 

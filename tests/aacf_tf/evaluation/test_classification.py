@@ -8,6 +8,8 @@ import pytest
 from aacf_tf.evaluation.classification import (
     classification,
     context_reliability,
+    to_probabilities,
+    to_targets,
     voc_average_precision,
 )
 
@@ -22,6 +24,22 @@ def test_classification_by_hand():
     assert result["per_class_ap"] == {"a": 0.75, "b": 1.0, "c": None}
     assert result["mean_ap"] == pytest.approx(0.875)
     assert result["voc_ap"] == pytest.approx(0.875)
+
+
+def test_the_class_of_no_action_takes_part_in_the_softmax_only():
+    scores = np.log([[1.0, 2.0, 1.0]])
+    np.testing.assert_allclose(to_probabilities(scores, 2, multi_label=False), [[0.25, 0.5]])
+    np.testing.assert_array_equal(
+        to_targets(np.array([1, 2]), 2, multi_label=False), [[False, True], [False, False]]
+    )
+
+
+def test_several_labels_are_independent():
+    np.testing.assert_allclose(
+        to_probabilities(np.array([[0.0, np.log(3)]]), 2, multi_label=True), [[0.5, 0.75]]
+    )
+    targets = to_targets(np.array([[1.0, 1.0], [0.0, 1.0]]), 2, multi_label=True)
+    np.testing.assert_array_equal(targets, [[True, True], [False, True]])
 
 
 def test_voc_ap_takes_the_envelope():

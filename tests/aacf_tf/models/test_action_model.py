@@ -235,5 +235,5 @@ def test_a_backbone_that_no_head_can_stand_on_is_refused(tiny_recipe, options, r
 @pytest.mark.parametrize("width, hidden", [(12, 32), (120, 40), (1200, 256)])
 def test_the_attention_is_as_wide_as_the_features_ask_for(tiny_recipe, width, hidden):
     recipe = recipes.override(tiny_recipe, "backbone_options.width", width)
-    model = build_model(dataclasses.replace(recipe, hidden=0), 2)
+    model = build_model(dataclasses.replace(recipe, hidden=None), 2)
     assert model.head.hidden == hidden

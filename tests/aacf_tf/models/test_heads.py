@@ -9,6 +9,7 @@ from tensorflow import keras
 
 from aacf_tf import build_model, recipes
 from aacf_tf.models import heads, losses
+from aacf_tf.recipes.options import HEAD_TERMS
 
 MAPS = {
     "aacf": {"action_attention", "context_attention", "action_logits"},
@@ -47,10 +48,14 @@ def test_outputs(kind, features, rng):
             np.testing.assert_allclose(tf.reduce_sum(outputs[name], [1, 2, 3]), 1, rtol=1e-5)
 
 
+def test_every_head_that_recipes_know_has_a_class():
+    assert {*heads.HEADS} == {*recipes.HEADS}
+
+
 @pytest.mark.parametrize("kind", recipes.HEADS)
 def test_what_the_recipes_say_of_a_head_is_so(kind, features, rng):
     head = make(kind, features, rng)
-    assert head.pairs == (kind in recipes.PAIR_HEADS)
+    assert head.terms == HEAD_TERMS[kind] and head.pairs == (kind in recipes.PAIR_HEADS)
     assert head.factors == (kind in ("aacf", "linear_factors"))
     terms = losses.factorization_terms if head.factors else losses.baseline_terms
     outputs, flags = head(features), tf.constant([True, True])

@@ -84,7 +84,7 @@ def test_the_numbers_of_the_supplement_for_hacs():
     assert (network.head, network.backbone_rate, network.keep_head) == ("average", 1, True)
     assert (network.learning_rate, network.epochs) == (0.0001, 15)
     assert milestones(last_layer) == milestones(network) == [(0, 1)]  # a constant rate
-    assert (factorization.head, factorization.backbone_rate) == ("recipe", 0)
+    assert (factorization.head, factorization.backbone_rate) == (None, 0)
     assert (factorization.learning_rate, factorization.epochs) == (0.0001, 5)
     assert milestones(factorization) == [(3, 0.1)]
 
@@ -134,6 +134,43 @@ def test_the_settings_of_an_earlier_version_are_read():
     for name in ("patience", "keep_head"):
         del content["stages"][0][name]
     assert recipes.from_dict(content) == recipes.load_recipe("demo")
+
+
+@pytest.mark.parametrize(
+    "path, earlier",
+    [
+        ("data.fps", 0),
+        ("data.fps", 0.0),
+        ("data.views", 0),
+        ("data.map_crop", 0),
+        ("data.class_weights", ""),
+        ("hidden", 0),
+        ("stages.0.head", "recipe"),
+        ("stages.0.head", None),
+    ],
+)
+def test_earlier_words_for_nothing_mean_none(path, earlier):
+    recipe = recipes.load_recipe("demo")
+    *keys, name = path.split(".")
+    content = recipes.to_dict(recipe)
+    part = content
+    for key in keys:
+        part = part[int(key) if key.isdigit() else key]
+    assert part[name] is None
+    part[name] = earlier
+    assert recipes.from_dict(content) == recipe
+    for value in (earlier, json.dumps(earlier)):
+        assert recipes.override(recipe, path, value) == recipe
+    with pytest.raises(UsageError, match=f"{name}: expected a value of type .*, received False"):
+        recipes.override(recipe, path, False)
+
+
+def test_warmup_is_steps_or_a_share_of_them():
+    recipe = recipes.override(recipes.load_recipe("demo"), "stages.0.warmup", "80")
+    assert recipes.plan_stage(recipe, recipe.stages[0], 1000).warmup_steps == 80
+    assert recipes.plan_stage(recipe, recipe.stages[0], 50).warmup_steps == 50
+    recipe = recipes.override(recipe, "stages.0.warmup", "0.05")
+    assert recipes.plan_stage(recipe, recipe.stages[0], 1000).warmup_steps == 50
 
 
 def test_unknown_recipe():

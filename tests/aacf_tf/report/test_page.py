@@ -15,9 +15,8 @@ import pytest
 from aacf_tf import build_model
 from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.report import page
-from aacf_tf.report.figures import SHEET, Chosen, choose, choose_split
+from aacf_tf.report.figures import SHEET
 from aacf_tf.runs.run import Run
-from aacf_tf.visualization import curves
 from tfrecords.media import pictures
 from tfrecords.utils.errors import UsageError
 
@@ -142,12 +141,6 @@ def test_the_sheet_names_its_classes(run, squares_data):
     assert not list((run[0] / "report").glob("*.tmp"))
 
 
-def test_clips_come_from_where_the_scene_says_nothing():
-    assert choose_split(["test_anti", "test", "test_uniform"]) == "test_uniform"
-    assert choose_split(["test_more", "test"]) == "test"
-    assert choose_split(["test_b", "test_a"]) == "test_b"
-
-
 def test_the_page_says_whose_clips_it_shows(run, squares_data):
     workdir = run[0]
     table = (workdir / "predictions.csv").read_text().splitlines(keepends=True)
@@ -186,33 +179,3 @@ def test_names_cannot_break_the_page(run, squares_data):
 def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
     with pytest.raises(UsageError, match="evaluate"):
         page.write_report(Run.open(tiny_recipe, squares_data, tmp_path), model=None)
-
-
-def rows(*entries):
-    return [Chosen(str(n), label, predicted) for n, (label, predicted) in enumerate(entries)]
-
-
-def test_right_and_wrong_clips_take_turns_class_by_class():
-    table = rows(("b", "b"), ("a", "b"), ("a", "a"), ("a", "a"), ("a", "b"), ("b", "b"))
-    assert [row.id for row in choose(table, ["a", "b"], 4)] == ["2", "1", "0", "5"]
-
-
-def test_classes_are_spread_evenly_where_there_are_many():
-    labels = [f"c{n:02d}" for n in range(21)]
-    table = rows(*((label, label) for label in labels for _ in range(3)))
-    chosen = choose(table, labels)
-    assert len(chosen) == 12
-    classes = list(dict.fromkeys(row.labels for row in chosen))
-    assert classes == ["c00", "c03", "c07", "c10", "c14", "c17"]
-
-
-def test_a_class_without_clips_takes_no_place():
-    labels = [f"c{n}" for n in range(10)]
-    table = rows(("c3", "c3"), ("c9", "c1"), ("c9|c1", "c9"))
-    assert [row.id for row in choose(table, labels)] == ["0", "2", "1"]
-    assert choose([], labels) == []
-
-
-def test_a_plot_takes_the_page_s_colour():
-    svg = curves.plot([{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0}])
-    assert svg.startswith("<svg") and "currentColor" in svg and "#123456" not in svg

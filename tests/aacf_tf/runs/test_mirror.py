@@ -82,12 +82,12 @@ def test_markers_last_and_only_what_is_new(store, tmp_path):
     assert not Store.done
 
 
-def test_a_run_goes_on_from_what_is_kept(store, capsys):
+def test_a_run_goes_on_from_what_is_kept(store, caplog):
     with worked_on(store) as (folder, mirror):
         save(folder, 1)
         Store.broken = True
         mirror.store()  # the run goes on
-        assert "Warning: s3://bucket/run does not take" in capsys.readouterr().out
+        assert "Warning: s3://bucket/run does not take" in caplog.text
         Store.broken = False
     assert not folder.exists()
     with (

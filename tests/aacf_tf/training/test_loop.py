@@ -18,7 +18,7 @@ from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.runs import devices
 from aacf_tf.runs.run import Run
 from aacf_tf.training import loop, optimizers, restoring
-from aacf_tf.training.checkpoints import Keeper
+from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.history import is_best, stops_early
 from aacf_tf.training.monitoring import ProgressLine, time
 from aacf_tf.training.optimizers import (
@@ -37,6 +37,19 @@ def float32_policy():
     keras.mixed_precision.set_global_policy("float32")
 
 
+@pytest.fixture
+def messages(caplog):
+    """Returns what the packages have logged since the last call."""
+    caplog.set_level("INFO", "aacf_tf")
+
+    def read():
+        text = caplog.text
+        caplog.clear()
+        return text
+
+    return read
+
+
 def two_stages(recipe):
     stage = recipe.stages[0]
     first = dataclasses.replace(stage, name="backbone", head="average", optimizer="adamw", epochs=1)
@@ -44,14 +57,14 @@ def two_stages(recipe):
 
 
 def test_the_best_epoch_on_validation_is_restored(
-    squares_data, tiny_recipe, tmp_path, monkeypatch, capsys
+    squares_data, tiny_recipe, tmp_path, monkeypatch, messages
 ):
     """And the stage ends where its patience does; all of it is told."""
     recipe = recipes.override(tiny_recipe, "stages.0.epochs", 6)
     recipe = recipes.override(recipe, "stages.0.pairs_first", 0.33)
     recipe = recipes.override(recipe, "stages.0.patience", 1)
     run = Run.open(recipe, squares_data, tmp_path)
-    original = Keeper.on_epoch_end
+    original = StageCheckpoint.on_epoch_end
     kernels = []
 
     def note(self, epoch, logs):
@@ -59,11 +72,11 @@ def test_the_best_epoch_on_validation_is_restored(
         # Epochs 1 and 2 of 6 train the pair terms alone and cannot be the best.
         original(self, epoch, {**logs, "val_accuracy": [0.9, 0.9, 0.8, 0.5][epoch]})
 
-    monkeypatch.setattr(Keeper, "on_epoch_end", note)
+    monkeypatch.setattr(StageCheckpoint, "on_epoch_end", note)
     loop.train(run)
     assert len(kernels) == 4
     ended = "(main): ended after 4 of 6 epochs, 1 without a better validation"
-    assert ended in capsys.readouterr().out
+    assert ended in messages()
     stage = recipe.stages[0]
     model = restoring.restore(run, stage)
     np.testing.assert_array_equal(model.head.action_classifier.kernel.numpy(), kernels[2])
@@ -71,7 +84,7 @@ def test_the_best_epoch_on_validation_is_restored(
     last = restoring.restore(run, stage, best=False)
     np.testing.assert_array_equal(last.head.action_classifier.kernel.numpy(), kernels[3])
     loop.train(run)
-    output = capsys.readouterr().out
+    output = messages()
     assert "finished already" in output and "Warning" not in output
 
     history = json.loads((run.log_folder(stage) / "history.json").read_text())
@@ -106,16 +119,17 @@ def test_when_a_stage_stops_early_by_hand(tiny_recipe):
     def entries(*values, name="val_accuracy"):
         return [{name: value} for value in values]
 
-    assert not stops_early(stage, entries(0.9, 0.5, 0.6))  # epoch 1 does not count
-    assert not stops_early(stage, entries(0.9, 0.5, 0.6, 0.6))
-    assert stops_early(stage, entries(0.9, 0.5, 0.6, 0.6, 0.4))  # as good is not better
-    assert is_best(stage, entries(0.9, 0.5, 0.6, 0.6)) and not is_best(
-        stage, entries(0.9, 0.5, 0.4)
-    )
-    assert not stops_early(stage, entries(9, 3, 2, 1, name="val_loss"))
-    assert stops_early(stage, entries(9, 3, 4, 5, name="val_loss"))
+    plan = recipes.plan_stage(tiny_recipe, stage)
+    assert not stops_early(plan, entries(0.9, 0.5, 0.6))  # epoch 1 does not count
+    assert not stops_early(plan, entries(0.9, 0.5, 0.6, 0.6))
+    assert stops_early(plan, entries(0.9, 0.5, 0.6, 0.6, 0.4))  # as good is not better
+    assert is_best(plan, entries(0.9, 0.5, 0.6, 0.6)) and not is_best(plan, entries(0.9, 0.5, 0.4))
+    assert not stops_early(plan, entries(9, 3, 2, 1, name="val_loss"))
+    assert stops_early(plan, entries(9, 3, 4, 5, name="val_loss"))
     for never in (dataclasses.replace(stage, patience=0), dataclasses.replace(stage, epochs=50)):
-        assert not stops_early(never, entries(0.9, 0.5, 0.4, 0.3, 0.2))
+        assert not stops_early(
+            recipes.plan_stage(tiny_recipe, never), entries(0.9, 0.5, 0.4, 0.3, 0.2)
+        )
 
 
 def test_patience_needs_validation(tiny_recipe, tmp_path):
@@ -128,28 +142,28 @@ def test_patience_needs_validation(tiny_recipe, tmp_path):
         loop.train(run)
 
 
-def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path, capsys):
+def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path, messages):
     run = Run.open(tiny_recipe, squares_data, tmp_path)
     loop.train(run)
     longer = dataclasses.replace(tiny_recipe.stages[0], epochs=5)
     restoring.restore(run, longer)
-    assert "trained for 2 of 5 epochs" in capsys.readouterr().out
+    assert "trained for 2 of 5 epochs" in messages()
     for path in (tmp_path / "checkpoints").rglob("*.data-*"):
         path.write_bytes(b"")
     with pytest.raises(UserError, match=r"Expected the checkpoint .* to fit the model"):
         restoring.restore(run, tiny_recipe.stages[0])
 
 
-def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, capsys):
+def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, messages):
     run = Run.open(two_stages(tiny_recipe), squares_data, tmp_path)
     loop.train(run)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
     loop.train(run)
-    assert capsys.readouterr().out.count("finished already") == 2
+    assert messages().count("finished already") == 2
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
 
 
-def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp_path, capsys):
+def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp_path, messages):
     """And goes on where it stopped without asking for that file again."""
     first = Run.open(tiny_recipe, squares_data, tmp_path / "first")
     loop.train(first)
@@ -160,13 +174,13 @@ def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp
     recipe = recipes.override(recipe, "stages.0.backbone_rate", 0)  # so that they stay
     run = Run.open(recipe, squares_data, tmp_path / "second")
     loop.train(run)
-    assert f"{len(before.weights)} variables" in capsys.readouterr().out
+    assert f"{len(before.weights)} variables" in messages()
     after = restoring.restore(run, recipe.stages[0], best=False).backbone
     for a, b in zip(before.weights, after.weights):
         np.testing.assert_array_equal(a, b, err_msg=a.name)
     file.unlink()
     loop.train(run)
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in messages()
 
 
 def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_recipe, tmp_path):
@@ -227,7 +241,7 @@ def test_the_backbone_has_its_own_rate(tiny_recipe, kind):
         keras.utils.set_random_seed(0)
         model = build_model(tiny_recipe, 2)
         changed = dataclasses.replace(stage, backbone_rate=factor)
-        optimizer = make_optimizer(changed, model, 10)
+        optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, changed, 10), model)
         before = [v.numpy() for v in model.trainable_variables]
         gradients = [tf.ones_like(v) for v in model.trainable_variables]
         optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -269,7 +283,7 @@ def test_decoupled_decay_spares_biases_and_norms(tiny_recipe, kind):
     )
     model = build_model(tiny_recipe, 2, stage=stage)
     assert model.weight_decay == 0  # none of it in the loss
-    optimizer = make_optimizer(stage, model, 10)
+    optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, stage, 10), model)
     before = [v.numpy() for v in model.trainable_variables]
     gradients = [tf.zeros_like(v) for v in model.trainable_variables]
     optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -283,7 +297,7 @@ def test_gradient_norm_and_rates_of_a_step_by_hand(tiny_recipe):
         tiny_recipe.stages[0], learning_rate=0.5, warmup=0, backbone_rate=0.25, backbone_start=0.5
     )
     model = build_model(tiny_recipe, 2, stage=stage)
-    optimizer = make_optimizer(stage, model, steps=2)
+    optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, stage, 2), model)
     variables = model.trainable_variables
     gradients = [tf.fill(v.shape, 2.0) for v in variables]
     count = sum(np.prod(v.shape) for v in variables)
@@ -357,7 +371,8 @@ def test_milestones_of_a_stage_are_shares_of_its_steps(tiny_recipe):
     shares = ((1 / 3, 0.1), (2 / 3, 0.01))
     stage = dataclasses.replace(tiny_recipe.stages[0], milestones=shares, warmup=0)
     # The step nearest to it: a third of 60 epochs of 7 steps is 139.99999999999997.
-    optimizer = make_optimizer(stage, build_model(tiny_recipe, 2), steps=420)
+    plan = recipes.plan_stage(tiny_recipe, stage, 420)
+    optimizer = make_optimizer(plan, build_model(tiny_recipe, 2))
     config = optimizer.get_config()["learning_rate"]["config"]
     assert config == {"peak": 4e-3, "milestones": [(140, 0.1), (280, 0.01)], "warmup": 0}
 
@@ -365,7 +380,7 @@ def test_milestones_of_a_stage_are_shares_of_its_steps(tiny_recipe):
 def test_the_backbone_starts_late(tiny_recipe):
     stage = dataclasses.replace(tiny_recipe.stages[0], backbone_start=0.5, warmup=0)
     model = build_model(tiny_recipe, 2, stage=stage)
-    optimizer = make_optimizer(stage, model, steps=4)
+    optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, stage, 4), model)
     backbone, head = (part.trainable_variables[0] for part in (model.backbone, model.head))
     moved = []
     for _ in range(4):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from absl import flags
 
 from tfrecords.build import command, shards
 from tfrecords.records import codec
-from tfrecords.sources import SourceOptions
+from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError, UserError
 
 BEAM = "needs apache-beam: pip install 'aacf-tf[beam]'"
@@ -80,10 +81,10 @@ def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys)
     assert content(tmp_path / "beam") == content(tmp_path / "local")
     # What a worker sees that has another network in that place.
     values = {"input": str(options["input"]), "filler": str(options["filler"]), "stills": 4}
-    seen = [command.sources.open_source("csv", SourceOptions(**values)).identity()]
+    seen = [open_source("csv", SourceOptions(**values)).identity()]
     with (tmp_path / "model" / "saved_model.pb").open("ab") as file:
         file.write(b"more")
-    seen.append(command.sources.open_source("csv", SourceOptions(**values)).identity())
+    seen.append(open_source("csv", SourceOptions(**values)).identity())
     assert seen[0] != seen[1]
 
 
@@ -118,7 +119,7 @@ def test_a_failed_pipeline_is_one_sentence(table, tmp_path, monkeypatch):
 def test_a_worker_that_sees_another_table_stops(table, tmp_path):
     beam = pytest.importorskip("tfrecords.build.beam", reason=BEAM)
     options = SourceOptions(input=str(table))
-    opener = command.partial(command.sources.open_source, "csv", options)
+    opener = partial(open_source, "csv", options)
     writer = beam.WriteShard(opener, "another", str(tmp_path / "out"), 95, 1)
     with pytest.raises(UserError, match="A worker sees other rows or files"):
         writer.setup()

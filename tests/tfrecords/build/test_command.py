@@ -18,10 +18,11 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from tfrecords.build import command
+from tfrecords.build import build_dataset, command, plan, summary
 from tfrecords.conjugates import shots
 from tfrecords.records import codec, writer
 from tfrecords.records.dataset import load_info, load_manifest
+from tfrecords.sources import SourceOptions
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -105,6 +106,19 @@ def test_bytes_depend_on_nothing_but_the_input(table, tmp_path):
     assert content(tmp_path / "one") == content(tmp_path / "two")
 
 
+def test_from_python_as_by_the_command(table, tmp_path, capsys):
+    given = {"num_shards": 2, "quality": 90}
+    run(input=table, output=tmp_path / "command", fps=10, **given)
+    said = capsys.readouterr().out
+    options = SourceOptions(input=table, fps=10.0)
+    info = build_dataset(options, tmp_path / "python", **given)
+    assert content(tmp_path / "python") == content(tmp_path / "command")
+    assert info == load_info(tmp_path / "python")
+    assert summary(tmp_path / "command") in said
+    with pytest.raises(UsageError, match="--quality of 1 to 100, received 0"):
+        build_dataset(options, tmp_path / "none", quality=0)
+
+
 def test_a_stopped_build_continues(table, tmp_path, monkeypatch):
     run(input=table, output=tmp_path / "whole", num_shards=3)
     output = tmp_path / "stopped"
@@ -174,7 +188,7 @@ def test_another_plan_is_refused(table, tmp_path):
 
 def test_a_build_by_another_version_is_refused(table, tmp_path, monkeypatch):
     run(input=table, output=tmp_path / "out")
-    monkeypatch.setattr(command, "BUILDER_VERSION", command.BUILDER_VERSION + 1)
+    monkeypatch.setattr(plan, "BUILDER_VERSION", plan.BUILDER_VERSION + 1)
     with pytest.raises(UsageError, match="by another version of this command"):
         run(input=table, output=tmp_path / "out")
 

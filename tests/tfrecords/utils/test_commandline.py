@@ -16,6 +16,7 @@ from tfrecords.utils import commandline
 
 SCRIPT = """
 import atexit
+import logging
 import os
 import sys
 from absl import flags
@@ -43,6 +44,10 @@ def main(arguments):
         open("/no such folder/file")
     if _KIND.value == "nameless":
         raise OSError("The line is dead.")
+    if _KIND.value == "messages":
+        logging.getLogger("aacf_tf.training").info("3 epochs")
+        logging.getLogger("tfrecords").warning("Warning: few clips")
+        logging.getLogger("other").warning("not ours")
     if _KIND.value == "fault":
         raise ZeroDivisionError
 
@@ -99,6 +104,11 @@ def test_a_library_that_aborts_at_exit_does_not_change_the_exit_code(command):
     assert (done.returncode, done.stdout) == (0, "lean []\n")
     done = command("--kind=remote failure")
     assert (done.returncode, done.stderr) == (1, "error: The file is broken.\n")
+
+
+def test_messages_of_the_packages_are_plain_lines_of_the_output(command):
+    done = command("--kind=messages")
+    assert (done.stdout, done.stderr) == ("lean []\n3 epochs\nWarning: few clips\n", "")
 
 
 def test_an_error_of_tensorflow_is_one_sentence(capsys):

@@ -1,0 +1,169 @@
+"""Builds a data set directory from the rows of a source.
+
+>>> from tfrecords.build import build_dataset
+>>> from tfrecords.sources import SourceOptions
+>>> info = build_dataset(SourceOptions(input="clips.csv"), "data/mine", source="csv")
+
+Rows are decoded on all cores and written in the order of the input. A build that was stopped
+continues if it is called again; the result is the same, byte for byte, whatever the runner.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Callable, List, Sequence
+
+from tfrecords.build import checks, shards
+from tfrecords.build.plan import PROGRESS, alone, claim, clear, confirm, make_plan, refuse_other
+from tfrecords.build.plan import load as load_plan
+from tfrecords.records import dataset
+from tfrecords.records.dataset import DatasetInfo
+from tfrecords.sources import Source, SourceOptions, open_source
+from tfrecords.utils.atomic import StrPath
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
+
+Writer = Callable[[AnyPath, List[shards.Shard]], None]
+
+
+def build_dataset(
+    options: SourceOptions,
+    output: StrPath,
+    *,
+    source: str = "csv",
+    quality: int = 95,
+    num_shards: int = 0,
+    workers: int = 0,
+    runner: str = "local",
+    beam_arguments: Sequence[str] = (),
+) -> DatasetInfo:
+    """Builds a data set directory, or the part of it that is still missing.
+
+    Args:
+        options: Where the rows come from and what becomes of them.
+        output: The directory; may be remote.
+        source: Name of the source, one of `tfrecords.sources.SOURCES`.
+        quality: JPEG quality, 1..100.
+        num_shards: Files a split; 0: one for each `shards.ROWS_PER_SHARD` rows.
+        workers: Rows decoded at a time; 0: as many as there are cores.
+        runner: "local", or "beam" for an Apache Beam pipeline.
+        beam_arguments: Beam's own flags.
+
+    Returns:
+        The content of the directory's `dataset.json`.
+
+    Raises:
+        UsageError: An option is out of its range, or the directory holds something else.
+        UserError: Not one row could be read.
+    """
+    opened = checks.open_checked(options, output, source, quality, num_shards, workers)
+    directory, plan = to_path(output), make_plan(opened, options, quality, num_shards)
+    workers = workers or os.cpu_count() or 1
+    write: Writer = partial(shards.write_all, opened, quality=quality, workers=workers)
+    if runner == "beam":
+        opener = partial(open_source, source, options)
+        write = _beam_writer(opener, opened.identity(), quality, num_shards, beam_arguments)
+    refuse_other(directory, plan)
+    if not _finished(directory):
+        all_shards = shards.list_shards(opened.rows(), num_shards)
+        with alone(directory):
+            claim(directory, plan)
+            if not _finished(directory):  # by a build that has ended since, as below
+                write(directory, all_shards)
+            if not _finished(directory):  # a remote directory has no lock
+                confirm(directory, plan)
+                return _finish(opened, directory, all_shards)
+    remove_folder(directory / PROGRESS)
+    print(f"{output} is finished already; nothing to do.")
+    return dataset.load_info(directory)
+
+
+def summary(directory: StrPath) -> str:
+    """Returns the counts of a finished build as text for the terminal."""
+    info, plan = dataset.load_info(directory), load_plan(to_path(directory)) or {}
+    keys = ("clips", "pairs", "skipped")
+    total = {key: sum(counts[key] for counts in info.splits.values()) for key in keys}
+    lines = [
+        f"{directory}: {total['clips']} clips of {len(info.labels)} classes, {total['pairs']} with "
+        f"a conjugate ({plan['conjugate']}), {total['skipped']} rows skipped"
+    ]
+    for name, counts in info.splits.items():
+        lines.append(
+            f"  {name:<12} {counts['clips']:>6} clips {counts['pairs']:>6} pairs "
+            f"{counts['skipped']:>4} skipped {counts['shards']:>4} shards"
+        )
+    if plan.get("decoys"):
+        counts = info.splits.get("train", {})
+        decoys, pairs = counts.get("decoys", 0), counts.get("pairs", 0)
+        lines.append(f"  {decoys} of the {pairs} photographs to train on have a decoy")
+        if decoys < pairs:
+            lines[-1] += f"; in the other {pairs - decoys} people left too little room: they are "
+            lines[-1] += "as they were"
+    if total["skipped"]:
+        lines.append(f"  files and reasons: {to_path(directory) / dataset.SKIPPED_FILE}")
+    if not total["pairs"] and plan["conjugate"] != "none":
+        lines.append(
+            f"  No clip has a conjugate: {plan['conjugate']} found none. See --conjugate in --help."
+        )
+    return "\n".join(lines)
+
+
+def _finished(directory: AnyPath) -> bool:
+    return (directory / dataset.INFO_FILE).is_file()
+
+
+def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) -> DatasetInfo:
+    """Sums the shards' notes up and writes what makes the directory complete."""
+    from tfrecords.records import writer
+
+    found = shards.sum_up(directory, all_shards)
+    if not any(counts["clips"] for counts in found.splits.values()):
+        clear(directory)  # the next try begins anew, with this input or another
+        remove_folder(directory / PROGRESS)
+        file, reason = found.skipped[0]
+        raise UserError(
+            f"Not one of {len(found.skipped)} rows could be read; the first: {file}: {reason}."
+        )
+    info = DatasetInfo(
+        source=source.name,
+        fps=found.rates.pop() if len(found.rates) == 1 else None,
+        frame_size=list(found.sizes.pop()) if len(found.sizes) == 1 else None,
+        labels=source.labels,
+        multi_label=source.multi_label,
+        splits=found.splits,
+        modality="rgb" if source.flow == "none" else "rgb+flow",
+    )
+    writer.finish_dataset(directory, info, found.skipped, found.manifest)
+    remove_folder(directory / PROGRESS)
+    return info
+
+
+def _beam_writer(
+    opener: Callable[[], Source],
+    identity: str,
+    quality: int,
+    num_shards: int,
+    arguments: Sequence[str],
+) -> Writer:
+    try:
+        from tfrecords.build import beam
+    except ImportError as error:
+        raise UsageError(
+            f"--runner=beam needs Apache Beam (pip install 'aacf-tf[beam]'), received: {error}."
+        ) from error
+
+    def write(directory: AnyPath, all_shards: List[shards.Shard]) -> None:
+        missing = shards.list_missing(directory, all_shards)
+        print(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.", flush=True)
+        beam.write_all(
+            opener,
+            identity,
+            str(directory),
+            missing,
+            quality=quality,
+            num_shards=num_shards,
+            arguments=arguments,
+        )
+
+    return write
