@@ -12,6 +12,7 @@ error of any other displacement. `read_array` returns floats, without rounding.
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -19,7 +20,6 @@ import numpy as np
 
 from aacf_tf.backbones.catalog import build_backbone
 from tfrecords.records.names import STREAMS
-from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
             variable.assign(values[variable.name])
 
 
-def read_array(path: StrPath, stream: str) -> np.ndarray:
+def read_array(path: str | PathLike[str], stream: str) -> np.ndarray:
     """Reads one clip as DeepMind's sample stores it, such as `v_CricketShot_g04_c01_rgb.npy`.
 
     Args:

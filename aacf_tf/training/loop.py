@@ -47,6 +47,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     recipe = run.recipe
     strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
+    for warning in run.info.warnings:
+        print(warning)
     if recipe.head in PAIR_HEADS and not run.context_learns:
         logger.warning(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "

@@ -29,6 +29,7 @@ def describe(run: Run) -> str:
     lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
     for name, counts in run.info.splits.items():
         lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
+    lines += run.info.warnings
     start = "random weights"
     if recipe.weights:
         start = f"{recipe.weights}: {load_stream_weights(backbone, recipe.weights)}"

@@ -136,8 +136,17 @@ def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) 
         multi_label=source.multi_label,
         splits=found.splits,
         modality="rgb" if source.flow == "none" else "rgb+flow",
+        warnings=dataset.class_warnings(source.labels, found.labels),
     )
-    writer.finish_dataset(directory, info, found.skipped, found.manifest)
+    writer.finish_dataset(directory, info, [*found.skipped, *found.lost], found.manifest)
+    said = checks.class_warnings(source)  # of all rows; some may have been left out since
+    for warning in info.warnings:
+        if warning not in said:
+            logger.warning(warning)
+    if found.lost:
+        logger.warning(
+            f"Warning: {len(found.lost)} conjugates are missing, see {dataset.SKIPPED_FILE}."
+        )
     remove_folder(directory / PROGRESS)
     return info
 
