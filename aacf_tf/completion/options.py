@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Tuple, get_args
 
@@ -47,7 +48,7 @@ class Settings:
     # With 1, batch normalization would see a single picture.
     batch_size: Annotated[int, Bounds(2)] = 96
     optimizer: Optimizer = "adadelta"
-    learning_rate: Annotated[float, Bounds(0)] = 1.0
+    learning_rate: float = 1.0
     schedule: Schedule = "constant"
     adversarial_weight: Annotated[float, Bounds(0)] = 4e-4
     spectral_norm: bool = False
@@ -83,7 +84,7 @@ class Settings:
             raise UsageError(f"--size: expected a multiple of 8 pixels, received {self.size}.")
         if self.width % 2:
             raise UsageError(f"--width: expected an even number, received {self.width}.")
-        if self.learning_rate == 0:
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"--learning_rate: expected above 0, received {self.learning_rate}.")
         if len(self.steps) != 3 or min(self.steps) < 0 or not self.total_steps:
             received = ",".join(map(str, self.steps))
