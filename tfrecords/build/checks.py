@@ -74,32 +74,32 @@ def open_checked(
 
 def warnings(source: Source) -> list[str]:
     """Returns a sentence each for repeated spans and for videos that are in several splits."""
-    found, rows = [], source.rows()
+    sentences, rows = [], source.rows()
     twice = duplicates(rows) if source.one_record_a_span else []
     if twice:
         examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
         what = "span stands" if len(twice) == 1 else "spans stand"
-        found.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
+        sentences.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
     shared = leaks(rows, source.conjugate in ("given", "negative_clip"))
     if shared:
         examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
         what = "source video stands" if len(shared) == 1 else "source videos stand"
-        found.append(
+        sentences.append(
             f"Warning: {len(shared)} {what} in several splits, so that a test may see what was "
             f"trained on: {_some(examples)}."
         )
-    return found
+    return sentences
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     """Returns (first, later) of the rows that name the same span of a file, in any split."""
     seen: dict[tuple, Row] = {}
-    found = []
+    repeated = []
     for row in rows:
         first = seen.setdefault((row.media, row.start, row.end), row)
         if first is not row:
-            found.append((first, row))
-    return found
+            repeated.append((first, row))
+    return repeated
 
 
 def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:

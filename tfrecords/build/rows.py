@@ -46,7 +46,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    return Record(data, paired, negative, float(pair.fps), pair.clip.shape[1:3], pair.decoy)
+    _, height, width, _ = pair.clip.shape
+    return Record(data, paired, negative, float(pair.fps), (height, width), pair.decoy)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

@@ -63,6 +63,11 @@ class DatasetInfo:
     modality: str = "rgb"
     schema_version: int = SCHEMA_VERSION
 
+    @property
+    def filled_splits(self) -> list[str]:
+        """Names of the splits that have clips."""
+        return [name for name, counts in self.splits.items() if counts["clips"]]
+
     def require_split(self, name: str) -> dict[str, int]:
         """Returns the counts of a split; UsageError if it is missing or empty."""
         if name not in self.splits:
@@ -147,13 +152,13 @@ def load_labels(path: StrPath) -> list[str]:
     return labels
 
 
-def check_labels(labels: list[str], place: str) -> None:
+def check_labels(labels: list[str], path: str) -> None:
     """Raises a UsageError unless the classes are non-empty names, each given once."""
     if not labels or not all(labels):
-        raise UsageError(f"Expected one class a line in {place}, received an empty name.")
+        raise UsageError(f"Expected one class a line in {path}, received an empty name.")
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise UsageError(f"Expected each class once in {place}, received {twice[0]!r} twice.")
+        raise UsageError(f"Expected each class once in {path}, received {twice[0]!r} twice.")
 
 
 def shard_name(split: str, index: int, count: int) -> str:
@@ -175,9 +180,9 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
-    there = {path.name for path in all_shards(directory)}  # one listing, not one a shard
+    existing = {path.name for path in all_shards(directory)}  # one listing, not one a shard
     names = [shard_name(split, index, count) for index in range(count)]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if name not in existing]
     if missing:
         raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
     return [str(directory / name) for name in names]
@@ -214,6 +219,4 @@ def digest(directory: StrPath) -> str:
 
 def test_splits(info: DatasetInfo) -> list[str]:
     """Returns the splits to evaluate: those named `test*` that have clips."""
-    return [
-        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
-    ]
+    return [name for name in info.filled_splits if name.startswith("test")]
