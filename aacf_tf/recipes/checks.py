@@ -1,4 +1,4 @@
-"""Refuses recipes that no run can use."""
+"""Checks that a recipe can be run."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FOLDER = re.compile(r"\w[\w.-]*")
 
 
 def check(recipe: Recipe) -> None:
-    """Refuses what no run can use, before anything is started.
+    """Checks a recipe before anything is started.
 
     Raises:
-        UsageError: naming the field, what was expected and what came.
+        UsageError: A value cannot be used; names the field, what was expected and received.
     """
     data = recipe.data
     names = [stage.name for stage in recipe.stages]
@@ -32,7 +32,7 @@ def check(recipe: Recipe) -> None:
             name = f"stages.{index}.milestones.{number}"
             _check_bounds(f"{name}.0", share, Bounds(0, 1))
             _check_bounds(f"{name}.1", factor, Bounds(0))
-    if recipe.modality != "rgb" and recipe.backbone == "densenet161":
+    if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
         raise UsageError(
             f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."

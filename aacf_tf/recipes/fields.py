@@ -64,14 +64,9 @@ def _parse(hint: Any) -> FieldType:
     if optional:
         member = next(option for option in get_args(member) if option is not type(None))
     arguments = get_args(member)
-    choices = [extra for extra in extras if isinstance(extra, tuple)]
-    bounds = [extra for extra in extras if isinstance(extra, Bounds)]
+    choices = next((extra for extra in extras if isinstance(extra, tuple)), ())
+    bounds = next((extra for extra in extras if isinstance(extra, Bounds)), None)
+    nested = any(map(is_dataclass, (member, *arguments)))
     if get_origin(member) is Literal:
-        choices, member = [arguments], type(arguments[0])
-    return FieldType(
-        get_origin(member) or member,
-        optional,
-        *(choices or [()]),
-        *(bounds or [None]),
-        nested=any(map(is_dataclass, (member, *arguments))),
-    )
+        choices, member = arguments, str
+    return FieldType(get_origin(member) or member, optional, choices, bounds, nested)

@@ -49,7 +49,7 @@ from aacf_tf.backbones.winograd import use_winograd
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
-from aacf_tf.runs.devices import resolve_precision
+from aacf_tf.runs.devices import keras_policy, resolve_precision
 from aacf_tf.serving.card import AXES, ModelCard
 from aacf_tf.serving.signatures import make_signatures
 from tfrecords.records import codec
@@ -175,14 +175,10 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
             "Warning: export_precision=mixed_bfloat16: this machine has no instructions for "
             "bfloat16; on one like it the exported model is slower than in float32."
         )
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(recipe.export_precision)
-    try:
+    with keras_policy(recipe.export_precision):
         backbone = make_backbone(recipe)
         copy_weights(model.backbone, backbone)
         return fold_batch_norm(backbone), {}
-    finally:
-        keras.mixed_precision.set_global_policy(before)
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:

@@ -138,8 +138,17 @@ def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) 
         multi_label=source.multi_label,
         splits=total.splits,
         modality="rgb" if source.flow == "none" else "rgb+flow",
+        warnings=dataset.class_warnings(source.labels, total.labels),
     )
-    writer.finish_dataset(directory, info, total.skipped, total.manifest)
+    writer.finish_dataset(directory, info, [*total.skipped, *total.lost], total.manifest)
+    said = checks.class_warnings(source)  # of all rows; some may have been left out since
+    for warning in info.warnings:
+        if warning not in said:
+            logger.warning(warning)
+    if total.lost:
+        logger.warning(
+            f"Warning: {len(total.lost)} conjugates are missing, see {dataset.SKIPPED_FILE}."
+        )
     remove_folder(directory / PROGRESS)
     return info
 

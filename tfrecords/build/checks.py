@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Optional
 
+from tfrecords.records import dataset
 from tfrecords.sources import Row, Source, SourceOptions, open_source
 from tfrecords.utils import filesystem
 from tfrecords.utils.atomic import StrPath
@@ -67,7 +70,8 @@ def open_checked(
             expected = f"at least {low}" if high is None else f"{low} to {high}"
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
     opened = open_source(source, options)
-    for remark in (*opened.remarks, *warnings(opened)):
+    odd = (*warnings(opened), *overlaps(opened), *class_warnings(opened))
+    for remark in (*opened.remarks, *odd):
         logger.warning(remark)
     return opened
 
@@ -89,6 +93,38 @@ def warnings(source: Source) -> list[str]:
             f"trained on: {_some(examples)}."
         )
     return sentences
+
+
+def class_warnings(source: Source) -> list[str]:
+    """Returns what is suspicious about the classes and splits of the rows."""
+    counts: dict[str, Counter] = {}
+    for row in source.rows():
+        counts.setdefault(row.split, Counter()).update(row.labels)
+    return dataset.class_warnings(source.labels, counts)
+
+
+def overlaps(source: Source) -> list[str]:
+    """Returns a warning for every given conjugate that shows an annotated action of its video."""
+    actions: dict[str, list[Row]] = {}
+    rows = source.rows() if source.conjugate == "given" else []
+    for row in rows:
+        if row.labels:
+            actions.setdefault(row.media, []).append(row)
+    sentences = []
+    for row in rows:
+        start, end = row.conjugate_start, row.conjugate_end
+        for action in actions.get(row.conjugate_media or "", ()):
+            ends = math.inf if action.end is None else action.end
+            if row.labels and action.start < (math.inf if end is None else end) and start < ends:
+                sentences.append(
+                    f"Warning: the conjugate of {_line(row)} shows the action of {_line(action)}, "
+                    f"{', '.join(action.labels)} in {_span(action)}."
+                )
+                break
+    more = len(sentences) - SHOWN
+    return sentences[:SHOWN] + (
+        [f"Warning: {more} more conjugates show an action."] if more > 0 else []
+    )
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:

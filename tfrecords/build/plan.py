@@ -20,7 +20,8 @@ from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size
 
 PROGRESS = ".build"
-BUILDER_VERSION = 3  # raise it when records built from the same input change
+# Raise it, or the version of a source, when records built from the same input change.
+BUILDER_VERSION = 3
 
 
 def make_plan(
@@ -29,7 +30,7 @@ def make_plan(
     """Returns the plan of a build; arguments as for `build_dataset`, the source opened."""
     plan: dict[str, object] = {
         "schema_version": dataset.SCHEMA_VERSION,
-        "builder_version": BUILDER_VERSION,
+        "builder_version": BUILDER_VERSION + source.version,
         "source": source.name,
         "conjugate": source.conjugate,
         "margin": options.margin,

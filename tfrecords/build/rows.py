@@ -22,6 +22,7 @@ class Record(NamedTuple):
         fps: Frame rate.
         size: (height, width).
         decoy: Whether its clip has a decoy.
+        lost: Why its conjugate is missing; "": it is not.
     """
 
     data: bytes
@@ -30,6 +31,7 @@ class Record(NamedTuple):
     fps: float
     size: tuple[int, int]
     decoy: bool
+    lost: str = ""
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
@@ -46,8 +48,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    _, height, width, _ = pair.clip.shape
-    return Record(data, paired, negative, float(pair.fps), (height, width), pair.decoy)
+    fps, (_, height, width, _) = float(pair.fps), pair.clip.shape
+    return Record(data, paired, negative, fps, (height, width), pair.decoy, pair.lost)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

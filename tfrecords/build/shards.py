@@ -18,7 +18,7 @@ from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import record_bytes
 from tfrecords.records import dataset
 from tfrecords.utils import atomic
-from tfrecords.utils.errors import UserError
+from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
@@ -55,6 +55,8 @@ class Notes:
         sizes: [height, width] that occur.
         skipped: [line, file, reason] of every row left out.
         manifest: Entry of the shard in the manifest.
+        lost: [line, file, reason] of every conjugate that is missing though it was planned.
+        labels: Label -> clips.
     """
 
     clips: int = 0
@@ -65,6 +67,8 @@ class Notes:
     sizes: list[list[int]] = field(default_factory=list)
     skipped: list[list] = field(default_factory=list)
     manifest: dict[str, Any] = field(default_factory=dict)
+    lost: list[list] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
 
 
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
@@ -150,6 +154,7 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
     except UserError:
         raise
     except Exception as error:
+        raise_if_machine(error, row.media)
         # A file so odd that nothing foresaw it must not stop the build of the other rows.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"
@@ -163,14 +168,18 @@ class Summary(NamedTuple):
         rates: Frame rates that occur.
         sizes: (height, width) that occur.
         skipped: (file, reason) of every row left out, in the order of the input.
+        lost: (file, reason) of every conjugate lost, in the order of the input.
         manifest: Shard -> its entry in the manifest.
+        labels: Split -> label -> clips.
     """
 
     splits: dict[str, dict[str, int]]
     rates: set[float]
     sizes: set[tuple[int, int]]
     skipped: list[tuple[str, str]]
+    lost: list[tuple[str, str]]
     manifest: dict[str, dict]
+    labels: dict[str, dict[str, int]]
 
 
 def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
@@ -179,7 +188,8 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     Raises:
         UserError: The notes of a shard are missing.
     """
-    splits, rates, sizes, skipped, manifest = {}, set(), set(), [], {}
+    splits, rates, sizes, manifest, labels = {}, set(), set(), {}, {}
+    skipped, lost = [], []
     for shard in shards:
         try:
             text = _notes_file(directory, shard).read_text(encoding="utf-8")
@@ -199,9 +209,15 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
         rates.update(notes.fps)
         sizes.update(map(tuple, notes.sizes))
         skipped += notes.skipped
+        lost += notes.lost
+        members = labels.setdefault(shard.split, {})
+        for label, count in notes.labels.items():
+            members[label] = members.get(label, 0) + count
         manifest[shard.name] = notes.manifest
-    reasons = [(file, reason) for _, file, reason in sorted(skipped)]
-    return Summary(splits, rates, sizes, reasons, manifest)
+    reasons, without = (
+        [(file, reason) for _, file, reason in sorted(entries)] for entries in (skipped, lost)
+    )
+    return Summary(splits, rates, sizes, reasons, without, manifest, labels)
 
 
 def _in_order(
@@ -230,6 +246,10 @@ def _records(
         notes.pairs += record.paired
         notes.negatives += record.negative
         notes.decoys += record.decoy
+        if record.lost:
+            notes.lost.append([row.line, row.media, record.lost])
+        for label in row.labels:
+            notes.labels[label] = notes.labels.get(label, 0) + 1
         if record.fps not in notes.fps:
             notes.fps.append(record.fps)
         if list(record.size) not in notes.sizes:

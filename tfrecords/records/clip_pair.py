@@ -30,6 +30,7 @@ class ClipPair:
         conjugate_flow: Optical flow of the conjugate, uint8 [T', H, W, 2]; required if there are
             both flow and conjugate.
         decoy: Whether a part of the clip without people was filled like the conjugate's hole.
+        lost: Why the conjugate that was planned is missing; "": nothing is missing.
 
     Raises:
         ValueError: A shape, dtype or value is not as above.
@@ -51,6 +52,7 @@ class ClipPair:
     flow: Optional[np.ndarray] = None
     conjugate_flow: Optional[np.ndarray] = None
     decoy: bool = False
+    lost: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):

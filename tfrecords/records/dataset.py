@@ -14,12 +14,14 @@ wrong path at once.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass, field, fields
-from typing import Dict, List, Optional
+from typing import Dict, Iterable, List, Mapping, Optional, Sequence
 
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
@@ -32,6 +34,15 @@ SKIPPED_FILE = "skipped.csv"
 MANIFEST_FILE = "manifest.json"
 PLAN_FILE = "build.json"
 FEATURES = "features"  # the modality of a directory of cached features
+READ_SPLITS = ("train", "validation", "test")  # and all whose names begin with test
+# What people call a split -> its name here; slips of the pen are found by `difflib`.
+SPLIT_WORDS = {
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "eval": "validation",
+    "training": "train",
+}
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
@@ -52,6 +63,8 @@ class DatasetInfo:
         modality: "rgb"; "rgb+flow": the records hold optical flow too; "features": they hold a
             backbone's feature maps and no frames, see `tfrecords.reading.features`.
         schema_version: Version of the records, see `tfrecords.records.codec`.
+        warnings: What is suspicious about classes and splits, see `class_warnings`; written only if
+            there are any.
     """
 
     source: str
@@ -62,6 +75,7 @@ class DatasetInfo:
     splits: Dict[str, Dict[str, int]] = field(default_factory=dict)
     modality: str = "rgb"
     schema_version: int = SCHEMA_VERSION
+    warnings: List[str] = field(default_factory=list)
 
     @property
     def filled_splits(self) -> list[str]:
@@ -81,7 +95,10 @@ class DatasetInfo:
 
     def to_json(self) -> str:
         """Returns the text of `dataset.json`, the same bytes for the same content."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        content = asdict(self)
+        if not self.warnings:
+            del content["warnings"]
+        return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def load_info(directory: StrPath) -> DatasetInfo:
@@ -153,12 +170,63 @@ def load_labels(path: StrPath) -> list[str]:
 
 
 def check_labels(labels: list[str], path: str) -> None:
-    """Raises a UsageError unless the classes are non-empty names, each given once."""
+    """Raises a UsageError unless the classes are non-empty names of one line, each given once."""
     if not labels or not all(labels):
         raise UsageError(f"Expected one class a line in {path}, received an empty name.")
+    for label in labels:
+        if label.splitlines() != [label.strip()]:
+            raise UsageError(
+                f"Expected a class on one line and without outer blanks in {path}, received "
+                f"{label!r}."
+            )
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
         raise UsageError(f"Expected each class once in {path}, received {twice[0]!r} twice.")
+
+
+def class_warnings(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Returns a line for everything about classes and splits that makes training or scores odd.
+
+    Args:
+        labels: Class names.
+        counts: Split -> label -> clips; every split is a key.
+    """
+    lines = []
+    if len(labels) == 1:
+        lines.append(f"{labels[0]!r} is the only class: there is nothing to tell it from")
+    spellings: dict[str, list[str]] = {}
+    for label in labels:
+        key = unicodedata.normalize("NFKC", label).casefold()
+        spellings.setdefault(re.sub(r"[\s_-]+", "", key), []).append(label)
+    for names in spellings.values():
+        if len(names) > 1:
+            lines.append(f"the classes {_some(names)} differ by case, blanks or Unicode form alone")
+    train = counts.get("train", {})
+    unseen = [label for label in labels if not train.get(label)]
+    if "train" not in counts:
+        lines.append(f"no split is named 'train' but {_some(counts)}: there is nothing to train on")
+    elif len(unseen) == len(labels):
+        lines.append("no clip of the split 'train' has a label")
+    elif unseen:
+        lines.append(f"no clip of the split 'train' has the label {_some(unseen)}")
+    for split, clips in counts.items():
+        if split.startswith("test") and not any(clips.values()):
+            lines.append(f"no clip of the split {split!r} has a label: it cannot be scored")
+        meant = SPLIT_WORDS.get(split)
+        if not (meant or split.startswith("test") or split in READ_SPLITS):
+            meant = next(iter(difflib.get_close_matches(split, READ_SPLITS, 1, 0.7)), None)
+        if meant:
+            lines.append(
+                f"the split {split!r} looks like {meant!r}, but under this name it is neither "
+                "trained on nor tested"
+            )
+    return [f"Warning: {text}." for text in lines]
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = [repr(name) for name in names]
+    more = f" and {len(listed) - 20} more" if len(listed) > 20 else ""
+    return ", ".join(listed[:20]) + more
 
 
 def shard_name(split: str, index: int, count: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+from collections import Counter
 from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import tensorflow as tf
@@ -21,6 +22,7 @@ from tfrecords.records.dataset import (
     DatasetInfo,
     all_shards,
     check_labels,
+    class_warnings,
     shard_name,
 )
 from tfrecords.utils.atomic import StrPath, replacing, sha256, write_json, write_text
@@ -117,6 +119,7 @@ def write_dataset(
     old = set(all_shards(directory))  # removed last: the iterables may be reading them
     label_ids = {label: index for index, label in enumerate(labels)}
     counts, rates, sizes, flows = {}, set(), set(), set()
+    used = {split: Counter() for split in splits}
     manifest = {}
     for split, pairs in splits.items():
         clips = conjugates = negatives = 0
@@ -137,6 +140,7 @@ def write_dataset(
                 rates.add(float(pair.fps))
                 sizes.add(tuple(pair.clip.shape[1:3]))
                 flows.add(pair.flow is not None)
+                used[split].update(pair.labels)
         manifest.update((path.name, shard.entry) for path, shard in zip(paths, shards))
         counts[split] = {
             "shards": num_shards,
@@ -155,6 +159,7 @@ def write_dataset(
         multi_label=multi_label,
         splits=counts,
         modality="rgb+flow" if flows == {True} else "rgb",
+        warnings=class_warnings(labels, used),
     )
     finish_dataset(directory, info, manifest=manifest)
     return info

@@ -105,6 +105,7 @@ class Source:
 
     Attributes:
         name: Name, as in `--source`.
+        version: Number to raise when the records built from the same input change.
         labels: Class names; the index in the list is the id.
         multi_label: Whether a clip may have several labels.
         conjugate: Origin of conjugates, one of `CONJUGATES`.
@@ -119,6 +120,7 @@ class Source:
     """
 
     name: str
+    version: int = 0
     labels: list[str]
     multi_label: bool = False
     conjugate: str = "given"
