@@ -78,21 +78,21 @@ def open_checked(
 
 def warnings(source: Source) -> list[str]:
     """Returns a sentence each for repeated spans and for videos that are in several splits."""
-    found, rows = [], source.rows()
+    sentences, rows = [], source.rows()
     twice = duplicates(rows) if source.one_record_a_span else []
     if twice:
         examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
         what = "span stands" if len(twice) == 1 else "spans stand"
-        found.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
+        sentences.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
     shared = leaks(rows, source.conjugate in ("given", "negative_clip"))
     if shared:
         examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
         what = "source video stands" if len(shared) == 1 else "source videos stand"
-        found.append(
+        sentences.append(
             f"Warning: {len(shared)} {what} in several splits, so that a test may see what was "
             f"trained on: {_some(examples)}."
         )
-    return found
+    return sentences
 
 
 def class_warnings(source: Source) -> list[str]:
@@ -110,19 +110,19 @@ def overlaps(source: Source) -> list[str]:
     for row in rows:
         if row.labels:
             actions.setdefault(row.media, []).append(row)
-    found = []
+    sentences = []
     for row in rows:
         start, end = row.conjugate_start, row.conjugate_end
         for action in actions.get(row.conjugate_media or "", ()):
             ends = math.inf if action.end is None else action.end
             if row.labels and action.start < (math.inf if end is None else end) and start < ends:
-                found.append(
+                sentences.append(
                     f"Warning: the conjugate of {_line(row)} shows the action of {_line(action)}, "
                     f"{', '.join(action.labels)} in {_span(action)}."
                 )
                 break
-    more = len(found) - SHOWN
-    return found[:SHOWN] + (
+    more = len(sentences) - SHOWN
+    return sentences[:SHOWN] + (
         [f"Warning: {more} more conjugates show an action."] if more > 0 else []
     )
 
@@ -130,12 +130,12 @@ def overlaps(source: Source) -> list[str]:
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
     """Returns (first, later) of the rows that name the same span of a file, in any split."""
     seen: dict[tuple, Row] = {}
-    found = []
+    repeated = []
     for row in rows:
         first = seen.setdefault((row.media, row.start, row.end), row)
         if first is not row:
-            found.append((first, row))
-    return found
+            repeated.append((first, row))
+    return repeated
 
 
 def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:

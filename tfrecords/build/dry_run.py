@@ -56,13 +56,13 @@ def describe(
     outcomes = {}
     for n in _spread(len(rows)):
         outcomes[n] = outcome(source, rows[n], quality)
-        records = [found for found in outcomes.values() if not isinstance(found, str)]
+        records = [record for record in outcomes.values() if not isinstance(record, str)]
         if len(records) == SAMPLE:
             break
     tried = len(outcomes)
     # A network fills a hole on all cores at once, so that the rows share the processor time.
     seconds = max(time.perf_counter() - start, time.process_time() - busy) / tried
-    bad = [(rows[n].media, found) for n, found in outcomes.items() if isinstance(found, str)]
+    bad = [(rows[n].media, why) for n, why in outcomes.items() if isinstance(why, str)]
     lines += [f"  {media} cannot be read: {reason}" for media, reason in bad[:SAMPLE]]
     if len(bad) > SAMPLE:
         lines.append(f"  ... nor can {len(bad) - SAMPLE} more of those tried")
@@ -90,10 +90,10 @@ def _spread(count: int) -> Iterator[int]:
     for step in range(1, STEPS + 1):
         parts = SAMPLE**step
         for n in range(parts):
-            place = (2 * n + 1) * count // (2 * parts)
-            if place not in seen:
-                seen.add(place)
-                yield place
+            index = (2 * n + 1) * count // (2 * parts)
+            if index not in seen:
+                seen.add(index)
+                yield index
 
 
 def in_bytes(size: float) -> str:

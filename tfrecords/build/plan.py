@@ -54,8 +54,8 @@ def make_plan(
 
 def refuse_other(directory: AnyPath, plan: dict) -> None:
     """Raises a UsageError if the directory holds anything that this plan did not put there."""
-    found = load(directory)
-    if found is None:
+    noted = load(directory)
+    if noted is None:
         # A build killed before it noted its plan leaves these.
         remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}
         if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
@@ -63,14 +63,14 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
                 f"Expected --output to be a new or empty directory, received {directory}."
             )
         return
-    key = _change(found, plan)
+    key = _change(noted, plan)
     # Another build may be at work in a remote directory.
     if key and (isinstance(directory, RemotePath) or _has_content(directory)):
         reasons = {
             "builder_version": "by another version of this command",
             "input_digest": "from other rows or files",
         }
-        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan.get(key)!r}")
+        what = reasons.get(key, f"with {key} {noted.get(key)!r}, not {plan.get(key)!r}")
         raise UsageError(
             f"{directory} was built {what}: name another --output, or delete that directory."
         )
@@ -79,8 +79,8 @@ def refuse_other(directory: AnyPath, plan: dict) -> None:
 def claim(directory: AnyPath, plan: dict) -> None:
     """Writes the plan; first removes what a build by another plan left without a record."""
     refuse_other(directory, plan)  # again: another build may have ended meanwhile
-    found = load(directory)
-    if found is None or _change(found, plan):
+    noted = load(directory)
+    if noted is None or _change(noted, plan):
         clear(directory)
         atomic.write_json(directory / PLAN_FILE, plan)
         confirm(directory, plan)
@@ -88,8 +88,8 @@ def claim(directory: AnyPath, plan: dict) -> None:
 
 def confirm(directory: AnyPath, plan: dict) -> None:
     """Raises a UserError if a remote directory, which has no lock, has another plan by now."""
-    found = load(directory)
-    if found is None or _change(found, plan):
+    noted = load(directory)
+    if noted is None or _change(noted, plan):
         raise UserError(f"Another build is writing into {directory}.")
 
 
@@ -128,17 +128,17 @@ def load(directory: AnyPath) -> Optional[dict]:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(plan, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:
         raise UserError(f"{path} is corrupt: {error}.") from error
-    return found
+    return plan
 
 
-def _change(found: dict, plan: dict) -> Optional[str]:
+def _change(noted: dict, plan: dict) -> Optional[str]:
     """Returns the first key in which two plans differ; None: they are the same."""
-    return next((key for key in {**plan, **found} if found.get(key) != plan.get(key)), None)
+    return next((key for key in {**plan, **noted} if noted.get(key) != plan.get(key)), None)
 
 
 def _has_content(directory: AnyPath) -> bool:

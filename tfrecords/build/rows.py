@@ -48,8 +48,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    size = pair.clip.shape[1:3]
-    return Record(data, paired, negative, float(pair.fps), size, pair.decoy, pair.lost)
+    fps, (_, height, width, _) = float(pair.fps), pair.clip.shape
+    return Record(data, paired, negative, fps, (height, width), pair.decoy, pair.lost)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

@@ -85,9 +85,9 @@ def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
 
 def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
     """Lists the shards that are still to be written."""
-    there = {path.name for path in dataset.all_shards(directory)}
+    written = {path.name for path in dataset.all_shards(directory)}
     noted = {path.name for path in (directory / PROGRESS).glob("*.json")}
-    return [s for s in shards if s.name not in there or f"{s.name}.json" not in noted]
+    return [s for s in shards if s.name not in written or f"{s.name}.json" not in noted]
 
 
 def write_all(
@@ -250,9 +250,10 @@ def _records(
             notes.lost.append([row.line, row.media, record.lost])
         for label in row.labels:
             notes.labels[label] = notes.labels.get(label, 0) + 1
-        for values, value in ((notes.fps, record.fps), (notes.sizes, list(record.size))):
-            if value not in values:
-                values.append(value)
+        if record.fps not in notes.fps:
+            notes.fps.append(record.fps)
+        if list(record.size) not in notes.sizes:
+            notes.sizes.append(list(record.size))
         yield record.data
 
 

@@ -129,9 +129,10 @@ def read_dataset(
     steps = count_steps(info, split, batch_size, training)
     batch_size = min(batch_size, clips)
     share = schedule.share(batch_size)
-    uncut = augmentation.crop is None or (view is not None and view[1] is None)
-    cut = augmentation.crop if training or view else 1.0
-    window = None if uncut else crop_size(size, cut)
+    crop = augmentation.crop if training or view else None
+    if view is not None and view[1] is None:
+        crop = None
+    window = None if crop is None else crop_size(size, crop)
     chosen = Draws.fixed(*view) if view else None
     keep_masks, swaps = spec.masks, training and augmentation.swap > 0
     if swaps:
@@ -166,7 +167,7 @@ def read_dataset(
         if not cache:
             record = decode(record, spec)
         inputs = augment(complete(record, spec, draws), spec, window, draws)
-        if swaps:
+        if swaps and draws is not None:
             inputs.update(swap=draws.swap, own_conjugate=record["own_conjugate"])
         return inputs, record["target"], record["weight"]
 
@@ -178,17 +179,16 @@ def read_dataset(
         schedule = replace(schedule, worker=(0, 1))
     if cache:
         cached = list_records(paths).map(load, num_parallel_calls=tf.data.AUTOTUNE).cache()
-
-    if training and cache:
         # + 1: the shuffle then reads to the end, which completes the cache.
         schedule = replace(schedule, shuffle_buffer=clips + 1)
-        dataset = shuffle_epochs(lambda key: cached, schedule, batch_size, steps, own_files)
-    elif training:
-        dataset = shuffle_epochs(
-            lambda key: list_records(paths, key), schedule, batch_size, steps, own_files
-        )
+
+    def records(key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
+        return cached if cache else list_records(paths, key)
+
+    if training:
+        dataset = shuffle_epochs(records, schedule, batch_size, steps, own_files)
     else:
-        dataset = (cached if cache else list_records(paths)).apply(assert_cardinality(clips))
+        dataset = records().apply(assert_cardinality(clips))
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(share if training else batch_size)
     if swaps:

@@ -27,7 +27,8 @@ from tfrecords.reading.order import (
     record_key,
     shuffle_epochs,
 )
-from tfrecords.reading.phases import Tensors, targets
+from tfrecords.reading.phases import Tensors, decode_images, targets
+from tfrecords.reading.preprocess import Window, crop_and_flip
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
 from tfrecords.utils.atomic import StrPath
@@ -98,7 +99,7 @@ def read_features(
         if key is not None:
             view, y, x = tf.unstack(tf.random.stateless_uniform([3], record_key(key, record["id"])))
             view = tf.cast(view * tf.cast(tf.size(record["features"]), tf.float32), tf.int32)
-            record["place"] = tf.stack([y, x])
+            record["position"] = tf.stack([y, x])
         for name in _maps(record):
             record[name] = record[name][view]
         return record
@@ -141,9 +142,10 @@ def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: in
 
 def _fitting(records: int, shape: Sequence[Optional[int]], conjugates: bool) -> int:
     """Returns the number of records to shuffle, at most `SHUFFLE_BYTES` if sizes are known."""
-    if None in shape:
+    sides = [side for side in shape if side is not None]
+    if len(sides) < len(shape):
         return records
-    return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(shape) * (1 + conjugates))))
+    return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(sides) * (1 + conjugates))))
 
 
 def _maps(record: Tensors) -> List[str]:
@@ -168,28 +170,17 @@ def _decode(
             encoded = tf.where(inputs["has_conjugate"], encoded, record["features"])
         cells = tf.reshape(tf.io.decode_raw(encoded, tf.float16), record["dimensions"])
         cells = tf.ensure_shape(cells, shape)
-        inputs[name] = _cut(cells, map_crop, record["place"]) if map_crop else cells
+        if map_crop:
+            room = tf.shape(cells)[1:3] - map_crop
+            too_large = "data.map_crop is larger than a cached map"
+            with tf.control_dependencies([tf.debugging.assert_non_negative(room, too_large)]):
+                window = Window(map_crop, map_crop, *tf.unstack(record["position"]))
+                (cells,) = crop_and_flip([cells], window, None)
+        inputs[name] = cells
     if "mask" in record:
         inputs["has_mask"] = tf.size(record["mask"]) > 0
-        mask = tf.map_fn(
-            lambda image: tf.io.decode_png(image, 1)[..., 0],
-            record["mask"],
-            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
-        )
+        mask = decode_images(record["mask"], 1)[..., 0]
         empty = [side or 1 for side in frames]
         mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
         inputs["mask"] = tf.ensure_shape(mask, frames)
     return inputs
-
-
-def _cut(cells: tf.Tensor, side: int, place: tf.Tensor) -> tf.Tensor:
-    """Cuts [T, H, W, D] to [T, side, side, D]; place: y, x in [0, 1), as in `preprocess.Window`."""
-    room = tf.shape(cells)[1:3] - side
-    with tf.control_dependencies(
-        [tf.debugging.assert_non_negative(room, "data.map_crop is larger than a cached map")]
-    ):
-        offset = tf.cast(place * tf.cast(room + 1, tf.float32), tf.int32)
-    top, left = tf.unstack(tf.minimum(offset, room))
-    return tf.ensure_shape(
-        cells[:, top : top + side, left : left + side], [cells.shape[0], side, side, cells.shape[3]]
-    )

@@ -155,6 +155,6 @@ def route(options: Mapping[str, Any], *defaults: Any) -> List[Any]:
         known = ", ".join(sorted(set().union(*names)))
         raise TypeError(f"Expected options among {known}. Received {unknown[0]!r}.")
     return [
-        dataclasses.replace(default, **{name: options[name] for name in own & set(options)})
-        for default, own in zip(defaults, names)
+        dataclasses.replace(default, **{name: options[name] for name in fields & set(options)})
+        for default, fields in zip(defaults, names)
     ]

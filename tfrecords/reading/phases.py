@@ -138,7 +138,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
 
         def frames(name: str, stream: Stream = stream) -> tf.Tensor:
             encoded = tf.ensure_shape(record[name], length)
-            images = _decode_images(encoded, stream.channels)
+            images = decode_images(encoded, stream.channels)
             return PREPROCESS[stream](images, spec.size, spec.resize)
 
         clip, conjugate = stream.pair
@@ -151,7 +151,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
 
     def mask() -> tf.Tensor:
         # As an image of 0 and 255: a pixel is the actor's if the mask covers half of it.
-        images = _decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
+        images = decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
         return tf.cast(preprocess(images, spec.size, spec.resize) > 127, tf.uint8)
 
     if spec.masks:
@@ -160,7 +160,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
     return decoded
 
 
-def _decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+def decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes images of one size, string [T], to uint8 [T, H, W, channels]."""
     if encoded.shape[0] is not None:
         # One operation a frame: a loop would take as long as copying the frame twice.

@@ -36,8 +36,9 @@ def crop_size(size: Tuple[int, int], fraction: float) -> Tuple[int, int]:
     if not 0 < fraction <= 1:
         raise ValueError(f"Expected crop in (0, 1]. Received crop={fraction}.")
     if fraction == 1:
-        return tuple(size)
-    return tuple(min(side, max(8, 8 * round(side * fraction / 8))) for side in size)
+        return size
+    height, width = (min(side, max(8, 8 * round(side * fraction / 8))) for side in size)
+    return height, width
 
 
 def preprocess(
@@ -71,7 +72,7 @@ def preprocess(
     shape, channels = tf.shape(frames), frames.shape[-1]
     images = tf.reshape(frames, tf.concat([[-1], shape[-3:]], axis=0))
     images.set_shape([None, *frames.shape[-3:]])
-    images = _fit(images, tuple(size), resize)
+    images = _fit(images, (size[0], size[1]), resize)
     height, width = (None, None) if resize == "whole" else size
     if crop is not None:
         height, width = crop.height, crop.width
@@ -91,18 +92,16 @@ def crop_and_flip(
         crop: Window to cut; None: the whole image.
         flip: Whether to mirror left and right, bool scalar; None: never.
     """
-    stacks = list(stacks)
-    if crop is not None and stacks:
-        stacks = _cut(stacks, crop.height, crop.width, crop.y, crop.x)
-    if flip is not None and stacks:
+    cut = list(stacks)
+    if crop is not None and cut:
+        cut = _cut(cut, crop.height, crop.width, crop.y, crop.x)
+    if flip is not None and cut:
         # A branch, since tf.where takes ten times as long to copy frames under a scalar. One for
         # all, since a branch takes as long as the copy.
-        stacks = tf.cond(
-            tf.convert_to_tensor(flip),
-            lambda: [_mirror(images) for images in stacks],
-            lambda: stacks,
+        return tf.cond(
+            tf.convert_to_tensor(flip), lambda: [_mirror(images) for images in cut], lambda: cut
         )
-    return stacks
+    return cut
 
 
 def preprocess_flow(

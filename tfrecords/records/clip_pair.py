@@ -44,7 +44,7 @@ class ClipPair:
     mask: Optional[np.ndarray] = None
     media_id: str = ""
     start: float = 0.0
-    end: Optional[float] = None
+    end: float = None  # type: ignore  # set by `__post_init__`
     conjugate_media_id: Optional[str] = None
     conjugate_start: Optional[float] = None
     conjugate_end: Optional[float] = None
@@ -109,7 +109,7 @@ class ClipPair:
             ("flow", self.flow, self.clip),
             ("conjugate_flow", self.conjugate_flow, self.conjugate),
         ):
-            if flow is None:
+            if flow is None or frames is None:
                 continue
             shape = (*frames.shape[:3], 2)
             if flow.dtype != np.uint8 or flow.shape != shape:

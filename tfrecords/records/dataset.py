@@ -77,6 +77,11 @@ class DatasetInfo:
     schema_version: int = SCHEMA_VERSION
     warnings: List[str] = field(default_factory=list)
 
+    @property
+    def filled_splits(self) -> list[str]:
+        """Names of the splits that have clips."""
+        return [name for name, counts in self.splits.items() if counts["clips"]]
+
     def require_split(self, name: str) -> dict[str, int]:
         """Returns the counts of a split; UsageError if it is missing or empty."""
         if name not in self.splits:
@@ -164,19 +169,19 @@ def load_labels(path: StrPath) -> list[str]:
     return labels
 
 
-def check_labels(labels: list[str], place: str) -> None:
+def check_labels(labels: list[str], path: str) -> None:
     """Raises a UsageError unless the classes are non-empty names of one line, each given once."""
     if not labels or not all(labels):
-        raise UsageError(f"Expected one class a line in {place}, received an empty name.")
+        raise UsageError(f"Expected one class a line in {path}, received an empty name.")
     for label in labels:
         if label.splitlines() != [label.strip()]:
             raise UsageError(
-                f"Expected a class on one line and without outer blanks in {place}, received "
+                f"Expected a class on one line and without outer blanks in {path}, received "
                 f"{label!r}."
             )
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise UsageError(f"Expected each class once in {place}, received {twice[0]!r} twice.")
+        raise UsageError(f"Expected each class once in {path}, received {twice[0]!r} twice.")
 
 
 def class_warnings(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -186,36 +191,36 @@ def class_warnings(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]
         labels: Class names.
         counts: Split -> label -> clips; every split is a key.
     """
-    found = []
+    lines = []
     if len(labels) == 1:
-        found.append(f"{labels[0]!r} is the only class: there is nothing to tell it from")
+        lines.append(f"{labels[0]!r} is the only class: there is nothing to tell it from")
     spellings: dict[str, list[str]] = {}
     for label in labels:
         key = unicodedata.normalize("NFKC", label).casefold()
         spellings.setdefault(re.sub(r"[\s_-]+", "", key), []).append(label)
     for names in spellings.values():
         if len(names) > 1:
-            found.append(f"the classes {_some(names)} differ by case, blanks or Unicode form alone")
+            lines.append(f"the classes {_some(names)} differ by case, blanks or Unicode form alone")
     train = counts.get("train", {})
     unseen = [label for label in labels if not train.get(label)]
     if "train" not in counts:
-        found.append(f"no split is named 'train' but {_some(counts)}: there is nothing to train on")
+        lines.append(f"no split is named 'train' but {_some(counts)}: there is nothing to train on")
     elif len(unseen) == len(labels):
-        found.append("no clip of the split 'train' has a label")
+        lines.append("no clip of the split 'train' has a label")
     elif unseen:
-        found.append(f"no clip of the split 'train' has the label {_some(unseen)}")
+        lines.append(f"no clip of the split 'train' has the label {_some(unseen)}")
     for split, clips in counts.items():
         if split.startswith("test") and not any(clips.values()):
-            found.append(f"no clip of the split {split!r} has a label: it cannot be scored")
+            lines.append(f"no clip of the split {split!r} has a label: it cannot be scored")
         meant = SPLIT_WORDS.get(split)
         if not (meant or split.startswith("test") or split in READ_SPLITS):
             meant = next(iter(difflib.get_close_matches(split, READ_SPLITS, 1, 0.7)), None)
         if meant:
-            found.append(
+            lines.append(
                 f"the split {split!r} looks like {meant!r}, but under this name it is neither "
                 "trained on nor tested"
             )
-    return [f"Warning: {text}." for text in found]
+    return [f"Warning: {text}." for text in lines]
 
 
 def _some(names: Iterable[str]) -> str:
@@ -243,9 +248,9 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
-    there = {path.name for path in all_shards(directory)}  # one listing, not one a shard
+    existing = {path.name for path in all_shards(directory)}  # one listing, not one a shard
     names = [shard_name(split, index, count) for index in range(count)]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if name not in existing]
     if missing:
         raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
     return [str(directory / name) for name in names]
@@ -282,6 +287,4 @@ def digest(directory: StrPath) -> str:
 
 def test_splits(info: DatasetInfo) -> list[str]:
     """Returns the splits to evaluate: those named `test*` that have clips."""
-    return [
-        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
-    ]
+    return [name for name in info.filled_splits if name.startswith("test")]

@@ -95,19 +95,19 @@ def decode_features(serialized: bytes) -> dict[str, list[Optional[np.ndarray]]]:
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
-        found = {}
+        maps = {}
         for name, values in example.feature_lists.feature_list.items():
             if name.endswith(MAPS):
                 end_point = name[: -len(MAPS)].removeprefix(CONJUGATE)
                 shape = example.context.feature[end_point + DIMENSIONS].int64_list.value
                 entries = [feature.bytes_list.value[0] for feature in values.feature]
-                found[name] = [
+                maps[name] = [
                     np.frombuffer(entry, np.float16).reshape(shape) if entry else None
                     for entry in entries
                 ]
-        if not found:
+        if not maps:
             raise ValueError("it holds no feature maps")
-        return found
+        return maps
     except Exception as error:  # as in `decode`
         reason = " ".join(str(error).split())
         raise UserError(

@@ -66,7 +66,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
             f"{directory} has no clip with a conjugate{f' in {split}' if split else ''}."
         )
     pairs = list(_spread(dataset.shard_paths(directory, info, split), count))
-    sheet = draw(pairs, f"{os.fspath(directory)}: {split}, {len(pairs)} pairs")
+    sheet = draw(pairs, f"{directory}: {split}, {len(pairs)} pairs")
     with replacing(path) as temporary:
         done, content = cv2.imencode(os.path.splitext(path)[1].lower(), sheet[..., ::-1])
         if not done:
@@ -94,8 +94,8 @@ def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
         # If a shard has less than its share, the later ones make up for it.
         share = min(len(paired), -(-left // (parts - part)))
         # Shards hold rows in turn: the same index in all of them would give one class.
-        places = ((n + (part + 0.5) / parts) / share for n in range(share))
-        chosen = {paired[int(place * len(paired))] for place in places}
+        positions = ((n + (part + 0.5) / parts) / share for n in range(share))
+        chosen = {paired[int(position * len(paired))] for position in positions}
         # Read twice, since a shard may be larger than memory.
         yield from (codec.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
         left -= share
@@ -149,6 +149,7 @@ def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
 
 def origin(pair: ClipPair) -> str:
     """Describes the origin of a conjugate."""
+    assert pair.conjugate is not None
     length = len(pair.conjugate) / pair.fps
     if pair.conjugate_media_id not in (None, pair.media_id):
         return f"{length:.1f} s of {pair.conjugate_media_id}, from {pair.conjugate_start:.1f} s on"
@@ -166,6 +167,7 @@ def origin(pair: ClipPair) -> str:
 
 def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
     """Returns the frames of the clip side by side, above its flow; and those of the conjugate."""
+    assert pair.conjugate is not None
     halves = []
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
         index = pictures.evenly(len(frames), FRAMES)

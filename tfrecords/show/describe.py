@@ -23,7 +23,7 @@ def describe(directory: str, split: Optional[str] = None, record: int = 0) -> st
         UserError: The directory is not a data set, or has no such record.
     """
     info = dataset.load_info(directory)
-    split = split or next((name for name, counts in info.splits.items() if counts["clips"]), "")
+    split = split or next(iter(info.filled_splits), "")
     info.require_split(split)
     blocks = [
         _head(directory, info),
@@ -46,7 +46,7 @@ def _head(directory: str, info: dataset.DatasetInfo) -> str:
 
 
 def _splits(info: dataset.DatasetInfo) -> str:
-    rows = [("split", "clips", "pairs", "skipped", "shards")]
+    rows: list[tuple] = [("split", "clips", "pairs", "skipped", "shards")]
     for name, counts in info.splits.items():
         rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
     return _table(rows)
@@ -54,7 +54,7 @@ def _splits(info: dataset.DatasetInfo) -> str:
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     """Lists the clips a class and split; only the names if counting would take too long."""
-    splits = [name for name, counts in info.splits.items() if counts["clips"]]
+    splits = info.filled_splits
     paths = {name: dataset.shard_paths(directory, info, name) for name in splits}
     size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
     rows: list[tuple] = [("id", "class")]
@@ -73,21 +73,17 @@ def _count_labels(paths: list[str]) -> Counter:
     """Counts clips by label id; None: clips without a label."""
     import tensorflow as tf
 
-    from tfrecords.records.names import LABEL_INDEX
+    from tfrecords.records import codec
 
-    def labels(serialized: tf.Tensor) -> tf.Tensor:
-        context, _ = tf.io.parse_single_sequence_example(
-            serialized, context_features={LABEL_INDEX: tf.io.VarLenFeature(tf.int64)}
-        )
-        return context[LABEL_INDEX].values
-
-    found: Counter = Counter()
+    clips: Counter = Counter()
+    records = tf.data.TFRecordDataset(paths)
+    labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])
     try:
-        for ids in tf.data.TFRecordDataset(paths).map(labels).as_numpy_iterator():
-            found.update(ids.tolist() or [None])
+        for ids in labels.as_numpy_iterator():
+            clips.update(ids.tolist() or [None])
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise UserError(f"{_corrupt(paths)} is corrupt: {error.message}.") from error
-    return found
+    return clips
 
 
 def _corrupt(paths: list[str]) -> str:
@@ -171,8 +167,8 @@ def _maps(serialized: bytes) -> list[str]:
 
     shapes = []
     for name, maps in feature_codec.decode_features(serialized).items():
-        there = [values.shape for values in maps if values is not None]
-        what = f"{len(there)} of {len(maps)} views {there[0] if there else ''}"
+        views = [values.shape for values in maps if values is not None]
+        what = f"{len(views)} of {len(maps)} views {views[0] if views else ''}"
         shapes.append(f"{name.removesuffix(MAPS)} {what}".rstrip())
     return shapes
 
