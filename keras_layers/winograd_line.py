@@ -93,6 +93,5 @@ def _matrices(length: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         into[:, index, start : start + size] = window / scale
         back[start : start + tile, :, index] = values(tile).T
     into = into[:, :, 1:-1].reshape(-1, length)
-    return tuple(
-        matrix.astype(np.float32) for matrix in (into, values(3) * scale, back.reshape(length, -1))
-    )
+    taps, back = values(3) * scale, back.reshape(length, -1)
+    return into.astype(np.float32), taps.astype(np.float32), back.astype(np.float32)

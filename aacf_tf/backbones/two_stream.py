@@ -118,7 +118,7 @@ def read_array(path: StrPath, stream: str) -> np.ndarray:
     channels = CHANNELS[stream]
     try:
         # A pickle could execute anything; arrays of numbers need none.
-        values = np.load(path, allow_pickle=False)
+        values = np.load(str(path), allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UsageError(f"Expected a .npy array in {path}, received {error}.") from error
     if not isinstance(values, np.ndarray):

@@ -104,12 +104,12 @@ def draw_holes(random: np.random.Generator, settings: Settings) -> tuple[np.ndar
         the first hole, inside the crop.
     """
     size, (low, high) = settings.size, settings.hole_sides
-    mask, window = np.zeros((size, size), np.uint8), None
-    for _ in range(random.integers(1, settings.holes + 1)):
+    mask, window = np.zeros((size, size), np.uint8), np.zeros(2, np.int32)
+    for number in range(random.integers(1, settings.holes + 1)):
         sides = np.maximum(1, np.rint(size * random.uniform(low, high, 2))).astype(int)
         corner = random.integers(0, size - sides + 1)
         mask[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]] = 1
-        if window is None:
+        if number == 0:
             centred = corner + sides // 2 - size // 4
             window = np.clip(centred, 0, size - size // 2).astype(np.int32)
     return mask, window

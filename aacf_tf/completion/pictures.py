@@ -28,7 +28,8 @@ class Source(Protocol):
     sizes: list[int]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
-        """uint8 [H, W, 3]; UnreadableError where it cannot be read."""
+        """Returns a picture, uint8 `[H, W, 3]`; raises UnreadableError if it is damaged."""
+        ...
 
 
 class Folder:
@@ -53,6 +54,7 @@ class Folder:
         self.sizes = [(folder / name).stat().st_size for name in names]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Reads a picture, see `Source`."""
         return read_image(str(self.folder / self.names[number]), short_side).pixels
 
 
@@ -76,11 +78,13 @@ class Records:
         self.sizes = [len(encoded) for encoded in self._encoded]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Decodes a picture, see `Source`."""
         decoded = cv2.imdecode(np.frombuffer(self._encoded[number], np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
             raise UnreadableError(self.names[number], "the image cannot be decoded")
         pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-        return video.resize(pixels, video.scaled_size(*pixels.shape[:2], short_side))
+        height, width = pixels.shape[:2]
+        return video.resize(pixels, video.scaled_size(height, width, short_side))
 
 
 class Pictures:
@@ -139,7 +143,8 @@ class Pictures:
     def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
         """Red, green, blue, 0..1: the mean over that many pictures, each counting the same."""
         means = [pixels.mean(axis=(0, 1)) for pixels in self.spread(count)]
-        return tuple(float(value) / 255 for value in np.mean(means, axis=0))
+        red, green, blue = (float(value) / 255 for value in np.mean(means, axis=0))
+        return red, green, blue
 
 
 class Parts(NamedTuple):

@@ -69,7 +69,8 @@ def build_model(
     """
     stage = stage or recipe.stages[-1]
     plan = plan_stage(recipe, stage, steps)
-    backbone = backbone or make_backbone(recipe)
+    if backbone is None:
+        backbone = make_backbone(recipe)
     backbone.trainable = stage.backbone_rate > 0
     if stage.frozen_batch_norm:
         freeze_batch_norm(backbone)

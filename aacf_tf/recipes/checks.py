@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from aacf_tf.backbones import IMAGE_BACKBONES
 from aacf_tf.recipes.fields import Bounds, field_types
 from aacf_tf.recipes.options import Recipe
 from tfrecords.utils.errors import UsageError

@@ -71,7 +71,7 @@ def _parse(hint: Any) -> FieldType:
     return FieldType(
         get_origin(member) or member,
         optional,
-        *(choices or [()]),
-        *(bounds or [None]),
+        choices[0] if choices else (),
+        bounds[0] if bounds else None,
         nested=any(map(is_dataclass, (member, *arguments))),
     )

@@ -92,6 +92,7 @@ class _Cache:
     def __init__(self, run: Run, model: ActionModel, weights: str, conjugates: bool):
         self.run, self.model, self.conjugates = run, model, conjugates
         self.data = data = run.recipe.data
+        self.views = data.views or 1
         # A map crop takes the place of the crop of frames; one view is the test's.
         self.crop = None if data.map_crop or data.views == 1 else data.crop
         self.made_from = {
@@ -109,7 +110,7 @@ class _Cache:
             "conjugates": conjugates,
             "views": data.views,
         }
-        if data.views > 1:
+        if self.views > 1:
             self.made_from.update(
                 crop=self.crop,
                 flip=data.flip,
@@ -154,7 +155,7 @@ class _Cache:
         size = [None, None] if whole else [self.data.height, self.data.width]
         FeatureInfo(
             self.made_from["end_point"],
-            self.data.views,
+            self.views,
             self.conjugates,
             {split: _common([n["shape"] for n in notes[split] if n["shape"]]) for split in splits},
             [self.data.frames, *size],
@@ -169,7 +170,7 @@ class _Cache:
         )
 
     def _views(self, split: str) -> int:
-        return self.data.views if split == "train" else 1
+        return self.views if split == "train" else 1
 
     def _note(self, path: AnyPath) -> AnyPath:
         return self.directory / plan.PROGRESS / f"{path.name}.json"

@@ -80,6 +80,7 @@ def _train_stage(
     _check_share(run, stage)
     model = run.build(stage, backbone=backbone)
     if stage.keep_head:
+        assert head is not None  # a recipe's first stage has none to keep
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
         taken = load_attention(model.head, run.recipe.weights)

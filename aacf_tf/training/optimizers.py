@@ -56,7 +56,7 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "milestones": self.milestones, "warmup": self.warmup}
 
 
-class _GroupRates:
+class _GroupRates(keras.optimizers.Optimizer):
     """Mix-in: scales each update of some variables, which scales their learning rate.
 
     Works on the update, not on the gradient, to which Adam is blind. It is public interface only,

@@ -50,7 +50,7 @@ class Validation(keras.callbacks.Callback):
         self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch
         self._names: list[str] = []  # of the metrics that the data can tell
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any]) -> None:
         self.model.reset_metrics()
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import h5py
 import numpy as np
 import tensorflow as tf
+from h5py import h5l
 
 from aacf_tf.recipes import load_recipe
 from aacf_tf.weights.naming import KERAS, PYTORCH, TENSORFLOW
@@ -75,7 +76,7 @@ class WeightFile:
 
     def add(self, layer: str, role: Optional[str], value: Value) -> None:
         """Takes a variable; `role` is the framework's word for it."""
-        role = _ROLES.get(role)
+        role = _ROLES.get(role or "")
         numbers = np.can_cast(value.array.dtype, np.float64, "same_kind")  # bfloat16 too; no text
         if role is None or not numbers or role in self.layers.get(layer, {}):
             self.others.append(value)
@@ -250,16 +251,16 @@ def _root(file: h5py.File) -> h5py.Group:
     return _member(file, whole) if file.id.links.exists(whole.encode()) else file
 
 
-def _member(group: h5py.Group, path: str) -> h5py.HLObject:
+def _member(group: Any, path: str) -> Any:
     """What lies at a path of this very file: links may lead to any other."""
     for name in path.split("/"):
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        if group.id.links.get_info(name.encode()).type != h5l.TYPE_HARD:
             raise ValueError(f"{path} is a link")
         group = group[name]
     return group
 
 
-def _check_array(item: h5py.HLObject, room: int) -> h5py.Dataset:
+def _check_array(item: Any, room: int) -> h5py.Dataset:
     """The item, if it is an array of numbers of this very file and of at most `room` bytes."""
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
         raise ValueError(f"{item.name} is no array of numbers")
@@ -271,7 +272,7 @@ def _check_array(item: h5py.HLObject, room: int) -> h5py.Dataset:
     return item
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
+def _names(group: Any, attribute: str) -> list[str]:
     # One bit turns texts into lists of any length, on which the HDF5 library crashes.
     if group.attrs.get_id(attribute).get_type().get_class() == h5py.h5t.VLEN:
         raise ValueError(f"{attribute} holds no texts")

@@ -42,7 +42,7 @@ from aacf_tf.weights import naming as rules
 from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
-from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
+from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, Pixels, stage
 from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from tfrecords.utils.errors import UsageError
 
@@ -144,7 +144,8 @@ def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
 def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
     """The naming that knows most of the file's layers, and the prefix they have."""
     own = Naming("in the model's own names", KERAS, {layer: layer for layer in targets})
-    best, most = None, (0, 0)
+    best: tuple[Naming, str] | None = None
+    most = (0, 0)
     for naming in (*NAMINGS, own):
         for prefix in naming.prefixes if naming.kind == file.kind else ():
             known = [
@@ -155,7 +156,7 @@ def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
                 best, most = (naming, prefix), (len(known), wanted)
     if best and best[0] is own:
         return dataclasses.replace(own, layers={layer: layer for layer in file.layers}), ""
-    if most[1]:
+    if best and most[1]:
         return best
     names = [value.name for roles in file.layers.values() for value in roles.values()]
     received = f"weights of {best[0].title}" if best else f"{', '.join(names[:5]) or 'no layers'}"
@@ -187,9 +188,9 @@ class _Fit:
         """The model's variables and their values; UsageError where not all fits."""
         layers = self._by_our_names()
         if self.naming.epsilon is not None:
-            self._shift_epsilon(layers)
+            self._shift_epsilon(layers, self.naming.epsilon)
         if self.naming.pixels is not None:
-            self._change_pixels(layers)
+            self._change_pixels(layers, *self.naming.pixels)
         assignments = []
         for layer, roles in self.targets.items():
             for role, variable in roles.items():
@@ -210,10 +211,11 @@ class _Fit:
         scales = {}
         stages = {rules.stage(layer) for layer in self.targets}
         for theirs, roles in self.file.layers.items():
-            known = theirs[len(self.prefix) :] if theirs.startswith(self.prefix) else None
+            known = theirs[len(self.prefix) :] if theirs.startswith(self.prefix) else ""
             ours = self.naming.layers.get(known)
             batch_norm = self.naming.scales.get(known)
-            stage = rules.stage(ours or batch_norm) if ours or batch_norm else None
+            layer = ours or batch_norm
+            stage = rules.stage(layer) if layer else None
             if stage is None or ours in layers:
                 self._set_aside(roles.values())
             elif stage not in stages:
@@ -272,20 +274,21 @@ class _Fit:
             return  # stays, as a variable of no use
         del norm["gamma"]
 
-    def _shift_epsilon(self, layers: dict[str, dict[str, Value]]) -> None:
+    def _shift_epsilon(self, layers: dict[str, dict[str, Value]], epsilon: float) -> None:
         for layer, roles in layers.items():
             if "moving_variance" in roles and "moving_variance" in self.targets.get(layer, {}):
-                shift = self.naming.epsilon - self.backbone.get_layer(layer).epsilon
+                shift = epsilon - self.backbone.get_layer(layer).epsilon
                 value = roles["moving_variance"]
                 roles["moving_variance"] = value._replace(array=value.array + shift)
 
-    def _change_pixels(self, layers: dict[str, dict[str, Value]]) -> None:
+    def _change_pixels(
+        self, layers: dict[str, dict[str, Value]], theirs: Pixels, ours: Pixels
+    ) -> None:
         """The first layer, for pixels scaled as ours are.
 
         Theirs are `a * ours + b` for every colour: a goes to the kernel, b times the sum of the
         kernel over the window off the mean.
         """
-        theirs, ours = self.naming.pixels
         kernel = layers.get("features.conv0", {}).get("kernel")
         mean = layers.get("features.norm0", {}).get("moving_mean")
         if kernel is None or mean is None or kernel.array.shape[2:] != (3, mean.array.size):

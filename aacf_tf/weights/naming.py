@@ -74,7 +74,8 @@ class Naming:
 
 def stage(layer: str) -> str:
     """The part of a network that one of our layers belongs to: `Mixed_3b`, `layer2`, `fc`."""
-    return re.match(r"((features|blocks)\.)?[^./]+", layer).group()
+    match = re.match(r"((features|blocks)\.)?[^./]+", layer)
+    return match[0] if match else layer
 
 
 # ---- I3D ----------------------------------------------------------------------------------------
@@ -201,7 +202,7 @@ def _densenet(
         transition: patterns of its batch norm and convolution, with {block} or {stage}.
         end: the last batch norm and the classifier.
     """
-    layers = dict(zip(stem, ("features.conv0", "features.norm0")))
+    layers: dict[str, str] = dict(zip(stem, ("features.conv0", "features.norm0")))
     for block, count in enumerate((6, 12, 36, 24), start=1):
         for number in range(1, count + 1):
             for pattern, part in zip(layer, ("norm1", "conv1", "norm2", "conv2")):

@@ -160,6 +160,11 @@ def _open_legacy(data: bytes) -> tuple[Any, Callable]:
 class _Unpickler(pickle.Unpickler):
     """Knows the names that tensors need, and resolves no other."""
 
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file, encoding="latin1")  # pickles of Python 2 hold byte strings
+        self.storages: dict[str, str] = {}
+        self.unknown: dict[str, type] = {}
+
     @classmethod
     def load_from(cls, file: io.BytesIO) -> tuple[Any, dict[str, str]]:
         """The next object of a file, and the types of the storages that it names."""
@@ -167,11 +172,10 @@ class _Unpickler(pickle.Unpickler):
         # Lengths beyond the end raise here, before anything is allocated for them; so does a place
         # in the memo far behind the last one, for which the unpickler would make room.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if "PUT" in opcode.name and argument > count:
+            if "PUT" in opcode.name and isinstance(argument, int) and argument > count:
                 raise ValueError(f"memo place {argument} after {count} operations")
         file.seek(start)
-        unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
-        unpickler.storages, unpickler.unknown = {}, {}
+        unpickler = cls(file)
         return unpickler.load(), unpickler.storages
 
     def find_class(self, module: str, name: str) -> Any:

@@ -25,7 +25,7 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
+def run(main: Callable[[Sequence[str]], None], usage: str | None) -> NoReturn:
     """Runs a command and ends the process.
 
     Args:
@@ -66,9 +66,9 @@ def _show_messages() -> None:
         logger.handlers, logger.propagate = [handler], False
 
 
-def _parse_flags(argv: Sequence[str], module: str, usage: str) -> Sequence[str]:
+def _parse_flags(argv: Sequence[str], module: str, usage: str | None) -> Sequence[str]:
     if any(argument in ("--help", "-help", "-h", "--h") for argument in argv[1:]):
-        print(usage.strip(), "\n\nFlags:")
+        print((usage or "").strip(), "\n\nFlags:")
         # absl keys flags by the module that defines them, and __main__ by the program.
         print(_project_flags(argv[0] if module == "__main__" else module))
         print("\n--helpfull lists the flags of the libraries as well.")
