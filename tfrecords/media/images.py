@@ -14,9 +14,11 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tfrecords.media import video
 from tfrecords.media.video import UnreadableError
 from tfrecords.utils import filesystem
+from tfrecords.utils.errors import raise_if_machine
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 8192 * 8192  # decoded 201 MB, once for each worker
+BITS, MAX_VALUE = 258, 281  # tags of TIFF
 TOO_LARGE = f"the image has more than {MAX_PIXELS:,} pixels"
 
 
@@ -35,8 +37,8 @@ def is_photograph(path: str) -> bool:
 def read_image(path: str, short_side: int = 0) -> Photograph:
     """Reads a photograph: JPEG, PNG or another format of Pillow.
 
-    Turned as its EXIF data say; grey, palette, CMYK and 16-bit images become RGB; transparency is
-    ignored.
+    Turned as its EXIF data say; grey, palette, CMYK, 12-bit, 16-bit and float images become RGB;
+    transparency is ignored.
 
     Args:
         path: Local file, or URL of `filesystem`.
@@ -59,16 +61,18 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
             if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:  # a quarter turn
                 width, height = height, width
             ImageOps.exif_transpose(image, in_place=True)
-            pixels = _to_rgb(image)
+            pixels = _to_rgb(image, path)
     except UnreadableError:
         raise
     except FileNotFoundError as error:
-        raise UnreadableError(path, "there is no such file") from error
+        reason = "there is no such file" if error.strerror else str(error)  # the store's own words
+        raise UnreadableError(path, reason) from error
     except UnidentifiedImageError as error:
         raise UnreadableError(path, "not an image") from error
     except Image.DecompressionBombError as error:
         raise UnreadableError(path, TOO_LARGE) from error
     except Exception as error:  # a damaged file sends the decoders into errors of every kind
+        raise_if_machine(error, path)
         reason = " ".join(str(error).split())
         raise UnreadableError(path, f"the image cannot be decoded ({reason})") from error
     scaled = video.resize(pixels, video.scaled_size(height, width, short_side))
@@ -98,8 +102,23 @@ def _open(file: BinaryIO) -> Image.Image:
         return Image.open(file)
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        grey = np.asarray(image)
-        return np.repeat((grey.astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    return np.array(image.convert("RGB"))
+def _to_rgb(image: Image.Image, path: str) -> np.ndarray:
+    """Converts an image to uint8 [H, W, 3]; Pillow would clip deep ones at 255."""
+    if image.mode == "F":
+        grey = np.asarray(image, np.float64)
+        low, high = grey.min(), grey.max()
+        if not (low >= 0 and high <= 255):  # nor NaN
+            reason = f"expected values in 0..1 or 0..255, received {low:g}..{high:g}"
+            raise UnreadableError(path, reason)
+        grey = np.rint(grey * 255 if high <= 1 else grey)
+    elif image.mode.startswith("I"):
+        tags = getattr(image, "tag_v2", {})  # of a TIFF: bits a sample, the largest value
+        depth = int(np.max(tags.get(BITS, 16)))
+        if MAX_VALUE in tags:
+            depth = int(np.max(tags[MAX_VALUE])).bit_length()
+        grey = np.asarray(image).astype(np.int64) >> max(depth - 8, 0)
+        if grey.min() < 0 or grey.max() > 255 or depth > 16:
+            raise UnreadableError(path, f"expected integers of at most 16 bits, received {depth}")
+    else:
+        return np.array(image.convert("RGB"))
+    return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=-1)

@@ -1,34 +1,43 @@
 """Decoding of videos with PyAV.
 
-Headers lie: J-HMDB claims 3-8 frames more than there are, other files name no duration, no rate or
-timestamps that go back. So nothing here is sized from a header; frames are counted as they come.
+Headers lie, or name no duration and no rate. So nothing here is sized from a header; frames are
+counted as they come.
 
-Time is in seconds from the start of the file, as a player shows it. A frame belongs to a span
-[start, end) when the middle of the time it is shown does: a span written with two or three decimals
-then names the frames that were meant.
+Time is in seconds from the start of the file, as a player shows it. AVI holds no timestamps: a
+picture is shown at the number of its chunk over the rate, empty chunks counted, which recorders
+write for frames they dropped. Recordings joined end to end go back in time: the next part continues
+where the one before ended. A frame belongs to a span [start, end) if the middle of the time it is
+shown does: a span written with two or three decimals then names the frames that were meant.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, BinaryIO, Iterator, NamedTuple, Optional, Sequence
+from collections import deque
+from typing import Any, BinaryIO, Iterator, List, NamedTuple, Optional, Sequence
 
 import av
 import cv2
 import numpy as np
-from av import VideoFrame, VideoStream
+from av import Packet, VideoFrame, VideoStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.format import Flags
+from av.stream import Disposition
 from av.video.reformatter import Colorspace
 
 from tfrecords.utils import filesystem
-from tfrecords.utils.errors import UserError
+from tfrecords.utils.errors import UserError, raise_if_machine
 
 # A longer clip would not fit into one record (protobuf ends at 2 GiB), nor into a laptop's memory.
 MAX_CLIP_BYTES = 2 << 30
 # A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
 MAX_PIXELS = 1 << 26
+RATES = (10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0)
 DEFAULT_RATE = 25.0  # frames/s where the file names no rate and has a single frame
+# Frames on an even timeline: 44 minutes at 25 frames/s. A gap of weeks has no more ticks.
+MAX_FRAMES = 1 << 16
+BACK = 0.5  # seconds; a frame that lies farther back than this begins another recording
 # Formats that name other files: through them a build would read what lies beyond its data.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
 
@@ -43,9 +52,9 @@ class UnreadableError(UserError):
 
 
 class Header(NamedTuple):
-    """What a file says of itself, true or not: `seconds` (0: nothing), `fps` frames/s.
+    """The claims of a file, true or not: `seconds` (0: none), `fps` frames/s.
 
-    `searchable`: decoding may begin in the middle.
+    `searchable`: Whether decoding may begin in the middle.
     """
 
     seconds: float
@@ -94,7 +103,9 @@ def read_span(
     Raises:
         UnreadableError: no frame of the span can be decoded, or it is too long for one record.
     """
-    frames, times, size, held, rate = [], [], None, 0, DEFAULT_RATE
+    frames: list[np.ndarray] = []
+    times: list[float] = []
+    size, held, rate = None, 0, DEFAULT_RATE
     for time, rate, frame in decode(path, start):
         middle = time + 0.5 / rate
         if end is not None and middle >= end:
@@ -104,6 +115,7 @@ def read_span(
         try:
             image = _upright(frame)
         except (FFmpegError, ValueError) as error:
+            raise_if_machine(error, path)
             raise UnreadableError(path, f"a frame cannot be converted ({error})") from error
         size = size or scaled_size(image.shape[0], image.shape[1], short_side)
         frames.append(resize(image, size))
@@ -146,7 +158,8 @@ def even_index(path: str, video: Video, fps: float) -> np.ndarray:
         UnreadableError: the frames are so far apart that what fills the gap would be too long.
     """
     seconds = video.times[-1] - video.times[0]
-    if seconds * fps * video.frames[0].nbytes > MAX_CLIP_BYTES:
+    longest = max(MAX_FRAMES, len(video.times))
+    if seconds * fps > min(longest, MAX_CLIP_BYTES / video.frames[0].nbytes):
         raise UnreadableError(
             path,
             f"{len(video.times)} frames spread over {seconds:.0f} s make too long a clip at "
@@ -178,8 +191,19 @@ def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
 
 
 def measure_rate(times: np.ndarray, nominal: float) -> float:
-    """Frames/s of decoded frames: the header's value where the timestamps bear it out (1 %)."""
-    return mean_rate(len(times), times[0], times[-1], nominal) if len(times) else nominal
+    """Returns the frame rate of decoded frames: the header's if the timestamps bear it out (1 %).
+
+    Else their mean, or the usual rate near it (1.5 %) if they are its timeline in ticks of the
+    header's rate: 25 pictures in 30 chunks a second are a film of 25.
+    """
+    if not len(times):
+        return nominal
+    mean = mean_rate(len(times), times[0], times[-1], nominal)
+    for rate in sorted(RATES, key=lambda rate: abs(rate - mean)):
+        drift = times - np.arange(len(times)) / rate
+        if abs(rate / mean - 1) < 0.015 and mean < nominal and np.ptp(drift) < 1.01 / nominal:
+            return rate
+    return mean
 
 
 def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
@@ -217,9 +241,8 @@ def read_header(path: str) -> Header:
         stream = _stream(container, path)
         seconds = (container.duration or 0) / av.time_base
         rate = float(stream.average_rate or 0)
-        return Header(
-            seconds, rate if 1e-3 <= rate <= 1000 else DEFAULT_RATE, _has_times(container)
-        )
+        rate = rate if 1e-3 <= rate <= 1000 else DEFAULT_RATE
+        return Header(seconds, rate, _is_searchable(container))
 
 
 def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, VideoFrame]]:
@@ -251,20 +274,59 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, VideoFrame]
         # never depends on the machine.
         stream.codec_context.thread_count = 1
         rate = _nominal_rate(stream)
-        origin = (container.start_time or 0) / av.time_base
-        counted = not _has_times(container)
-        if start > 0 and not counted and stream.time_base:
+        if start > 0 and _is_searchable(container) and stream.time_base:
+            origin = (container.start_time or 0) / av.time_base
             try:
                 container.seek(int((start + origin) / stream.time_base), stream=stream)
-            except (FFmpegError, OverflowError):  # the latter beyond all times there are
+            except (FFmpegError, OverflowError):  # the latter beyond the largest time
                 return
+        times = _chunk_times if container.format.name == "avi" else _stamped_times
         time = -1.0 / rate
-        for frame in _frames(container, stream):
-            if counted or frame.time is None:
-                time += 1.0 / rate
-            else:
-                time = max(frame.time - origin, time + 1e-3)
+        for shown, frame in times(container, stream, path, rate):
+            time = max(shown, time + 1e-3)
             yield time, rate, frame
+
+
+def _stamped_times(
+    container: InputContainer, stream: VideoStream, path: str, rate: float
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Yields (time, frame) by the frames' timestamps; parts joined end to end follow each other."""
+    shift, time = -(container.start_time or 0) / av.time_base, -1.0 / rate
+    for _, frames in _packets(container, stream, path):
+        for frame in frames or ():
+            following = time + 1.0 / rate
+            time = following if frame.time is None else frame.time + shift
+            if time < following - 1.0 / rate - BACK:
+                shift += following - time
+                time = following
+            yield time, frame
+
+
+def _chunk_times(
+    container: InputContainer, stream: VideoStream, path: str, rate: float
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Yields (time, frame) by the numbers of an AVI's chunks, which demuxing counts as `dts`.
+
+    With B frames, chunks lie in another order than pictures are shown in; but the n-th picture
+    shown has the n-th time of a chunk that holds one.
+    """
+    unit = float(stream.time_base or 1.0 / rate)
+    # A chunk of MPEG-4 may say that its picture is not coded: the one before stays. Encoders with B
+    # frames write such chunks at the start, until the first picture is ready: these take no time.
+    skips, delay = stream.codec_context.name == "mpeg4", int(stream.codec_context.has_b_frames)
+    lag, begun = 0, False
+    waiting: deque[float] = deque()
+    time = -unit
+    for packet, frames in _packets(container, stream, path):
+        if packet.size and packet.dts is not None:
+            waiting.append((packet.dts - lag) * unit)
+            if frames is None or (not frames and skips and len(waiting) > delay):
+                waiting.pop()
+                lag += bool(delay and not begun)
+            begun = begun or bool(frames)
+        for frame in frames or ():
+            time = waiting.popleft() if waiting else time + unit
+            yield time, frame
 
 
 def _open(path: str) -> InputContainer:
@@ -275,9 +337,10 @@ def _open(path: str) -> InputContainer:
             raise UnreadableError(path, "there is no such file")
         if not os.path.getsize(path):
             raise UnreadableError(path, "the file is empty")
-        # Without the option f%d.png would be taken for the pattern of many files.
-        return _single(av.open(path, options={"pattern_type": "none"}), path)
+        # Without the scheme a:b.mp4 would be a protocol; without the option f%d.png a pattern.
+        return _single(av.open(f"file:{path}", options={"pattern_type": "none"}), path)
     except (FFmpegError, OSError, ValueError) as error:
+        raise_if_machine(error, path)
         text = getattr(error, "strerror", None) or str(error)
         raise UnreadableError(path, f"not a video ({text})") from error
 
@@ -290,9 +353,11 @@ def _single(container: Any, path: str) -> InputContainer:
 
 
 def _stream(container: InputContainer, path: str) -> VideoStream:
-    if not container.streams.video:
-        raise UnreadableError(path, "it has no video stream")
-    stream = container.streams.video[0]
+    films = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not films:
+        cover = ", only a cover picture" if container.streams.video else ""
+        raise UnreadableError(path, f"it has no video stream{cover}")
+    stream = films[0]
     if stream.codec_context is None:
         raise UnreadableError(path, "there is no decoder for its video stream")
     if stream.width * stream.height > MAX_PIXELS:
@@ -303,13 +368,14 @@ def _stream(container: InputContainer, path: str) -> VideoStream:
     return stream
 
 
-def _has_times(container: InputContainer) -> bool:
-    """Whether frames carry their times; else they are counted.
+def _is_searchable(container: InputContainer) -> bool:
+    """Returns whether decoding may begin in the middle.
 
-    AVI holds none: ffmpeg's guess goes back where there are B frames, and HMDB51's files leave a
-    gap at the end.
+    Not in AVI, whose B frames have no times of their own, nor in formats whose timestamps may
+    start anew (transport and program streams): what lies before decides the time.
     """
-    return container.format.name != "avi"
+    joined = Flags(container.format.flags) & Flags.ts_discont
+    return container.format.name != "avi" and not joined
 
 
 def _fetch(path: str) -> BinaryIO:
@@ -327,19 +393,25 @@ def _nominal_rate(stream: VideoStream) -> float:
     return DEFAULT_RATE
 
 
-def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def _packets(
+    container: InputContainer, stream: VideoStream, path: str
+) -> Iterator[tuple[Packet, Optional[List[VideoFrame]]]]:
+    """Yields (packet, frames that came out of it); None: the packet is broken."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except (FFmpegError, OSError):
+        except (FFmpegError, OSError) as error:
+            raise_if_machine(error, path)
             return  # the container ends here
         if packet is None:
             return
         try:
-            yield from packet.decode()
-        except (FFmpegError, OSError):
-            continue  # this packet is broken; a later one may not be
+            frames = packet.decode()
+        except (FFmpegError, OSError) as error:
+            raise_if_machine(error, path)
+            frames = None  # a later packet may be whole
+        yield packet, frames
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:

@@ -90,12 +90,22 @@ class Row:
     mask: Optional[str] = None
     line: int = 0
 
+    def wants_conjugate(self, kind: str) -> bool:
+        """Whether the build looks for a conjugate of that kind, or makes one."""
+        return {
+            "none": False,
+            "given": self.conjugate_media is not None,
+            "remove_person": self.mask is not None,
+            "frozen_frame": True,
+        }.get(kind, bool(self.labels))
+
 
 class Source:
     """The clips of a data set, and how to decode them.
 
     Attributes:
         name: Name, as in `--source`.
+        version: Number to raise when the records built from the same input change.
         labels: Class names; the index in the list is the id.
         multi_label: Whether a clip may have several labels.
         conjugate: Origin of conjugates, one of `CONJUGATES`.
@@ -110,6 +120,7 @@ class Source:
     """
 
     name: str
+    version: int = 0
     labels: list[str]
     multi_label: bool = False
     conjugate: str = "given"

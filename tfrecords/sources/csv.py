@@ -8,25 +8,28 @@
                                                  an end and no video: in the clip's own video
     mask                                         where the actor is: see `masks.read_mask`
 
-Other columns are ignored. Several labels in one cell are separated by `|`; an empty label is a clip
-with no action. Paths are relative to the table and stay in its folder; `--data_root` names another
-folder for them (a path not found there is sought from the table's folder, if that lies within it).
-A URL of `filesystem.SCHEMES` stands for itself.
+How names of columns are matched is told in `table`. Several labels in one cell are separated by
+`|`; an empty label is a clip with no action. Paths are relative to the table and stay in its
+folder, links included; `--data_root` names another folder for them (a path not found there is
+sought from the table's folder, if that lies within it). A URL of `filesystem.SCHEMES` stands for
+itself.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
-from typing import Optional
+from typing import NoReturn, Optional
 
 from tfrecords.records.dataset import SPLIT_NAME, load_labels
 from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.table import TableReader, normalize_label
 from tfrecords.sources.videos import VideoSource
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError
+
+CONJUGATE = ("conjugate_video", "conjugate_start", "conjugate_end")
+OPTIONAL = ("start", "end", "split", *CONJUGATE, "mask")
 
 
 class CsvSource(VideoSource):
@@ -39,27 +42,34 @@ class CsvSource(VideoSource):
         if not options.input:
             raise UsageError("Expected --input to name a csv file, received none.")
         table = Table(options.input, options)
-        has_conjugates = not {"conjugate_video", "conjugate_start"}.isdisjoint(table.columns)
+        has_conjugates = any(row.conjugate_media for row in table.rows)
         default = "given" if has_conjugates else "before_after"
         conjugate = options.conjugate or ("remove_person" if options.stills else default)
         if conjugate == "given" and not has_conjugates:
-            table.fail("expected a column conjugate_video for --conjugate=given")
-        if conjugate == "remove_person" and "mask" not in table.columns:
-            table.fail("expected a column mask for --conjugate=remove_person")
+            table.fail(
+                "expected a column conjugate_video for --conjugate=given, received none or an "
+                "empty one"
+            )
+        if conjugate == "remove_person" and not any(row.mask for row in table.rows):
+            table.fail(
+                "expected a column mask for --conjugate=remove_person, received none or an "
+                "empty one"
+            )
         super().__init__(options, table.rows, table.paths, table.labels, conjugate)
+        self.remarks = tuple(table.remarks)
 
 
 class Table:
-    """A csv file, read and checked.
+    """The rows of a csv file, checked.
 
     Attributes:
-        columns: its header.
-        rows: its rows.
-        paths: file of every path that the rows name.
-        labels: class names: `options.labels`, or the sorted union over all rows.
+        rows: Its rows.
+        paths: Path of every file that the rows name.
+        labels: Class names: `options.labels`, or the sorted union over all rows.
+        remarks: Sentences for the user, see `TableReader`.
 
     Raises:
-        UsageError: the table is missing, empty, or a cell is not what its column says.
+        UsageError: If the table is missing or empty, or a cell is not what its column says.
     """
 
     def __init__(self, path: str, options: SourceOptions):
@@ -68,39 +78,20 @@ class Table:
         self._line = 0
         self._seen: set[str] = set()
         self.paths: dict[str, str] = {}
-        try:
-            with io.TextIOWrapper(filesystem.open_file(path), "utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                self.columns = [name.strip() for name in reader.fieldnames or []]
-                self._check_header()
-                reader.fieldnames = self.columns
-                self.rows = [self._row(cells, reader.line_num) for cells in reader]
-        except OSError as error:
-            reason = error.strerror or error
-            raise UsageError(f"Expected a csv file at {path}: {reason}.") from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"Expected a csv file in UTF-8 at {path}: {error}.") from error
+        self._table = TableReader(path, ("video", "label"), OPTIONAL)
+        self.rows = [self._row(cells, line) for line, cells in self._table]
+        self.remarks = self._table.remarks
         self._line = 0
         if not self.rows:
             self.fail("expected at least one row below the header, received none")
         self.labels = self._labels()
 
-    def fail(self, message: str) -> None:
+    def fail(self, message: str) -> NoReturn:
         """Raises a UsageError that names the table and the line being read."""
-        line = f", line {self._line}" if self._line else ""
-        raise UsageError(f"{self._path}{line}: {message}.")
-
-    def _check_header(self) -> None:
-        for name in ("video", "label"):
-            if name not in self.columns:
-                found = ", ".join(self.columns) or "an empty file"
-                self.fail(f"expected the columns video and label, received {found}")
-        if len(set(self.columns)) < len(self.columns):
-            self.fail("expected each column once, received one twice")
+        self._table.fail(message, self._line)
 
     def _row(self, cells: dict, line: int) -> Row:
         self._line = line
-        cells = {name: (text or "").strip() for name, text in cells.items() if name}
         if not cells["video"]:
             self.fail("expected a path in the column video, received none")
         media = self._media(cells["video"])
@@ -108,14 +99,18 @@ class Table:
         split = cells.get("split") or "train"
         if not SPLIT_NAME.fullmatch(split):
             self.fail(f"expected a split of the letters a-z, 0-9 and _, received {split!r}")
-        labels = tuple(dict.fromkeys(filter(None, map(str.strip, cells["label"].split("|")))))
+        names = map(normalize_label, cells["label"].split("|"))
+        labels = tuple(dict.fromkeys(filter(None, names)))
+        for label in labels:
+            if len(label.splitlines()) > 1:
+                self.fail(f"expected a label on one line, received {label!r}")
         if len(labels) > 1 and not self._options.multi_label:
             self.fail(f"expected one label (several need --multi_label), received {len(labels)}")
         conjugate = None
         conjugate_start, conjugate_end = self._span(cells, "conjugate_start", "conjugate_end")
         if cells.get("conjugate_video"):
             conjugate = self._media(cells["conjugate_video"])
-        elif conjugate_start or conjugate_end is not None:
+        elif cells.get("conjugate_start") or cells.get("conjugate_end"):
             conjugate = media
         return Row(
             split=split,
@@ -177,6 +172,13 @@ class Table:
         path = next(filter(os.path.isfile, inside), inside[0])
         # Records carry no absolute paths: they must be the same on every machine.
         name = os.path.relpath(path, root).replace(os.sep, "/")
+        if name not in self.paths and not filesystem.is_remote(path):
+            target = os.path.realpath(path)
+            if not target.startswith(os.path.join(os.path.realpath(root), "")):
+                self.fail(
+                    f"expected a path inside {root} (--data_root names another), received {text}, "
+                    f"a link to {target}"
+                )
         self.paths[name] = path
         return name
 
@@ -186,7 +188,7 @@ class Table:
             self.fail("expected a label in at least one row, received none")
         if not self._options.labels:
             return sorted(used)
-        labels = load_labels(self._options.labels)
+        labels = [normalize_label(label) for label in load_labels(self._options.labels)]
         for label, line in sorted(used.items(), key=lambda item: item[1]):
             if label not in labels:
                 self._line = line

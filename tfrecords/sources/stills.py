@@ -59,7 +59,7 @@ def read_still(
     n = int((row.still + 0.5) / row.stills * len(span.frames))
     actors = boxes = mask = None
     if row.mask:
-        mask = read_mask(paths[row.mask], span, (row.start, row.end))[n]
+        mask = read_mask(paths[row.mask], span, (row.start, row.end), path)[n]
         if mask.any():
             boxes = _box_around(mask)
             # The whole box goes, as in the paper: what a mask misses of a person would be smeared

@@ -40,6 +40,8 @@ class VideoSource(Source):
         conjugate: where conjugates come from, one of `CONJUGATES`.
     """
 
+    version = 1
+
     def __init__(
         self,
         options: SourceOptions,
@@ -83,16 +85,14 @@ class VideoSource(Source):
         """Decodes a row: clip, mask and conjugate.
 
         Raises:
-            UnreadableError: names the row's video; its reason names the mask or the conjugate where
-                one of these is the cause.
+            UnreadableError: Names the row's video; its reason names the mask if that is the cause.
         """
         try:
             return self._load(row)
         except UnreadableError as error:
             reason = error.reason
-            for name in (row.mask, row.conjugate_media):
-                if name and self._paths[name] == error.file != self._paths[row.media]:
-                    reason = f"{name}: {reason}"
+            if row.mask and self._paths[row.mask] == error.file != self._paths[row.media]:
+                reason = f"{row.mask}: {reason}"
             raise UnreadableError(row.media, reason) from error
 
     def _load(self, row: Row) -> ClipPair:
@@ -110,9 +110,17 @@ class VideoSource(Source):
         clip = video.resample(path, span, fps).frames
         mask = None
         if row.mask:
-            mask = read_mask(self._paths[row.mask], span, (row.start, row.end))
+            mask = read_mask(self._paths[row.mask], span, (row.start, row.end), path)
             mask = mask[video.even_index(path, span, fps)]
-        media_id, start, conjugate = self._conjugate(row, _end(row, span), clip, mask, fps)
+        media_id = start = conjugate = None
+        lost = ""
+        try:
+            media_id, start, conjugate = self._conjugate(row, _end(row, span), clip, mask, fps)
+        except UnreadableError as error:
+            names = (
+                n for n in (row.media, row.conjugate_media) if n and self._paths[n] == error.file
+            )
+            lost = f"no conjugate: {next(names, error.file)}: {error.reason}"
         return ClipPair(
             id=row.id,
             clip=clip,
@@ -124,6 +132,7 @@ class VideoSource(Source):
             start=float(span.times[0]),
             conjugate_media_id=media_id,
             conjugate_start=start,
+            lost=lost,
         )
 
     def _conjugate(

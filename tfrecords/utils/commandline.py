@@ -69,16 +69,24 @@ def _show_messages() -> None:
 def _parse_flags(argv: Sequence[str], module: str, usage: str | None) -> Sequence[str]:
     if any(argument in ("--help", "-help", "-h", "--h") for argument in argv[1:]):
         print((usage or "").strip(), "\n\nFlags:")
-        # absl keys flags by the module that defines them, and __main__ by the program.
-        print(_project_flags(argv[0] if module == "__main__" else module))
+        print(_project_flags(_definer(argv, module)))
         print("\n--helpfull lists the flags of the libraries as well.")
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        arguments = flags.FLAGS(argv)
+        for flag in flags.FLAGS.get_key_flags_for_module(_definer(argv, module)):
+            if isinstance(flag.value, str) and flag.value.startswith("~"):
+                flag.value = os.path.expanduser(flag.value)  # a shell leaves --output=~/x alone
+        return arguments
     except SystemExit:  # absl's own --helpfull and its kind, which end with 1
         sys.exit(0)
     except flags.Error as error:
         _fail(str(error).replace("FATAL Flags parsing error:", "").strip(), code=2)
+
+
+def _definer(argv: Sequence[str], module: str) -> str:
+    """Returns the name by which absl keys a module's flags; __main__ goes by the program."""
+    return argv[0] if module == "__main__" else module
 
 
 def _project_flags(module: str) -> str:
@@ -97,6 +105,8 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
         _fail(str(error), code=error.exit_code)
     except KeyboardInterrupt:
         _fail("Interrupted; the same command continues where this one stopped.", code=130)
+    except MemoryError:
+        _fail("There is not enough memory; the same command continues where it stopped.", code=1)
     except OSError as error:
         named = error.strerror and error.filename is not None
         _fail(f"{error.strerror}: {error.filename}" if named else str(error), code=1)
@@ -110,5 +120,8 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+    for bar in list(bars):  # an error on a line of its own
+        bar.close()
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

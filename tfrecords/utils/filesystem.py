@@ -11,18 +11,25 @@ import fnmatch
 import io
 import os
 import posixpath
+import re
 import shutil
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator, Union
+from typing import Any, BinaryIO, Callable, Iterator, TypeVar, Union
+
+from tfrecords.utils.errors import MachineError
+
+T = TypeVar("T")
 
 SCHEMES = ("s3://", "gs://", "az://", "hdfs://", "http://", "https://")
 READ_ONLY = ("http://", "https://")
 # Where a file that is being written can be seen half; elsewhere it appears when it is whole.
 VISIBLE_EARLY = ("hdfs://",)
+WAITS = (1.0, 4.0)  # seconds before another try of what a store refused
 # Remote videos that are kept on this machine: one for each row that may be in work.
 KEPT = max(4, os.cpu_count() or 1)
 
@@ -37,13 +44,13 @@ def to_path(path: Union[str, PathLike[str], RemotePath]) -> AnyPath:
     if isinstance(path, RemotePath):
         return path
     text = os.fspath(path)
-    return RemotePath(text) if is_remote(text) else Path(text)
+    return RemotePath(text) if is_remote(text) else Path(text).expanduser()
 
 
 def absolute(path: Union[str, PathLike[str]]) -> str:
     """The same path, whatever the working directory; a remote one as it is."""
     path = os.fspath(path)
-    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(os.path.expanduser(path))
 
 
 def join(folder: str, path: str) -> str:
@@ -63,15 +70,27 @@ def open_file(path: str) -> BinaryIO:
     Raises:
         OSError: there is no such file, or it cannot be fetched.
     """
-    return RemotePath(path).fetch() if is_remote(path) else open(path, "rb")
+    return RemotePath(path).fetch() if is_remote(path) else open(os.path.expanduser(path), "rb")
 
 
 def open_media(path: str) -> BinaryIO:
     """Opens a video, mask or image as `open_file`; the last `KEPT` remote ones are fetched once.
 
     A row opens its video up to four times, and the next row is often of the same one.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If a local file cannot be opened.
+        MachineError: If the store does not give a file that may be there.
     """
-    return _fetched.open(path) if is_remote(path) else open(path, "rb")
+    if not is_remote(path):
+        return open(path, "rb")
+    try:
+        return _fetched.open(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise MachineError(f"{path} {error} (the same command tries again).") from error
 
 
 class _Fetched:
@@ -220,18 +239,28 @@ class RemotePath:
 
     def fetch(self) -> BinaryIO:
         """Fetches a temporary copy to this machine; it vanishes when it is closed."""
+        return _with_retries(self._fetch_once)
+
+    def _fetch_once(self) -> BinaryIO:
         local = tempfile.TemporaryFile()  # noqa: SIM115  (for the caller to close)
         try:
             with self._errors() as gfile, gfile.GFile(self._url, "rb") as remote:
                 shutil.copyfileobj(remote, local, 1 << 20)
         except Exception as error:  # whatever the scheme's own library raises: az:// a RuntimeError
             local.close()
-            raise OSError(f"cannot be fetched: {error}") from error
+            missing = isinstance(error, FileNotFoundError) or re.search(
+                r"\b(404|410)\b", str(error)
+            )
+            kind = FileNotFoundError if missing else OSError
+            raise kind(f"cannot be fetched: {error}") from error
         local.seek(0)
         return local
 
     def upload(self, local: Path) -> None:
         """Copies a file of this machine here; it appears whole or not at all."""
+        _with_retries(lambda: self._upload_once(local))
+
+    def _upload_once(self, local: Path) -> None:
         half = f"{self._url}.tmp" if self._url.startswith(VISIBLE_EARLY) else self._url
         with self._errors() as gfile:
             gfile.makedirs(str(self.parent))
@@ -279,6 +308,18 @@ class RemotePath:
 
 
 AnyPath = Union[Path, RemotePath]
+
+
+def _with_retries(action: Callable[[], T]) -> T:
+    """Tries again what a store refused, unless it says that there is no such file."""
+    for wait in WAITS:
+        try:
+            return action()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            time.sleep(wait)
+    return action()
 
 
 def file_size(path: AnyPath) -> int:

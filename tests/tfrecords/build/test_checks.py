@@ -59,3 +59,19 @@ def test_a_conjugate_of_a_video_in_another_split():
     assert warning.endswith("trained on: b (train, test).")
     source.conjugate = "none"  # the column is not read
     assert checks.warnings(source) == []
+
+
+def test_a_conjugate_that_shows_an_action():
+    source = make(("train", "a", 0, 2), ("test", "b", 4, None), ("train", "c", 0, 1))
+    rows = source.rows()
+    source.rows = lambda: [
+        replace(rows[0], conjugate_media="a", conjugate_start=1.5, conjugate_end=3),
+        replace(rows[1], conjugate_media="b", conjugate_end=4),  # up to the action
+        replace(rows[2], conjugate_media="b", conjugate_start=0),  # to the end of the file
+    ]
+    assert checks.overlaps(source) == [
+        "Warning: the conjugate of line 2 shows the action of line 2, a in a 0-2 s.",
+        "Warning: the conjugate of line 4 shows the action of line 3, a in b from 4 s.",
+    ]
+    source.conjugate = "before_after"
+    assert checks.overlaps(source) == []

@@ -49,7 +49,9 @@ def test_a_large_jpeg_is_decoded_reduced(tmp_path, halves, monkeypatch):
     Image.fromarray(large).save(tmp_path / "a.jpg", quality=95)
     seen = []
     real = images._to_rgb
-    monkeypatch.setattr(images, "_to_rgb", lambda image: seen.append(image.size) or real(image))
+    monkeypatch.setattr(
+        images, "_to_rgb", lambda image, path: seen.append(image.size) or real(image, path)
+    )
     photograph = read_image(str(tmp_path / "a.jpg"), 40)
     assert photograph.size == (2400, 1200) and seen == [(300, 150)]
     assert_close(photograph.pixels, halves)
@@ -149,3 +151,49 @@ def test_boxes_drawn_full():
     assert (
         draw_boxes([[0, 0, 1, 1]], (3, 7)).all() and not draw_boxes(np.zeros((0, 4)), (3, 7)).any()
     )
+
+
+def packed12(values: np.ndarray) -> bytes:
+    """A TIFF of one strip of uint12 [H, W], two pixels in three bytes; W is even."""
+    first, second = (values.astype(np.uint32)[:, n::2].ravel() for n in (0, 1))
+    data = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8)
+    height, width = values.shape
+    entries = [(256, width), (257, height), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1)]
+    entries += [(278, height), (279, data.size)]
+    start = 8 + data.size + data.size % 2
+    table = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries
+    )
+    return (
+        b"II*\0"
+        + struct.pack("<I", start)
+        + data.tobytes().ljust(start - 8, b"\0")
+        + table
+        + b"\0" * 4
+    )
+
+
+def test_deep_images_keep_their_brightness(tmp_path):
+    ramp = np.linspace(0, 1, 20).reshape(2, 10)
+    grey = np.rint(ramp * 255)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "one.tif")
+    Image.fromarray((ramp * 255).astype(np.float32)).save(tmp_path / "bytes.tif")
+    Image.fromarray((ramp * 65535).astype(np.uint16)).save(tmp_path / "deep.tif")
+    Image.fromarray((ramp * 4095).astype(np.uint16)).save(
+        tmp_path / "max.tif", tiffinfo={281: 4095}
+    )
+    (tmp_path / "packed.tif").write_bytes(packed12(np.rint(ramp * 4095)))
+    for name in ("one", "bytes", "deep", "max", "packed"):
+        pixels = read(tmp_path / f"{name}.tif")
+        assert pixels.dtype == np.uint8
+        np.testing.assert_allclose(pixels[..., 1], grey, atol=1, err_msg=name)
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 4000.0], [0.0, np.nan]])
+def test_floats_of_no_known_scale_are_refused(tmp_path, values):
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(UnreadableError, match=r"expected values in 0\.\.1 or 0\.\.255, received"):
+        read(tmp_path / "a.tif")
+    Image.fromarray(np.array([[0, 1 << 20]], np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(UnreadableError, match=r"integers of at most 16 bits, received 32"):
+        read(tmp_path / "a.tif")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import tracemalloc
 import zlib
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from tfrecords.media import video
 from tfrecords.media.video import UnreadableError
+from tfrecords.utils.errors import MachineError
 
 
 def numbers(frames: np.ndarray) -> list[int]:
@@ -186,18 +192,18 @@ def test_a_file_of_a_hundred_hours_is_read_where_it_is_asked_for(tmp_path):
     path = _encoded(tmp_path / "long.mkv", "mpeg4", "yuv420p", shades, fps=1, gap=100)
     header = video.read_header(path)
     assert header.searchable and header.seconds == pytest.approx(360_000, rel=1e-2)
-    decoded, frames = [], video._frames
+    decoded, packets = [], video._packets
 
     def recorded(*arguments):
-        for frame in frames(*arguments):
-            decoded.append(frame.time)
-            yield frame
+        for packet, frames in packets(*arguments):
+            decoded.extend(frame.time for frame in frames or ())
+            yield packet, frames
 
-    video._frames = recorded
+    video._packets = recorded
     try:
         span = video.read_span(path, 180_000, 180_600)
     finally:
-        video._frames = frames
+        video._packets = packets
     np.testing.assert_allclose(span.times, 180_000 + 100 * np.arange(6))
     assert len(decoded) < 40  # from a key frame before it
 
@@ -249,6 +255,113 @@ def test_frames_that_change_their_size_are_brought_to_the_first_ones(tmp_path):
     frames = video.read_span(str(tmp_path / "both.m2v")).frames
     assert frames.shape[1:] == (48, 48, 3) and len(frames) > 3
     assert frames[0].mean() < 60 < 80 < frames[-1].mean()
+
+
+def _film(path, numbers, rate: int = 30, codec: str = "mpeg4", **options: str) -> str:
+    """A film with the grey 4 n at the n-th tick of its rate, for the numbers given."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, options={"g": "5", **options})
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, rate)
+        for number in numbers:
+            image = np.full((24, 32, 3), 4 * (number % 60), np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return str(path)
+
+
+def test_empty_chunks_of_an_avi_take_their_time(tmp_path):
+    """25 pictures in 30 chunks a second; the row 1-2 s holds what is shown in it."""
+    chunks = [n for n in range(90) if n % 6 != 3]
+    path = _film(tmp_path / "a.avi", chunks)
+    whole = video.read_span(path)
+    np.testing.assert_allclose(whole.times, np.array(chunks) / 30, atol=1e-6)
+    assert whole.fps == 25.0 and len(video.read_frames(path).frames) == 75
+    second = video.read_span(path, 1, 2)
+    np.testing.assert_allclose(second.times, [n / 30 for n in chunks if 30 <= n < 60], atol=1e-6)
+    shades = second.frames[:, 12, 16, 0] / 4
+    np.testing.assert_allclose(shades, [n % 60 for n in chunks if 30 <= n < 60], atol=1)
+
+
+def test_pictures_of_an_avi_with_b_frames_are_in_order_and_even(tmp_path):
+    path = _film(tmp_path / "a.avi", range(40), bf="2")
+    span = video.read_span(path)
+    np.testing.assert_allclose(np.diff(span.times), 1 / 30, atol=1e-6)
+    np.testing.assert_allclose(span.frames[:, 12, 16, 0] / 4, range(len(span.frames)), atol=1)
+
+
+@pytest.mark.parametrize("extension", ["ts", "mpg"])
+def test_joined_recordings_follow_each_other(tmp_path, extension):
+    parts = b""
+    for name, numbers in (("one", range(50)), ("two", range(30))):
+        path = _film(tmp_path / f"{name}.{extension}", numbers, 25, "mpeg2video")
+        with open(path, "rb") as file:
+            parts += file.read()
+    (tmp_path / f"both.{extension}").write_bytes(parts)
+    path = str(tmp_path / f"both.{extension}")
+    span = video.read_span(path)
+    assert len(span.frames) == 80 and span.fps == 25
+    np.testing.assert_allclose(span.times, np.arange(80) / 25, atol=0.02)
+    late = video.read_span(path, 2.4, 2.8)
+    np.testing.assert_allclose(late.frames[:, 12, 16, 0] / 4, range(10, 20), atol=1)
+    assert not video.read_header(path).searchable
+
+
+def test_a_cover_picture_is_no_film(tmp_path):
+    path = str(tmp_path / "film.mp4")
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
+        cover = container.add_stream("png")
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "rgb24"
+        cover.disposition = Disposition.attached_pic
+        white = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 255, np.uint8), format="rgb24")
+        for packet in cover.encode(white):
+            container.mux(packet)
+        for number in range(5):
+            black = av.VideoFrame.from_ndarray(np.zeros((24, 32, 3), np.uint8), format="rgb24")
+            black.pts, black.time_base = number, Fraction(1, 10)
+            container.mux(stream.encode(black))
+        container.mux(stream.encode())
+    assert video.read_span(path).frames.shape == (5, 24, 32, 3)
+    with av.open(path) as container:
+        streams = sorted(container.streams.video, key=lambda stream: stream.width)
+        assert streams[0].disposition & Disposition.attached_pic
+        first = SimpleNamespace(streams=SimpleNamespace(video=streams))
+        assert video._stream(first, path).width == 32
+        alone = SimpleNamespace(streams=SimpleNamespace(video=streams[:1]))
+        with pytest.raises(UnreadableError, match="it has no video stream, only a cover picture"):
+            video._stream(alone, path)
+
+
+def test_the_ticks_of_a_gap_are_bounded_whatever_the_frames_size(tmp_path, write_video, counted):
+    times = [0, 40, 80, 6_900_000_000]  # 80 days of frames of a few bytes
+    path = str(write_video(tmp_path / "a.mkv", counted(4, 2, 2), times=times))
+    with pytest.raises(UnreadableError, match=r"4 frames spread over 6900000 s .* 25 frames/s"):
+        video.read_frames(path, fps=25)
+
+
+def test_a_name_with_a_colon_is_a_file(tmp_path, write_video, counted):
+    path = write_video(tmp_path / "a.mkv", counted(3)).rename(tmp_path / "2024-01-01T12:30:05.mkv")
+    assert numbers(video.read_frames(str(path)).frames) == [0, 1, 2]
+    with contextlib.chdir(tmp_path) if hasattr(contextlib, "chdir") else pytest.skip("Python 3.11"):
+        assert numbers(video.read_frames(path.name).frames) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_too_many_open_files_say_nothing_about_a_video(
+    tmp_path, write_video, counted, monkeypatch, number
+):
+    path = str(write_video(tmp_path / "a.mkv", counted(3)))
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(video.av, "open", fail)
+    with pytest.raises(MachineError, match="oo many open files"):
+        video.read_span(path)
 
 
 def test_odd_videos(shared_data):

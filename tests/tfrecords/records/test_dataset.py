@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from tfrecords import ClipPair, write_dataset
 from tfrecords.records.dataset import (
     DatasetInfo,
+    class_warnings,
     digest,
     load_info,
     load_labels,
@@ -112,3 +114,64 @@ def test_lists_of_classes_from_other_systems(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffb\r\na\r\n".encode())
     assert load_labels(path) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "counts", "expected"),
+    [
+        ("ab", {"train": {"a": 1, "b": 1}, "validation": {}, "test_new": {"a": 2}}, []),
+        ("ab", {"train": {"a": 1, "b": 1}, "test": {}}, ["split 'test' has a label"]),
+        ("abc", {"train": {"a": 1}}, ["the split 'train' has the label 'b', 'c'"]),
+        ("ab", {"train": {}, "test": {"a": 1}}, ["no clip of the split 'train' has a label"]),
+        ("a", {"train": {"a": 1}}, ["'a' is the only class"]),
+        ("ab", {"test": {"a": 1, "b": 1}}, ["no split is named 'train' but 'test'"]),
+        (["Kiss", "kiss "], {"train": {"Kiss": 1, "kiss ": 1}}, ["'Kiss', 'kiss ' differ"]),
+        (
+            ["é", "e\u0301"],
+            {"train": {"é": 1, "e\u0301": 1}},
+            ["differ by case, blanks or Unicode"],
+        ),
+    ],
+)
+def test_suspicious_classes(labels, counts, expected):
+    warnings = class_warnings(list(labels), counts)
+    assert len(warnings) == len(expected)
+    for warning, text in zip(warnings, expected):
+        assert warning.startswith("Warning: ") and text in warning
+
+
+@pytest.mark.parametrize(
+    ("split", "meant"),
+    [
+        ("val", "validation"),
+        ("valid", "validation"),
+        ("dev", "validation"),
+        ("training", "train"),
+        ("trian", "train"),
+        ("tset", "test"),
+        ("other", None),
+        ("test_anti", None),
+    ],
+)
+def test_splits_that_look_like_another(split, meant):
+    counts = {"train": {"a": 1, "b": 1}, split: {"a": 1, "b": 1}}
+    warnings = class_warnings(["a", "b"], counts)
+    assert [f"{split!r} looks like {meant!r}" in warning for warning in warnings] == (
+        [True] if meant else []
+    )
+
+
+@pytest.mark.parametrize("label", ["a\nb", "a\rb", " a", "a\u2028b"])
+def test_labels_that_no_list_of_lines_can_hold(tmp_path, label):
+    with pytest.raises(UsageError, match="a class on one line"):
+        write_dataset(tmp_path / "data", {}, labels=[label, "b"])
+
+
+def test_warnings_are_kept_with_the_data(tmp_path):
+    pair = ClipPair("x", np.zeros((2, 8, 8, 3), np.uint8), None, ("a",))
+    write_dataset(tmp_path / "data", {"train": [pair]}, labels=["a", "b"], num_shards=1)
+    (warning,) = load_info(tmp_path / "data").warnings
+    assert warning == "Warning: no clip of the split 'train' has the label 'b'."
+    other = dataclasses.replace(pair, id="y", labels=("b",))
+    write_dataset(tmp_path / "data", {"train": [pair, other]}, labels=["a", "b"], num_shards=1)
+    assert "warnings" not in json.loads((tmp_path / "data" / "dataset.json").read_text())

@@ -425,3 +425,58 @@ def test_photographs_in_a_table(tmp_path, rng):
     assert (pair.clip != pair.conjugate).any(axis=-1)[0, 50:, 10:30].mean() > 0.9
     with pytest.raises(UnreadableError, match=r"cut.jpg cannot be read: the image cannot be decod"):
         opened.load(opened.rows()[1])
+
+
+def test_labels_are_nfc_and_of_one_line(tmp_path):
+    opened = source(tmp_path, "video,label\nx.mp4,café\ny.mp4,cafe\u0301\n")
+    assert opened.labels == ["café"]
+    (tmp_path / "labels.txt").write_text("cafe\u0301\n", encoding="utf-8")
+    labels = str(tmp_path / "labels.txt")
+    assert source(tmp_path, "video,label\nx.mp4,café\n", labels=labels).labels == ["café"]
+    with pytest.raises(UsageError, match=r"line 2: expected a label on one line, received 'a\\nb'"):
+        source(tmp_path, 'video,label\nx.mp4,"a\nb"\n')
+
+
+def test_empty_columns_of_conjugates_and_masks_are_none(tmp_path):
+    header = "video,label,start,end,conjugate_video,conjugate_start,conjugate_end,mask\n"
+    text = header + "x.mp4,a,1,2,,,,\n"
+    assert source(tmp_path, text).conjugate == "before_after"
+    for kind, column in (("given", "conjugate_video"), ("remove_person", "mask")):
+        with pytest.raises(UsageError, match=f"a column {column} for .*received none or an empty"):
+            source(tmp_path, text, conjugate=kind)
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "span"),
+    [("conjugate_end", "2", (0, 2)), ("conjugate_start", "0", (0, None))],
+)
+def test_a_lone_end_or_a_start_of_zero_is_a_conjugate(tmp_path, column, cell, span):
+    opened = source(tmp_path, f"video,label,start,end,{column}\nx.mp4,a,3,4,{cell}\n")
+    (row,) = opened.rows()
+    assert opened.conjugate == "given" and row.conjugate_media == "x.mp4"
+    assert (row.conjugate_start, row.conjugate_end) == span
+
+
+def test_an_unreadable_conjugate_costs_the_conjugate_alone(tmp_path, write_video, counted):
+    write_video(tmp_path / "a.mkv", counted(40), fps=20)
+    header = "video,label,start,end,conjugate_video,conjugate_start\n"
+    opened = source(tmp_path, header + "a.mkv,x,0,1,,9\na.mkv,x,0,1,b.mp4,\n")
+    pairs = [opened.load(row) for row in opened.rows()]
+    assert [(len(pair.clip), pair.conjugate) for pair in pairs] == [(20, None)] * 2
+    assert pairs[0].lost == "no conjugate: a.mkv: no frame lies in the span [9, ) s"
+    assert pairs[1].lost == "no conjugate: b.mp4: there is no such file"
+
+
+def test_links_that_lead_out_of_the_folder(tmp_path, write_video, counted):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "media").mkdir()
+    write_video(tmp_path / "media" / "a.mkv", counted(5))
+    (tmp_path / "tables" / "a.mkv").symlink_to(tmp_path / "media" / "a.mkv")
+    (tmp_path / "tables" / "below").symlink_to(tmp_path / "media")
+    (tmp_path / "tables" / "b.mkv").symlink_to("a.mkv")
+    for name in ("a.mkv", "below/a.mkv", "b.mkv"):
+        text = f"video,label\n{name},x\n"
+        with pytest.raises(UsageError, match=f"line 2: .*data_root.*received {name}, a link to "):
+            source(tmp_path / "tables", text)
+        opened = source(tmp_path / "tables", text, data_root=str(tmp_path))
+        assert len(opened.load(opened.rows()[0]).clip) == 5

@@ -44,6 +44,15 @@ def main(arguments):
         open("/no such folder/file")
     if _KIND.value == "nameless":
         raise OSError("The line is dead.")
+    if _KIND.value.startswith("/"):
+        raise UserError(f"At home in {_KIND.value}.")
+    if _KIND.value == "bar":
+        from tfrecords.utils.progress import progress
+
+        for _ in progress(range(9), desc="clips"):
+            raise UserError("The file is broken.")
+    if _KIND.value == "memory":
+        raise MemoryError
     if _KIND.value == "messages":
         logging.getLogger("aacf_tf.training").info("3 epochs")
         logging.getLogger("tfrecords").warning("Warning: few clips")
@@ -83,6 +92,8 @@ def command(tmp_path_factory):
         (["--kind=usage"], 2, "error: Expected a, received b.\n"),
         (["--kind=system"], 1, "error: No such file or directory: /no such folder/file\n"),
         (["--kind=nameless"], 1, "error: The line is dead.\n"),
+        (["--kind=memory"], 1, "error: There is not enough memory; "),
+        (["--kind=~/x"], 1, f"error: At home in {os.path.expanduser('~')}/x.\n"),
         (["--kind=interrupt"], 130, "error: Interrupted; "),
         (["--kinds=good"], 2, "error: Unknown command line flag 'kinds'. Did you mean: kind ?"),
         (["--number=x"], 2, "error: flag --number=x"),
@@ -92,6 +103,12 @@ def test_one_sentence_and_an_exit_code(command, arguments, code, error):
     done = command(*arguments)
     assert done.returncode == code
     assert done.stderr.startswith(error) and done.stderr.count("\n") == (1 if error else 0)
+
+
+def test_an_error_beside_a_progress_bar_has_a_line_of_its_own(command):
+    done = command("--kind=bar")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: The file is broken."
 
 
 def test_a_fault_of_the_program_shows_where(command):

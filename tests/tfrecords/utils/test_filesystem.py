@@ -12,11 +12,12 @@ import pytest
 
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.build import plan
+from tfrecords.build.shards import outcome
 from tfrecords.media.video import UnreadableError
 from tfrecords.records import dataset
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils import atomic, filesystem
-from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.errors import MachineError, UsageError, UserError
 
 
 @pytest.fixture
@@ -26,6 +27,13 @@ def server(tmp_path):
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             path = tmp_path / self.path.lstrip("/")
+            busy = path.with_name(f"{path.name}.busy")  # how often it is to answer 503
+            if busy.is_file() and int(busy.read_text()):
+                busy.write_text(str(int(busy.read_text()) - 1))
+                self.send_response(503)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             wanted = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "bytes=0-999999999"))
             data = path.read_bytes() if path.is_file() else b""
             part = data[int(wanted[1]) : int(wanted[2]) + 1]
@@ -137,6 +145,28 @@ def test_media_are_fetched_once(server, tmp_path, monkeypatch):
         with pytest.raises(OSError, match=r"cannot be fetched: .*404"):
             read("missing")
     assert fetched[4:] == ["missing", "missing"]
+
+
+def test_a_store_that_is_busy_is_asked_again(server, tmp_path, write_video, counted, monkeypatch):
+    monkeypatch.setattr(filesystem, "WAITS", (0.0, 0.0))
+    write_video(tmp_path / "a.mkv", counted(5), fps=20)
+    (tmp_path / "clips.csv").write_text(f"video,label\n{server}/a.mkv,x\n")
+    source = open_source("csv", SourceOptions(input=str(tmp_path / "clips.csv")))
+    (tmp_path / "a.mkv.busy").write_text("2")
+    assert len(source.load(source.rows()[0]).clip) == 5
+    monkeypatch.setattr(filesystem, "_fetched", filesystem._Fetched())
+    (tmp_path / "a.mkv.busy").write_text("99")
+    # Not a broken video: the build ends, and its next try may find the store in better health.
+    with pytest.raises(MachineError, match=r"a\.mkv cannot be fetched: .*503"):
+        outcome(source, source.rows()[0], 95)
+
+
+def test_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").write_bytes(b"content")
+    assert str(filesystem.to_path("~/a")) == filesystem.absolute("~/a") == str(tmp_path / "a")
+    with filesystem.open_file("~/a") as file:
+        assert file.read() == b"content"
 
 
 @pytest.fixture

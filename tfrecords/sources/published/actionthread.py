@@ -29,7 +29,8 @@ from tfrecords.conjugates.before_after import MIN_FRAMES, Span, free_pieces
 from tfrecords.media.video import DEFAULT_RATE
 from tfrecords.sources.base import Row, SourceOptions
 from tfrecords.sources.csv import CsvSource
-from tfrecords.sources.published.layout import fail, read_rows, read_span, require_local
+from tfrecords.sources.published.layout import fail, read_span, require_local
+from tfrecords.sources.table import TableReader
 from tfrecords.utils.errors import UsageError
 
 
@@ -57,10 +58,11 @@ class ActionThreadSource(CsvSource):
         for row in self._rows:
             if row.end is None:
                 fail(f"{table}, line {row.line}", "expected a start and an end, received none")
-        self._shots = _read_threads(os.path.join(folder, "threads.csv"), set(self._paths))
+        self._shots, remarks = _read_threads(os.path.join(folder, "threads.csv"), set(self._paths))
+        self.remarks += remarks
         if self._shots and self.conjugate == "before_after":
             videos = {row.media for row in self._rows}
-            self.remarks = (
+            self.remarks += (
                 f"threads.csv names the threads of {len(self._shots)} of {len(videos)} videos; in "
                 "the others, conjugates lie in the shot of the action.",
             )
@@ -128,12 +130,13 @@ def span_in_thread(
     return min(ranked, key=lambda item: item[:3])[3] if ranked else None
 
 
-def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
-    """Reads the shots of the videos that actions.csv names; empty if there is no file."""
+def _read_threads(path: str, videos: set[str]) -> tuple[dict[str, list[Shot]], tuple[str, ...]]:
+    """Reads (shots of the videos that actions.csv names, remarks); empty if there is no file."""
     if not os.path.isfile(path):
-        return {}
+        return {}, ()
     shots = defaultdict(list)
-    for line, cells in read_rows(path, ("video", "thread", "start", "end")):
+    table = TableReader(path, ("video", "thread", "start", "end"))
+    for line, cells in table:
         span = read_span(cells["start"], cells["end"], f"{path}, line {line}")
         if not cells["thread"]:
             fail(f"{path}, line {line}", "expected the name of a thread, received none")
@@ -142,4 +145,4 @@ def _read_threads(path: str, videos: set[str]) -> dict[str, list[Shot]]:
             shots[name].append(Shot(cells["thread"], *span))
     if not shots:
         fail(path, "expected a video that actions.csv names, received none")
-    return dict(shots)
+    return dict(shots), tuple(table.remarks)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from tfrecords.sources.published.layout import fail, read_rows, read_span
+from tfrecords.sources.published.layout import fail, read_span
+from tfrecords.sources.table import TableReader, normalize_label
 from tfrecords.utils.errors import UsageError
 
 SPLITS = {"training": "train", "validation": "test", "testing": "testing"}
@@ -31,14 +32,14 @@ def read_clips(path: str) -> list[Entry]:
         UsageError: a row is not what HACS's rows are.
     """
     entries = []
-    for line, cells in read_rows(path, COLUMNS):
+    for line, cells in TableReader(path, COLUMNS):
         place = f"{path}, line {line}"
         split = _split(cells["subset"], place)
         if split == "testing" and not (cells["classname"] and cells["label"] in ("1", "-1")):
             continue
         if cells["label"] not in ("1", "-1"):
             fail(place, f"expected 1 or -1 in the column label, received {cells['label']!r}")
-        label, video = cells["classname"], cells["youtube_id"]
+        label, video = normalize_label(cells["classname"]), cells["youtube_id"]
         if not label or not video:
             fail(place, "expected a classname and a youtube_id, received none")
         start, end = read_span(cells["start"], cells["end"], place)

@@ -1,6 +1,6 @@
 """J-HMDB with its own files and an index: every clip has the actor's mask for every frame.
 
-    DIR/index.csv    video,mask,label,split (columns of the source csv; others are ignored)
+    DIR/index.csv    video,mask,label,split (columns as in the source csv)
     DIR/videos/      AVI
     DIR/masks/       MATLAB files, key part_mask, uint8 [240, 320, T], non-zero on the actor
 
@@ -31,8 +31,8 @@ class JhmdbSource(VideoSource):
                 f"Expected --input to name a folder with an index.csv, received {options.input!r}."
             )
         table = Table(index, options)
-        if "mask" not in table.columns:
-            table.fail("expected a column mask")
+        if not any(row.mask for row in table.rows):
+            table.fail("expected a column mask, received none or an empty one")
         conjugate = options.conjugate or "remove_person"
         if conjugate in ("given", "before_after", "negative_clip"):
             raise UsageError(
@@ -40,3 +40,4 @@ class JhmdbSource(VideoSource):
                 f"frozen_frame or none, received {conjugate}."
             )
         super().__init__(options, table.rows, table.paths, table.labels, conjugate)
+        self.remarks = tuple(table.remarks)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-from typing import Any, Iterable, Iterator, NoReturn, Optional, Sequence
+from typing import Any, Iterable, NoReturn, Optional
 
 from tfrecords.records.dataset import load_labels
 from tfrecords.sources.base import SourceOptions
+from tfrecords.sources.table import normalize_label
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError
 
@@ -59,29 +59,6 @@ def videos_by_stem(folder: str) -> dict[str, str]:
     return {stem: path for stem, (_, path) in best.items()}
 
 
-def read_rows(path: str, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields (line, cells) of a csv file with a header; cells are stripped, other columns ignored.
-
-    Raises:
-        UsageError: the file is missing, no csv, or lacks a column.
-    """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-            if not set(columns) <= set(reader.fieldnames):
-                found = ", ".join(reader.fieldnames) or "an empty file"
-                raise UsageError(
-                    f"{path}: expected the columns {', '.join(columns)}, received {found}."
-                )
-            for cells in reader:
-                yield reader.line_num, {name: (cells[name] or "").strip() for name in columns}
-    except OSError as error:
-        raise UsageError(f"Expected a csv file at {path}: {error.strerror}.") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"Expected a csv file in UTF-8 at {path}: {error}.") from error
-
-
 def read_span(start: Any, end: Any, place: str) -> tuple[float, float]:
     """(start, end) in seconds, of two cells; `place` (file and line) is for the message.
 
@@ -111,7 +88,7 @@ def ordered_labels(options: SourceOptions, used: Iterable[str]) -> list[str]:
     used = sorted(used)
     if not options.labels:
         return used
-    labels = load_labels(options.labels)
+    labels = [normalize_label(label) for label in load_labels(options.labels)]
     for label in used:
         if label not in labels:
             raise UsageError(f"Expected {options.labels} to name the class {label!r} as well.")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from typing import Any, Optional, Sequence, TypeVar
+from typing import Optional, Sequence, TypeVar
 
-from tfrecords.media.video import UnreadableError
 from tfrecords.sources.base import Row
 from tfrecords.sources.videos import VideoSource
 
@@ -19,13 +18,6 @@ class NegativeSource(VideoSource):
         if not row.conjugate_media:
             return None
         return row.conjugate_media, row.conjugate_start, row.conjugate_end
-
-    def _conjugate(self, row: Row, *arguments: Any) -> tuple:
-        """As the base class, but an unreadable negative only drops the conjugate: we chose it."""
-        try:
-            return super()._conjugate(row, *arguments)
-        except UnreadableError:
-            return None, None, None
 
 
 def draw(name: str, choices: Sequence[T]) -> T:
