@@ -4,7 +4,7 @@
     python train_main.py --recipe=jhmdb --data=data/jhmdb       # real videos
     python train_main.py --data=data/mine --workdir=runs/mine   # your own
 
-A run that was killed continues when the same command is given again.
+The same command resumes a run that was killed.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ flags.DEFINE_multi_string(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     recipe = _recipe()
     workdir = to_path(FLAGS.workdir or f"runs/{recipe.name}")
     if FLAGS.data is None and recipe.name != "demo":
         raise UsageError(f"--data: expected a data set directory for the recipe {recipe.name!r}.")
-    # What follows starts TensorFlow; wrong flags were answered before.
+    # Imports TensorFlow: flags are checked before.
     from aacf_tf import pipeline
 
     data = to_path(FLAGS.data) if FLAGS.data else pipeline.demo_data(Path("data/demo"))
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _seeds() -> list[int]:
-    """The seeds of the flag; none: the recipe's own."""
+    """Returns the seeds of the flag; none: the recipe's."""
     given = FLAGS.seed or []
     if not all(number.strip().isdecimal() for number in given) or len(set(given)) < len(given):
         raise UsageError(
@@ -100,21 +100,21 @@ def _seeds() -> list[int]:
 
 
 def _recipe() -> recipes.Recipe:
-    """The recipe with all that the flags override, checked."""
+    """Returns the recipe with the fields that flags override, checked."""
     recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
     for field in ("backbone", "modality", "weights", "head", "precision", "strategy"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)
     for number in _seeds():
         recipe = recipes.override(recipe, "seed", number)
-        recipes.check(recipe)  # of several each is looked at; the last stands for them
+        recipes.check(recipe)  # each of several is checked; the last one stays
     for field in ("frames", "height", "width"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, f"data.{field}", FLAGS[field].value)
     for field in ("epochs", "batch_size", "learning_rate"):
         if FLAGS[field].value is not None:
-            for place in range(len(recipe.stages)):
-                recipe = recipes.override(recipe, f"stages.{place}.{field}", FLAGS[field].value)
+            for index in range(len(recipe.stages)):
+                recipe = recipes.override(recipe, f"stages.{index}.{field}", FLAGS[field].value)
     for assignment in FLAGS.set:
         path, equals, value = assignment.partition("=")
         if not equals:

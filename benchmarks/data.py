@@ -136,7 +136,7 @@ def run_reader(
 
     from tfrecords.reading.clips import read_dataset
     from tfrecords.records import codec
-    from tfrecords.records.names import CONJUGATE, FRAMES, RGB_PAIR
+    from tfrecords.records.names import CONJUGATE, FRAMES, RGB
 
     info = dataset.load_info(directory)
     if info.frame_size is None:
@@ -166,7 +166,7 @@ def run_reader(
 
         clip, conjugate = (
             tf.map_fn(frame, record[name], fn_output_signature=tf.TensorSpec([*size, 3]))
-            for name in RGB_PAIR
+            for name in RGB.pair
         )
         return clip, conjugate
 

@@ -133,10 +133,10 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     from tensorflow import keras
 
     from aacf_tf.models.factory import build_model
-    from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
     from aacf_tf.runs.devices import resolve_precision
     from aacf_tf.training.optimizers import make_optimizer
     from tfrecords.reading.preprocess import crop_size
+    from tfrecords.records.names import MODALITIES
 
     gpu = bool(tf.config.list_physical_devices("GPU"))
     recipe = recipes.load_recipe(work.recipe)
@@ -146,11 +146,10 @@ def _peak(work: Work, precision: str) -> dict[str, Any]:
     idle = _resident("VmRSS")
     plan = recipes.plan_stage(recipe, stage, 100)
     model = build_model(recipe, CLASSES, stage=stage, steps=100)
-    names = STREAM_INPUTS[recipe.modality]
     size = [work.batch, data.frames, *crop_size((data.height, data.width), data.crop)]
     clips = {
-        name: tf.zeros([*size, channels], tf.uint8)
-        for name, channels in zip(names, CHANNELS[recipe.modality])
+        name: tf.zeros([*size, stream.channels], tf.uint8)
+        for name, stream in MODALITIES[recipe.modality].inputs.items()
     }
     if work.features:
         # The clips and behind them their conjugates, in one batch.

@@ -10,27 +10,27 @@ from tensorflow import keras
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ActionContextAttention(keras.layers.Layer):
-    """Attention logits for the action and for the context of every position of a feature map.
+    """Computes attention logits for action and context at every position of a feature map.
 
     1. `h = relu(W1 f + b1)` at each position, D -> hidden.
     2. `(la, lc) = W2 h + b2`, hidden -> 2, with W2 ~ N(0, 0.01^2) and b2 = 0, so that training
        starts as plain average pooling.
-    3. The context is pushed off where the action is: `lc - softplus(la)`.
+    3. The action suppresses the context at its positions: `lc - softplus(la)`.
 
-    All of it in float32 whatever the policy: under float16 the softmax that follows overflows.
-    The form is our reconstruction; the paper's supplement fixes only that two maps are learned.
+    The layer computes in float32 under every policy: in float16 the softmax that follows overflows.
+    The form is our reconstruction; the paper's supplement only states that two maps are learned.
 
     Args:
-        hidden: width of the hidden layer; 32 for D = 64 and 256 for D = 1024 measured well.
+        hidden: Width of the hidden layer; 32 for D = 64 and 256 for D = 1024 worked well.
 
     Call arguments:
-        features: `[B, T, H, W, D]`, T = 1 for still images.
+        features: Feature map `[B, T, H, W, D]`; T = 1 for still images.
 
     Output shape:
         float32 `[B, T, H, W, 2]`; `[..., 0]` is `la`, `[..., 1]` is `lc - softplus(la)`.
 
-    Example:
-    >>> logits = ActionContextAttention(hidden=256)(features)
+    Examples:
+        >>> logits = ActionContextAttention(hidden=256)(features)
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):

@@ -1,4 +1,4 @@
-"""3-D convolution that trains faster, and right where oneDNN's of TensorFlow 2.15 is not."""
+"""3-D convolution that trains faster and avoids three faults of oneDNN in TensorFlow 2.15."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ class Conv3D(keras.layers.Conv3D):
 
     - In training, in float32 on a CPU, a wide convolution of 1 or 3 frames by 3x3 with stride 1 is
       computed by `winograd_conv3d`; its results differ by rounding (2e-5 of the largest).
-      One of 3x1x1 on 6 or 12 frames or of 1x3x3 is computed by `line_winograd_conv3d`, if it is too
-      narrow for the other.
-    - The gradient of a strided SAME convolution that has no more frames than its kernel corrupts
-      memory (7 taps at 5 and 7 frames): there the padding is done beforehand.
-    - So it is for 3 taps on exactly 2 frames in bfloat16, whose gradient of the kernel is wrong on
-      processors with AVX-512 that have no instructions for bfloat16.
-    - oneDNN gives the convolution of an empty batch the shape of its input. One without bias gets
-      its own here; an empty batch is what a replica has if there are too few clips for all.
+      A 1x3x3 convolution, or a 3x1x1 one on 6 or 12 frames, that is too narrow for it is computed
+      by `line_winograd_conv3d`.
+    - oneDNN's gradient of a strided SAME convolution whose kernel spans all frames corrupts memory
+      (7 taps on 5 and 7 frames). The inputs are padded explicitly instead.
+    - The same holds for 3 taps on exactly 2 frames in bfloat16: the gradient of the kernel is wrong
+      on processors with AVX-512 but without bfloat16 instructions.
+    - oneDNN gives the convolution of an empty batch the shape of its input. Without a bias, the
+      shape is corrected here. A replica's batch is empty if there are fewer clips than replicas.
 
     Args:
-        **kwargs: As for `keras.layers.Conv3D`, with channels last.
+        **kwargs: Arguments of `keras.layers.Conv3D`, with channels last.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`.
+        inputs: Feature map `[B, T, H, W, C]`.
         training: Whether to take the faster path.
 
     Output shape:
-        As of `keras.layers.Conv3D`.
+        Same as for `keras.layers.Conv3D`.
 
-    Example:
-    >>> Conv3D(64, 3, padding="same", use_bias=False)(tf.zeros([2, 8, 28, 28, 32])).shape
-    TensorShape([2, 8, 28, 28, 64])
+    Examples:
+        >>> Conv3D(64, 3, padding="same", use_bias=False)(tf.zeros([2, 8, 28, 28, 32])).shape
+        TensorShape([2, 8, 28, 28, 64])
     """
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
@@ -72,7 +72,7 @@ class Conv3D(keras.layers.Conv3D):
         return shaped
 
     def _needs_padding(self, frames: Optional[int]) -> bool:
-        """Whether oneDNN's gradient of the kernel cannot be trusted with SAME padding."""
+        """Whether oneDNN's gradient of the kernel is wrong with SAME padding."""
         if frames is None:
             return False
         taps, stride = self.kernel_size[0], self.strides[0]
@@ -81,7 +81,7 @@ class Conv3D(keras.layers.Conv3D):
         return stride > 1 and 1 < frames <= taps
 
     def _padded(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Pads with zeros as SAME does."""
+        """Pads with zeros like SAME."""
         batch, *sides, channels = tf.unstack(tf.shape(inputs))
         ends = []
         for n, k, s in zip(sides, self.kernel_size, self.strides):
@@ -96,7 +96,7 @@ class Conv3D(keras.layers.Conv3D):
         return tf.reshape(padded, [batch, *sizes, inputs.shape[-1]])
 
     def _may_transform(self, shape: tf.TensorShape) -> bool:
-        """Whether a path of Winograd's gives the same."""
+        """Whether a Winograd path computes the same convolution."""
         return (
             None not in shape[1:]
             and self.compute_dtype == "float32"
@@ -107,7 +107,7 @@ class Conv3D(keras.layers.Conv3D):
         )
 
     def _takes_winograd(self, shape: tf.TensorShape) -> bool:
-        """Whether it was faster where it was measured."""
+        """Whether `winograd_conv3d` was faster for such shapes when measured."""
         _, _, height, width, channels = shape
         taps, *space = self.kernel_size
         if space != [3, 3] or taps not in (1, 3):
@@ -124,16 +124,16 @@ class Conv3D(keras.layers.Conv3D):
 def winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
     """Convolves by Winograd F(4x4, 3x3) in space, SAME padding, stride 1; its gradients too.
 
-    1. `WinogradConv3D` says how the outputs come about; here all cells are computed at once, and
-       the kernel is transformed at every call.
-    2. The gradient of the inputs is the convolution of that of the outputs with the mirrored
+    1. The outputs are computed as in `WinogradConv3D`, but all cells at once, and the kernel is
+       transformed at every call.
+    2. The gradient of the inputs is the gradient of the outputs convolved with the mirrored
        kernel.
     3. The gradient of the transformed kernel is 36 matrix products of the transformed windows with
        the transformed gradient of the outputs.
 
     Args:
-        inputs: float32 `[B, T, H, W, C]`; T, H, W and C known.
-        kernel: float32 `[1 or 3, 3, 3, C, filters]`.
+        inputs: Feature map float32 `[B, T, H, W, C]`; T, H, W and C known.
+        kernel: Kernel float32 `[1 or 3, 3, 3, C, filters]`.
 
     Returns:
         float32 `[B, T, H, W, filters]`.
@@ -147,7 +147,7 @@ def winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
 
 
 def _convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """The convolution alone."""
+    """Computes the convolution without gradients."""
     _, frames, height, width, channels = inputs.shape
     taps, filters = kernel.shape[0], kernel.shape[-1]
     batch = tf.shape(inputs)[0]
@@ -184,14 +184,14 @@ def _kernel_gradient(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorSha
 
 
 def _transformed_windows(inputs: tf.Tensor) -> tf.Tensor:
-    """Step 2 of `WinogradConv3D`: `[36, B T cells, C]`."""
+    """Transforms all windows, step 2 of `WinogradConv3D`, to `[36, B T cells, C]`."""
     windows = _cells(inputs, WINDOW)
     flat = tf.matmul(FORWARD, tf.reshape(windows, [WINDOW**2, -1]))
     return tf.reshape(flat, [WINDOW**2, -1, inputs.shape[-1]])
 
 
 def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
-    """What each cell of 4x4 sees: `side x side` places around it, zeros outside the map.
+    """Gathers the `side x side` pixels around each cell of 4x4, zeros outside the map.
 
     Returns:
         `[side * side, B T cells, C]`.
@@ -202,16 +202,16 @@ def _cells(maps: tf.Tensor, side: int) -> tf.Tensor:
     ends = [[border, border + -n % TILE] for n in (height, width)]
     padded = tf.pad(maps, [[0, 0], [0, 0], *ends, [0, 0]])
     rows, columns = padded.shape[2:4]
-    place = np.arange(side)[:, None] * columns + np.arange(side)
+    offset = np.arange(side)[:, None] * columns + np.arange(side)
     corner = (np.arange(down)[:, None] * columns + np.arange(across)) * TILE
     image = tf.range(tf.shape(maps)[0] * frames) * (rows * columns)
-    index = place.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
+    index = offset.reshape(-1, 1, 1) + (image[:, None] + corner.reshape(-1))
     pixels = tf.gather(tf.reshape(padded, [-1, channels]), index)
     return tf.reshape(pixels, [side * side, -1, channels])
 
 
 def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
-    """`[36, B T cells, C]` -> `[36, B T cells, taps C]`: of each frame those around it."""
+    """Joins each frame with its neighbours: `[36, B T cells, C]` -> `[36, B T cells, taps C]`."""
     if taps == 1:
         return windows
     channels = windows.shape[-1]
@@ -222,7 +222,7 @@ def _join_taps(windows: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Ten
 
 
 def _add_taps(products: tf.Tensor, frames: int, taps: int, cells: int) -> tf.Tensor:
-    """`[36, B T cells, taps F]` -> `[36, B T cells, F]`: each tap's share, added where it goes."""
+    """Adds the taps' shares to their frames: `[36, B T cells, taps F]` -> `[36, B T cells, F]`."""
     if taps == 1:
         return products
     filters = products.shape[-1] // taps

@@ -1,4 +1,4 @@
-"""Dropout that a checkpoint can continue."""
+"""Dropout that resumes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from tensorflow import keras
 
 @keras.utils.register_keras_serializable(package="aacf")
 class StatelessDropout(keras.layers.Layer):
-    """Dropout as a function of a seed and of the number of its calls in training.
+    """Applies dropout as a function of a seed and the number of training calls so far.
 
-    Keras's own draws from a generator that is in no checkpoint, so that a run which is killed and
-    continued goes another way than an undisturbed one. Here the count of calls is a variable,
-    saved and restored with the weights.
+    Keras's dropout draws from a generator that no checkpoint holds, so a resumed run differs from
+    an uninterrupted one. Here the number of calls is a variable, saved and restored with the
+    weights.
 
     Args:
-        rate: share of the values set to 0, in 0..1; the rest is scaled by 1 / (1 - rate).
-        seed: of the draws; replicas of a strategy draw apart.
+        rate: Share of the values set to 0, in [0, 1); the others are scaled by 1 / (1 - rate).
+        seed: Seed of the draws; the replicas of a strategy draw independently.
 
     Call arguments:
-        inputs: any floating tensor.
-        training: nothing is dropped without it.
+        inputs: Floating tensor of any shape.
+        training: If False, the default, the inputs are returned unchanged.
 
     Output shape:
-        as the input.
+        Same as the inputs.
 
-    Example:
-    >>> x = StatelessDropout(0.4, seed=1)(x, training=True)
+    Examples:
+        >>> x = StatelessDropout(0.4, seed=1)(x, training=True)
     """
 
     def __init__(self, rate: float, seed: int = 0, **kwargs: Any):

@@ -13,29 +13,30 @@ from keras_layers.pooling import AttentionPooling
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ActionContextFactorization(keras.layers.Layer):
-    """Factorizes a feature map into what is action and what is context.
+    """Factorizes a feature map into an action and a context feature.
 
     1. `la, lc`: attention logits of every position (`ActionContextAttention`).
-    2. `action_attention = softmax(la)`, `context_attention = softmax(lc - softplus(la))`, each one
-       softmax over space AND time.
+    2. `action_attention = softmax(la)`, `context_attention = softmax(lc - softplus(la))`, each a
+       single softmax over space and time together.
     3. `action` and `context`: the features weighted by the two maps (`AttentionPooling`).
 
-    The same layer serves a clip and its conjugate; put both in one batch.
+    Clips and their conjugates share the layer; put both in one batch.
 
     Args:
-        hidden: width of the attention's hidden layer.
+        hidden: Width of the attention's hidden layer.
 
     Call arguments:
-        features: `[B, T, H, W, D]` after the backbone's last ReLU; any size, T = 1 for images.
+        features: Feature map `[B, T, H, W, D]` after the backbone's last ReLU, of any size; T = 1
+            for images.
 
     Output shape:
-        A dict, all float32: `action`, `context` `[B, D]`; `action_attention`,
+        A dict of float32 tensors: `action` and `context` `[B, D]`; `action_attention` and
         `context_attention` `[B, T, H, W]`, each summing to 1; `action_logits` `[B, T, H, W]`,
-        the `la` from which pictures and the presence score are made.
+        the `la` that overlays and the presence score are computed from.
 
-    Example:
-    >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
-    >>> logits = keras.layers.Dense(classes)(outputs["action"])
+    Examples:
+        >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
+        >>> logits = keras.layers.Dense(classes)(outputs["action"])
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):

@@ -1,4 +1,4 @@
-"""Networks for images on videos: frames become images of the batch, and images frames again."""
+"""Layers that run an image network on the frames of videos."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tensorflow import keras
 
 @keras.utils.register_keras_serializable(package="aacf")
 class FramesToImages(keras.layers.Layer):
-    """Folds the frames of clips into the batch; `ImagesToFrames` undoes it.
+    """Folds the frames of clips into the batch; `ImagesToFrames` is the inverse.
 
     Call arguments:
-        clips: `[B, T, H, W, C]`.
+        clips: Clips `[B, T, H, W, C]`.
 
     Output shape:
         `[B * T, H, W, C]`, clip by clip.
 
-    Example:
-    >>> FramesToImages()(tf.zeros([2, 8, 32, 32, 3])).shape
-    TensorShape([16, 32, 32, 3])
+    Examples:
+        >>> FramesToImages()(tf.zeros([2, 8, 32, 32, 3])).shape
+        TensorShape([16, 32, 32, 3])
     """
 
     def call(self, clips: tf.Tensor) -> tf.Tensor:
@@ -36,19 +36,19 @@ class FramesToImages(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ImagesToFrames(keras.layers.Layer):
-    """Gives maps of the images that `FramesToImages` made the shape of clips again.
+    """Unfolds the maps of images into maps of clips; the inverse of `FramesToImages`.
 
     Call arguments:
-        inputs: the maps `[B * T, h, w, D]`, and the clips `[B, T, H, W, C]` that went into
+        inputs: List of the maps `[B * T, h, w, D]` and the clips `[B, T, H, W, C]` that went into
             `FramesToImages`, of which only B and T are read.
 
     Output shape:
         `[B, T, h, w, D]`.
 
-    Example:
-    >>> clips = keras.Input((None, 224, 224, 3))
-    >>> maps = image_network(FramesToImages()(clips))  # [B * T, 7, 7, 2208]
-    >>> maps = ImagesToFrames()([maps, clips])         # [B, T, 7, 7, 2208]
+    Examples:
+        >>> clips = keras.Input((None, 224, 224, 3))
+        >>> maps = image_network(FramesToImages()(clips))  # [B * T, 7, 7, 2208]
+        >>> maps = ImagesToFrames()([maps, clips])         # [B, T, 7, 7, 2208]
     """
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:

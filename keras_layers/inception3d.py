@@ -19,32 +19,32 @@ class ConvUnit3D(keras.layers.Layer):
     1. Convolution, SAME padding as TensorFlow has it (on even sizes with stride 2 one more pixel
        behind than in front); by default without bias.
     2. Batch normalization with an offset but no scale (`gamma`), epsilon 1e-3, as in the official
-       I3D: the ReLU and the next convolution make a scale redundant.
+       I3D: the next convolution makes a scale redundant.
     3. Activation.
 
     The parts are named `conv_3d` and `batch_norm` as in the official checkpoints. With
     `trainable = False` the batch normalization runs in inference mode.
 
     Args:
-        filters: number of output channels.
-        kernel_size: one edge length or (time, height, width).
-        strides: one stride or (time, height, width).
-        use_bias: whether the convolution has a bias.
-        batch_norm: whether to normalize.
-        activation: name of a Keras activation or None.
-        momentum: of the moving statistics; 0.9 settles within the few hundred steps of a small
-            data set (our choice; with frozen batch norm it has no effect).
+        filters: Number of output channels.
+        kernel_size: Edge length, or (time, height, width); 1 by default.
+        strides: Stride, or (time, height, width); 1 by default.
+        use_bias: Whether the convolution has a bias; False by default.
+        batch_norm: Whether to normalize; True by default.
+        activation: Name of a Keras activation, or None; `relu` by default.
+        momentum: Momentum of the moving statistics. The default 0.9 settles within the few hundred
+            steps of a small data set (our choice; with frozen batch norm it has no effect).
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`, any T, H and W.
-        training: whether to normalize by the batch's own statistics.
+        inputs: Feature map `[B, T, H, W, C]`; any T, H and W.
+        training: Whether to normalize by the statistics of the batch.
 
     Output shape:
         `[B, ceil(T / st), ceil(H / sh), ceil(W / sw), filters]` in the compute dtype.
 
-    Example:
-    >>> ConvUnit3D(64, 7, strides=2)(tf.zeros([1, 16, 112, 112, 3])).shape
-    TensorShape([1, 8, 56, 56, 64])
+    Examples:
+        >>> ConvUnit3D(64, 7, strides=2)(tf.zeros([1, 16, 112, 112, 3])).shape
+        TensorShape([1, 8, 56, 56, 64])
     """
 
     def __init__(
@@ -80,6 +80,17 @@ class ConvUnit3D(keras.layers.Layer):
             )
         self.activation = keras.activations.get(activation)
 
+    def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
+        """Returns the layers that the input passes, as one branch."""
+        parts = (self.conv_3d, self.batch_norm)
+        return (tuple(part for part in parts if part is not None),)
+
+    def without_batch_norm(self) -> ConvUnit3D:
+        """Returns a new layer of the same name whose bias stands for the normalization."""
+        config = self.get_config()
+        bias = config["use_bias"] or config["batch_norm"]
+        return type(self).from_config({**config, "batch_norm": False, "use_bias": bias})
+
     def build(self, input_shape: Any) -> None:
         with tf.name_scope("conv_3d"):
             self.conv_3d.build(input_shape)
@@ -112,7 +123,7 @@ class ConvUnit3D(keras.layers.Layer):
 
 @keras.utils.register_keras_serializable(package="aacf")
 class InceptionModule3D(keras.layers.Layer):
-    """The Inception module of I3D: four branches over one input, joined along the channels.
+    """The Inception module of I3D: four parallel branches, concatenated along the channels.
 
     ```
     Branch_0   1x1x1 (f0)
@@ -123,26 +134,26 @@ class InceptionModule3D(keras.layers.Layer):
     ```
 
     Every convolution is a `ConvUnit3D`. `units` maps its scope in the official checkpoints, such
-    as `Branch_1/Conv3d_0b_3x3`, to the unit, and the variables bear these names.
+    as `Branch_1/Conv3d_0b_3x3`, to the unit, and the variables have these names.
 
     Args:
-        filters: the six numbers f0 .. f5, in the order of the paper's figure.
-        branch_2_conv: name of the 3x3x3 unit of branch 2. The official network calls it
+        filters: The six numbers f0 to f5, in the order of the paper's figure.
+        branch_2_conv: Name of the 3x3x3 unit of branch 2. The official network calls it
             `Conv3d_0b_3x3`, but in `Mixed_5b` `Conv3d_0a_3x3`.
-        batch_norm: whether the units normalize; if not, their convolutions have biases, as where
-            the normalization has been folded into them.
-        momentum: of the moving statistics of the batch normalizations.
+        batch_norm: Whether the units normalize; if not, their convolutions have biases, as after
+            folding the normalization into them.
+        momentum: Momentum of the moving statistics.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`, any T, H and W.
-        training: whether to normalize by the batch's own statistics.
+        inputs: Feature map `[B, T, H, W, C]`; any T, H and W.
+        training: Whether to normalize by the statistics of the batch.
 
     Output shape:
         `[B, T, H, W, f0 + f2 + f4 + f5]` in the compute dtype.
 
-    Example:
-    >>> InceptionModule3D([64, 96, 128, 16, 32, 32])(tf.zeros([1, 8, 28, 28, 192])).shape
-    TensorShape([1, 8, 28, 28, 256])
+    Examples:
+        >>> InceptionModule3D([64, 96, 128, 16, 32, 32])(tf.zeros([1, 8, 28, 28, 192])).shape
+        TensorShape([1, 8, 28, 28, 256])
     """
 
     def __init__(
@@ -187,11 +198,14 @@ class InceptionModule3D(keras.layers.Layer):
             3, 1, "same", dtype=self.dtype_policy, name="MaxPool3d_0a_3x3"
         )
 
-    @property
     def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
-        """The four branches, each the layers that its input passes."""
+        """Returns the four branches, each the layers that the input passes."""
         b0, b1a, b1b, b2a, b2b, b3 = self.units.values()
         return (b0,), (b1a, b1b), (b2a, b2b), (self.pool, b3)
+
+    def without_batch_norm(self) -> InceptionModule3D:
+        """Returns a new layer of the same name whose biases stand for the normalizations."""
+        return type(self).from_config({**self.get_config(), "batch_norm": False})
 
     def build(self, input_shape: Any) -> None:
         _, f1, _, f3, _, _ = self.filters
@@ -202,7 +216,7 @@ class InceptionModule3D(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        (b0,), (b1a, b1b), (b2a, b2b), (pool, b3) = self.branches
+        (b0,), (b1a, b1b), (b2a, b2b), (pool, b3) = self.branches()
         branches = [
             b0(inputs, training=training),
             b1b(b1a(inputs, training=training), training=training),

@@ -10,24 +10,24 @@ from tensorflow import keras
 
 @keras.utils.register_keras_serializable(package="aacf")
 class NonLocalBlock3D(keras.layers.Layer):
-    """Non-local block in its embedded Gaussian form (Wang et al., CVPR 2018), with the residual.
+    """Non-local block in embedded Gaussian form with a residual (Wang et al., CVPR 2018).
 
     1. `q, k, v`: linear projections of each position, D -> `depth`.
     2. `weights = softmax(q k^T)` over all N = T * H * W positions, in float32.
-    3. `features + W (weights v)`; W starts at zero, so that training starts as the identity.
+    3. `features + W (weights v)`; W starts at zero, so the block starts as the identity.
 
     Args:
-        depth: of the projections; None: half of D, as in the paper.
+        depth: Depth of the projections; None, the default: half of D, as in the paper.
 
     Call arguments:
-        features: `[B, T, H, W, D]`.
+        features: Feature map `[B, T, H, W, D]`.
 
     Output shape:
-        as the input, in the layer's compute type. Needs N x N numbers a clip: 8 MB for the 1408
-        positions of I3D's map of a 128x256x352 clip.
+        Same as the features, in the compute dtype. The weights take N x N numbers a clip: 8 MB for
+        the 1408 positions of I3D's map of a 128x256x352 clip.
 
-    Example:
-    >>> features = NonLocalBlock3D()(features)
+    Examples:
+        >>> features = NonLocalBlock3D()(features)
     """
 
     def __init__(self, depth: int | None = None, **kwargs: Any):

@@ -12,20 +12,20 @@ from tensorflow import keras
 class BatchNormalization3D(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` of `[B, T, H, W, D]`, with frames folded into the batch.
 
-    On a CPU oneDNN's fused kernel is there for four dimensions only; the statistics do not care
-    how the others are arranged.
+    On a CPU, oneDNN has a fused kernel for four dimensions only. Folding does not change the
+    statistics, which are taken over all but the last axis.
 
     Args:
-        **kwargs: as for `keras.layers.BatchNormalization`; the axis is the last one.
+        **kwargs: Arguments of `keras.layers.BatchNormalization` but `axis`, which is the last one.
 
     Call arguments:
-        inputs: `[B, T, H, W, D]`.
+        inputs: Feature map `[B, T, H, W, D]`.
 
     Output shape:
-        as the input.
+        Same as the inputs.
 
-    Example:
-    >>> x = BatchNormalization3D(momentum=0.9)(x)
+    Examples:
+        >>> x = BatchNormalization3D(momentum=0.9)(x)
     """
 
     def build(self, input_shape: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the processor can do, and whether TensorFlow makes use of it."""
+"""The instruction sets of the processor, and a warning if TensorFlow leaves oneDNN off."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ONEDNN_BY_DEFAULT = frozenset(
 def instruction_sets() -> frozenset[str]:
     """Returns the instruction sets of the processor by Linux's names, such as `avx512_bf16`.
 
-    Empty on systems that do not tell.
+    The set is empty on other systems.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -13,29 +13,29 @@ class TemporalShift(keras.layers.Layer):
     """Moves a share of the channels one frame ahead and as many one frame back.
 
     The first channels of a frame are those of the frame before, the next ones those of the frame
-    behind; zeros stand in for frames outside the clip. It costs no multiplication and has no
-    weights (Lin, Gan and Han, ICCV 2019). On a clip of one frame both shares are zeros, so leave
-    it out there.
+    behind, with zeros for frames outside the clip. The layer has no weights and needs no
+    multiplications (Lin, Gan and Han, ICCV 2019). On a clip of one frame both shares are zeros, so
+    do not use it for images.
 
     Args:
-        share: Share of the channels that move in each direction, 0 to 0.5; rounded down to whole
-            channels.
+        share: Share of the channels that move in each direction, 0 to 0.5, rounded down to
+            whole channels; 0.125 by default.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`.
+        inputs: Feature map `[B, T, H, W, C]`.
 
     Output shape:
-        As the inputs.
+        Same as the inputs.
 
     Raises:
         ValueError: If `share` is not in 0 to 0.5.
 
-    Example:
-    >>> frames = tf.reshape([1.0, 2.0, 3.0], [1, 3, 1, 1, 1]) * tf.ones([1, 1, 1, 1, 4])
-    >>> TemporalShift(0.25)(frames)[0, :, 0, 0].numpy()
-    array([[0., 2., 1., 1.],
-           [1., 3., 2., 2.],
-           [2., 0., 3., 3.]], dtype=float32)
+    Examples:
+        >>> frames = tf.reshape([1.0, 2.0, 3.0], [1, 3, 1, 1, 1]) * tf.ones([1, 1, 1, 1, 4])
+        >>> TemporalShift(0.25)(frames)[0, :, 0, 0].numpy()
+        array([[0., 2., 1., 1.],
+               [1., 3., 2., 2.],
+               [2., 0., 3., 3.]], dtype=float32)
     """
 
     def __init__(self, share: float = 0.125, **kwargs: Any):
@@ -51,6 +51,10 @@ class TemporalShift(keras.layers.Layer):
         around = [[0, 0], [1, 1], [0, 0], [0, 0], [0, 0]]
         ahead, back = tf.pad(ahead, around)[:, :-2], tf.pad(back, around)[:, 2:]
         return tf.ensure_shape(tf.concat([ahead, back, still], axis=-1), inputs.shape)
+
+    def windows(self) -> tuple[tuple[int, int, str], ...]:
+        """Returns reach, stride and padding in time, height and width."""
+        return (3, 1, "same"), (1, 1, "same"), (1, 1, "same")
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         return tf.TensorShape(input_shape)

@@ -34,7 +34,7 @@ def winograd_kernel(kernel: np.ndarray) -> np.ndarray:
     """Transforms the kernel of a `Conv3D` into that of a `WinogradConv3D`.
 
     Args:
-        kernel: `[3, 3, 3, C, filters]`.
+        kernel: Kernel `[3, 3, 3, C, filters]`.
 
     Returns:
         float32 `[36, 3 C, filters]`, computed in float64.
@@ -47,39 +47,39 @@ def winograd_kernel(kernel: np.ndarray) -> np.ndarray:
 class WinogradConv3D(keras.layers.Layer):
     """3x3x3 convolution, stride 1, SAME padding, with a bias: Winograd F(4x4, 3x3) in space.
 
-    1. The map is cut into cells of 4x4 outputs; a cell sees a window of 6x6 inputs.
+    1. The map is divided into cells of 4x4 outputs; a cell sees a window of 6x6 inputs.
     2. Every window is transformed: one product with a constant 36x36 matrix.
     3. The three frames around each output are joined along the channels.
     4. 36 matrix products of `[cells x frames, 3 C]` with `[3 C, filters]`.
     5. The results are transformed back, 36 numbers to 4x4 outputs, and put in place.
 
-    Steps 2 to 5 take some 1024 rows at a time, so that the memory they need stays the same for maps
-    of any size. Where a map is no multiple of 4 the last cells compute outputs that are dropped.
+    Steps 2 to 5 process about 1024 rows at a time, so their memory does not grow with the map. If a
+    side is not a multiple of 4, the surplus outputs of the last cells are dropped.
 
-    It is meant for inference with the transformed weights of a `Conv3D` (`winograd_kernel`), whose
-    outputs it gives but for rounding: 2e-5 relative to the largest. It computes in float32,
-    whatever the policy; in bfloat16 the transforms would lose what they add.
+    The layer is meant for inference with the transformed weights of a `Conv3D` (`winograd_kernel`),
+    whose outputs it reproduces up to rounding: 2e-5 relative to the largest. It computes in float32
+    under every policy; in bfloat16 the transforms would lose too many digits.
 
     Args:
         filters: Number of output channels.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`, any B, T, H and W.
-        training: Ignored; taken since `Conv3D` takes it.
+        inputs: Feature map `[B, T, H, W, C]`; any B, T, H and W.
+        training: Ignored; accepted since `Conv3D` accepts it.
 
     Output shape:
         float32 `[B, T, H, W, filters]`.
 
-    Example:
-    >>> convolution = keras.layers.Conv3D(8, 3, padding="same")
-    >>> clips = tf.random.normal([1, 4, 14, 14, 3])
-    >>> expected = convolution(clips)
-    >>> layer = WinogradConv3D(8)
-    >>> layer.build(clips.shape)
-    >>> kernel, bias = convolution.get_weights()
-    >>> layer.set_weights([winograd_kernel(kernel), bias])
-    >>> np.allclose(layer(clips), expected, atol=1e-4)
-    True
+    Examples:
+        >>> convolution = keras.layers.Conv3D(8, 3, padding="same")
+        >>> clips = tf.random.normal([1, 4, 14, 14, 3])
+        >>> expected = convolution(clips)
+        >>> layer = WinogradConv3D(8)
+        >>> layer.build(clips.shape)
+        >>> kernel, bias = convolution.get_weights()
+        >>> layer.set_weights([winograd_kernel(kernel), bias])
+        >>> np.allclose(layer(clips), expected, atol=1e-4)
+        True
     """
 
     def __init__(self, filters: int, **kwargs: Any):
@@ -132,8 +132,8 @@ class WinogradConv3D(keras.layers.Layer):
         y, x = span(height)[:, None], span(width)
         cell = span(batch)[:, None, None] * (down * across) + y // TILE * across + x // TILE
         step = cell // tf.maximum(group, 1)
-        place = step * TILE**2 + y % TILE * TILE + x % TILE
-        row = (place * group + cell - step * group) * frames  # (B, H, W)
+        number = step * TILE**2 + y % TILE * TILE + x % TILE
+        row = (number * group + cell - step * group) * frames  # (B, H, W)
         row = row[:, None] + span(frames)[:, None, None]
         outputs = tf.gather(tf.reshape(tiles, [-1, self.filters]), row)
         outputs.set_shape([*inputs.shape[:-1], self.filters])

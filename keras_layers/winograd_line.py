@@ -17,9 +17,9 @@ def line_tile(kernel_size: Sequence[int], shape: Sequence[int], filters: int) ->
     """Returns the tile of `line_winograd_conv3d`, or None if it is not possible or does not pay.
 
     Args:
-        kernel_size: Of a convolution with SAME padding and stride 1.
-        shape: Of its inputs `[B, T, H, W, C]`; T, H, W and C known.
-        filters: Channels of its outputs.
+        kernel_size: Kernel size of a convolution with SAME padding and stride 1.
+        shape: Shape of its inputs `[B, T, H, W, C]`; T, H, W and C known.
+        filters: Number of its output channels.
     """
     _, frames, height, _, channels = shape
     narrow = min(channels, filters)
@@ -34,18 +34,19 @@ def line_tile(kernel_size: Sequence[int], shape: Sequence[int], filters: int) ->
 def line_winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, tile: int) -> tf.Tensor:
     """Convolves by Winograd F(tile, 3) along frames or rows, SAME padding, stride 1.
 
-    1. Every line, all frames of a place or all rows of a column, is transformed by one product with
-       a constant matrix, to `tile + 2` numbers for each `tile` of its outputs.
-    2. For each of these there is a matrix product over the channels; for 1x3x3 it is a convolution
-       of 3 taps along the row.
-    3. A constant matrix gives the outputs.
+    1. Every line, all frames of a pixel or all rows of a column, is transformed by one product with
+       a constant matrix, to `tile + 2` numbers for each `tile` outputs.
+    2. Each of these numbers takes a matrix product over the channels, or for 1x3x3 a convolution of
+       3 taps along the row.
+    3. A product with a constant matrix gives the outputs.
 
-    The gradients are those of these steps, so that they save as much.
+    TensorFlow differentiates these steps, so the gradients save as much.
 
     Args:
-        inputs: float32 `[B, T, H, W, C]`; T, H, W and C known.
-        kernel: float32 `[3, 1, 1, C, filters]` or `[1, 3, 3, C, filters]`.
-        tile: Divides the number of frames (3x1x1) or rows (1x3x3); at most 6.
+        inputs: Feature map float32 `[B, T, H, W, C]`; T, H, W and C known.
+        kernel: Kernel float32 `[3, 1, 1, C, filters]` or `[1, 3, 3, C, filters]`.
+        tile: Number of outputs computed together, at most 6; divides the number of frames (3x1x1)
+            or rows (1x3x3).
 
     Returns:
         float32 `[B, T, H, W, filters]`.
@@ -70,10 +71,10 @@ def line_winograd_conv3d(inputs: tf.Tensor, kernel: tf.Tensor, tile: int) -> tf.
 
 
 def _matrices(length: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The constants: of lines without their padding, of the kernel, of the products.
+    """Returns the constant matrices for unpadded lines, for the kernel and for the products.
 
-    A product of polynomials of `tile` and 3 coefficients is one of their values at `tile + 2`
-    points, the last at infinity; the convolution is its transpose.
+    The product of polynomials with `tile` and 3 coefficients is determined by the products of their
+    values at `tile + 2` points, the last at infinity; the convolution is its transpose.
 
     Returns:
         float32 `[(tile + 2) tiles, length]`, `[tile + 2, 3]`, `[length, (tile + 2) tiles]`.
@@ -93,6 +94,5 @@ def _matrices(length: int, tile: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
         into[:, index, start : start + size] = window / scale
         back[start : start + tile, :, index] = values(tile).T
     into = into[:, :, 1:-1].reshape(-1, length)
-    return tuple(
-        matrix.astype(np.float32) for matrix in (into, values(3) * scale, back.reshape(length, -1))
-    )
+    weigh, back = values(3) * scale, back.reshape(length, -1)
+    return into.astype(np.float32), weigh.astype(np.float32), back.astype(np.float32)

@@ -1,6 +1,6 @@
-"""Backbones: pixels 0..255 `[B, T, H, W, 3]` to a feature map `[B, T', H', W', D]`.
+"""Backbones: Keras models from pixels 0..255 `[B, T, H, W, 3]` to a feature map `[B, t, h, w, D]`.
 
-Each scales its input itself, takes any frame count and size, and is an ordinary Keras model.
+Each scales its input itself and takes any number of frames and any frame size.
 """
 
 from aacf_tf.backbones.catalog import BACKBONES, IMAGE_BACKBONES, build_backbone

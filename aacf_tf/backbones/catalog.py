@@ -1,6 +1,6 @@
-"""The backbones by name.
+"""Builds backbones by name.
 
-They are imported when they are built, so that a list of their names does not start TensorFlow.
+Their modules are imported on first use, so that listing the names does not start TensorFlow.
 """
 
 from __future__ import annotations
@@ -28,15 +28,18 @@ IMAGE_BACKBONES = ("densenet161", "efficientnet_lite0", "efficientnet_lite2")
 
 
 def build_backbone(name: str, **options: Any) -> keras.Model:
-    """The backbone of a name.
+    """Builds a backbone.
 
     Args:
-        name: one of BACKBONES.
-        **options: keyword arguments of that backbone's function.
+        name: Name of the backbone, one of `BACKBONES`.
+        **options: Keyword arguments of that backbone's function.
+
+    Returns:
+        The model, with new weights.
 
     Raises:
-        ValueError: an unknown name.
-        UsageError: an option that the backbone does not have, or a value that it refuses.
+        ValueError: If the name is unknown.
+        UsageError: If the backbone has no such option or refuses its value.
     """
     if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")

@@ -1,4 +1,4 @@
-"""What the published backbones share: scaled pixels, end points by name."""
+"""Shared parts of the published backbones: pixel scaling and end points."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tensorflow import keras
 SCALINGS = {
     # To [-1, 1].
     "inception": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
-    # The one that torchvision's weights for ImageNet were trained with.
+    # As torchvision's ImageNet weights were trained.
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     # EfficientNet-Lite, near [-1, 1].
     "efficientnet_lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
     # Hara's `mean_dataset=kinetics`, his files of 2020.
     "kinetics": ((110.7975, 103.3005, 96.2625), (70.584, 69.1815, 69.7935)),
-    # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: the mean alone.
+    # Hara's `mean_dataset=activitynet` with `norm_value=1`, his files of 2017/18: mean only.
     "activitynet": ((114.7748, 107.7354, 99.4750), (1.0, 1.0, 1.0)),
 }
 
@@ -26,15 +26,16 @@ SCALINGS = {
 def scaled_pixels(
     scaling: str, channels: int, input_shape: Optional[Sequence[Optional[int]]]
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The input of a backbone and the same, scaled, in float32.
+    """Returns the input tensor of a backbone, and the same scaled, in float32.
 
     Args:
-        scaling: one of SCALINGS.
-        channels: 3, or 2 for optical flow, scaled as the first two colours.
-        input_shape: (frames, height, width, channels), None where free; None: all but the last.
+        scaling: Name of the scaling, one of `SCALINGS`.
+        channels: Number of channels: 3, or 2 for optical flow, scaled like the first two colours.
+        input_shape: (frames, height, width, channels), with None for free sizes; None: only the
+            channels are fixed.
 
     Raises:
-        ValueError: the scaling is unknown or the shape does not fit the channels.
+        ValueError: If the scaling is unknown or the shape does not fit the channels.
     """
     if scaling not in SCALINGS:
         raise ValueError(
@@ -47,7 +48,7 @@ def scaled_pixels(
         )
     means, deviations = (values[:channels] for values in SCALINGS[scaling])
     pixels = keras.Input(input_shape, name="pixels")
-    # In float32: in bfloat16 the factors alone would be wrong by 0.4 %.
+    # In float32, since rounding the factors to bfloat16 alone would cost 0.4 %.
     scale = keras.layers.Rescaling(
         [1 / deviation for deviation in deviations],
         offset=[-mean / deviation for mean, deviation in zip(means, deviations)],
@@ -60,17 +61,17 @@ def scaled_pixels(
 def chosen_end_point(
     end_point: Optional[str], end_points: Sequence[str], include_top: bool, top: int = 1
 ) -> str:
-    """The end point where a backbone stops.
+    """Returns the end point at which a backbone stops.
 
     Args:
-        end_point: the user's; None: the last feature map, or the first of the top if that is asked
-            for.
-        end_points: in order.
-        include_top: whether the user asks for the top.
-        top: how many of the end points, the last ones, belong to the top.
+        end_point: End point given by the user; None: the last feature map, or with `include_top`
+            the first end point of the top.
+        end_points: All end points, in order.
+        include_top: Whether to include the top.
+        top: Number of end points, the last ones, that belong to the top; 1 by default.
 
     Raises:
-        ValueError: it is none of them, or lies below the top that is asked for.
+        ValueError: If `end_point` is unknown, or lies below the top that `include_top` asks for.
     """
     if end_point is None:
         return end_points[-top if include_top else -top - 1]
@@ -93,15 +94,15 @@ def model_up_to(
     all_end_points: bool,
     name: str,
 ) -> keras.Model:
-    """The model from the pixels to an end point.
+    """Builds the model from the pixels to an end point.
 
     Args:
-        end_point: where to stop.
-        pixels: the input.
-        layers: names and tensors of the end points as they are built; what lies behind the last
-            one taken never is.
-        all_end_points: whether all on the way are returned, by name.
-        name: of the model.
+        end_point: Name of the last end point.
+        pixels: Input tensor.
+        layers: Names and tensors of the end points. They are built on iteration, so layers behind
+            `end_point` are never created.
+        all_end_points: Whether to return a dict of all end points up to the last, by name.
+        name: Name of the model.
     """
     outputs = {}
     for reached, x in layers:

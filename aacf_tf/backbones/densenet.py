@@ -1,8 +1,8 @@
 """DenseNet-161 for images (Huang, Liu, van der Maaten and Weinberger, CVPR 2017).
 
 Layers, names and padding are those of torchvision's `densenet161`: a layer's name is the path of
-its module there. Frames are images of their own, so that a still image is a clip of one frame and
-goes through the same heads as a video. The stride in space is 32: 224x224 gives 7x7x2208.
+its module in that code. Every frame is treated as an image, so a still image is a clip of one frame
+and goes through the same heads as a video. The stride in space is 32: 224x224 gives 7x7x2208.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def densenet161(
     ```
 
     Args:
-        end_point: where to stop, one of `END_POINTS`; by default `features.norm5`, with its ReLU.
-            `classifier` brings the top.
-        include_top: short for `end_point="classifier"`.
-        classes: number of classes of the top.
-        input_shape: (frames, height, width, 3), None where free; by default only the channels are
-            fixed. Frames of fewer than 29 pixels leave nothing of the last map.
-        all_end_points: return all end points on the way, by name.
+        end_point: Last end point, one of `END_POINTS`; by default `features.norm5`, with its ReLU.
+            `classifier` includes the top.
+        include_top: Short for `end_point="classifier"`.
+        classes: Number of classes of the top.
+        input_shape: (frames, height, width, 3), with None for free sizes; by default only the
+            channels are fixed. Frames of fewer than 29 pixels give an empty last map.
+        all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, 3]`, scales them by the
@@ -66,7 +66,7 @@ def densenet161(
         With `all_end_points` a dict of them in order.
 
     Raises:
-        ValueError: `end_point` is unknown, lies below the top that `include_top` asks for, or
+        ValueError: If `end_point` is unknown, lies below the top that `include_top` asks for, or
             `input_shape` is not of that form.
     """
     end_point = chosen_end_point(end_point, END_POINTS, include_top)
@@ -76,7 +76,7 @@ def densenet161(
 
 
 def _layers(clips: tf.Tensor, classes: int) -> Iterator[tuple[str, tf.Tensor]]:
-    """The end points one after the other."""
+    """Yields the end points in order, as names and tensors."""
     for name, images in _image_layers(FramesToImages(name="images")(clips)):
         x = ImagesToFrames(name=f"{name}.frames")([images, clips])
         yield name, x
@@ -85,12 +85,12 @@ def _layers(clips: tf.Tensor, classes: int) -> Iterator[tuple[str, tf.Tensor]]:
 
 
 def _image_layers(x: tf.Tensor) -> Iterator[tuple[str, tf.Tensor]]:
-    """The same for the images `[B * T, H, W, 3]`, but for the top."""
-    # PyTorch pads by half a window on every side, SAME padding by the size of the map.
+    """Yields the end points below the top for images `[B * T, H, W, 3]`."""
+    # PyTorch pads half a window on every side; SAME padding would depend on the size of the map.
     x = keras.layers.ZeroPadding2D(3, name="features.conv0.pad")(x)
     x = _convolution(x, _STEM, 7, "features.conv0", stride=2)
     x = _norm_relu(x, "features.norm0")
-    # PyTorch pads with the smallest number; behind a ReLU zeros give the same maxima.
+    # PyTorch pads with the smallest number; after a ReLU, zeros give the same maxima.
     x = keras.layers.ZeroPadding2D(1, name="features.pool0.pad")(x)
     x = keras.layers.MaxPooling2D(3, 2, name="features.pool0")(x)
     yield "features.pool0", x

@@ -1,12 +1,12 @@
 """EfficientNet-Lite for images (Tan and Le, ICML 2019; Google's variant for mobile devices).
 
 No squeeze and excitation, ReLU6 for swish, stem and last convolution of the same width for all
-sizes. Frames are images of their own; `shift` lets them see their neighbours. The stride in space
-is 32. Sides of 32 k + 1 pixels are padded alike on both sides in all layers and put cell i at pixel
-32 i; even sides shift the map by up to half a cell.
+sizes. Every frame is processed as an image, unless `shift` mixes it with its neighbours. The stride
+in space is 32. Sides of 32 k + 1 pixels are padded equally on both sides in all layers and put cell
+i at pixel 32 i; even sides shift the map by up to half a cell.
 
-Layers have the names of the modules of `efficientnet_lite_pytorch`, less their leading underscores,
-whose ImageNet weights two packages carry (`aacf_tf.weights.packaged`).
+Layers are named like the modules of `efficientnet_lite_pytorch`, without leading underscores. Two
+packages contain its ImageNet weights (`aacf_tf.weights.packaged`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tensorflow import keras
 from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
 from keras_layers import FramesToImages, ImagesToFrames, TemporalShift
 
-# Kernel, stride and filters of each stage, and its blocks in Lite0 and Lite2; every block but those
-# of the first stage expands its channels by 6.
+# Kernel, stride, filters and number of blocks of each stage, the last two for Lite0 and Lite2; all
+# blocks but those of the first stage expand their channels by 6.
 _STAGES = (
     (3, 1, (16, 16), (1, 1)),
     (3, 2, (24, 24), (2, 3)),
@@ -56,15 +56,15 @@ def efficientnet_lite0(
     Every convolution is followed by a batch norm and, but for a block's last one, by ReLU6.
 
     Args:
-        end_point: Where to stop, one of `END_POINTS`; by default `head`. `fc` brings the top.
+        end_point: Last end point, one of `END_POINTS`; by default `head`. `fc` includes the top.
         include_top: Short for `end_point="fc"`.
         classes: Number of classes of the top.
-        input_shape: (frames, height, width, 3), None where free; by default only the channels are
-            fixed. The network was trained at 224x224.
-        all_end_points: Return all end points on the way, by name.
+        input_shape: (frames, height, width, 3), with None for free sizes; by default only the
+            channels are fixed. The network was trained at 224x224.
+        all_end_points: Whether to return all end points up to the last, by name.
         shift: Share of the channels that a residual block takes from the frame before, and as many
             from the frame behind, 0 to 0.5 (`keras_layers.TemporalShift`; 0.125 is its authors'
-            choice). 0: every frame by itself.
+            choice). With 0, the default, every frame is processed by itself.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, 3]`, scales them to
@@ -114,7 +114,7 @@ def _build(
 def _layers(
     clips: tf.Tensor, column: int, classes: int, shift: float
 ) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the end points one after the other."""
+    """Yields the end points in order, as names and tensors."""
     for name, images in _image_layers(clips, column, shift):
         x = ImagesToFrames(name=f"{name}.frames")([images, clips])
         yield name, x
@@ -123,7 +123,7 @@ def _layers(
 
 
 def _image_layers(clips: tf.Tensor, column: int, shift: float) -> Iterator[tuple[str, tf.Tensor]]:
-    """Yields the same for the images `[B * T, H, W, 3]`, but for the top."""
+    """Yields the end points below the top for images `[B * T, H, W, 3]`."""
     x = FramesToImages(name="images")(clips)
     x = _relu(_norm(_convolution(x, _STEM, "conv_stem", kernel=3, stride=2), "bn0"), "relu0")
     yield "stem", x
@@ -147,7 +147,7 @@ def _image_layers(clips: tf.Tensor, column: int, shift: float) -> Iterator[tuple
 def _block(
     x: tf.Tensor, name: str, kernel: int, stride: int, filters: int, wide: bool
 ) -> tf.Tensor:
-    """Inverted residual block, but for the addition of its inputs."""
+    """Applies an inverted residual block, without the addition of its inputs."""
     if wide:
         x = _convolution(x, _EXPANSION * x.shape[-1], f"{name}.expand_conv")
         x = _relu(_norm(x, f"{name}.bn0"), f"{name}.relu0")

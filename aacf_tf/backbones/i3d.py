@@ -1,8 +1,8 @@
 """Inception-v1 I3D, the paper's backbone for video (Carreira and Zisserman, CVPR 2017).
 
 Layers and names are those of the official implementation (github.com/deepmind/kinetics-i3d).
-Up to `Mixed_5c` it costs 13.97 GFLOP for 16x112x112 and 222 for 64x224x224; strides there are 8 in
-time and 32 in space, so that the paper's 128x256x352 gives 16x8x11x1024.
+Up to `Mixed_5c` it costs 13.97 GFLOP for 16x112x112 and 222 for 64x224x224. The strides of that map
+are 8 in time and 32 in space, so the paper's 128x256x352 gives 16x8x11x1024.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ END_POINTS = (*_LAYERS, "Logits", "Predictions")
 
 @keras.utils.register_keras_serializable(package="aacf")
 class I3DLogits(keras.layers.Layer):
-    """The top of I3D: class logits from the `Mixed_5c` map, in float32 whatever the policy.
+    """The top of I3D: class logits from the `Mixed_5c` map, in float32 under every policy.
 
     1. Average over space: the official 7x7 window at 224x224, the whole map at any other size.
     2. Average of every two neighbouring time steps, stride 1 (a single step stays as it is).
@@ -50,19 +50,19 @@ class I3DLogits(keras.layers.Layer):
     4. Mean over time.
 
     Args:
-        classes: number of classes.
-        dropout: probability that a pooled channel is dropped in training.
+        classes: Number of classes.
+        dropout: Probability that a pooled channel is dropped in training; 0 by default.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`.
-        training: whether dropout acts.
+        inputs: Feature map `[B, T, H, W, C]`.
+        training: Whether to apply the dropout.
 
     Output shape:
         float32 `[B, classes]`.
 
-    Example:
-    >>> I3DLogits(400)(tf.zeros([1, 8, 7, 7, 1024])).shape
-    TensorShape([1, 400])
+    Examples:
+        >>> I3DLogits(400)(tf.zeros([1, 8, 7, 7, 1024])).shape
+        TensorShape([1, 400])
     """
 
     def __init__(self, classes: int = 400, dropout: float = 0.0, **kwargs: Any):
@@ -110,15 +110,15 @@ def i3d(
     """Builds I3D from pixels up to one of its end points.
 
     Args:
-        end_point: where to stop, one of `END_POINTS`; by default `Mixed_5c`. `Logits` and
-            `Predictions` (its softmax) bring the top with them.
-        include_top: short for `end_point="Logits"`.
-        classes: number of classes of the top.
-        dropout: dropout of the top; the official training used 0.5.
-        channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), None where free; by default only the
-            channels are fixed.
-        all_end_points: return all end points on the way, by name.
+        end_point: Last end point, one of `END_POINTS`; by default `Mixed_5c`. `Logits` and
+            `Predictions` (its softmax) include the top.
+        include_top: Short for `end_point="Logits"`.
+        classes: Number of classes of the top.
+        dropout: Dropout rate of the top; the official training used 0.5.
+        channels: Number of input channels: 3 for RGB, 2 for optical flow.
+        input_shape: (frames, height, width, channels), with None for free sizes; by default only
+            the channels are fixed.
+        all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, channels]`, scales them
@@ -127,7 +127,7 @@ def i3d(
         dict of them in order.
 
     Raises:
-        ValueError: `end_point` is unknown, lies below the top that `include_top` asks for, or
+        ValueError: If `end_point` is unknown, lies below the top that `include_top` asks for, or
             `input_shape` does not fit `channels`.
     """
     end_point = chosen_end_point(end_point, END_POINTS, include_top, top=2)
@@ -137,7 +137,7 @@ def i3d(
 
 
 def _layers(x: tf.Tensor, classes: int, dropout: float) -> Iterator[tuple[str, tf.Tensor]]:
-    """The end points one after the other."""
+    """Yields the end points in order, as names and tensors."""
     for name, (kind, arguments) in _LAYERS.items():
         x = kind(*arguments, name=name)(x)
         yield name, x

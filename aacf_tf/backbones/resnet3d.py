@@ -1,8 +1,8 @@
 """3D-ResNet-34 (Hara, Kataoka and Satoh, CVPR 2018).
 
 Layers, names and padding are those of the authors' PyTorch code
-(github.com/kenshohara/3D-ResNets-PyTorch): a layer's name is the path of its module there. Strides
-of the last map are 16 in time and 32 in space, so that the 16x112x112 it was trained with gives
+(github.com/kenshohara/3D-ResNets-PyTorch): a layer's name is the path of its module in that code.
+The strides of the last map are 16 in time and 32 in space, so the 16x112x112 of its training gives
 1x4x4x512.
 """
 
@@ -23,24 +23,24 @@ _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels, blocks
 
 @keras.utils.register_keras_serializable(package="aacf")
 class ShortcutA(keras.layers.Layer):
-    """The shortcut of type A: every so many positions, missing channels filled up with zeros.
+    """The shortcut of type A: subsamples the positions and pads the channels with zeros.
 
-    It has no weights. The authors' code lets no gradient through (it passes on `out.data`); ours
-    does, which changes training alone.
+    It has no weights. Unlike the authors' code, which passes on `out.data`, it propagates
+    gradients; this affects training only.
 
     Args:
-        filters: number of output channels, at least that of the input.
-        stride: in time, height and width.
+        filters: Number of output channels, at least that of the inputs.
+        stride: Stride in time, height and width; 2 by default.
 
     Call arguments:
-        inputs: `[B, T, H, W, C]`.
+        inputs: Feature map `[B, T, H, W, C]`.
 
     Output shape:
         `[B, ceil(T / stride), ceil(H / stride), ceil(W / stride), filters]`.
 
-    Example:
-    >>> ShortcutA(128, 2)(tf.zeros([1, 8, 28, 28, 64])).shape
-    TensorShape([1, 4, 14, 14, 128])
+    Examples:
+        >>> ShortcutA(128, 2)(tf.zeros([1, 8, 28, 28, 64])).shape
+        TensorShape([1, 4, 14, 14, 128])
     """
 
     def __init__(self, filters: int, stride: int = 2, **kwargs: Any):
@@ -52,6 +52,10 @@ class ShortcutA(keras.layers.Layer):
         step = self.stride
         missing = self.filters - inputs.shape[-1]
         return tf.pad(inputs[:, ::step, ::step, ::step], [*[[0, 0]] * 4, [0, missing]])
+
+    def windows(self) -> tuple[tuple[int, int, str], ...]:
+        """Returns reach, stride and padding in time, height and width."""
+        return ((1, self.stride, "valid"),) * 3
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         batch, *sides, _ = tuple(input_shape)
@@ -89,20 +93,20 @@ def resnet3d34(
     ```
 
     Args:
-        end_point: where to stop, one of `END_POINTS`; by default `layer4`. `fc` brings the top.
-        include_top: short for `end_point="fc"`.
-        classes: number of classes of the top.
-        shortcut: of blocks that change the shape: `A`, a `ShortcutA`, or `B`, a 1x1x1 convolution
-            and batch norm.
-        conv1_t_size, conv1_t_stride: size (odd) and stride of `conv1` in time.
-        no_max_pool: leave `maxpool` out.
-        scaling: of the pixels, one of `common.SCALINGS`. The published files want `kinetics`
-            (2020) or `activitynet` (2017/18); none wants ImageNet's, which our other networks from
-            PyTorch have, and with another scaling than its own a file gives wrong maps in silence.
-        channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), None where free; by default only the
-            channels are fixed.
-        all_end_points: return all end points on the way, by name.
+        end_point: Last end point, one of `END_POINTS`; by default `layer4`. `fc` includes the top.
+        include_top: Short for `end_point="fc"`.
+        classes: Number of classes of the top.
+        shortcut: Shortcut of the blocks that change the shape: `A`, a `ShortcutA`, or `B`, a 1x1x1
+            convolution and batch norm.
+        conv1_t_size, conv1_t_stride: Size (odd) and stride of `conv1` in time.
+        no_max_pool: Whether to leave `maxpool` out.
+        scaling: Scaling of the pixels, one of `common.SCALINGS`. The published files need
+            `kinetics` (2020) or `activitynet` (2017/18); with any other scaling, ImageNet's
+            included, they load without an error but give wrong maps.
+        channels: Number of input channels: 3 for RGB, 2 for optical flow.
+        input_shape: (frames, height, width, channels), with None for free sizes; by default only
+            the channels are fixed.
+        all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
         A model that takes pixels 0..255, uint8 or floating, `[B, T, H, W, channels]`, and returns
@@ -110,7 +114,7 @@ def resnet3d34(
         logits float32 `[B, classes]`. With `all_end_points` a dict of them in order.
 
     Raises:
-        ValueError: an argument is none of the values above, or two contradict each other.
+        ValueError: If an argument is not among the values above, or two contradict each other.
     """
     names = tuple(name for name in END_POINTS if not (no_max_pool and name == "maxpool"))
     end_point = chosen_end_point(end_point, names, include_top)
@@ -126,12 +130,12 @@ def resnet3d34(
 def _layers(
     x: tf.Tensor, t_size: int, t_stride: int, no_max_pool: bool, shortcut: str, classes: int
 ) -> Iterator[tuple[str, tf.Tensor]]:
-    """The end points one after the other."""
+    """Yields the end points in order, as names and tensors."""
     x = _convolution(x, 64, (t_size, 7, 7), (t_stride, 2, 2), name="conv1")
     x = keras.layers.ReLU(name="relu")(_norm(x, "bn1"))
     yield "conv1", x
     if not no_max_pool:
-        # PyTorch pads with the smallest number; behind a ReLU zeros give the same maxima.
+        # PyTorch pads with the smallest number; after a ReLU, zeros give the same maxima.
         x = keras.layers.ZeroPadding3D(1, name="maxpool.pad")(x)
         x = keras.layers.MaxPooling3D(3, 2, name="maxpool")(x)
         yield "maxpool", x
@@ -145,25 +149,25 @@ def _layers(
 
 
 def _block(x: tf.Tensor, filters: int, stride: int, shortcut: str, *, name: str) -> tf.Tensor:
-    beside = x
+    bypass = x
     if stride > 1 and shortcut == "A":
-        beside = ShortcutA(filters, stride, name=f"{name}.downsample")(x)
+        bypass = ShortcutA(filters, stride, name=f"{name}.downsample")(x)
     elif stride > 1:
-        beside = _convolution(x, filters, (1, 1, 1), [stride] * 3, name=f"{name}.downsample.0")
-        beside = _norm(beside, f"{name}.downsample.1")
+        bypass = _convolution(x, filters, (1, 1, 1), [stride] * 3, name=f"{name}.downsample.0")
+        bypass = _norm(bypass, f"{name}.downsample.1")
     x = _convolution(x, filters, (3, 3, 3), [stride] * 3, name=f"{name}.conv1")
     x = keras.layers.ReLU(name=f"{name}.relu1")(_norm(x, f"{name}.bn1"))
     x = _norm(_convolution(x, filters, (3, 3, 3), name=f"{name}.conv2"), f"{name}.bn2")
-    x = keras.layers.Add(name=f"{name}.add")([x, beside])
+    x = keras.layers.Add(name=f"{name}.add")([x, bypass])
     return keras.layers.ReLU(name=f"{name}.relu")(x)
 
 
 def _convolution(
     x: tf.Tensor, filters: int, kernel: tuple, strides: Any = (1, 1, 1), *, name: str
 ) -> tf.Tensor:
-    """Padded by half a kernel on every side, as PyTorch does.
+    """Applies a convolution padded by half a kernel on every side, like PyTorch's.
 
-    At stride 1 SAME padding is that; at stride 2 it would depend on the size of the map.
+    At stride 1 this is SAME padding; at stride 2 that would depend on the size of the map.
     """
     strided = max(strides) > 1
     if strided and max(kernel) > 1:

@@ -1,4 +1,4 @@
-"""Small 3-D CNNs that can see motion, for the demo and for training from scratch on little data."""
+"""Small motion-sensitive 3-D CNNs for the demo and for training from scratch on little data."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from keras_layers import BatchNormalization3D, Conv3D
 
 @keras.utils.register_keras_serializable(package="aacf")
 class PixelsToPatches(keras.layers.Layer):
-    """The stem: pixels 0..255 to patches of `patch x patch` pixels, scaled to about [-1, 1].
+    """The stem: turns pixels 0..255 into patches of `patch x patch` pixels, about in [-1, 1].
 
-    1. Scale by the ImageNet mean and deviation, taken over the colours (115.4, 58.1).
-    2. With `differences`, append the difference to the frame before (0 for the first), times 2:
-       motion for the asking, where there is too little data to learn it.
-    3. Space to depth, which costs nothing and keeps every pixel.
+    1. Scale by the ImageNet mean and deviation, averaged over the colours (115.4, 58.1).
+    2. With `differences`, append twice the difference to the frame before (0 for the first): it
+       supplies motion if there is too little data to learn it.
+    3. Move space to depth, which costs nothing and keeps every pixel.
 
-    Height and width are padded with edge pixels to a multiple of `patch` where they are none.
+    Height and width are padded to a multiple of `patch` by mirroring the edge.
+
+    Args:
+        patch: Side of a patch in pixels; 4 by default.
+        differences: Whether to append frame differences; False by default.
 
     Call arguments:
-        pixels: `[B, T, H, W, C]`, uint8 or floating, 0..255.
+        pixels: Clips `[B, T, H, W, C]`, uint8 or floating, 0..255.
 
     Output shape:
         `[B, T, ceil(H / patch), ceil(W / patch), patch * patch * C]`, twice as deep with
-        `differences`, in the layer's compute type.
+        `differences`, in the compute dtype.
     """
 
     def __init__(self, patch: int = 4, differences: bool = False, **kwargs: Any):
@@ -43,7 +47,7 @@ class PixelsToPatches(keras.layers.Layer):
         frames = tf.cast(frames, self.compute_dtype)
         channels, size, p = frames.shape[-1], tf.shape(frames), self.patch
         missing_h, missing_w = -size[2] % p, -size[3] % p
-        # As a pad of mode SYMMETRIC, which took as long as a convolution.
+        # Equals tf.pad in mode SYMMETRIC, which took as long as a convolution.
         frames = tf.concat([frames, tf.reverse(frames[:, :, size[2] - missing_h :], [2])], axis=2)
         frames = tf.concat(
             [frames, tf.reverse(frames[:, :, :, size[3] - missing_w :], [3])], axis=3
@@ -52,6 +56,11 @@ class PixelsToPatches(keras.layers.Layer):
         frames = tf.reshape(frames, [size[0], size[1], rows, p, columns, p, channels])
         frames = tf.transpose(frames, [0, 1, 2, 4, 3, 5, 6])
         return tf.reshape(frames, [size[0], size[1], rows, columns, p * p * channels])
+
+    def windows(self) -> tuple[tuple[int, int, tuple[int, int]], ...]:
+        """Returns reach, stride and padding in time, height and width."""
+        side = (self.patch, self.patch, (0, self.patch - 1))  # padded behind only
+        return (2, 1, (1, 0)) if self.differences else (1, 1, (0, 0)), side, side
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         batch, time, height, width, channels = tuple(input_shape)
@@ -67,7 +76,7 @@ class PixelsToPatches(keras.layers.Layer):
 def small(
     width: int = 64, residual: bool = False, channels: int = 3, all_end_points: bool = False
 ) -> keras.Model:
-    """A small motion-capable 3-D CNN (our choice; the paper has none).
+    """Builds a small motion-sensitive 3-D CNN (our choice; the paper has none).
 
     ```
     plain (the demo: 48x48 -> 8x8 cells of 6 pixels and 2 frames; 51,000 weights at width 64)
@@ -79,14 +88,14 @@ def small(
     Every convolution is followed by batch norm and ReLU.
 
     Args:
-        width: depth D of the feature map; a multiple of 12.
-        residual: the larger one of the two.
-        channels: of the input, 3 for RGB.
-        all_end_points: return the map of every unit or block on the way, by name.
+        width: Depth D of the feature map, a multiple of 12; 64 by default.
+        residual: Whether to build the larger of the two networks.
+        channels: Number of input channels; 3, for RGB, by default.
+        all_end_points: Whether to return the maps of all units or blocks, by name.
 
     Returns:
         A model from pixels 0..255 `[B, T, H, W, channels]` to `[B, ~T/2, h, w, width]`, or with
-        `all_end_points` to a dict of maps in order.
+        `all_end_points` to a dict of the maps in order.
     """
     pixels = keras.Input((None, None, None, channels), name="pixels")
     maps = {}
@@ -133,7 +142,7 @@ def _unit(
 
 
 def _residual_block(x: tf.Tensor, filters: int, stride: int, *, name: str) -> tf.Tensor:
-    """R(2+1)D: a convolution in space, one in time, and the shortcut."""
+    """Applies an R(2+1)D block: a convolution in space, one in time, and the shortcut."""
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
         strides = (stride, stride, stride)

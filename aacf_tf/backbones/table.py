@@ -14,7 +14,7 @@ from aacf_tf.backbones.catalog import BACKBONES, build_backbone
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
-# Frames, height, width that each is shown for: what its weights were trained with; the demo's.
+# Frames, height and width of each table: those of the published training; for `small` the demo's.
 SIZES = {
     "small": (12, 48, 48),
     "i3d": (64, 224, 224),
@@ -38,11 +38,11 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def table(backbone: str, size: Sequence[int]) -> str:
-    """The end points of a backbone for one size of input, as a Markdown table.
+    """Returns the end points of a backbone for one input size as a Markdown table.
 
     Args:
-        backbone: one of BACKBONES, built with its default options.
-        size: (frames, height, width).
+        backbone: Name of a backbone, one of `BACKBONES`, built with its default options.
+        size: Frames, height and width of the input.
     """
     from aacf_tf.backbones.receptive_field import end_points
 
@@ -68,7 +68,7 @@ def _by(numbers: Sequence[int]) -> str:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     if arguments:
         raise UsageError(f"Expected flags alone, received {arguments[0]!r}.")
     backbones = [values.backbone] if values.backbone else BACKBONES

@@ -1,31 +1,32 @@
-"""Two-stream I3D: appearance from RGB, motion from optical flow, joined at their ends.
+"""Two-stream I3D: joins an RGB network for appearance and a flow network for motion.
 
-The streams are trained apart; DeepMind's sample (github.com/deepmind/kinetics-i3d) predicts with
-the sum of their logits. For a head of our own the two feature maps stand side by side.
+The streams are trained separately; DeepMind's sample (github.com/deepmind/kinetics-i3d) predicts
+with the sum of their logits. For the heads of this package the two feature maps are concatenated.
 
 Flow is stored as pixels 0..255 for displacements of -20..20 pixels a frame, u and v, and I3D scales
-it as it does RGB: `pixels / 127.5 - 1`. A displacement of d pixels is then the d / 20 that the
-published flow networks were trained on, and no motion is 127.5, which is 0 in the network. A byte
-cannot hold that: a record has 128 there, which the network sees as 1/255 (0.08 pixels), no more
-than what rounding to bytes does to any displacement. `read_array` gives floats and rounds nothing.
+it like RGB: `pixels / 127.5 - 1`. A displacement of d pixels becomes d / 20, as in the training of
+the published flow networks, and no motion is 127.5, which the network sees as 0. A byte cannot hold
+127.5: records hold 128, which the network sees as 1/255 (0.08 pixels), no more than the rounding
+error of any other displacement. `read_array` returns floats, without rounding.
 """
 
 from __future__ import annotations
 
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 
 from aacf_tf.backbones.catalog import build_backbone
-from tfrecords.utils.atomic import StrPath
+from tfrecords.records.names import STREAMS
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
     from tensorflow import keras
 
-CHANNELS = {"rgb": 3, "flow": 2}
-# Interpolated or compressed values may pass the ends of [-1, 1] by rounding, not by more.
+CHANNELS = {stream.name: stream.channels for stream in STREAMS}
+# Rounding may carry interpolated or compressed values this far beyond [-1, 1].
 _TOLERANCE = 1e-3
 
 
@@ -34,8 +35,8 @@ def two_stream_i3d(
 ) -> keras.Model:
     """Builds I3D for RGB and flow as one model.
 
-    The streams are I3D models of their own, the layers `rgb_i3d` and `flow_i3d`; published weights
-    go into each from a file of its own:
+    Each stream is an I3D model, the layers `rgb_i3d` and `flow_i3d`; published weights are loaded
+    into each from a separate file:
 
     >>> model = two_stream_i3d(include_top=True)
     >>> load_weights(model.get_layer("rgb_i3d"), "rgb_imagenet/model.ckpt")
@@ -43,13 +44,13 @@ def two_stream_i3d(
     >>> logits = model({"rgb": rgb, "flow": flow})
 
     Args:
-        include_top: whether the streams predict classes.
-        classes: number of classes of both tops.
-        dropout: dropout of both tops.
+        include_top: Whether the streams predict classes; False by default.
+        classes: Number of classes of both tops; 400 by default.
+        dropout: Dropout rate of both tops; 0 by default.
 
     Returns:
-        A model of `rgb` `[B, T, H, W, 3]` and `flow` `[B, T, H, W, 2]` of one size, both pixels
-        0..255, uint8 or floating (flow as the module's docstring says). Without the top it returns
+        A model of `rgb` `[B, T, H, W, 3]` and `flow` `[B, T, H, W, 2]` of the same size, both
+        pixels 0..255, uint8 or floating (flow as described above). Without the top it returns
         `[B, t, h, w, 2048]` in the compute dtype, the 1024 channels of RGB first; with the top the
         sum of the two logits, float32 `[B, classes]`, whose softmax is the joint prediction.
     """
@@ -57,21 +58,21 @@ def two_stream_i3d(
 
 
 def two_stream(backbone: str, **options: Any) -> keras.Model:
-    """The same for any backbone that takes flow, that is, with an option `channels`.
+    """Builds two streams of any backbone that takes flow, that is, has an option `channels`.
 
     Args:
-        backbone: one of `aacf_tf.backbones.catalog.BACKBONES`.
-        **options: of its function, for both streams.
+        backbone: Name of the backbone, one of `aacf_tf.backbones.BACKBONES`.
+        **options: Keyword arguments of its function, for both streams.
 
     Raises:
-        UsageError: the backbone has no option `channels`, or refuses another one.
+        UsageError: If the backbone has no option `channels`, or refuses an option.
     """
     from tensorflow import keras
 
     pixels, ends = {}, []
     for stream, channels in CHANNELS.items():
         network = build_backbone(backbone, **options, channels=channels)
-        # The same layers under a name of their own; two of one name cannot stand in a model.
+        # Renamed, since the layers of a model need distinct names.
         network = keras.Model(network.input, network.output, name=f"{stream}_{backbone}")
         pixels[stream] = keras.Input((None, None, None, channels), name=stream)
         ends.append(network(pixels[stream]))
@@ -85,7 +86,7 @@ def two_stream(backbone: str, **options: Any) -> keras.Model:
 
 
 def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
-    """Name -> network of each stream, RGB first; of a backbone of one stream itself."""
+    """Returns the network of each stream by name, RGB first; a lone stream has the name ""."""
     if not isinstance(backbone.input, dict):
         return {"": backbone}
     networks = {layer.name.partition("_")[0]: layer for layer in backbone.layers}
@@ -93,31 +94,31 @@ def streams_of(backbone: keras.Model) -> dict[str, keras.Model]:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Gives a backbone the values of another one of the same kind, whatever is trainable in it."""
+    """Copies the weights of a backbone to another of the same kind, whatever is trainable."""
     streams = streams_of(source)
     for name, stream in streams_of(target).items():
-        # By name: the order of Keras depends on what is trainable. Both streams have the same.
+        # By name: Keras's order depends on what is trainable. The streams share their names.
         values = {variable.name: variable for variable in streams[name].variables}
         for variable in stream.variables:
             variable.assign(values[variable.name])
 
 
-def read_array(path: StrPath, stream: str) -> np.ndarray:
+def read_array(path: str | PathLike[str], stream: str) -> np.ndarray:
     """Reads one clip as DeepMind's sample stores it, such as `v_CricketShot_g04_c01_rgb.npy`.
 
     Args:
-        path: a `.npy` file: floats in [-1, 1], `[1, T, H, W, C]` or `[T, H, W, C]`.
-        stream: `rgb` (C = 3) or `flow` (C = 2).
+        path: Path of a `.npy` file of floats in [-1, 1], `[1, T, H, W, C]` or `[T, H, W, C]`.
+        stream: Name of the stream: `rgb` (C = 3) or `flow` (C = 2).
 
     Returns:
         float32 `[1, T, H, W, C]`, pixels 0..255.
 
     Raises:
-        UsageError: the file cannot be read, or shape, type or values are others.
+        UsageError: If the file cannot be read or has another shape, dtype or range.
     """
     channels = CHANNELS[stream]
     try:
-        # A pickle could execute anything; arrays of numbers need none.
+        # Unpickling could execute code, and arrays of numbers do not need it.
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise UsageError(f"Expected a .npy array in {path}, received {error}.") from error

@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from keras_layers import Conv3D, ConvUnit3D, WinogradConv3D, winograd_kernel
 
-# A layer must gain this much over the direct one: less is lost again in the noise of the timing.
+# Least speedup that replaces a layer; a smaller one is within the noise of the timing.
 _LEAST_GAIN = 1.05
 _ROUNDS = 3
 
@@ -19,19 +19,18 @@ _ROUNDS = 3
 def use_winograd(
     backbone: keras.Model, size: tuple[int, int, int]
 ) -> tuple[keras.Model, dict[str, float]]:
-    """Copies a network with its 3x3x3 convolutions by Winograd's method if that is faster here.
+    """Copies a network, with Winograd's method for the 3x3x3 convolutions that it speeds up.
 
-    Each one of stride 1 in float32 is timed both ways on its input for one clip, on as many threads
-    as TensorFlow has; the timing takes some ten times as long as the network itself. Two calls
-    may decide differently about layers that gain little, on other machines about others; the
-    outputs differ by rounding only.
+    Each convolution of stride 1 in float32 is timed both ways on its input for one clip, with all
+    of TensorFlow's threads, which takes about ten times as long as the network itself. Repeated
+    calls and other machines may choose other layers; the outputs differ by rounding only.
 
     Args:
-        backbone: A functional model for inference, such as of `fold_batch_norm`; left as it is.
-        size: Frames, height and width of the clips to decide for. All other sizes are served too.
+        backbone: Functional model for inference, such as one of `fold_batch_norm`; not modified.
+        size: Frames, height and width of the clips to time. The copy takes any other size too.
 
     Returns:
-        The copy, and the kernels' names -> how many times as fast the chosen layers are.
+        The copy, and the speedups of the chosen layers by the names of their kernels.
     """
     gains, chosen = {}, {}
     for convolution, shape in _input_shapes(backbone, size).items():
@@ -59,7 +58,7 @@ def _is_candidate(layer: keras.layers.Layer) -> bool:
 def _input_shapes(
     backbone: keras.Model, size: tuple[int, int, int]
 ) -> dict[keras.layers.Conv3D, tf.TensorShape]:
-    """Returns what each candidate sees of one clip; those that see several shapes are left out."""
+    """Returns the input shape of each candidate for one clip, without those that see several."""
     seen: dict[keras.layers.Conv3D, list[tf.TensorShape]] = {}
 
     def watch(layer: keras.layers.Conv3D) -> None:
@@ -78,7 +77,7 @@ def _input_shapes(
         specs = tf.nest.map_structure(
             lambda x: tf.TensorSpec([1, *size, x.shape[-1]], x.dtype), backbone.input
         )
-        # Tracing computes nothing, and knows all shapes.
+        # Tracing gives all shapes without computing anything.
         tf.function(lambda x: backbone(x, training=False)).get_concrete_function(specs)
     finally:
         for layer in candidates:
@@ -98,7 +97,7 @@ def _transformed(convolution: keras.layers.Conv3D) -> WinogradConv3D:
 def _gain(
     convolution: keras.layers.Layer, layer: keras.layers.Layer, shape: tf.TensorShape
 ) -> float:
-    """Returns how many times as fast `layer` is as `convolution`: medians of interleaved rounds."""
+    """Returns the speedup of `layer` over `convolution`, from medians of interleaved rounds."""
     inputs = tf.random.stateless_uniform(shape, [0, 0])
     calls = [_compiled(part, inputs) for part in (convolution, layer)]
     times: tuple[list[float], ...] = ([], [])
@@ -117,7 +116,7 @@ def _compiled(layer: keras.layers.Layer, inputs: tf.Tensor) -> Callable[[tf.Tens
 
 
 def _copy(model: keras.Model, chosen: dict[keras.layers.Layer, WinogradConv3D]) -> keras.Model:
-    """Copies a model, the chosen layers replaced wherever they stand."""
+    """Copies a model, with the chosen layers replaced wherever they occur."""
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, keras.Model):

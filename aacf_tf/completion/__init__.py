@@ -1,11 +1,11 @@
-"""Completion of images: holes filled with what could stand there.
+"""Image completion: fills holes with plausible content.
 
 The network of Iizuka et al. (2017), trained on the user's own pictures; see docs/completion.md.
 
-    options.py     what can be chosen, and the presets
+    options.py     settings and presets
     networks.py    completion network, discriminators
-    pictures.py    where pictures come from
-    draws.py       crops and holes: what chance decides
+    pictures.py    reads pictures from folders and data sets
+    draws.py       draws crops and holes at random
     objectives.py  losses, and the training step of each phase
     training.py    trains all phases, saves and resumes
     results.py     the history of losses and figures, TensorBoard

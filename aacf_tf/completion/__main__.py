@@ -3,11 +3,12 @@
     python -m aacf_tf.completion --images=photos --workdir=runs/completion
     python -m aacf_tf.completion --images=data/stills --preset=small --workdir=runs/completion
 
---images: a folder of pictures, with all below it, or a data set directory, whose split train is
-trained on and whose tests are held out. One command does it all: the completion network by its
-squared error, the discriminators, both together; a comparison with Telea's inpainting on held-out
-holes; the export, which `python -m tfrecords.build --filler=runs/completion/export/completion`
-takes. A run that was stopped, however hard, goes on when the same command is given again.
+--images: a folder of pictures with its subfolders, or a data set directory, whose split train is
+trained on and whose test splits are held out. One command does everything: it trains the completion
+network by its squared error, then the discriminators, then both together; compares with Telea's
+inpainting on held-out holes; and exports the network, for
+`python -m tfrecords.build --filler=runs/completion/export/completion`. The same command resumes a
+run that was stopped in any way.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tfrecords.utils.filesystem import is_remote
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
-    """Defines the command's flags; those of `Settings` are None unless given."""
+    """Defines the command's flags; those of `Settings` default to None."""
     names = ", ".join
     text = partial(flags.DEFINE_string, flag_values=values)
     integer = partial(flags.DEFINE_integer, flag_values=values)
@@ -63,12 +64,12 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     settings = _check(arguments, values)
 
     from aacf_tf.completion.pictures import open_images
     from aacf_tf.completion.training import Trainer
-    from aacf_tf.runs.termination import Termination  # starts TensorFlow; wrong flags were answered
+    from aacf_tf.runs.termination import Termination  # imports TensorFlow: flags are checked before
 
     parts = open_images(values.images, values.held_out_images or "")
     trainer = Trainer(settings, parts, Path(values.workdir))
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
 
 
 def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
-    """Refuses what cannot be done; returns what is to be."""
+    """Returns the settings of the flags; UsageError if they cannot be used."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
     if not values.images:
@@ -114,7 +115,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
 
 
 def _numbers(name: str, texts: Sequence[str]) -> tuple[Any, ...]:
-    """The numbers of a list flag, of the type of its default."""
+    """Returns the numbers of a list flag, with the type of its default."""
     kind = type(getattr(PRESETS["paper"], name)[0])
     try:
         return tuple(kind(text) for text in texts)

@@ -1,9 +1,9 @@
-"""The network beside Telea's inpainting (OpenCV), on the same held-out holes.
+"""Compares the network with Telea's inpainting (OpenCV) on the same held-out holes.
 
-PSNR         dB, 10 log10(1 / mean squared error) in the holes of a picture, colours 0..1; the
-             mean over the pictures
-PSNR pooled  the same of the squared error of all holes' pixels together
-L1           mean absolute error in the holes of a picture, 0..1; the mean over the pictures
+PSNR         dB, 10 log10(1 / mean squared error) in the holes of a picture, colors 0..1; mean
+             over the pictures
+PSNR pooled  the same for the squared error of all holes' pixels together
+L1           mean absolute error in the holes of a picture, 0..1; mean over the pictures
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from aacf_tf.completion.draws import Batch
 from tfrecords.conjugates.fillers import telea
 from tfrecords.utils.atomic import replacing
 
-_LEAST_ERROR = 1e-6  # mean squared: 60 dB, what rounding to 8 bits leaves
-_SHOWN = 8  # pictures of a sheet
-_MIN_SIDE = 128  # pixels of a picture in a sheet
+_LEAST_ERROR = 1e-6  # mean squared error of rounding to 8 bits: 60 dB
+_SHOWN = 8  # pictures per sheet
+_MIN_SIDE = 128  # least side of a picture in a sheet, pixels
 _TITLES = ("hole", "Telea", "network", "truth")
 
 FIGURES = ("psnr", "psnr_pooled", "l1")
@@ -28,15 +28,15 @@ Figures = dict  # one of FIGURES -> float
 
 
 class Comparison:
-    """Held-out crops, and what can be measured and shown of them.
+    """Held-out crops with their figures and pictures.
 
     Args:
-        held_out: the crops and their holes.
-        diffuse: fills holes smoothly, as `complete` takes it.
+        held_out: The crops and their holes.
+        diffuse: Fills holes smoothly; a function as for `complete`.
 
     Attributes:
-        telea: figures of Telea's inpainting.
-        diffusion: figures of what stands in the hole before a network of fill "diffused" looks.
+        telea: Figures of Telea's inpainting.
+        diffusion: Figures of `diffuse`, the input of a network with fill "diffused".
     """
 
     def __init__(self, held_out: Batch, diffuse: Callable[[np.ndarray, np.ndarray], np.ndarray]):
@@ -50,11 +50,12 @@ class Comparison:
     def complete(
         self, completion: Callable[[np.ndarray, np.ndarray], np.ndarray], batch_size: int = 16
     ) -> np.ndarray:
-        """Completes all of them: uint8 [N, S, S, 3].
+        """Completes all crops: uint8 [N, S, S, 3].
 
         Args:
-            completion: (image uint8 [B, S, S, 3], mask uint8 [B, S, S]) -> uint8 [B, S, S, 3].
-            batch_size: at a time.
+            completion: Function (image uint8 [B, S, S, 3], mask uint8 [B, S, S]) -> uint8
+                [B, S, S, 3].
+            batch_size: Crops per call.
         """
         image, mask, _ = self.held_out
         starts = range(0, len(image), batch_size)
@@ -63,16 +64,16 @@ class Comparison:
         )
 
     def judge(self, completed: np.ndarray) -> Figures:
-        """The figures of completed crops, uint8 [N, S, S, 3]."""
+        """Returns the figures of completed crops, uint8 [N, S, S, 3]."""
         return figures(completed, self.held_out.image, self.held_out.mask)
 
     def sheet(self, completed: np.ndarray) -> np.ndarray:
-        """Pictures evenly spread over them, a row each: hole, Telea, network, truth. uint8 RGB."""
+        """Returns evenly spread crops, uint8 RGB, a row each: hole, Telea, network, truth."""
         image, mask, _ = self.held_out
         count = min(_SHOWN, len(image))
         scale = -(-_MIN_SIDE // image.shape[1])
         rows = [_title_row(image.shape[1] * scale)]
-        for n in (place * len(image) // count for place in range(count)):
+        for n in (index * len(image) // count for index in range(count)):
             hole = np.where(mask[n][..., None] > 0, np.uint8(127), image[n])
             row = np.concatenate([hole, self._telea[n], completed[n], image[n]], axis=1)
             rows.append(row.repeat(scale, axis=0).repeat(scale, axis=1))
@@ -80,11 +81,11 @@ class Comparison:
 
 
 def figures(completed: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> Figures:
-    """The figures of the module's docstring.
+    """Returns the figures of the module's docstring.
 
     Args:
         completed, truth: uint8 [N, H, W, 3].
-        mask: uint8 [N, H, W], 1 in a hole; each has one.
+        mask: uint8 [N, H, W], 1 in a hole; none is empty.
     """
     weights = mask[..., None] / (3.0 * mask.sum((1, 2))[:, None, None, None])
     difference = (completed.astype(np.float64) - truth) / 255
@@ -102,7 +103,7 @@ def _decibels(squares: np.ndarray) -> np.ndarray:
 
 
 def table(rows: Mapping[str, Figures], pictures: int) -> str:
-    """The figures, for the terminal."""
+    """Returns the figures as a table for the terminal."""
     lines = [f"{f'held-out holes, {pictures} pictures':34} {'PSNR dB':>8} {'pooled':>8} {'L1':>8}"]
     for name, values in rows.items():
         lines.append(
@@ -112,7 +113,7 @@ def table(rows: Mapping[str, Figures], pictures: int) -> str:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] RGB, whole or not at all."""
+    """Writes uint8 [H, W, 3] RGB atomically."""
     encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
@@ -127,10 +128,10 @@ def write_curves(
     """Draws the losses and the PSNR over the steps.
 
     Args:
-        path: of the PNG.
-        history: rows of history.csv.
-        phases: (name, first step) of each.
-        references: name -> PSNR, drawn as level lines.
+        path: Path of the PNG.
+        history: Rows of history.csv.
+        phases: (name, first step) of each phase.
+        references: Name -> PSNR, drawn as horizontal lines.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -163,7 +164,7 @@ def write_curves(
 
 def _title_row(side: int) -> np.ndarray:
     row = np.full((22, len(_TITLES) * side, 3), 255, np.uint8)
-    for place, title in enumerate(_TITLES):
-        corner = (place * side + 4, 16)
+    for index, title in enumerate(_TITLES):
+        corner = (index * side + 4, 16)
         cv2.putText(row, title, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
     return row

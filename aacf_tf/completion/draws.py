@@ -1,7 +1,7 @@
-"""What chance decides: which pictures, which part of each, where the holes are.
+"""Draws pictures, crops and holes at random.
 
-Everything is a function of (seed, step), so that a run that goes on draws what the undisturbed one
-would have drawn.
+Everything is a function of (seed, step), so that a resumed run draws the same as the undisturbed
+one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import tensorflow as tf
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import Pictures
 
-# What the draws of one purpose begin with, so that no two purposes share them.
+# Part of the seed, so that no two purposes share their draws.
 _STEPS, _ORDER, _HELD_OUT = range(3)
 
 
 class Batch(NamedTuple):
     """Crops and their holes: `image` uint8 [B, S, S, 3], `mask` uint8 [B, S, S], 1 in a hole.
 
-    `window` int32 [B, 2]: top and left of the square of S / 2 pixels about the first hole.
+    `window` int32 [B, 2]: top and left of the square of S / 2 pixels around the first hole.
     """
 
     image: np.ndarray
@@ -31,26 +31,29 @@ class Batch(NamedTuple):
 
 
 def draw_batch(pictures: Pictures, settings: Settings, step: int) -> Batch:
-    """The batch of a step. Every picture comes once before one comes twice."""
+    """Returns the batch of a step. Every picture comes once per epoch."""
     random = np.random.default_rng((settings.seed, _STEPS, step))
-    places = range(step * settings.batch_size, (step + 1) * settings.batch_size)
+    count = len(pictures)
+    positions = range(step * settings.batch_size, (step + 1) * settings.batch_size)
     orders = {}
-    for epoch in {place // len(pictures) for place in places}:
+    for epoch in {position // count for position in positions}:
         order = np.random.default_rng((settings.seed, _ORDER, epoch))
-        orders[epoch] = order.permutation(len(pictures))
-    numbers = [orders[place // len(pictures)][place % len(pictures)] for place in places]
+        orders[epoch] = order.permutation(count)
+    numbers = [
+        orders[position // len(pictures)][position % len(pictures)] for position in positions
+    ]
     return _stack(_draw(random, pictures.read(int(n)), settings, flip=True) for n in numbers)
 
 
 def draw_held_out(pictures: Pictures, settings: Settings) -> Batch:
-    """One crop of each of `settings.held_out` pictures (or of all): the same every time."""
+    """Returns one crop of each of `settings.held_out` pictures (or of all), always the same."""
     random = np.random.default_rng((settings.seed, _HELD_OUT))
     chosen = pictures.spread(settings.held_out)
     return _stack(_draw(random, pixels, settings, flip=False) for pixels in chosen)
 
 
 def batches(pictures: Pictures, settings: Settings, first: int) -> tf.data.Dataset:
-    """The batches from step `first` on, as long as the run, as (image, mask, window)."""
+    """Returns the batches of the steps from `first` on, as (image, mask, window)."""
     size, count = settings.size, settings.batch_size
     shapes = ([count, size, size, 3], [count, size, size], [count, 2])
     types = (tf.uint8, tf.uint8, tf.int32)
@@ -80,10 +83,10 @@ def _stack(drawn) -> Batch:
 def draw_crop(
     random: np.random.Generator, pixels: np.ndarray, size: int, zoom: float
 ) -> np.ndarray:
-    """A square anywhere in the picture, its side the picture's shorter one / (1 to `zoom`).
+    """Draws a square anywhere in the picture, with side its shorter side / (1 to `zoom`).
 
-    The same as a crop of `size` pixels from the picture scaled to a shorter side of 1 to `zoom`
-    times that, and no more work for a picture that is long and thin.
+    Equals a crop of `size` pixels from the picture scaled to a shorter side of 1 to `zoom` times
+    `size`, but costs no more for long and thin pictures.
 
     Returns:
         uint8 [size, size, 3].
@@ -97,19 +100,18 @@ def draw_crop(
 
 
 def draw_holes(random: np.random.Generator, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """1 to `settings.holes` rectangles anywhere in a crop, touching its borders where they fall so.
+    """Draws 1 to `settings.holes` rectangles anywhere in a crop; they may touch its border.
 
     Returns:
-        the mask, uint8 [S, S]; and top and left, int32 [2], of the square of S / 2 pixels about
+        The mask, uint8 [S, S]; and top and left, int32 [2], of the square of S / 2 pixels around
         the first hole, inside the crop.
     """
     size, (low, high) = settings.size, settings.hole_sides
-    mask, window = np.zeros((size, size), np.uint8), None
+    mask, windows = np.zeros((size, size), np.uint8), []
     for _ in range(random.integers(1, settings.holes + 1)):
         sides = np.maximum(1, np.rint(size * random.uniform(low, high, 2))).astype(int)
         corner = random.integers(0, size - sides + 1)
         mask[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]] = 1
-        if window is None:
-            centred = corner + sides // 2 - size // 4
-            window = np.clip(centred, 0, size - size // 2).astype(np.int32)
-    return mask, window
+        centred = corner + sides // 2 - size // 4
+        windows.append(np.clip(centred, 0, size - size // 2).astype(np.int32))
+    return mask, windows[0]

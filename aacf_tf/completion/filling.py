@@ -1,4 +1,4 @@
-"""What stands in a hole before the network looks: one colour, or the surroundings, diffused."""
+"""Fills holes before the network sees them, by diffusion of the surroundings."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Sequence
 import numpy as np
 import tensorflow as tf
 
-_SMOOTHINGS = 8  # on each scale: more come closer to the steady state, and bring 0.1 dB at most
+_SMOOTHINGS = 8  # per scale; more come closer to the steady state, but gain at most 0.1 dB
 
 
 def halve(image: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Half the size, rounded up; a cell is the mean of what is known of its 2 x 2 pixels.
+    """Halves the size, rounded up; a cell is the mean of the known ones of its 2 x 2 pixels.
 
     Args:
         image: float32 [B, H, W, C].
         known: float32 [B, H, W, 1], 0 in the hole, else 1.
 
     Returns:
-        the same of the half size; a cell is known where one of its pixels is, 0 where not.
+        The same at half the size; a cell is known if one of its pixels is, and 0 otherwise.
     """
     share = tf.nn.avg_pool2d(known, 2, 2, "SAME")
     means = tf.math.divide_no_nan(tf.nn.avg_pool2d(image * known, 2, 2, "SAME"), share)
@@ -27,28 +27,28 @@ def halve(image: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def diffuse(image: tf.Tensor, known: tf.Tensor, levels: int, colour: Sequence[float]) -> tf.Tensor:
-    """The image with its holes filled smoothly from their rims: heat flow, from coarse to fine.
+    """Fills holes smoothly from their rims: heat flow, from coarse to fine.
 
     Args:
         image: float32 [B, H, W, 3].
         known: float32 [B, H, W, 1], 0 in the hole, else 1.
-        levels: how often the size is halved. A hole 2 ** levels pixels wide is closed by then.
-        colour: what stands where none of that reaches, 3 numbers.
+        levels: Number of halvings; holes up to 2 ** levels pixels wide are closed.
+        colour: Red, green and blue of pixels that remain open.
 
     Returns:
-        float32 [B, H, W, 3]; known pixels as they were.
+        float32 [B, H, W, 3]; known pixels are unchanged.
     """
     scales = [(image, known)]
     for _ in range(levels):
         scales.append(halve(*scales[-1]))
-    coarsest, there = scales.pop()
-    filled = there * coarsest + (1 - there) * tf.constant(colour, tf.float32)
-    for finer, there in reversed(scales):
+    coarsest, known = scales.pop()
+    filled = known * coarsest + (1 - known) * tf.constant(colour, tf.float32)
+    for finer, known in reversed(scales):
         shape = tf.shape(finer)
         doubled = tf.image.resize(filled, 2 * tf.shape(filled)[1:3])
-        filled = there * finer + (1 - there) * doubled[:, : shape[1], : shape[2]]
+        filled = known * finer + (1 - known) * doubled[:, : shape[1], : shape[2]]
         for _ in range(_SMOOTHINGS):
-            filled = there * finer + (1 - there) * tf.nn.avg_pool2d(filled, 3, 1, "SAME")
+            filled = known * finer + (1 - known) * tf.nn.avg_pool2d(filled, 3, 1, "SAME")
     return filled
 
 

@@ -9,8 +9,8 @@ paper, S the side of a crop:
                      local, of a window S/2 about a hole: the same with one layer less
                      both side by side -> one logit
 
-Each convolution but the last has batch normalisation and ReLU behind it; with spectral
-normalisation a discriminator has that instead of the batch's.
+Each convolution except the last is followed by batch normalization and ReLU; spectral
+normalization replaces batch normalization in the discriminators.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tensorflow import keras
 
 from aacf_tf.completion import filling
 
-STRIDE = 4  # the completion network's: sides of what goes in are multiples of it
-REACH = 156  # pixels, a multiple of STRIDE: nothing farther off changes a completed pixel
+STRIDE = 4  # of the completion network: sides of its input are multiples of it
+REACH = 156  # pixels, a multiple of STRIDE: pixels farther away do not change a completed one
 _DILATIONS = (2, 4, 8, 16)
-_SMALLEST = 4  # cells a side, where a discriminator's convolutions end
+_SMALLEST = 4  # cells per side at the end of a discriminator's convolutions
 
 
 class Completer(tf.Module):
-    """Fills holes: what stands in them first, and the network that makes a picture of it.
+    """Completes images: an initial fill of the holes, and a network.
 
     Args:
-        width: channels of the first layer.
-        fill: "mean": the hole is one colour, and the network paints all of it (the paper).
+        width: Channels of the first layer.
+        fill: "mean": the hole has one color, and the network paints all of it (the paper).
             "diffused": the hole is filled smoothly from its rim, and the network adds to that.
-        size: the side of the crops that it is trained on, pixels.
-        colour: red, green, blue, 0..1: the mean of the pictures.
+        size: Side of the crops in training, pixels.
+        colour: Mean red, green and blue of the pictures, 0..1.
 
     Attributes:
         network: float32 [B, H, W, 4] (colours 0..1, mask) -> [B, H, W, 3].
@@ -54,26 +54,26 @@ class Completer(tf.Module):
         Args:
             image: float32 [B, H, W, 3], 0..1; H and W multiples of `STRIDE`.
             mask: float32 [B, H, W, 1], 1 in the hole, else 0.
-            training: whether batch normalisation goes by the batch.
+            training: Whether batch normalization uses the batch's statistics.
 
         Returns:
-            float32 [B, H, W, 3], about 0..1: the network's picture, of which the hole is used.
+            float32 [B, H, W, 3], about 0..1: the network's picture; only the hole is used.
         """
         filled = self.fill(image, mask)
         painted = self.network(tf.concat([filled, mask], -1), training=training)
         return filled + painted if self._diffuses else painted
 
     def fill(self, image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        """What the network sees; as `__call__`."""
+        """Returns the network's input picture; arguments as for `__call__`."""
         if self._diffuses:
             return filling.diffuse(image, 1 - mask, self._levels, self._colour)
         return (1 - mask) * image + mask * tf.constant(self._colour, tf.float32)
 
 
 def build_completion(width: int, activation: str) -> keras.Model:
-    """The completion network: float32 [B, H, W, 4] -> [B, H, W, 3].
+    """Builds the completion network: float32 [B, H, W, 4] -> [B, H, W, 3].
 
-    A linear one, which adds to what is there, begins with adding nothing.
+    A linear one, which adds to its input, starts by adding nothing.
     """
     inputs = keras.Input([None, None, 4])
     x = _unit(inputs, width, kernel=5)
@@ -107,15 +107,15 @@ def _normalise(x: tf.Tensor) -> tf.Tensor:
 
 
 def build_discriminators(width: int, size: int, spectral: bool = False) -> keras.Model:
-    """The two discriminators with their joined decision.
+    """Builds the two discriminators with their joint decision.
 
     Args:
-        width: channels of the first layer.
-        size: of a crop, pixels.
-        spectral: spectral instead of batch normalisation.
+        width: Channels of the first layer.
+        size: Side of a crop, pixels.
+        spectral: Whether to use spectral instead of batch normalization.
 
     Returns:
-        [float32 [B, S, S, 3], float32 [B, S / 2, S / 2, 3]] -> logits [B, 1], above 0: real.
+        Model [float32 [B, S, S, 3], float32 [B, S / 2, S / 2, 3]] -> logits [B, 1], above 0: real.
     """
     wrap = keras.layers.SpectralNormalization if spectral else _as_it_is
     inputs, codes = [], []

@@ -1,4 +1,4 @@
-"""The losses, and the training step of each phase.
+"""Defines the losses and the training step of each phase.
 
     completion       the mean squared error in the holes
     discriminators   cross-entropy: real pictures against completed ones; the completion network
@@ -7,9 +7,9 @@
                      `adversarial_weight` times - log p(real) of its pictures. (The paper writes
                      log(1 - p); its gradient vanishes where the discriminators are sure.)
 
-What the discriminators see is the picture with its hole filled, all else as it was. A real picture
-is looked at through the window of its neighbour in the batch: were it its own, the place alone
-would tell the two apart where there are several holes.
+The discriminators see the picture with its hole filled. A real picture is seen through the window
+of its neighbor in the batch: with its own window, the position alone would tell the two apart if
+there are several holes.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LOSSES = ("squared_error", "adversarial", "discriminators")
 
 
 class Trainee(tf.Module):
-    """The networks, their optimisers, and a step of training.
+    """The networks, their optimizers, and a training step for each phase.
 
     Attributes:
-        completer: with the completion network.
-        discriminators: as `build_discriminators` has them.
-        optimizers: of the completion network and of the discriminators.
-        steps: phase -> tf.function (image, mask, window) -> one of `LOSSES` -> float32 scalar, 0
-            where the phase has no such loss. Arguments as `draws.Batch`.
+        completer: Completer with the completion network.
+        discriminators: Model of `build_discriminators`.
+        optimizers: Optimizers of the completion network and of the discriminators.
+        steps: Phase -> tf.function (image, mask, window) -> loss by name (`LOSSES`), float32
+            scalars, 0 for a loss that the phase does not have. Arguments as `draws.Batch`.
     """
 
     def __init__(self, settings: Settings, colour: tuple[float, float, float]):
@@ -84,7 +84,7 @@ class Trainee(tf.Module):
     def _judge(
         self, image: tf.Tensor, completed: tf.Tensor, window: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Logits of the real and of the completed pictures, [B, 1] each, in one pass."""
+        """Returns logits of the real and of the completed pictures, [B, 1] each, in one pass."""
         both = tf.concat([image, completed], 0)
         windows = tf.concat([tf.roll(window, 1, 0), window], 0)
         local = cut_windows(both, windows, self._half)
@@ -92,7 +92,7 @@ class Trainee(tf.Module):
 
 
 def squared_error(painted: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    """The mean squared error in the holes: over all their pixels and colours.
+    """Returns the mean squared error over all pixels and colors of the holes.
 
     Args:
         painted, image: float32 [B, H, W, 3].
@@ -105,12 +105,12 @@ def squared_error(painted: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> tf.T
 
 
 def cut_windows(image: tf.Tensor, corner: tf.Tensor, side: int) -> tf.Tensor:
-    """Squares cut out of images.
+    """Cuts squares out of images.
 
     Args:
         image: float32 [B, H, W, 3].
-        corner: int32 [B, 2], top and left; the square lies inside.
-        side: of the square, pixels.
+        corner: int32 [B, 2], top and left; the squares lie inside.
+        side: Side of the squares, pixels.
 
     Returns:
         float32 [B, side, side, 3].

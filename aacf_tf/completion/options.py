@@ -1,105 +1,91 @@
-"""What can be chosen about the training of a completion network, and the presets."""
+"""Settings of the training of a completion network, and presets."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Tuple, get_args
 
+from aacf_tf.recipes.fields import Bounds, check_fields
 from tfrecords.utils.errors import UsageError
 
-OPTIMIZERS = ("adam", "adadelta")
-SCHEDULES = ("constant", "cosine")
-FILLS = ("mean", "diffused")
+Optimizer = Literal["adam", "adadelta"]
+Schedule = Literal["constant", "cosine"]
+Fill = Literal["mean", "diffused"]
+OPTIMIZERS, SCHEDULES, FILLS = map(get_args, (Optimizer, Schedule, Fill))
 PHASES = ("completion", "discriminators", "both")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of a training; the defaults are the paper's.
+    """Settings of a training; the defaults are the paper's.
 
     Attributes:
-        size: side of the crops, pixels; a multiple of 8 (the local window is half of it).
-        width: channels of the networks' first layers, an even number.
-        fill: what stands in a hole first, see `networks.Completer`.
-        steps: of each of `PHASES`.
-        batch_size: crops a step.
-        optimizer: of both networks.
-        learning_rate: at the beginning.
-        schedule: of the completion network's learning rate: the same to the end, or falling to 0
-            as a cosine does over all steps that train it.
-        adversarial_weight: of the discriminators' verdict beside the squared error, whose mean
-            is over the pixels of the hole, colours 0..1.
-        spectral_norm: spectral normalisation in the discriminators instead of the batch's.
-        holes: at most so many rectangles a crop.
-        hole_sides: shortest and longest side of a hole, as shares of the crop's.
-        zoom: a crop is as wide as the picture's shorter side / (1 to `zoom`).
-        held_out: pictures the network is compared on, at most.
-        seed: of weights, crops and holes.
+        size: Side of the crops, pixels; a multiple of 8 (the local window has half of it).
+        width: Channels of the networks' first layers, an even number.
+        fill: Initial fill of a hole, see `networks.Completer`.
+        steps: Training steps of each of `PHASES`.
+        batch_size: Crops per step.
+        optimizer: Optimizer of both networks.
+        learning_rate: Initial learning rate.
+        schedule: Schedule of the completion network's learning rate: constant, or a cosine to 0
+            over all steps that train it.
+        adversarial_weight: Weight of the adversarial loss beside the squared error, which is the
+            mean over the pixels of the hole, colors 0..1.
+        spectral_norm: Whether the discriminators use spectral instead of batch normalization.
+        holes: Most rectangles per crop.
+        hole_sides: Shortest and longest side of a hole, as shares of the crop's side.
+        zoom: A crop's side is the picture's shorter side / (1 to `zoom`).
+        held_out: Most pictures to compare on.
+        seed: Seed of weights, crops and holes.
     """
 
-    size: int = 256
-    width: int = 64
-    fill: str = "mean"
-    steps: tuple[int, int, int] = (90_000, 10_000, 400_000)
-    batch_size: int = 96
-    optimizer: str = "adadelta"
+    size: Annotated[int, Bounds(16)] = 256
+    width: Annotated[int, Bounds(2)] = 64
+    fill: Fill = "mean"
+    steps: Tuple[int, int, int] = (90_000, 10_000, 400_000)
+    # With 1, batch normalization would see a single picture.
+    batch_size: Annotated[int, Bounds(2)] = 96
+    optimizer: Optimizer = "adadelta"
     learning_rate: float = 1.0
-    schedule: str = "constant"
-    adversarial_weight: float = 4e-4
+    schedule: Schedule = "constant"
+    adversarial_weight: Annotated[float, Bounds(0)] = 4e-4
     spectral_norm: bool = False
-    holes: int = 1
-    hole_sides: tuple[float, float] = (96 / 256, 128 / 256)
-    zoom: float = 384 / 256
-    held_out: int = 200
-    seed: int = 0
+    holes: Annotated[int, Bounds(1)] = 1
+    hole_sides: Tuple[float, float] = (96 / 256, 128 / 256)
+    zoom: Annotated[float, Bounds(1)] = 384 / 256
+    held_out: Annotated[int, Bounds(1)] = 200
+    seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
 
     @property
     def total_steps(self) -> int:
-        """Of all phases."""
+        """Training steps of all phases."""
         return sum(self.steps)
 
     def phase(self, step: int) -> str:
-        """The phase that a step, counted from 0, belongs to."""
+        """Returns the phase of a step, counted from 0."""
         ends = (self.steps[0], sum(self.steps[:2]))
         return PHASES[sum(step >= end for end in ends)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, for `config.json`."""
+        """Returns plain data, for `config.json`."""
         plain = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
 
     def check(self) -> None:
-        """Refuses what cannot be trained.
+        """Checks the settings.
 
         Raises:
-            UsageError: names the flag, what was expected and what came.
+            UsageError: A setting cannot be used; names the flag, what was expected and received.
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"--{name}: expected one of {', '.join(choices)}, "
-                    f"received {getattr(self, name)!r}."
-                )
-        for name, low in _LEAST.items():
-            if getattr(self, name) < low:
-                raise UsageError(
-                    f"--{name}: expected {low} or more, received {getattr(self, name)}."
-                )
+        check_fields(self, "--")
         if self.size % 8:
             raise UsageError(f"--size: expected a multiple of 8 pixels, received {self.size}.")
         if self.width % 2:
             raise UsageError(f"--width: expected an even number, received {self.width}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"--learning_rate: expected above 0, received {self.learning_rate}.")
-        for name in ("zoom", "adversarial_weight"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(
-                    f"--{name}: expected a finite number, received {getattr(self, name)}."
-                )
-        if self.seed >= 1 << 31:
-            raise UsageError(f"--seed: expected less than 2 ** 31, received {self.seed}.")
         if len(self.steps) != 3 or min(self.steps) < 0 or not self.total_steps:
             received = ",".join(map(str, self.steps))
             raise UsageError(
@@ -114,22 +100,10 @@ class Settings:
             )
 
 
-_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "fill": FILLS}
-_LEAST = {
-    "size": 16,
-    "width": 2,
-    "batch_size": 2,  # of one, batch normalisation sees a single picture
-    "adversarial_weight": 0,
-    "holes": 1,
-    "zoom": 1,
-    "held_out": 1,
-    "seed": 0,
-}
-
 PRESETS = {
     "paper": Settings(),
-    # Half an hour on 2 cores. At a learning rate of 2e-3 it learns nothing in 500 steps: what the
-    # diffusion leaves to be learned is little beside what it leaves unknown.
+    # Half an hour on 2 cores. At a learning rate of 2e-3 it learns nothing in 500 steps: little of
+    # the diffusion's error can be learned.
     "small": Settings(
         size=64,
         width=24,

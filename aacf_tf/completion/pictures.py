@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder of photographs, or a data set directory."""
+"""Reads pictures from a folder of photographs or a data set directory."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError
 
-MEMORY = 2 << 30  # bytes of decoded pictures that are kept
+MEMORY = 2 << 30  # bytes of decoded pictures kept in memory
 
 
 class Source(Protocol):
-    """Pictures by number: their names, their sizes in bytes, and how one is read."""
+    """Pictures by number, with their names and sizes in bytes."""
 
     names: list[str]
     sizes: list[int]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
-        """uint8 [H, W, 3]; UnreadableError where it cannot be read."""
+        """Reads a picture, uint8 [H, W, 3]; UnreadableError if that fails."""
+        ...
 
 
 class Folder:
-    """The pictures of a folder and of those below it; what else lies there is passed over.
+    """The pictures of a folder and its subfolders; other files are ignored.
 
     Raises:
-        UserError: there is no picture.
+        UserError: There is no picture.
     """
 
     def __init__(self, folder: Path, names: Sequence[str] | None = None):
@@ -53,13 +54,14 @@ class Folder:
         self.sizes = [(folder / name).stat().st_size for name in names]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Reads a picture; see `Source`."""
         return read_image(str(self.folder / self.names[number]), short_side).pixels
 
 
 class Records:
-    """The frames in the middle of a split's clips; photographs are clips of one frame.
+    """The middle frames of the clips of some splits; photographs are clips of one frame.
 
-    They are held as they are encoded.
+    They are kept encoded.
     """
 
     def __init__(self, directory: Path, splits: Sequence[str]):
@@ -76,23 +78,25 @@ class Records:
         self.sizes = [len(encoded) for encoded in self._encoded]
 
     def read(self, number: int, short_side: int) -> np.ndarray:
+        """Decodes a picture; see `Source`."""
         decoded = cv2.imdecode(np.frombuffer(self._encoded[number], np.uint8), cv2.IMREAD_COLOR)
         if decoded is None:
             raise UnreadableError(self.names[number], "the image cannot be decoded")
         pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-        return video.resize(pixels, video.scaled_size(*pixels.shape[:2], short_side))
+        height, width = pixels.shape[:2]
+        return video.resize(pixels, video.scaled_size(height, width, short_side))
 
 
 class Pictures:
-    """Pictures scaled down to a short side, in memory as far as they fit.
+    """Pictures scaled down to a short side, kept in memory as far as they fit.
 
     Args:
-        source: of the pictures.
-        short_side: pixels; smaller ones are left as they are.
+        source: Source of the pictures.
+        short_side: Pixels of the shorter side; smaller pictures are not scaled.
 
     Attributes:
-        names, sizes: of all, sizes in bytes.
-        skipped: name -> reason, of those that could not be read so far.
+        names, sizes: Names and sizes in bytes of all pictures.
+        skipped: Name -> reason, of pictures that could not be read so far.
     """
 
     def __init__(self, source: Source, short_side: int):
@@ -106,25 +110,25 @@ class Pictures:
         return len(self.names)
 
     def read(self, number: int) -> np.ndarray:
-        """uint8 [H, W, 3]: the picture of that number, or the next one that can be read.
+        """Returns the picture of a number, or else the next readable one: uint8 [H, W, 3].
 
         Raises:
-            UserError: none of them can.
+            UserError: No picture can be read.
         """
-        for place in range(number, number + len(self)):
-            place %= len(self)
-            if place in self._kept:
-                return self._kept[place]
-            if self.names[place] in self.skipped:
+        for index in range(number, number + len(self)):
+            index %= len(self)
+            if index in self._kept:
+                return self._kept[index]
+            if self.names[index] in self.skipped:
                 continue
             try:
-                pixels = self._source.read(place, self._short_side)
+                pixels = self._source.read(index, self._short_side)
             except UnreadableError as error:
-                self.skipped[self.names[place]] = error.reason
+                self.skipped[self.names[index]] = error.reason
                 continue
             if pixels.nbytes <= self._room:
                 self._room -= pixels.nbytes
-                self._kept[place] = pixels
+                self._kept[index] = pixels
             return pixels
         name, reason = next(iter(self.skipped.items()))
         raise UserError(
@@ -132,18 +136,19 @@ class Pictures:
         )
 
     def spread(self, count: int) -> Iterator[np.ndarray]:
-        """So many of them (or all, where there are fewer), evenly spread over their order."""
+        """Yields `count` pictures (or all, if there are fewer), evenly spread over their order."""
         count = min(count, len(self))
-        return (self.read(place * len(self) // count) for place in range(count))
+        return (self.read(index * len(self) // count) for index in range(count))
 
     def mean_colour(self, count: int = 1000) -> tuple[float, float, float]:
-        """Red, green, blue, 0..1: the mean over that many pictures, each counting the same."""
+        """Returns the mean red, green and blue, 0..1, over `count` pictures of equal weight."""
         means = [pixels.mean(axis=(0, 1)) for pixels in self.spread(count)]
-        return tuple(float(value) / 255 for value in np.mean(means, axis=0))
+        red, green, blue = (float(value) / 255 for value in np.mean(means, axis=0))
+        return red, green, blue
 
 
 class Parts(NamedTuple):
-    """What is trained on, and what is held out."""
+    """Pictures to train on, and held-out ones."""
 
     train: Source
     held_out: Source
@@ -153,14 +158,14 @@ def open_images(images: str, held_out: str = "") -> Parts:
     """Opens a folder of pictures or a data set directory.
 
     Args:
-        images: of a data set, its split `train` is trained on.
-        held_out: the same for what is held out. Without it, of a data set its splits `test...`;
-            of a folder the last tenth of the names in their order, so that the frames of one
-            video, which are named alike, fall on one side.
+        images: Path; of a data set, the split `train` is used for training.
+        held_out: Path of the held-out pictures. By default the splits `test...` of a data set; of
+            a folder the last tenth of the sorted names, so that the frames of one video, which
+            have similar names, are on one side.
 
     Raises:
-        UsageError: there is no such folder, or nothing is left to train on or to hold out.
-        UserError: there is no picture in it.
+        UsageError: There is no such folder, or nothing is left to train on or to hold out.
+        UserError: The folder has no picture.
     """
     folder = _folder("--images", images)
     if held_out:

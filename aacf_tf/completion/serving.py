@@ -1,4 +1,4 @@
-"""The exported completion network: a SavedModel for pictures and holes of any size.
+"""Exports the completion network as a SavedModel for pictures and holes of any size.
 
     DIR/<version>/saved_model.pb, variables/
     DIR/<version>/assets/model.json          sizes, settings, versions
@@ -7,11 +7,11 @@
     serving_default  image uint8 [batch, H, W, 3], mask uint8           image uint8
                      [batch, H, W], 0: known, else a hole               [batch, H, W, 3]
 
-Pixels outside the holes come back bit for bit. What is inside:
-- Only the part of a picture that the holes and the network's reach take up goes through it.
-- A hole wider than any it was trained on is completed on a coarser scale, half the size as often as
-  it takes; so is one whose part of the picture would fill the memory.
-- Sides that are no multiple of the network's strides are continued by their last pixels.
+Pixels outside the holes are returned bit for bit. Inside the graph:
+- Only the holes and their surroundings within the network's reach go through the network.
+- A hole wider than any in training is completed on a coarser scale, halved as often as necessary;
+  so is one whose surroundings would fill the memory.
+- Sides that are no multiple of the network's strides are padded with their last pixels.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from aacf_tf.completion.networks import REACH, STRIDE, Completer
 from aacf_tf.completion.options import Settings
 from aacf_tf.serving.export import write_saved_model
 
-MAX_PIXELS = 1 << 20  # that go through the network at once: 256 MiB a feature map of 64 channels
+MAX_PIXELS = 1 << 20  # per call of the network: 256 MiB per feature map of 64 channels
 
 
 def export(
     completer: Completer, settings: Settings, facts: dict[str, Any], directory: Path
 ) -> Path:
-    """Writes the next version of the SavedModel, whole or not at all.
+    """Writes the next version of the SavedModel atomically.
 
     Args:
-        completer: in float32.
-        settings: it was trained with.
-        facts: noted in model.json beside them.
-        directory: of the versions, such as WORKDIR/export/completion.
+        completer: Completer in float32.
+        settings: Settings of its training.
+        facts: Further content of model.json.
+        directory: Directory of the versions, such as WORKDIR/export/completion.
 
     Returns:
-        the directory of the version: the highest that was there, plus 1.
+        The directory of the version: the highest existing one plus 1.
     """
     widest = widest_hole(settings)
     description = {
         "kind": "completion",
         "scaling": "inside: pixels 0..255 go in",
         "strides": STRIDE,  # pixels
-        "widest_hole": widest,  # pixels: a wider one is completed on a coarser scale
+        "widest_hole": widest,  # pixels; wider ones are completed on a coarser scale
         "settings": settings.to_dict(),
         **facts,
     }
@@ -58,12 +58,12 @@ def export(
 
 
 def widest_hole(settings: Settings) -> int:
-    """Pixels: the longest side of a hole in training, where it need not be a union of several."""
+    """Returns the longest side of a single hole in training, in pixels."""
     return math.ceil(settings.hole_sides[1] * settings.size)
 
 
 def make_signature(completer: Completer, widest: int) -> Callable:
-    """The tf.function of `serving_default`; see the module's docstring."""
+    """Returns the tf.function of `serving_default`; see the module's docstring."""
 
     @tf.function(
         input_signature=[
@@ -84,7 +84,7 @@ def make_signature(completer: Completer, widest: int) -> Callable:
                 lambda: pixels,
             )
 
-        # One by one: each has its own scale and its own part that goes through the network.
+        # One by one: each picture has its own scale and its own part that is completed.
         spec = tf.TensorSpec([None, None, 3], tf.uint8)
         return {"image": tf.map_fn(serve_one, (image, mask), fn_output_signature=spec)}
 
@@ -92,7 +92,7 @@ def make_signature(completer: Completer, widest: int) -> Callable:
 
 
 def _fill(completer: Completer, pixels: tf.Tensor, hole: tf.Tensor, widest: int) -> tf.Tensor:
-    """uint8 [H, W, 3], bool [H, W], somewhere True -> uint8 [H, W, 3], of which the hole counts."""
+    """Returns uint8 [H, W, 3], of which only the hole counts, for a nonempty hole bool [H, W]."""
     image = tf.cast(pixels, tf.float32)[None] / 255
     known = 1 - tf.cast(hole, tf.float32)[None, ..., None]
 
@@ -107,7 +107,7 @@ def _fill(completer: Completer, pixels: tf.Tensor, hole: tf.Tensor, widest: int)
         (image, known, tf.constant(1)),
         shape_invariants=(*anything, tf.TensorShape([])),
     )
-    # A thin hole may be gone by now: its coarse pixels are the means of what is beside it.
+    # A thin hole may be closed by now: its coarse pixels are the means of their neighbors.
     image = tf.cond(
         tf.reduce_all(known > 0), lambda: image, lambda: _paint(completer, image, known)
     )
@@ -118,15 +118,15 @@ def _fill(completer: Completer, pixels: tf.Tensor, hole: tf.Tensor, widest: int)
 
 
 def _paint(completer: Completer, image: tf.Tensor, known: tf.Tensor) -> tf.Tensor:
-    """The image with its holes completed; only the part that they need is looked at."""
+    """Returns the image with its holes completed; only the part that they need is computed."""
     top, bottom, left, right = _part(known)
-    # Beyond the border the last row and column, over and over.
+    # Beyond the border the last row and column are repeated.
     rows = tf.minimum(_up(tf.range(top, bottom)), tf.shape(image)[1] - 1)
     columns = tf.minimum(_up(tf.range(left, right)), tf.shape(image)[2] - 1)
-    part, there = (
+    part, part_known = (
         tf.gather(tf.gather(whole, rows, axis=1), columns, axis=2) for whole in (image, known)
     )
-    painted = completer(part, 1 - there)[:, : bottom - top, : right - left]
+    painted = completer(part, 1 - part_known)[:, : bottom - top, : right - left]
     around = tf.shape(image)
     painted = tf.pad(
         painted, [[0, 0], [top, around[1] - bottom], [left, around[2] - right], [0, 0]]
@@ -134,38 +134,38 @@ def _paint(completer: Completer, image: tf.Tensor, known: tf.Tensor) -> tf.Tenso
     return tf.where(known > 0, image, painted)
 
 
-def _up(places: tf.Tensor) -> tf.Tensor:
-    """Goes on counting, to a number of places that the strides divide."""
-    length = tf.size(places)
-    return places[0] + tf.range(-(-length // STRIDE) * STRIDE)
+def _up(indices: tf.Tensor) -> tf.Tensor:
+    """Extends a range of indices to a multiple of the strides."""
+    length = tf.size(indices)
+    return indices[0] + tf.range(-(-length // STRIDE) * STRIDE)
 
 
 def _part(known: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """Top, bottom, left, right (exclusive) of the holes' surroundings, as far as the reach goes.
+    """Returns top, bottom, left and right (exclusive) of the holes with the network's reach.
 
     Top and left are multiples of the strides, so that the network sees the part in the same phase
-    as the whole. [1, H, W, 1], 0 in the hole; without one the part is empty.
+    as the whole image. `known` is [1, H, W, 1], 0 in the hole; without one the part is empty.
     """
     hole = known[0, ..., 0] == 0
     limits = []
     for axis, length in enumerate(tf.unstack(tf.shape(hole))):
-        places = tf.cast(tf.where(tf.reduce_any(hole, 1 - axis))[:, 0], tf.int32)
-        first = tf.reduce_min(places) // STRIDE * STRIDE - REACH
-        last = (tf.reduce_max(places) // STRIDE + 1) * STRIDE + REACH
-        there = tf.size(places) > 0
+        indices = tf.cast(tf.where(tf.reduce_any(hole, 1 - axis))[:, 0], tf.int32)
+        first = tf.reduce_min(indices) // STRIDE * STRIDE - REACH
+        last = (tf.reduce_max(indices) // STRIDE + 1) * STRIDE + REACH
+        exists = tf.size(indices) > 0
         limits += [
-            tf.where(there, tf.maximum(first, 0), 0),
-            tf.where(there, tf.minimum(last, length), 0),
+            tf.where(exists, tf.maximum(first, 0), 0),
+            tf.where(exists, tf.minimum(last, length), 0),
         ]
     return tuple(limits)
 
 
 def holds_square(known: tf.Tensor, side: int) -> tf.Tensor:
-    """Whether a square of `side` pixels finds room in a hole: bool scalar.
+    """Whether a square of `side` pixels fits into a hole, a bool scalar.
 
     Args:
         known: float32 [1, H, W, 1], 0 in the hole, else 1.
-        side: pixels.
+        side: Side of the square, pixels.
     """
     sums = tf.cast(known[0, ..., 0] > 0, tf.int32)
     for axis, front in ((0, [[1, 0], [0, 0]]), (1, [[0, 0], [1, 0]])):

@@ -1,15 +1,14 @@
-"""The run: one command trains all phases, and goes on where it was stopped.
+"""Trains all phases, and resumes a run where it was stopped.
 
-    WORKDIR/config.json            the settings, and what was trained on
-    WORKDIR/checkpoints/           the last two: weights, optimisers, step, sums of the losses
+    WORKDIR/config.json            the settings, and a digest of the pictures
+    WORKDIR/checkpoints/           the last two: weights, optimizers, step, sums of the losses
     WORKDIR/history.csv, logs/     losses and held-out figures over the steps; TensorBoard
     WORKDIR/metrics.json           the last comparison with Telea
     WORKDIR/curves.png samples.png losses and PSNR; hole, Telea, network, truth
     WORKDIR/skipped.csv            pictures that cannot be read
     WORKDIR/export/completion/     the SavedModel, once all steps are done
 
-The batch of a step is a function of seed and step, so that a run which goes on from a checkpoint is
-the undisturbed one.
+The batch of a step is a function of seed and step, so a resumed run equals the undisturbed one.
 """
 
 from __future__ import annotations
@@ -45,16 +44,16 @@ SAVE_MINUTES = 5.0
 
 
 class Trainer:
-    """A training in its working directory.
+    """Trains in a working directory.
 
     Args:
-        settings: checked.
-        parts: the pictures.
-        workdir: made where there is none.
+        settings: Settings, checked.
+        parts: Pictures to train on, and held-out ones.
+        workdir: Working directory, created if missing.
 
     Raises:
-        UsageError: it holds a run of other settings or pictures.
-        UserError: no picture can be read, or config.json or the last checkpoint is damaged.
+        UsageError: The directory holds a run of other settings or pictures.
+        UserError: No picture can be read, or config.json or the last checkpoint is damaged.
     """
 
     def __init__(self, settings: Settings, parts: Parts, workdir: Path):
@@ -68,11 +67,11 @@ class Trainer:
         crops = draws.draw_held_out(self.held_out, settings)
         self.comparison = comparison.Comparison(crops, filling.diffuse_crops)
         self.results = Results(settings, self.comparison, workdir)
-        if not claimed:  # not before pictures could be read: without them nothing has begun
+        if not claimed:  # only once pictures could be read
             write_json(workdir / CONFIG_FILE, self._config())
         self._skipped_before: dict[str, str] = {}
         self._step = tf.Variable(0, trainable=False, dtype=tf.int64)
-        # Of the losses since the last row of the history; with the number of steps they are of.
+        # The number of steps since the last row of the history, and the sums of their losses.
         self._sums = tf.Variable(np.zeros(len(LOSSES) + 1), trainable=False)
         checkpoint = tf.train.Checkpoint(
             completion=self.trainee.completer.network,
@@ -91,15 +90,15 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Steps done, of all phases."""
+        """Steps done in all phases."""
         return int(self._step.numpy())
 
     def train(self, termination: Termination) -> None:
-        """All steps that are left.
+        """Trains all remaining steps.
 
         Raises:
-            Stopped: SIGTERM came; what was trained is saved.
-            UserError: a loss is not finite.
+            Stopped: SIGTERM came; the training so far is saved.
+            UserError: A loss is not finite.
         """
         settings, total = self.settings, self.settings.total_steps
         row, compare = (max(1, total // parts) for parts in (ROWS, COMPARISONS))
@@ -138,17 +137,17 @@ class Trainer:
                     )
 
     def save(self) -> None:
-        """Writes a checkpoint, and what goes with it."""
+        """Writes a checkpoint, the history and the list of unreadable pictures."""
         rows = [{"file": name, "reason": text} for name, text in sorted(self.skipped().items())]
         write_text(self.workdir / "skipped.csv", to_csv(rows, ("file", "reason")))
         self.results.write()
         self._manager.save(checkpoint_number=self.step)
 
     def finish(self) -> Path:
-        """Exports the trained network, unless that is done.
+        """Exports the trained network, unless it is exported already.
 
         Returns:
-            the directory of the exported version.
+            The directory of the exported version.
         """
         directory = self.workdir / "export" / "completion"
         if not versions(directory):
@@ -157,7 +156,7 @@ class Trainer:
         return directory / str(max(versions(directory)))
 
     def skipped(self) -> dict[str, str]:
-        """Name -> reason, of the pictures that could not be read so far."""
+        """Returns the reasons by name of pictures that could not be read so far."""
         return {**self._skipped_before, **self.pictures.skipped, **self.held_out.skipped}
 
     def _add_row(self, phase: str, judged: bool) -> None:
@@ -198,6 +197,6 @@ class Trainer:
         return {**self.settings.to_dict(), "images_digest": self._digest()}
 
     def _digest(self) -> str:
-        """Of the names and sizes of all pictures."""
+        """Returns a digest of the names and sizes of all pictures."""
         parts = [(part.names, part.sizes) for part in (self.pictures, self.held_out)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -12,12 +12,12 @@ from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.evaluation import classification, localization
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.losses import presence_score
-from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
 from aacf_tf.recipes import DataOptions
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import overlays
 from tfrecords.reading.clips import count_steps
 from tfrecords.reading.corruption import translate_errors
+from tfrecords.records.names import MODALITIES
 from tfrecords.utils.progress import progress
 
 Forward = Callable[[Mapping[str, Any]], Mapping[str, np.ndarray]]
@@ -50,15 +50,14 @@ def compile_forward(run: Run, model: ActionModel) -> Forward:
     sizes = [data.height, data.width]
     if data.resize == "whole" or data.test_crops > 1:
         sizes = [None, None]
-    names = STREAM_INPUTS[run.recipe.modality]
     spec = {
-        name: tf.TensorSpec([None, data.frames, *sizes, channels], tf.uint8)
-        for name, channels in zip(names, CHANNELS[run.recipe.modality])
+        name: tf.TensorSpec([None, data.frames, *sizes, stream.channels], tf.uint8)
+        for name, stream in MODALITIES[run.recipe.modality].inputs.items()
     }
     call = tf.function(lambda clips: model(clips, training=False), input_signature=[spec])
 
     def forward(inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        outputs = call({name: inputs[name] for name in names})
+        outputs = call({name: inputs[name] for name in spec})
         return {name: value.numpy() for name, value in outputs.items()}
 
     return forward

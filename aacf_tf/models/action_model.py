@@ -1,4 +1,4 @@
-"""The model that is trained: a backbone, a head and its loss."""
+"""Defines the model that is trained: a backbone, a head and its loss."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from aacf_tf.models import losses
 
 
 class ActionModel(keras.Model):
-    """A backbone and a head that `fit` trains on clip/conjugate pairs.
+    """A backbone and a head, trained by `fit` on clip/conjugate pairs.
 
-    Call arguments:
-        inputs: a dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
-            same shape and `has_conjugate` bool `[B]`, for swapped pairs `swapped` bool `[B]` and
-            `context_target` as the targets; or the clips alone. For a frozen backbone `features`
-            and `conjugate_features` `[B, t, h, w, D]`, its cached maps, in the clips' place.
-
-    Returns:
-        the head's outputs for the clips; for pairs also the conjugates' under `conjugate`.
-
-    The loss is `sum_terms weight * sum_i w_i term_i / sum_i w_i`, the sums over the GLOBAL batch of
-    all replicas, w the sample weights, plus the coupled weight decay
+    The loss is `sum_terms weight * sum_i w_i term_i / sum_i w_i`, where the sums are over the
+    GLOBAL batch of all replicas and w are the sample weights, plus the coupled weight decay
     `decay / 2 * |kernels|^2` (kernels only, no biases, no batch norm).
 
     Args:
-        backbone: pixels to features.
-        head: of `aacf_tf.models.heads`.
-        loss_weights: name of a term -> weight, of those that act.
-        pairs_first_steps: so many steps from the start of a stage, only `difference` and
-            `presence` act. From scratch one phase does not start.
-        weight_decay: coupled L2.
-        multi_label, time_spread_floor, label_smoothing: see `losses`.
+        backbone: Model from pixels to features.
+        head: One of `aacf_tf.models.heads`.
+        loss_weights: Weight of each loss term that acts.
+        pairs_first_steps: Steps from the start of a stage in which only `difference` and `presence`
+            act; training from scratch in one phase does not start.
+        weight_decay: Coupled L2.
+        multi_label, time_spread_floor, label_smoothing: See `losses`.
+
+    Call arguments:
+        inputs: A dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
+            same shape and `has_conjugate` bool `[B]`, for swapped pairs `swapped` bool `[B]` and
+            `context_target` like the targets; or the clips alone. For a frozen backbone its cached
+            maps `features` and `conjugate_features` `[B, t, h, w, D]` replace the clips.
+
+    Returns:
+        The head's outputs for the clips; for pairs also those for the conjugates, under
+        `conjugate`.
 
     Attributes:
-        map_metrics: pairs of the name of a map that the head puts out and a metric of it, which
-            inputs with `mask` and `has_mask` update; none unless they are set.
+        map_metrics: Pairs of (name of a map that the head returns, metric of it), updated by inputs
+            with `mask` and `has_mask`; empty by default.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ActionModel(keras.Model):
 
     @property
     def geometry(self) -> keras.Model:
-        """The network whose cells the maps have: the backbone, or any of its streams."""
+        """The network that defines the cells of the maps: the backbone, or any of its streams."""
         return next(iter(streams_of(self.backbone).values()))
 
     @property
@@ -79,8 +80,8 @@ class ActionModel(keras.Model):
         return [*self.trackers.values(), *(metric for _, metric in self.map_metrics)]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        others = {"conjugate", "conjugate_features"}
-        pairs = isinstance(inputs, Mapping) and bool(others & {*inputs}) and self.head.pairs
+        conjugates = {"conjugate", "conjugate_features"}
+        pairs = isinstance(inputs, Mapping) and bool(conjugates & {*inputs}) and self.head.pairs
         outputs = self.head(self.features(inputs, pairs, training), training=training)
         if not pairs:
             return outputs
@@ -89,9 +90,9 @@ class ActionModel(keras.Model):
         return {**clip, "conjugate": {name: half[1] for name, half in halves.items()}}
 
     def features(self, inputs: Any, pairs: bool, training: bool = False) -> tf.Tensor:
-        """The maps `[B, t, h, w, D]` of the clips; for pairs, those of the conjugates behind them.
+        """Returns the maps `[B, t, h, w, D]` of the clips; for pairs, followed by the conjugates'.
 
-        Cached ones (`features`, `conjugate_features`) are taken as they are.
+        Cached maps (`features`, `conjugate_features`) are returned unchanged.
         """
         if not isinstance(inputs, Mapping):
             return self.backbone(inputs, training=training)
@@ -109,8 +110,8 @@ class ActionModel(keras.Model):
         return self.backbone(pixels, training=training)
 
     def strides(self) -> tuple[int, int, int]:
-        """Pixels and frames from one cell of the feature map to the next: time, height, width."""
-        # Divisible by the strides of every backbone, and shapes cost nothing.
+        """Returns the strides of the feature map (time, height, width) in frames and pixels."""
+        # The free sides are divisible by the strides of every backbone.
         stream = self.geometry
         *sides, channels = stream.input_shape[1:]
         size = [side or free for side, free in zip(sides, (64, 960, 960))]
@@ -118,7 +119,7 @@ class ActionModel(keras.Model):
         return tuple(side // cells for side, cells in zip(size, grid))
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        """Name -> float32 `[B]`: the unweighted terms of the head's loss."""
+        """Returns the unweighted terms of the head's loss, float32 `[B]` by name."""
         if self.multi_label:
             has_action = tf.reduce_any(y > 0, axis=-1)
         else:
@@ -155,12 +156,12 @@ class ActionModel(keras.Model):
         clips = tf.shape(y)[0]
         weights = tf.ones([clips]) if sample_weight is None else tf.cast(sample_weight, tf.float32)
         context = tf.distribute.get_replica_context()
-        # Keras sums the replicas' gradients, so each divides by the weight of the global batch.
+        # Keras sums the replicas' gradients, so each is divided by the weight of the global batch.
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.reduce_sum(weights))
         replicas = tf.cast(context.num_replicas_in_sync, tf.float32)
         loss = tf.zeros([])
         for name, weight in self._current_weights().items():
-            # Weights may all be 0: a batch of clips with no action whose weight is 0.
+            # All weights may be 0, in a batch of clips with no action.
             value = tf.math.divide_no_nan(tf.reduce_sum(weights * terms[name]), total)
             loss += weight * value
             self.trackers[name].update_state(value * replicas)
@@ -174,7 +175,7 @@ class ActionModel(keras.Model):
             scores["action_accuracy"] = y_pred["action_scores"]
         for name, values in scores.items():
             if name in self.trackers:
-                # As the evaluation: which real class, of the clips that have one.
+                # As in the evaluation: the best real class, of clips that have one.
                 best = tf.argmax(values[:, : self.head.actions], -1, output_type=y.dtype)
                 right = tf.cast(best == y, tf.float32)
                 self.trackers[name].update_state(right, y < self.head.actions)
@@ -204,5 +205,5 @@ class ActionModel(keras.Model):
 
 
 def is_kernel(variable: tf.Variable) -> bool:
-    """Whether weight decay applies: not to biases, not to batch norm."""
+    """Whether weight decay applies to a variable: not to biases, not to batch norm."""
     return "kernel" in variable.name

@@ -1,4 +1,4 @@
-"""The model of a recipe."""
+"""Builds the model of a recipe."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.heads import make_head
-from aacf_tf.models.streams import CHANNELS, STREAM_INPUTS
 from aacf_tf.recipes import Recipe, Stage, plan_stage
+from tfrecords.records.names import FLOW, MODALITIES
 from tfrecords.utils.errors import UsageError
 
 
 def make_backbone(recipe: Recipe) -> keras.Model:
-    """A new backbone of a recipe, for its modality.
+    """Builds a recipe's backbone for its modality.
 
     Raises:
-        UsageError: it does not take that, or does not give one feature map.
+        UsageError: The backbone does not take the modality, or does not return one feature map.
     """
-    options, channels = dict(recipe.backbone_options), CHANNELS[recipe.modality]
-    if recipe.modality == "rgb":
-        backbone = build_backbone(recipe.backbone, **options)
-    elif recipe.modality == "flow":
-        backbone = build_backbone(recipe.backbone, **{"channels": channels[0], **options})
-    else:
+    options, streams = dict(recipe.backbone_options), MODALITIES[recipe.modality].streams
+    if len(streams) > 1:
         backbone = two_stream(recipe.backbone, **options)
-    for network, depth in zip(streams_of(backbone).values(), channels):
-        taken, given = network.input_shape, network.output_shape
-        if len(taken) != 5 or taken[-1] not in (depth, None):
+    else:
+        if streams == (FLOW,):
+            options.setdefault("channels", FLOW.channels)
+        backbone = build_backbone(recipe.backbone, **options)
+    for network, stream in zip(streams_of(backbone).values(), streams):
+        input_shape, output_shape = network.input_shape, network.output_shape
+        if len(input_shape) != 5 or input_shape[-1] not in (stream.channels, None):
             raise UsageError(
                 f"backbone_options: expected a backbone of {recipe.modality} clips "
-                f"[B, T, H, W, {depth}], received one of {taken[-1]} channels."
+                f"[B, T, H, W, {stream.channels}], received one of {input_shape[-1]} channels."
             )
-        if not isinstance(given, tuple) or len(given) != 5:
+        if not isinstance(output_shape, tuple) or len(output_shape) != 5:
             raise UsageError(
                 "backbone_options: expected a backbone that ends in one feature map "
-                f"[B, t, h, w, D], received one that gives {given} (no include_top, no "
+                f"[B, t, h, w, D], received one that gives {output_shape} (no include_top, no "
                 "all_end_points)."
             )
     return backbone
@@ -55,28 +55,28 @@ def build_model(
     multi_label: bool = False,
     context_learns: bool = True,
 ) -> ActionModel:
-    """The model of a recipe, with all its variables.
+    """Builds the model of a recipe, with all its variables.
 
     Args:
-        recipe: see `aacf_tf.recipes`.
-        classes: number of real classes.
-        stage: whose head and regularisation to take; None: the recipe's own head, its last stage.
-        backbone: to go on with, such as one with trained weights; None: a new one of the recipe's
-            kind.
-        steps: of the stage, of which `pairs_first` is a share.
-        negatives: whether the data have clips with no action: they are one more class.
-        multi_label: see `ActionModel`; context_learns: see `FactorizationHead`.
+        recipe: Recipe, see `aacf_tf.recipes`.
+        classes: Number of real classes.
+        stage: Stage whose head and regularization to use; None: the last one.
+        backbone: Backbone to use, such as a trained one; None: a new one of the recipe's kind.
+        steps: Training steps of the stage, of which `pairs_first` is a share.
+        negatives: Whether the data contain clips with no action, which form one more class.
+        multi_label: See `ActionModel`.
+        context_learns: See `FactorizationHead`.
     """
     stage = stage or recipe.stages[-1]
     plan = plan_stage(recipe, stage, steps)
-    backbone = backbone or make_backbone(recipe)
-    backbone.trainable = stage.backbone_rate > 0
+    network = backbone or make_backbone(recipe)
+    network.trainable = stage.backbone_rate > 0
     if stage.frozen_batch_norm:
-        freeze_batch_norm(backbone)
+        freeze_batch_norm(network)
     head = make_head(
         plan.head,
         classes,
-        hidden=recipe.hidden or min(256, max(32, backbone.output_shape[-1] // 3)),
+        hidden=recipe.hidden or min(256, max(32, network.output_shape[-1] // 3)),
         dropout=stage.dropout,
         seed=recipe.seed,
         negatives=negatives,
@@ -84,7 +84,7 @@ def build_model(
         context_learns=context_learns,
     )
     model = ActionModel(
-        backbone,
+        network,
         head,
         loss_weights=plan.loss_weights,
         pairs_first_steps=plan.pairs_first_steps,
@@ -93,8 +93,8 @@ def build_model(
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,
     )
-    # The head's variables come with its first call; 32 pixels are enough for every backbone.
+    # The first call creates the head's variables; 32 pixels are enough for every backbone.
     shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
-    names = STREAM_INPUTS[recipe.modality]
-    model({n: tf.zeros([*shape, c]) for n, c in zip(names, CHANNELS[recipe.modality])})
+    inputs = MODALITIES[recipe.modality].inputs
+    model({name: tf.zeros([*shape, stream.channels]) for name, stream in inputs.items()})
     return model

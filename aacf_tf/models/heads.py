@@ -1,18 +1,18 @@
-"""The heads: a feature map in, class scores and maps out. Every attention framework side by side.
+"""Defines the heads, which turn a feature map into class scores and maps.
 
     aacf                two attention maps, two factors, a classifier on each
-    average             global average pooling; the conjugates are not looked at
-    average_background  the same, the conjugates one more class: nothing happens
-    average_uniform     the same, the conjugates pushed to the uniform distribution
+    average             global average pooling; no conjugates
+    average_background  the same, with the conjugates as one more class: nothing happens
+    average_uniform     the same, with the conjugates pushed to the uniform distribution
     attention           one softmax map over space and time; no conjugates
     nonlocal            a non-local block (self-attention), then average pooling; no conjugates
     linear_factors      two linear projections of the average with the pair losses, no attention
 
-What a head returns, all float32: `combined_scores` `[B, K]` always; with factors `action_scores`,
+Outputs of a head, all float32: `combined_scores` `[B, K]` always; with factors `action_scores`,
 `context_scores` `[B, K]` and `action`, `context` `[B, D]`; with attention `action_attention` and
-`action_logits` `[B, T, H, W]`, and aacf also `context_attention`; without, `class_activation`
-`[B, T, H, W]`: the evidence of each position for the predicted class, by which such a head is
-judged. A class for what is no action is the last one, and is never the predicted one here.
+`action_logits` `[B, T, H, W]`, and for aacf `context_attention`; without attention
+`class_activation` `[B, T, H, W]`: the evidence of each position for the predicted class. If the
+data contain clips with no action, they form an extra last class, which is never predicted.
 
 `terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `factors` says whether it
 has action and context scores. `HEADS` has the class of each name.
@@ -35,9 +35,13 @@ from keras_layers import (
 
 
 class _Head(keras.layers.Layer):
-    """What the heads share: float32, dropout before the classifiers, the number of classes.
+    """Base of the heads: float32, dropout before the classifiers.
 
-    `actions` of the `classes` are real ones, the first; None: all.
+    Args:
+        classes: Number of classes, K.
+        dropout: Dropout rate before the classifiers.
+        seed: Seed of the dropout.
+        actions: Number of real classes, which come first; None: all.
     """
 
     terms = HEAD_TERMS["average"]
@@ -73,7 +77,7 @@ class _Head(keras.layers.Layer):
     def _class_activation(
         self, features: tf.Tensor, kernel: tf.Tensor, scores: tf.Tensor
     ) -> tf.Tensor:
-        """What each position adds to the score of the predicted real class; kernel (D, K)."""
+        """Returns each position's share of the predicted real class's score; kernel (D, K)."""
         best = tf.argmax(scores[:, : self.actions], -1)
         weights = tf.gather(kernel, best, axis=1)  # (D, B)
         return tf.einsum("bthwd,db->bthw", tf.cast(features, tf.float32), weights)
@@ -84,11 +88,10 @@ class FactorizationHead(_Head):
     """AACF: two factors, a linear classifier on each.
 
     Args:
-        classes: K.
-        hidden: width of the attention's hidden layer.
-        dropout: on both factors, in training; seed: of the dropout.
-        context_learns: False where the data have no pair: the context classifier, which gets no
-            gradient then, stays out of the combined scores.
+        classes: Number of classes, K.
+        hidden: Width of the attention's hidden layer.
+        context_learns: Whether the data contain pairs; otherwise the context classifier gets no
+            gradient, and is left out of the combined scores.
 
     Call arguments:
         features: `[B, T, H, W, D]`.
@@ -120,8 +123,8 @@ class LinearFactorsHead(_Head):
     """Two linear projections of the average features, D -> D, with the pair losses: no attention.
 
     The predecessor of AACF as the paper's authors describe it (Wang and Hoai, CVPR 2018: action
-    and context as linear projections of one descriptor); the losses are AACF's but for those that
-    concern maps. Arguments as for `FactorizationHead`; the class activation is the action's.
+    and context as linear projections of one descriptor); the losses are AACF's except those of
+    maps. Arguments as for `FactorizationHead`; the class activation is that of the action.
     """
 
     terms = HEAD_TERMS["linear_factors"]
@@ -161,8 +164,7 @@ class AverageHead(_Head):
     """Global average pooling and a linear classifier: the baseline.
 
     Args:
-        classes: K.
-        dropout: before the classifier, in training; seed: of the dropout.
+        classes: Number of classes, K.
 
     Call arguments:
         features: `[B, T, H, W, D]`.
@@ -263,18 +265,19 @@ def make_head(
     multi_label: bool = False,
     context_learns: bool = True,
 ) -> keras.layers.Layer:
-    """The head of a name.
+    """Builds a head.
 
     Args:
-        kind: one of `HEADS`.
-        classes: number of real classes.
-        hidden: of the attention, for heads that have one.
-        negatives: whether data have clips with no action; where data are not multi-label they are
-            one more class, and so are the conjugates of `average_background`.
-        dropout, seed, context_learns: see the heads.
+        kind: One of `HEADS`.
+        classes: Number of real classes.
+        hidden: Width of the attention's hidden layer, for heads that have one.
+        dropout, seed, context_learns: See the heads.
+        negatives: Whether the data contain clips with no action. Unless data are multi-label, they
+            form one more class, and so do the conjugates of `average_background`.
+        multi_label: Whether clips may have several labels.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: The name is unknown.
     """
     if kind not in HEADS:
         raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")

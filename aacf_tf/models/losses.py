@@ -1,6 +1,6 @@
-"""The loss terms of every head, each a value per clip, in float32.
+"""Computes the loss terms of every head, one float32 value per clip each.
 
-Primed names of the method (the conjugate's) are `conjugate` here; za and zc are the class logits
+The method's primed symbols (of the conjugate) are `conjugate` here; za and zc are the class logits
 `action_scores` and `context_scores`, la the attention logits `action_logits`. The forms are our
 reconstruction: the paper's supplement names the idea, not the equations.
 """
@@ -19,13 +19,14 @@ Outputs = Mapping[str, tf.Tensor]
 def classification(
     scores: tf.Tensor, targets: tf.Tensor, multi_label: bool, label_smoothing: float = 0.0
 ) -> tf.Tensor:
-    """Cross entropy of logits `[B, K]`, a value per clip `[B]`.
+    """Returns the cross entropy of logits `[B, K]` per clip, `[B]`.
 
     Args:
-        scores: logits, cast to float32.
+        scores: Logits, cast to float32.
         targets: int `[B]` class ids, or with `multi_label` float `[B, K]` of 0 and 1: sigmoid
             cross entropy, summed over the classes.
-        label_smoothing: share of the target spread over all classes (single label only).
+        multi_label: Whether clips may have several labels.
+        label_smoothing: Share of the target spread over all classes (single label only).
     """
     scores = tf.cast(scores, tf.float32)
     if multi_label:
@@ -37,7 +38,7 @@ def classification(
 
 
 def uniform_target(scores: tf.Tensor, multi_label: bool) -> tf.Tensor:
-    """Cross entropy of logits `[B, K]` with no class preferred, a value per clip `[B]`.
+    """Returns the cross entropy of logits `[B, K]` with a uniform target per clip, `[B]`.
 
     The target is 1 / K for each class, in multi-label data 0.5.
     """
@@ -57,11 +58,11 @@ def baseline_terms(
     multi_label: bool = False,
     label_smoothing: float = 0.0,
 ) -> dict[str, tf.Tensor]:
-    """The terms of the heads without factors; arguments as for `factorization_terms`.
+    """Returns the terms of heads without factors; arguments as for `factorization_terms`.
 
     Returns:
-        name -> float32 `[B]`: classification; background: the conjugate's class is the last one (in
-        multi-label data: none); uniform: the conjugate's target is the uniform distribution.
+        float32 `[B]` by name: `classification`; `background`: the conjugate's class is the last one
+        (in multi-label data: none); `uniform`: its target is the uniform distribution.
     """
     terms = {
         "classification": classification(
@@ -97,33 +98,33 @@ def factorization_terms(
     time_spread_floor: float = 0.8,
     label_smoothing: float = 0.0,
 ) -> dict[str, tf.Tensor]:
-    """The terms of the factorization's loss.
+    """Returns the terms of the factorization's loss.
 
     Args:
-        clip: outputs of the head for the clips: `action_scores`, `context_scores` `[B, K]`,
+        clip: Outputs of the head for the clips: `action_scores`, `context_scores` `[B, K]`,
             `action`, `context` `[B, D]`, and of a head with attention `action_logits`,
             `action_attention` `[B, T, H, W]`.
-        conjugate: the same for the conjugates, or None where the batch brings none.
-        targets: as for `classification`.
-        has_conjugate: bool `[B]`; a clip without one drops every term that holds a prime.
-        has_action: bool `[B]`; a clip with no action asks for absence and drops the pair terms.
-        swapped: bool `[B]`: the actor was pasted on the conjugate of another clip, which is then
-            the conjugate here; None: no clip was.
-        context_targets: the class of the context, as `targets`; None: the same.
-        multi_label: see `classification`.
-        context_learns: False where the data set has no pair at all: then zc, which gets no
-            gradient, stays out of `combined`.
-        time_spread_floor: of the entropy over time, as a share of log T.
+        conjugate: The same for the conjugates; None if the batch has none.
+        targets: As for `classification`.
+        has_conjugate: bool `[B]`; without a conjugate, every term with a prime is 0.
+        has_action: bool `[B]`; a clip with no action asks for absence, and its pair terms are 0.
+        swapped: bool `[B]`, whether the actor was pasted into the conjugate of another clip, which
+            is the conjugate here; None: nowhere.
+        context_targets: Class of the context, like `targets`; None: the same.
+        multi_label, label_smoothing: See `classification`.
+        context_learns: Whether the data set has any pair; otherwise zc, which gets no gradient, is
+            left out of `combined`.
+        time_spread_floor: Least entropy over time, as a share of log T.
 
     Returns:
-        name -> float32 `[B]`: `recipes.FACTOR_TERMS`, without presence and time_spread for a head
-        without attention; and SWAP_TERMS.
+        float32 `[B]` by name: `recipes.FACTOR_TERMS`, without `presence` and `time_spread` for a
+        head without attention, and SWAP_TERMS.
     """
     smoothing = label_smoothing
     za, zc = clip["action_scores"], clip["context_scores"]
     explained = tf.stop_gradient(zc) if context_learns else tf.zeros_like(zc)
     if swapped is not None:
-        # There the context is another class's: both experts learn to leave it to the action.
+        # The scene is of another class: both experts learn to leave the decision to the action.
         explained = tf.where(swapped[:, None], zc, explained)
     # The action expert learns what the context cannot explain.
     terms = {"combined": classification(za + explained, targets, multi_label, smoothing)}
@@ -141,7 +142,7 @@ def factorization_terms(
     za_conjugate, zc_conjugate = conjugate["action_scores"], conjugate["context_scores"]
     scene = targets if context_targets is None else context_targets
     pair_terms = {
-        # What is common to clip and conjugate cancels; the gradient flows through both.
+        # Evidence common to clip and conjugate cancels; the gradient flows through both.
         "difference": classification(za - za_conjugate, targets, multi_label, smoothing),
         # The context expert's only class gradient: the conjugate with the clip's label.
         "context": classification(zc_conjugate, scene, multi_label, smoothing),
@@ -161,15 +162,15 @@ def factorization_terms(
 
 
 def presence_score(action_logits: tf.Tensor) -> tf.Tensor:
-    """`logsumexp(la) - log N` over the N positions of `[B, T, H, W]`: action present or absent."""
+    """Returns evidence of an action: `logsumexp(la) - log N` over N positions of `[B, T, H, W]`."""
     positions = tf.cast(tf.reduce_prod(tf.shape(action_logits)[1:]), tf.float32)
     return tf.reduce_logsumexp(action_logits, axis=[1, 2, 3]) - tf.math.log(positions)
 
 
 def time_spread(attention: tf.Tensor, floor: float) -> tf.Tensor:
-    """`max(0, floor - H(p) / log T)`, p the attention `[B, T, H, W]` summed over space.
+    """Returns `max(0, floor - H(p) / log T)` for p the attention `[B, T, H, W]` summed over space.
 
-    Keeps the map from sitting on one time step; 0 where T = 1.
+    Keeps the map from collapsing to one time step; 0 for T = 1.
     """
     share = tf.reduce_sum(attention, axis=[2, 3])
     entropy = -tf.reduce_sum(tf.math.xlogy(share, share), axis=1)
@@ -180,7 +181,7 @@ def time_spread(attention: tf.Tensor, floor: float) -> tf.Tensor:
 
 
 def cosine(a: tf.Tensor, b: tf.Tensor, epsilon: float = 1e-8) -> tf.Tensor:
-    """Cosine of the rows of `[B, D]`; a zero row gives 0, and no NaN in its gradient."""
+    """Returns the cosine of the rows of `[B, D]`; 0 for a zero row, without NaN in its gradient."""
     a, b = tf.cast(a, tf.float32), tf.cast(b, tf.float32)
     squares = tf.reduce_sum(a * a, -1) * tf.reduce_sum(b * b, -1)
     return tf.reduce_sum(a * b, -1) * tf.math.rsqrt(tf.maximum(squares, epsilon**2))

@@ -1,11 +1,12 @@
-"""Training recipes, as data: everything a run is made of, under one name each.
+"""Training recipes, as data: all settings of a run under one name.
 
-`load_recipe(name)` gives a recipe; a flag or `--set field=value` overrides any field by its dotted
-name (`loss.context=0`, `stages.1.epochs=5`); `config.json` of a run is `to_dict` of its recipe.
+`load_recipe(name)` returns a recipe; a flag or `--set field=value` overrides any field by its
+dotted name (`loss.context=0`, `stages.1.epochs=5`); a run's `config.json` holds `to_dict` of its
+recipe; `plan_stage` compiles a stage into the settings that act.
 
     demo, jhmdb, default, stills                ours; default and stills are for the user's own data
-    actionthread, hollywood2, hacs30, voc2012   the paper's, by its supplement; what that leaves
-                                                open is our choice, and each docstring says what
+    actionthread, hollywood2, hacs30, voc2012   the paper's; each docstring names what its
+                                                supplement leaves open and we chose
 """
 
 from aacf_tf.recipes.catalog import RECIPES, load_recipe

@@ -1,4 +1,4 @@
-"""The recipes by name."""
+"""Finds recipes by name."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ RECIPES = {
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of a name, or of a `config.json` that a run has written.
+    """Returns a recipe by its name, or the recipe of a run from its `config.json`.
 
     Raises:
-        UsageError: there is none of that name, or the file holds no recipe.
+        UsageError: The name is unknown, or the file holds no recipe.
     """
     if name.endswith(".json"):
         try:

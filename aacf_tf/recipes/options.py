@@ -1,4 +1,4 @@
-"""What a recipe is made of: its fields."""
+"""Defines the fields of a recipe."""
 
 from __future__ import annotations
 
@@ -46,35 +46,36 @@ class DataOptions:
     """How clips are sampled and sized.
 
     Attributes:
-        frames: T, frames a clip.
-        height, width: pixels after resizing.
-        fps: frames a second sampled; None takes every frame of the record.
-        resize: `stretch` (aspect ratio ignored), `short_side` (scaled to cover, centre crop) or
-            `whole` (scaled to cover: training cuts its window out of the whole frame, tests see
-            all of it, one clip at a time).
-        crop: share of height and width that training crops keep, to the nearest multiple of 8
-            pixels; 1 crops nothing. Tests see the whole frame.
-        flip: mirror half of the training pairs.
-        frozen_conjugates: share of training pairs whose conjugate is replaced by the clip's first
+        frames: Frames per clip, T.
+        height, width: Pixels after resizing.
+        fps: Sampled frames per second; None: every frame of the record.
+        resize: `stretch` (ignores the aspect ratio), `short_side` (scales to cover, center crop)
+            or `whole` (scales to cover: training cuts its window out of the whole frame, tests
+            see all of it, one clip at a time).
+        crop: Share of height and width that training crops keep, to the nearest multiple of 8
+            pixels; 1: no crop. Tests see the whole frame.
+        flip: Whether to mirror half of the training pairs.
+        frozen_conjugates: Share of training pairs whose conjugate is replaced by the clip's first
             frame repeated: the person stays, the motion goes.
-        swap: share of training pairs whose actor is pasted on the conjugate of another clip, which
-            becomes the conjugate: the scene then says nothing of the action. Needs masks in
-            `train`; acts in stages that train the recipe's own head.
-        jitter: how far training changes the light and the colours of a pair: brightness by up to
-            this share of white, contrast and saturation by factors within 1 +- it; 0: not at all.
-        cache: keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB 1 GB).
-        shard: how several workers share the training data: by `record` of every batch, which then
-            is that of one machine, though each worker reads all files; or by `file`, each reading
-            its own, where there are as many files as workers.
-        views: how many views of a clip a frozen backbone's features are cached in: the first is
-            what tests see, view v >= 1 what training draws in epoch v; None: no cache.
-        map_crop: side, in cells, of the random crop of a cached feature map that training sees;
-            None: the whole map.
-        class_weights: `balanced`: sample weights by the inverse of the classes' frequencies in
-            `train`, their mean over the clips 1; None: all alike.
-        test_clips, test_crops: views of a video whose scores evaluation averages: so many stretches
-            of time, evenly spread, each in so many crops of training's size: 1 is the whole frame,
-            3 lie from end to end, 5 in the corners and the centre.
+        swap: Share of training pairs whose actor is pasted into the conjugate of another clip,
+            which becomes the conjugate: the scene then says nothing about the action. Needs masks
+            in `train`; acts in stages that train the recipe's own head.
+        jitter: Strength of photometric augmentation in training: brightness changes by up to this
+            share of white, contrast and saturation by factors within 1 +- it; 0: none.
+        cache: Whether to keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB
+            1 GB).
+        shard: How several workers share the training data: by `record` (batches equal those of one
+            machine, but each worker reads all files) or by `file` (each reads its own; needs as
+            many files as workers).
+        views: Views per clip in which a frozen backbone's features are cached: the first is that
+            of tests, view v >= 1 the one that training draws in epoch v; None: no cache.
+        map_crop: Side, in cells, of the random crop of a cached feature map in training; None: the
+            whole map.
+        class_weights: `balanced`: sample weights inverse to the classes' frequencies in `train`,
+            with mean 1 over the clips; None: equal weights.
+        test_clips, test_crops: Views per video whose scores evaluation averages: number of evenly
+            spread stretches of time, and of crops of training's size in each: 1 is the whole
+            frame, 3 lie from end to end, 5 in the corners and the center.
     """
 
     frames: Count = 16
@@ -98,13 +99,14 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Weight of each term of the loss (`aacf_tf.models.losses`); 0 leaves it out.
+    """Weight of each loss term (`aacf_tf.models.losses`); 0 leaves it out.
 
-    `combined` to `time_spread` are the factorization's, `swap_action` and `swap_uniform` what it
-    has in addition for swapped pairs (`data.swap`), `background` and `uniform` the conjugates'
-    terms of the baselines of that name. `time_spread_floor` is the entropy over time, as a share
-    of log T, below which `time_spread` acts.
-    `negative` is the sample weight of a clip with no action.
+    `combined` to `time_spread` belong to the factorization, `swap_action` and `swap_uniform` to its
+    swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name.
+
+    Attributes:
+        time_spread_floor: Entropy over time, as a share of log T, below which `time_spread` acts.
+        negative: Sample weight of a clip with no action.
     """
 
     combined: NonNegative = 1.0
@@ -122,37 +124,41 @@ class LossOptions:
     negative: NonNegative = 0.01
 
     def weights(self) -> dict[str, float]:
-        """Name of a term -> its weight."""
+        """Returns the weight of each term by name."""
         names = {item.name for item in fields(self)} - {"time_spread_floor", "negative"}
         return {name: getattr(self, name) for name in sorted(names)}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of training; the backbone goes on from stage to stage, a new head starts anew.
+    """One training stage.
+
+    The backbone carries over between stages; each stage creates a new head unless `keep_head` is
+    set.
 
     Attributes:
-        name: of its folder under `checkpoints/` and `logs/`.
-        head: one of HEADS; None: the recipe's.
-        epochs, batch_size: the batch is the global one, in pairs.
-        keep_head: go on with the previous stage's head, which must be of the same kind.
-        optimizer: `adam` or `sgd` (momentum 0.9), with which `weight_decay` is the coupled L2 of
-            the optimisers of the paper's time; `adamw` or `sgdw`: the same, decay decoupled.
-        learning_rate: its peak: linear warm-up, then cosine to zero, or `milestones`.
-        warmup: steps, or below 1 a share of all steps.
-        milestones: pairs of (share of the steps, factor): from there on the rate is that factor of
-            its peak, `((0, 1),)` a constant rate; none: cosine.
-        backbone_rate: the backbone's learning rate as a factor of the head's; 0 freezes it, batch
+        name: Name of its folder under `checkpoints/` and `logs/`.
+        head: One of HEADS; None: the recipe's.
+        keep_head: Whether to keep the previous stage's head, which must be of the same kind.
+        epochs: Number of epochs.
+        batch_size: Pairs per step, over all devices.
+        optimizer: `adam` or `sgd` (momentum 0.9), with coupled L2 `weight_decay` as in the
+            optimizers of the paper's time; `adamw` or `sgdw`: the same with decoupled decay.
+        learning_rate: Peak learning rate: linear warm-up, then a cosine to zero, or `milestones`.
+        warmup: Steps of the warm-up, or below 1 a share of all steps.
+        milestones: Pairs of (share of the steps, factor of the peak rate from there on);
+            `((0, 1),)` is a constant rate; empty: a cosine.
+        backbone_rate: Learning rate of the backbone as a factor of the head's; 0 freezes it, batch
             norm in inference mode. The decay of `adamw` and `sgdw` keeps the head's rate.
-        backbone_start: share of the steps before which the backbone's weights stand still; its
-            batch norm does not.
-        frozen_batch_norm: while the backbone's convolutions learn, its batch norms keep their
-            statistics and offsets, as the paper has it on HACS.
-        weight_decay: on kernels only.
-        label_smoothing, dropout: the usual; dropout before the classifiers.
-        pairs_first: share of the steps, from the start, in which only `difference` and `presence`
-            act, for a head that has them. From scratch one phase does not start.
-        patience: epochs without a better validation after which the stage ends; 0: never.
+        backbone_start: Share of the steps before the backbone's weights are trained; its batch
+            norm statistics always are.
+        frozen_batch_norm: Whether the backbone's batch norms keep their statistics and offsets
+            while its convolutions learn, as in the paper on HACS.
+        weight_decay: Weight decay, on kernels only.
+        label_smoothing, dropout: As usual; dropout acts before the classifiers.
+        pairs_first: Share of the steps, from the start, in which only `difference` and `presence`
+            act, for a head that has them; training from scratch in one phase does not start.
+        patience: Epochs without an improvement on validation before early stopping; 0: none.
     """
 
     name: str
@@ -176,32 +182,34 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole run.
+    """All settings of a run.
 
     Attributes:
-        name: of the recipe.
-        data, loss, stages: see there.
-        backbone: one of BACKBONES; backbone_options: keyword arguments of its function.
-        modality: what the backbone sees: `rgb`, `flow`, or both in `two_stream`.
-        weights: file of published weights, or checkpoint of another run, that the backbone begins
-            with (`aacf_tf.weights.loading`); empty: random weights.
-        synchronized_batch_norm: batch norm's statistics over all replicas.
-        head: one of HEADS.
-        hidden: width of the attention's hidden layer; None: a third of the feature map's depth,
+        name: Name of the recipe.
+        data, loss, stages: See the classes.
+        backbone: One of BACKBONES.
+        backbone_options: Keyword arguments of the backbone's function.
+        modality: Input of the backbone: `rgb`, `flow`, or both in `two_stream`.
+        weights: File of published weights, or checkpoint of another run, to initialize the
+            backbone (`aacf_tf.weights.loading`); empty: random weights.
+        synchronized_batch_norm: Whether batch norm statistics cover all replicas.
+        head: One of HEADS.
+        hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
             within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
-        score: which of `action` and `combined` the served model's `probabilities` are.
-        baseline: train average pooling beside the head, under `baselines/average`: `alone` from
-            scratch by the same stages, `stage` by evaluating the stage that trains it, `none`.
-        mask_threshold: share of a cell's stride box that a mask must exceed for the cell to be the
+        score: Score of the served model's `probabilities`: `action` or `combined`.
+        baseline: How average pooling is trained for comparison, under `baselines/average`: `alone`
+            (from scratch, by the same stages), `stage` (the stage that trains it is evaluated) or
+            `none`.
+        mask_threshold: Share of a cell's stride box that a mask must exceed for the cell to be the
             actor's.
-        seed: of the weights and of all that is random in the data.
-        precision, strategy: see `train_main.py --help`.
-        export_precision: Of the exported backbone: `float32`, or `mixed_bfloat16`, twice as fast on
-            processors with instructions for it. Everything behind the backbone stays in float32.
-        export_winograd: Export 3x3x3 convolutions by Winograd's method if that is faster here
-            (`aacf_tf.backbones.winograd`).
-        keep: checkpoints kept besides the best.
-        save_minutes: a checkpoint inside an epoch after so many minutes; 0: at its end only.
+        seed: Seed of the weights and of all randomness in the data.
+        precision, strategy: See `train_main.py --help`.
+        export_precision: Precision of the exported backbone: `float32`, or `mixed_bfloat16`, twice
+            as fast on processors with instructions for it. The head stays in float32.
+        export_winograd: Whether to export 3x3x3 convolutions by Winograd's method if that is faster
+            here (`aacf_tf.backbones.winograd`).
+        keep: Number of checkpoints kept besides the best.
+        save_minutes: Minutes between checkpoints within an epoch; 0: only at its end.
     """
 
     name: str

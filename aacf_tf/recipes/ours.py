@@ -113,7 +113,7 @@ def stills() -> Recipe:
     Source: our choice, after `jhmdb`; for `voc2012_action`, photographs of the user's own, frames
     of clips (`--stills`); one action an image or several. The shorter side is 128 pixels; training
     cuts windows of 112, tests see all of an image. A removed person leaves traces, so `difference`
-    is off. Decoded images stay in memory, 0.13 MB each with its conjugate; where they are too many
+    is off. Decoded images stay in memory, 0.13 MB each with its conjugate; if they are too many,
     set `data.cache` to false. `data.swap` needs masks of people; boxes will not do.
     Cost: 9 minutes on 2 busy cores for 676 images to train on. Reached there (4 frames of each of
     254 clips of J-HMDB; 340 test images, standard error about .03): mean AP of average pooling

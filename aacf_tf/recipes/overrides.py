@@ -1,31 +1,33 @@
-"""A recipe with other values, and as plain data."""
+"""Overrides fields of a recipe, and converts it to and from plain data."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
-from typing import Any, Mapping
+from typing import Any, Mapping, cast
 
 from aacf_tf.recipes.fields import FieldType, field_types
 from aacf_tf.recipes.options import DataOptions, LossOptions, Recipe, Stage
 from tfrecords.utils.errors import UsageError
 
-_NOTHING = (None, 0, "", "recipe")  # the words of None in earlier versions
+_NOTHING = (None, 0, "", "recipe")  # how earlier versions wrote None
 
 
 def override(recipe: Recipe, path: str, value: Any) -> Recipe:
-    """A copy of the recipe with one field set.
+    """Returns a copy of the recipe with one field set.
 
     Args:
-        path: dotted name, such as `loss.context`, `data.fps`, `stages.0.epochs`.
-        value: a string is read as JSON where it can be (`0.5`, `true`, `{"width": 48}`).
+        recipe: Recipe to copy.
+        path: Dotted name, such as `loss.context`, `data.fps`, `stages.0.epochs`.
+        value: Value of the field; a string is parsed as JSON if possible (`0.5`, `true`,
+            `{"width": 48}`).
 
     Raises:
-        UsageError: no such field, or a value of another type.
+        UsageError: The field does not exist, or the value has another type.
     """
     if isinstance(value, str):
-        # What is not JSON is a plain word.
+        # Anything else is a plain word.
         with contextlib.suppress(json.JSONDecodeError):
             value = json.loads(value)
     if path == "backbone" and value != recipe.backbone:
@@ -51,14 +53,14 @@ def _replace(node: Any, field: FieldType, keys: list[str], value: Any, path: str
                 f"--set {path}: expected no field below {key!r}, received {rest[0]!r}."
             )
         return {**node, key: value}
-    types = field_types(type(node)) if dataclasses.is_dataclass(node) else {}
+    types = field_types(type(node)) if field.nested else {}
     if key not in types:
         raise UsageError(
             f"--set {path}: expected one of {', '.join(types) or 'no further field'}, "
             f"received {key!r}."
         )
     changed = _replace(getattr(node, key), types[key], rest, value, path)
-    return dataclasses.replace(node, **{key: changed})
+    return dataclasses.replace(cast(Any, node), **{key: changed})
 
 
 def _convert(field: FieldType, value: Any, path: str) -> Any:
@@ -85,17 +87,16 @@ def _convert(field: FieldType, value: Any, path: str) -> Any:
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, for `config.json`."""
+    """Returns the recipe as plain data, for `config.json`."""
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def from_dict(content: Mapping[str, Any]) -> Recipe:
-    """The inverse of `to_dict`; fields that are not there have their defaults.
+    """Returns the recipe of plain data, the inverse of `to_dict`; missing fields get defaults.
 
     Raises:
-        UsageError: a field that there is not, or a value of another type, as a file that was
-            edited may have them.
-        KeyError: there is no `name`, `data`, `loss` or `stages`.
+        UsageError: A field is unknown or a value has another type, as in an edited file.
+        KeyError: `name`, `data`, `loss` or `stages` is missing.
     """
     parts = {
         "data": DataOptions(**_fields(DataOptions, content["data"], "data.")),

@@ -52,6 +52,7 @@ class StagePlan:
 
     @property
     def steps_per_epoch(self) -> int:
+        """Training steps of one epoch."""
         return self.steps // self.stage.epochs
 
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from aacf_tf.evaluation.predictions import predict_clip
 from aacf_tf.models.action_model import ActionModel
-from aacf_tf.models.streams import STREAM_INPUTS
 from aacf_tf.recipes import DataOptions
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import panels
 from tfrecords.media import pictures
 from tfrecords.reading.corruption import translate_errors
+from tfrecords.records.names import MODALITIES
 
 SHEET_COLUMNS = 2
 _SHEET_FRAMES = 4  # of each clip in the sheet, which is shown small
@@ -28,7 +28,7 @@ class Clip(NamedTuple):
 
 def load(run: Run, split: str, ids: set[str]) -> dict[str, Clip]:
     """Loads the clips of these ids, by id, as evaluation sees them."""
-    names = STREAM_INPUTS[run.recipe.modality]
+    names = MODALITIES[run.recipe.modality].inputs
     clips: dict[str, Clip] = {}
     with translate_errors(run.data):
         for inputs, _, _ in run.batches(split, run.recipe.stages[-1], training=False, masks=True):

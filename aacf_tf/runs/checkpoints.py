@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a model, and how it is read."""
+"""Reads checkpoints, and names the parts of a model that they hold."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import tensorflow as tf
 from aacf_tf.models.action_model import ActionModel
 from tfrecords.utils.errors import UserError
 
-BEST = "best"  # folder of the best checkpoint, below that of the last ones
+BEST = "best"  # folder of the best checkpoint, inside the folder of the last ones
 
 
 def parts(model: ActionModel) -> dict[str, Any]:
-    """What every checkpoint holds of a model: its weights."""
+    """Returns the parts of a model that every checkpoint holds."""
     return {"backbone": model.backbone, "head": model.head}
 
 
 def read(checkpoint: tf.train.Checkpoint, path: str) -> None:
-    """Restores everything that the checkpoint's objects hold; UserError where it is damaged."""
+    """Restores all objects of a checkpoint; UserError if it is damaged."""
     try:
         checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
-    except Exception as error:  # a damaged file raises anything, IndexError for one
+    except Exception as error:  # a damaged file raises anything, such as IndexError
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"Expected the checkpoint {path} to fit the model (it may be damaged, or of an earlier "
@@ -30,7 +30,7 @@ def read(checkpoint: tf.train.Checkpoint, path: str) -> None:
 
 
 def epochs_in(path: str) -> int:
-    """The whole epochs that a checkpoint's run had done; UserError where it is damaged."""
+    """Returns the whole epochs done at a checkpoint; UserError if it is damaged."""
     epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
     read(tf.train.Checkpoint(epoch=epoch), path)
     return int(epoch.numpy())

@@ -1,4 +1,4 @@
-"""Precision and distribution for the machine at hand."""
+"""Chooses precision and distribution strategy for the machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tfrecords.utils.errors import UsageError
 
 
 def resolve_precision(name: str) -> str:
-    """The Keras policy for `name`; `auto` asks the hardware.
+    """Returns the Keras policy of a precision; `auto` depends on the hardware.
 
     GPUs: mixed_bfloat16 from compute capability 8.0, mixed_float16 from 7.0, else float32.
-    CPUs: mixed_bfloat16 where there are instructions for it (avx512_bf16, amx: twice as fast),
-    else float32 (3 times as fast as bfloat16 without them). mixed_float16 has no 3-D max pooling
-    on CPUs.
+    CPUs: mixed_bfloat16 if they have instructions for it (avx512_bf16, amx: twice as fast), else
+    float32 (3 times as fast as bfloat16 without them). mixed_float16 has no 3-D max pooling on
+    CPUs.
 
     Raises:
-        UsageError: an unknown name, or mixed_float16 without a GPU.
+        UsageError: The name is unknown, or mixed_float16 is requested without a GPU.
     """
     if name not in PRECISIONS:
         raise UsageError(
@@ -59,17 +59,17 @@ def keras_policy(name: str) -> Iterator[None]:
 
 @functools.cache
 def make_strategy(name: str) -> tf.distribute.Strategy:
-    """The distribution strategy for `name`, one for the whole process.
+    """Returns the distribution strategy of a name, one for the whole process.
 
-    `auto`: `multi_worker` where TF_CONFIG names several workers, else mirrored over the GPUs where
-    there are several. Without GPUs `mirrored` takes all logical CPUs.
+    `auto` is `multi_worker` if TF_CONFIG names several workers, else `mirrored` if there are
+    several GPUs. Without GPUs, `mirrored` uses all logical CPUs.
 
-    `multi_worker` must come before anything that TensorFlow computes. Two strategies in a process
-    would disturb each other's collective operations, so the first one is given again.
+    `multi_worker` must be created before TensorFlow computes anything. Two strategies in a process
+    would disturb each other's collective operations, so the first one is cached.
 
     Raises:
-        UsageError: an unknown name, or a TF_CONFIG that names no cluster with a place in it for
-            this process.
+        UsageError: The name is unknown, or TF_CONFIG names no cluster with a task for this
+            process.
     """
     if name not in STRATEGIES:
         raise UsageError(f"--strategy: expected one of {', '.join(STRATEGIES)}, received {name!r}.")
@@ -86,9 +86,9 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
 
 
 def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
-    """(number, count) of this process among the workers of a run; number 0 is the chief.
+    """Returns (number, count) of this process among the workers of a run; number 0 is the chief.
 
-    The chief alone writes the run directory, evaluates, exports and reports.
+    Only the chief writes the run directory, evaluates, exports and reports.
     """
     resolver = strategy.cluster_resolver
     if (
@@ -103,23 +103,23 @@ def worker_of(strategy: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def sum_over_workers(strategy: tf.distribute.Strategy, values: Sequence[float]) -> list[float]:
-    """The sums of what the workers give, the same for all; each waits for the others.
+    """Returns the sums of values over all workers; a barrier.
 
     Args:
-        strategy: of the run.
-        values: of this worker; as many on each.
+        strategy: Strategy of the run.
+        values: Values of this worker, as many on each.
     """
     if worker_of(strategy)[1] == 1:
         return [float(value) for value in values]
-    own = strategy.num_replicas_in_sync // worker_of(strategy)[1]
-    given = strategy.experimental_distribute_values_from_function(
-        lambda context: tf.constant(values, tf.float32) / own
+    replicas = strategy.num_replicas_in_sync // worker_of(strategy)[1]
+    shares = strategy.experimental_distribute_values_from_function(
+        lambda context: tf.constant(values, tf.float32) / replicas
     )
-    return strategy.reduce(tf.distribute.ReduceOp.SUM, given, axis=None).numpy().tolist()
+    return strategy.reduce(tf.distribute.ReduceOp.SUM, shares, axis=None).numpy().tolist()
 
 
 def _read_cluster() -> int:
-    """The number of workers that TF_CONFIG names."""
+    """Returns the number of workers that TF_CONFIG names."""
     text = os.environ.get("TF_CONFIG")
     expected = (
         "--strategy: expected TF_CONFIG in the environment, such as "

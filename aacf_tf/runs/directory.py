@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from aacf_tf import recipes
 from aacf_tf.runs.run import Run
@@ -28,7 +28,13 @@ _CHANGEABLE = (
 
 
 def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
-    """Refuses a directory that holds another run; the chief notes a new one in it."""
+    """Checks that a directory holds no other run; the chief writes its config.json.
+
+    Raises:
+        UsageError: It holds another run, or any although `resume` is false, or none although `new`
+            is false.
+        UserError: config.json is damaged.
+    """
     path = current.workdir / CONFIG_FILE
     plans = [current.plan(stage) for stage in current.recipe.stages]
     config = {
@@ -36,20 +42,14 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
         "plan": [{**dataclasses.asdict(plan), "stage": plan.stage.name} for plan in plans],
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
-    # Where training has not begun, as with a wrong --weights, there is nothing to lose.
+    # If training has not begun, as with a wrong --weights, there is nothing to lose.
     if path.is_file() and any(current.workdir.glob("checkpoints/*/checkpoint")):
         if not resume:
             raise UsageError(
                 f"--noresume: expected a new --workdir, received {current.workdir}, "
                 "which holds a run."
             )
-        before = read_config(path)
-        try:
-            # Fields that came after the run was made have their defaults in it.
-            before["recipe"] = recipes.to_dict(recipes.from_dict(before["recipe"]))
-        except (ValueError, KeyError, TypeError, UsageError) as error:
-            reason = str(error).rstrip(".")
-            raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
+        before = read_config(path, _with_defaults)
         for name in ("recipe", "data"):
             require_same(current.workdir, f"another {name}", before.get(name, {}), config[name])
     elif not new:
@@ -58,12 +58,18 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
         write_json(path, config)
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Returns the content of a config.json; UserError if the file is damaged."""
+def read_config(path: Path, parse: Callable[[Any], dict[str, Any]] = dict) -> dict[str, Any]:
+    """Returns the parsed content of a config.json; UserError if the file is damaged."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"Expected the settings of a run in {path}: {error}.") from error
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError, UsageError) as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
+
+
+def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Fills in fields that recipes did not have when the run was made."""
+    return {**config, "recipe": recipes.to_dict(recipes.from_dict(config["recipe"]))}
 
 
 def require_same(workdir: Path, other: str, before: Any, now: Any) -> None:

@@ -1,10 +1,10 @@
-"""Run directories beyond this machine: worked on here, kept there.
+"""Mirrors the working directory of a run to a remote store.
 
 Object stores can neither rename nor append, which checkpoints, logs and exports need. So a run on
-s3:// (or gs://, az://, hdfs://) works in a temporary folder, which begins as a copy of what the
-store holds. Whatever is new there is uploaded after every checkpoint and every step of the run. The
-files that say that others are whole, such as `checkpoint`, come last, and what they no longer name
-is removed after that: the store holds a run that can be continued at any moment.
+s3:// (or gs://, az://, hdfs://) works in a temporary folder, which starts as a copy of the remote
+one. New files are uploaded after every checkpoint and every step of the run. Files that mark others
+as complete, such as `checkpoint`, are uploaded last, and files that they no longer name are removed
+after that, so the remote run can be resumed at any moment.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tfrecords.utils.filesystem import AnyPath, RemotePath
 
 logger = logging.getLogger(__name__)
 
-# They say that what they name is there: the state of a CheckpointManager, a served model.
+# Files that mark others as complete: the state of a CheckpointManager, a served model.
 _MARKERS = ("checkpoint", "saved_model.pb")
 
 Signature = tuple[int, int]  # size, time of the last change
 
 
 class Mirror:
-    """A folder here and the one it is kept in.
+    """A local folder and its remote copy.
 
     Args:
-        local: an empty folder.
-        remote: where the run is kept; may hold one, or not be there.
+        local: An empty folder.
+        remote: Folder of the run; may be missing.
     """
 
     def __init__(self, local: Path, remote: RemotePath):
@@ -40,37 +40,37 @@ class Mirror:
         self._stored: dict[str, Signature] = {}
 
     def download(self) -> None:
-        """Copies the run as it is kept; OSError where the store refuses."""
+        """Downloads the run; OSError if the store refuses."""
         if self.remote.is_dir():
             self._download(self.remote, self.local)
         self._stored = self._found()
 
     def upload(self) -> None:
-        """Uploads what is new, markers last, then removes what is gone; OSError as above."""
-        found = self._found()
-        new = [name for name, signature in found.items() if self._stored.get(name) != signature]
+        """Uploads new files, markers last, then removes deleted ones; OSError as above."""
+        files = self._found()
+        new = [name for name, signature in files.items() if self._stored.get(name) != signature]
         for name in sorted(new, key=lambda name: (Path(name).name in _MARKERS, name)):
             (self.remote / name).upload(self.local / name)
-            self._stored[name] = found[name]
-        for name in set(self._stored) - set(found):
+            self._stored[name] = files[name]
+        for name in set(self._stored) - set(files):
             (self.remote / name).unlink(missing_ok=True)
             del self._stored[name]
 
     def store(self) -> None:
-        """`upload` while the run goes on: what fails is told, and tried again the next time."""
+        """Uploads during the run: a failure is logged, and retried the next time."""
         try:
             self.upload()
         except OSError as error:
             logger.warning(f"Warning: {self.remote} does not take what is new: {error}")
 
     def address(self, text: str) -> str:
-        """A text with the run's own address in the place of the folder here."""
+        """Returns a text with the remote address in place of the local folder."""
         return text.replace(str(self.local), str(self.remote))
 
     def _download(self, remote: RemotePath, local: Path) -> None:
         local.mkdir(parents=True, exist_ok=True)
         for path in remote.iterdir():
-            if path == remote:  # the empty object that stands for a folder in some stores
+            if path == remote:  # an empty object that represents a folder in some stores
                 continue
             if path.is_dir():
                 self._download(path, local / path.name)
@@ -87,14 +87,14 @@ class Mirror:
 
 @contextlib.contextmanager
 def worked_on(workdir: AnyPath) -> Iterator[tuple[Path, Mirror | None]]:
-    """A run directory as a folder of this machine, and its mirror where it is kept elsewhere.
+    """Yields a run directory as a local folder, and its mirror if it is remote.
 
-    All that is new is uploaded when the block ends, be it by an error, whose text then names the
-    address. Of several workers only the chief makes anything new.
+    New files are uploaded when the block ends, also by an error, whose text then names the remote
+    address. Of several workers only the chief writes files.
 
     Raises:
-        UsageError: nothing can be written to such an address.
-        UserError: the last upload failed; the folder here then stays.
+        UsageError: The address is read-only.
+        UserError: The last upload failed; the local folder is then kept.
     """
     if not isinstance(workdir, RemotePath):
         yield workdir, None

@@ -23,10 +23,15 @@ from tfrecords.utils.filesystem import AnyPath, to_path
 
 @dataclass
 class Run:
-    """What a run works on: a recipe, a data set directory and a working directory.
+    """A recipe, a data set directory and a working directory.
 
-    `mirror` is there where the working directory is kept elsewhere, see `aacf_tf.runs.mirror`.
-    `caches`: name of a stage -> the directory of the cached features that it is trained on.
+    Attributes:
+        recipe: What to train.
+        data: Data set directory.
+        workdir: Working directory.
+        info: Description of the data set.
+        mirror: Mirror of a remote working directory (`aacf_tf.runs.mirror`).
+        caches: Name of a stage -> directory of the cached features that it is trained on.
     """
 
     recipe: Recipe
@@ -38,15 +43,15 @@ class Run:
 
     @classmethod
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
-        """Checks the data set; UserError where it is not one."""
+        """Opens a run; UserError if `data` is no data set."""
         return cls(recipe, to_path(data), Path(workdir), load_info(data))
 
     def check_data(self) -> None:
-        """Refuses data that the recipe cannot be trained on, not only after an hour of stage 1.
+        """Checks up front that the data set has everything that the recipe needs.
 
         Raises:
-            UsageError: no split `train`; or no optical flow, no masks, no split `validation`
-                where the recipe needs them.
+            UsageError: There is no split `train`, or no optical flow, no masks or no split
+                `validation` although the recipe needs them.
         """
         self.info.require_split("train")
         require_flow(self.data, self.info, self.recipe.modality)
@@ -64,18 +69,20 @@ class Run:
                 )
 
     def store(self) -> None:
-        """Keeps what is new in the working directory, where that is not its place already."""
+        """Uploads new files if the working directory is remote."""
         if self.mirror:
             self.mirror.store()
 
     def address(self, path: Path) -> str:
-        """A path below the working directory as the user knows it."""
+        """Returns a path below the working directory as the user knows it."""
         return self.mirror.address(str(path)) if self.mirror else str(path)
 
     def checkpoint_folder(self, stage: Stage) -> Path:
+        """Returns the folder of a stage's checkpoints."""
         return self.workdir / "checkpoints" / stage.name
 
     def log_folder(self, stage: Stage) -> Path:
+        """Returns the folder of a stage's history and TensorBoard logs."""
         return self.workdir / "logs" / stage.name
 
     def plan(self, stage: Stage) -> StagePlan:
@@ -87,12 +94,12 @@ class Run:
 
     @property
     def context_learns(self) -> bool:
-        """Whether training brings any conjugate, from which alone the context learns."""
+        """Whether any training clip has a conjugate, the only source of the context."""
         pairs = self.info.splits.get("train", {"pairs": 1})["pairs"]
         return pairs > 0 or self.recipe.data.frozen_conjugates > 0
 
     def build(self, stage: Stage, **options: Any) -> ActionModel:
-        """The model of a stage for this data set; `options` go to `build_model`."""
+        """Builds the model of a stage for this data set; `options` go to `build_model`."""
         splits = self.info.splits
         return build_model(
             self.recipe,
@@ -109,15 +116,15 @@ class Run:
 
     @functools.cached_property
     def class_weights(self) -> list[float] | None:
-        """Sample weight of each class in training, see `DataOptions`; None: all alike."""
+        """Sample weight of each class in training (see `DataOptions`); None: equal weights."""
         if not self.recipe.data.class_weights:
             return None
         counts = count_labels(self.data, "train")
-        there = [count for count in counts if count]
-        return [sum(there) / (len(there) * max(count, 1)) for count in counts]
+        present = [count for count in counts if count]
+        return [sum(present) / (len(present) * max(count, 1)) for count in counts]
 
     def batches(self, split: str, stage: Stage, training: bool, **options: Any) -> tf.data.Dataset:
-        """Batches of a split as this recipe samples and sizes them."""
+        """Returns batches of a split, sampled and resized by the recipe."""
         data, plan = self.recipe.data, self.plan(stage)
         return read_dataset(
             self.data,
@@ -146,7 +153,7 @@ class Run:
     def stage_batches(
         self, split: str, stage: Stage, training: bool, **options: Any
     ) -> tf.data.Dataset:
-        """Batches that a stage is trained or validated on: frames, or cached features of them."""
+        """Returns batches that a stage is trained or validated on: frames or cached features."""
         if stage.name not in self.caches:
             return self.batches(split, stage, training, cache=self.recipe.data.cache, **options)
         plan = self.plan(stage)
@@ -164,13 +171,13 @@ class Run:
         )
 
     def replay(self, stage: Stage, epoch: int, step: int) -> tuple[Any, tf.Tensor, tf.Tensor]:
-        """The batch that a step of a stage trains on, read once more; epoch and step count from 1.
+        """Returns the batch of a training step, for debugging; epoch and step count from 1.
 
-        Of a stage on cached features the clips that they were made from, where the run is opened
-        anew; with `data.shard=file` on several machines it is another batch.
+        If the run has been opened anew, a stage on cached features gives the clips they were made
+        from. With `data.shard=file` on several machines the batch differs.
 
         Returns:
-            inputs (with `id`), targets, sample weights, as `read_dataset`.
+            Inputs (with `id`), targets and sample weights, as `read_dataset`.
         """
-        place = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
-        return next(iter(self.stage_batches("train", stage, training=True, **place)))
+        position = {"first_epoch": epoch - 1, "first_step": step - 1, "epochs": 1}
+        return next(iter(self.stage_batches("train", stage, training=True, **position)))

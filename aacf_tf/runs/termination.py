@@ -1,4 +1,4 @@
-"""SIGTERM: a run is saved before it ends."""
+"""Handles SIGTERM: a run is saved before it ends."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from tfrecords.utils.errors import UserError
 
 
 class Stopped(UserError):
-    """SIGTERM came, and what was trained is saved."""
+    """Raised after SIGTERM, when the run is saved."""
 
-    # What a shell reports of a process that SIGTERM ended: whoever started the run sees that it is
-    # neither done nor broken.
+    # The exit code of a process ended by SIGTERM: the caller sees that the run is neither done nor
+    # broken.
     exit_code = 128 + signal.SIGTERM
 
 
 class Termination:
-    """Whether SIGTERM came; `active` where it must not end the process at once."""
+    """Notes SIGTERM instead of ending the process, within `active`.
+
+    Attributes:
+        received: Whether SIGTERM came.
+    """
 
     received = False
     _at_once = False
 
     @contextlib.contextmanager
     def active(self) -> Iterator[Termination]:
-        """Takes SIGTERM over; only the main thread can."""
+        """Handles SIGTERM within a block; has no effect outside the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
@@ -38,7 +42,7 @@ class Termination:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within `active`, for long work that loses nothing: SIGTERM ends it where it is."""
+        """Lets SIGTERM end a block within `active` at once, for work that loses nothing."""
         self._at_once = True
         try:
             if self.received:

@@ -49,12 +49,13 @@ from aacf_tf.backbones.winograd import use_winograd
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
-from aacf_tf.runs.devices import resolve_precision
+from aacf_tf.runs.devices import keras_policy, resolve_precision
 from aacf_tf.serving.card import AXES, ModelCard
-from aacf_tf.serving.signatures import INPUT_NAMES, INPUTS, make_signatures
+from aacf_tf.serving.signatures import make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
+from tfrecords.records.names import MODALITIES
 from tfrecords.utils.atomic import write_json, write_text
 
 logger = logging.getLogger(__name__)
@@ -174,14 +175,10 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
             "Warning: export_precision=mixed_bfloat16: this machine has no instructions for "
             "bfloat16; on one like it the exported model is slower than in float32."
         )
-    before = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(recipe.export_precision)
-    try:
+    with keras_policy(recipe.export_precision):
         backbone = make_backbone(recipe)
         copy_weights(model.backbone, backbone)
         return fold_batch_norm(backbone), {}
-    finally:
-        keras.mixed_precision.set_global_policy(before)
 
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
@@ -195,15 +192,15 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
         )
         return
     data = recipe.data
-    names = INPUT_NAMES[recipe.modality]
+    streams = MODALITIES[recipe.modality].streams
     sides = [1, data.frames, data.height, data.width]
-    gray = {name: np.full([*sides, INPUTS[name][0]], 127, np.uint8) for name in names}
+    gray = {s.served: np.full([*sides, s.channels], 127, np.uint8) for s in streams}
     encoded = {
         name: np.array([[tf.io.encode_png(clip[0, 0]).numpy()] * data.frames])
         for name, clip in gray.items()
     }
     frames = np.full([*sides[1:], 3], 127, np.uint8)
-    flow = gray["flow"][0] if "flow" in names else None
+    flow = gray["flow"][0] if "flow" in gray else None
     record = codec.encode(ClipPair("warm-up", frames, None, (), flow=flow), {})
     requests = {
         "serving_default": encoded,

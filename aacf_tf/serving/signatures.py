@@ -11,12 +11,9 @@ from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
 from tfrecords.reading.phases import frame_indices
-from tfrecords.reading.preprocess import preprocess, preprocess_flow
+from tfrecords.reading.preprocess import PREPROCESS, decode_image
 from tfrecords.records import codec
-
-# Input name -> (channels, resize function, key in a parsed record).
-INPUTS = {"frames": (3, preprocess, "clip"), "flow": (2, preprocess_flow, "flow")}
-INPUT_NAMES = {"rgb": ("frames",), "flow": ("flow",), "two_stream": ("frames", "flow")}
+from tfrecords.records.names import MODALITIES
 
 Tensors = dict  # name -> tf.Tensor
 
@@ -31,10 +28,10 @@ def make_signatures(
     """Returns the signatures: name to tf.function with a fixed input."""
     data = recipe.data
     size, frames = (data.height, data.width), data.frames
-    inputs = {name: INPUTS[name] for name in INPUT_NAMES[recipe.modality]}
+    inputs = {stream.served: stream for stream in MODALITIES[recipe.modality].streams}
     pixels = {
-        name: tf.TensorSpec([None, frames, None, None, channels], tf.uint8, name=name)
-        for name, (channels, _, _) in inputs.items()
+        name: tf.TensorSpec([None, frames, None, None, stream.channels], tf.uint8, name=name)
+        for name, stream in inputs.items()
     }
     images = {name: tf.TensorSpec([None, frames], tf.string, name=name) for name in inputs}
     sides = (None, None) if data.resize == "whole" else size
@@ -49,7 +46,7 @@ def make_signatures(
         with tf.control_dependencies([filled]):
             clips = {name: tf.identity(clip) for name, clip in clips.items()}
         if len(clips) > 1:
-            pixels = {"rgb": clips["frames"], "flow": clips["flow"]}
+            pixels = {inputs[name].name: clip for name, clip in clips.items()}
         else:
             pixels = next(iter(clips.values()))
         return tf.cast(backbone(pixels, training=False), tf.float32)
@@ -58,18 +55,17 @@ def make_signatures(
         outputs = head(see(clips), training=False)
         return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
 
+    def fit_one(name: str, clip: tf.Tensor) -> tf.Tensor:
+        return PREPROCESS[inputs[name]](clip, size, data.resize)
+
     def fit(clips: Tensors) -> Tensors:
-        return {name: inputs[name][1](clip, size, data.resize) for name, clip in clips.items()}
+        return {name: fit_one(name, clip) for name, clip in clips.items()}
 
     def decode(name: str, encoded: tf.Tensor) -> tf.Tensor:
-        channels, resize, _ = inputs[name]
+        channels = inputs[name].channels
 
         def decode_one(image: tf.Tensor) -> tf.Tensor:
-            if channels == 2:  # decode_image does not accept two channels
-                pixels = tf.io.decode_png(image)
-            else:
-                pixels = tf.io.decode_image(image, channels, expand_animations=False)
-            return resize(tf.ensure_shape(pixels, [None, None, channels]), size, data.resize)
+            return fit_one(name, decode_image(image, channels))
 
         # Frame by frame: the clips of a batch need not be of one size.
         spec = tf.TensorSpec([*sides, channels], tf.uint8)
@@ -81,9 +77,9 @@ def make_signatures(
         return serve({name: decode(name, values) for name, values in encoded.items()})
 
     def sample_example(serialized: tf.Tensor) -> Tensors:
-        record = codec.parse(serialized, masks=False, rgb="frames" in inputs, flow="flow" in inputs)
+        record = codec.parse(serialized, masks=False, streams=[*inputs.values()])
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
-        encoded = {name: record[key] for name, (_, _, key) in inputs.items()}
+        encoded = {name: record[stream.pair[0]] for name, stream in inputs.items()}
         length = tf.size(next(iter(encoded.values())))
         indices = frame_indices(length, frames, step, None)
         return {name: tf.gather(values, indices) for name, values in encoded.items()}

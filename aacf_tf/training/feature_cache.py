@@ -1,20 +1,20 @@
-"""Cached features: a frozen backbone runs once over the data, heads are trained on its maps.
+"""Caches features: a frozen backbone runs once over the data, heads are trained on its maps.
 
     DATA-features/<digest>/   a data set directory, see `tfrecords.reading.features`
 
-Beside the data, not in the run's directory: runs that differ in their head, their loss or their
-schedule share one cache, and it costs hours where an epoch of the head costs minutes. The digest is
-of all that the maps depend on: the data, how clips are sampled and sized, the backbone with the
-values of its weights, the precision. So a cache is never stale; what no run needs any more can be
-deleted. A shard that is there is not made again: a killed command goes on where it stopped.
+The cache lies beside the data, not in the run's directory: runs that differ in head, loss or
+schedule share it, and it costs hours while an epoch of the head costs minutes. The digest covers
+everything that the maps depend on: the data, the sampling and size of clips, the backbone with the
+values of its weights, the precision. So a cache is never stale, and one that no run needs can be
+deleted. Finished shards are kept: a killed command resumes where it stopped.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
-from itertools import islice
 from typing import Any, Iterator, Sequence
 
 import numpy as np
@@ -31,45 +31,47 @@ from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
-from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.names import STREAMS
 from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.progress import progress
 
-# Of clips in one batch, their conjugates not counted: one of 128 x 256 x 352, 64 of 16 x 112 x 112.
+# Pixels of the clips per batch, without conjugates: 1 of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.
 PIXELS = 1 << 24
-MOST_VIEWS = 64  # in one batch
+MOST_VIEWS = 64  # per batch
 
 Views = Iterator["tuple[np.ndarray, np.ndarray | None, np.ndarray | None]"]
 
 
 def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> AnyPath:
-    """The directory of the cached features of some splits; makes what is missing of them.
+    """Returns the directory of cached features; computes those that are missing.
 
     Args:
-        run: of what; its recipe says how many views of a clip `train` has, other splits have one.
-        stage: whether its head needs conjugates.
-        model: of that stage, whose backbone is frozen.
-        splits: those with clips are cached.
+        run: Run to cache features for. Its recipe sets the number of views per training clip;
+            other splits have one.
+        stage: Stage that is trained on them; its head decides if conjugates are needed.
+        model: Model of that stage, with a frozen backbone.
+        splits: Splits to cache; those without clips are skipped.
 
     Raises:
-        UsageError: several workers lack features; `data.map_crop` is more than a map can have.
-        UserError: a record is corrupt; features are beyond float16; another process is at it.
+        UsageError: Features are missing in a run of several workers, or `data.map_crop` is larger
+            than a map.
+        UserError: A record is corrupt, features exceed float16, or another process is caching.
     """
     splits = [name for name in splits if run.info.splits.get(name, {}).get("clips")]
     data = run.recipe.data
     *_, rows, columns = receptive_field(model.geometry, (data.frames, data.height, data.width))
-    # Whole frames are at least of that size, so the smallest map is known before any is made.
+    # Whole frames are at least that large, so the smallest map is known in advance.
     if (data.map_crop or 0) > min(rows.size, columns.size):
         raise UsageError(
             f"data.map_crop: expected at most the {rows.size} x {columns.size} cells of "
             f"{data.height} x {data.width} pixels, received {data.map_crop}."
         )
     weights = _digest_weights(model.backbone)
-    # Maps of conjugates may be there already, for a head that looks at them.
+    # A cache with conjugates, made for another head, serves as well.
     needed = run.plan(stage).pairs
     caches = [
         _Cache(run, model, weights, pairs) for pairs in ((True,) if needed else (True, False))
@@ -87,13 +89,14 @@ def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> 
 
 
 class _Cache:
-    """One directory of features, there or to be."""
+    """One directory of features, existing or not."""
 
     def __init__(self, run: Run, model: ActionModel, weights: str, conjugates: bool):
         self.run, self.model, self.conjugates = run, model, conjugates
         self.data = data = run.recipe.data
-        # A map crop takes the place of the crop of frames; one view is the test's.
-        self.crop = None if data.map_crop or data.views == 1 else data.crop
+        self.views = data.views or 0
+        # A map crop replaces the crop of frames; a single view is that of tests.
+        self.crop = None if data.map_crop or self.views == 1 else data.crop
         self.made_from = {
             "data": digest(run.data),
             "frames": data.frames,
@@ -107,9 +110,9 @@ class _Cache:
             "weights": weights,
             "precision": model.backbone.output.dtype.name,
             "conjugates": conjugates,
-            "views": data.views,
+            "views": self.views,
         }
-        if data.views > 1:
+        if self.views > 1:
             self.made_from.update(
                 crop=self.crop,
                 flip=data.flip,
@@ -122,13 +125,13 @@ class _Cache:
         self.directory = to_path(f"{str(run.data).rstrip('/')}-features/{name}")
 
     def holds(self, splits: Sequence[str]) -> bool:
-        """Whether these splits are all there."""
+        """Whether all these splits are cached."""
         if not (self.directory / INFO_FILE).is_file():
             return False
         return {*splits} <= {*load_info(self.directory).splits}
 
     def make(self, splits: Sequence[str]) -> None:
-        """Makes the shards that are not there, and the files that describe all of them."""
+        """Writes the missing shards, and the files that describe all of them."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -154,7 +157,7 @@ class _Cache:
         size = [None, None] if whole else [self.data.height, self.data.width]
         FeatureInfo(
             self.made_from["end_point"],
-            self.data.views,
+            self.views,
             self.conjugates,
             {split: _common([n["shape"] for n in notes[split] if n["shape"]]) for split in splits},
             [self.data.frames, *size],
@@ -165,11 +168,15 @@ class _Cache:
             dataclasses.replace(
                 info, modality=FEATURES, splits={name: info.splits[name] for name in splits}
             ),
-            manifest={note["name"]: note["manifest"] for found in notes.values() for note in found},
+            manifest={
+                note["name"]: note["manifest"]
+                for split_notes in notes.values()
+                for note in split_notes
+            },
         )
 
     def _views(self, split: str) -> int:
-        return self.data.views if split == "train" else 1
+        return self.views if split == "train" else 1
 
     def _note(self, path: AnyPath) -> AnyPath:
         return self.directory / plan.PROGRESS / f"{path.name}.json"
@@ -178,28 +185,28 @@ class _Cache:
         return self._note(path).is_file() and (self.directory / path.name).is_file()
 
     def _shard(self, split: str, path: AnyPath, maps: Views, bar: Any) -> dict[str, Any]:
-        """Makes a shard from the next maps, if it is not there; returns its notes."""
+        """Writes a shard from the next maps, if it is missing; returns its notes."""
         if self._is_there(path):
             note = json.loads(self._note(path).read_text(encoding="utf-8"))
-            there = note["manifest"]["records"] * self._views(split)
-            # Not by `update`: it says nothing of the time that the rest will take.
-            bar.initial += there
-            bar.n = bar.last_print_n = bar.n + there
+            views = note["manifest"]["records"] * self._views(split)
+            # Not by `update`: these views say nothing about the time that the rest will take.
+            bar.initial += views
+            bar.n = bar.last_print_n = bar.n + views
             return note
         shapes: list[tuple[int, ...]] = []
         entry = write_shard(
             self.directory / path.name, self._records(split, path, maps, shapes, bar)
         )
         note = {"name": path.name, "manifest": entry, "shape": _common(shapes)}
-        write_json(self._note(path), note)  # after the shard, which without it is made again
+        write_json(self._note(path), note)  # after the shard, which is rewritten without it
         return note
 
     def _records(
         self, split: str, path: AnyPath, maps: Views, shapes: list[tuple[int, ...]], bar: Any
     ) -> Iterator[bytes]:
-        """A shard's records with the maps of their views; notes the shapes of all maps."""
+        """Yields a shard's records with the maps of their views; appends the shapes of all maps."""
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            views = list(islice(maps, self._views(split)))
+            views = list(itertools.islice(maps, self._views(split)))
             bar.update(len(views))
             clips, conjugates, masks = zip(*views)
             shapes.append(clips[0].shape)
@@ -212,9 +219,9 @@ class _Cache:
             )
 
     def _maps(self, split: str, paths: Sequence[AnyPath]) -> Views:
-        """Of each view of each record of the shards: map, that of the conjugate, mask.
+        """Yields map, conjugate's map and mask of each view of each record of the shards.
 
-        None: there is none.
+        The last two are None if missing.
         """
         data, train = self.data, split == "train"
         crop = self.crop if train else None
@@ -236,42 +243,42 @@ class _Cache:
         )
         forward = tf.function(self._forward, input_signature=[views.element_spec])  # one trace
         for inputs in views:
-            found = forward(inputs).numpy()
-            if not np.isfinite(found).all():
+            features = forward(inputs).numpy()
+            if not np.isfinite(features).all():
                 raise UserError(
                     f"Expected features within float16 (65504) of the clips "
                     f"{', '.join(inputs['id'].numpy().astype(str))}, received greater ones: the "
                     "backbone's weights are broken, or it cannot be cached."
                 )
             has_conjugate = inputs["has_conjugate"].numpy()
-            others = iter(found[len(has_conjugate) :])
+            conjugates = iter(features[len(has_conjugate) :])
             masks = inputs.get("mask")
             for row, paired in enumerate(has_conjugate):
-                known = masks is not None and bool(inputs["has_mask"][row])
                 yield (
-                    found[row],
-                    next(others) if paired and self.conjugates else None,
-                    masks[row].numpy() if known else None,
+                    features[row],
+                    next(conjugates) if paired and self.conjugates else None,
+                    masks[row].numpy() if masks is not None and inputs["has_mask"][row] else None,
                 )
 
     def _forward(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
-        """float16: the maps of the clips, behind them those of the conjugates there are."""
+        """Returns the maps of the clips, followed by those of existing conjugates, in float16."""
         clips = {}
-        for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+        for stream in STREAMS:
+            clip, conjugate = stream.pair
             if clip in inputs:
                 clips[clip] = inputs[clip]
                 if self.conjugates:
-                    others = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
-                    clips[clip] = tf.concat([inputs[clip], others], axis=0)
+                    conjugates = tf.boolean_mask(inputs[conjugate], inputs["has_conjugate"])
+                    clips[clip] = tf.concat([inputs[clip], conjugates], axis=0)
         return tf.cast(self.model.features(clips, pairs=False), tf.float16)
 
 
 def views_a_batch(data: DataOptions, crop: float | None) -> int:
-    """Views that go through the backbone at once; whole frames, which differ in size, one by one.
+    """Returns the number of views per batch; whole frames, which differ in size, come one by one.
 
     Args:
-        data: how clips are sized.
-        crop: share that is cut out of a view; None: nothing is.
+        data: Size of clips.
+        crop: Share that is cut out of a view; None: no crop.
     """
     if data.resize == "whole" and crop is None:
         return 1
@@ -279,12 +286,12 @@ def views_a_batch(data: DataOptions, crop: float | None) -> int:
 
 
 def _common(shapes: Sequence[Sequence[int | None]]) -> list[int | None]:
-    """The shape of all; None where they differ."""
+    """Returns the common shape; None for sides that differ."""
     return [sides[0] if len({*sides}) == 1 else None for sides in zip(*shapes)]
 
 
 def _digest_weights(backbone: keras.Model) -> str:
-    """Of the values of all variables, in whatever order Keras lists them."""
+    """Hashes all variable values, independent of their order."""
     parts = [
         f"{v.name} {v.shape} {hashlib.sha256(v.numpy().tobytes()).hexdigest()}"
         for v in backbone.variables

@@ -1,4 +1,4 @@
-"""The history of a stage, and what it says: the best epoch, an early end."""
+"""The history of a stage: its file, the best epoch, early stopping."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from aacf_tf.recipes import StagePlan
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """The entries of a history.json; none where there is no such file."""
+    """Returns the entries of a history.json; none if there is no such file."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def is_best(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
-    """Whether the last epoch is the best on `validation`; of equals the later one."""
+    """Whether the last epoch is the best on `validation`; ties go to the later one."""
     values = _judgements(plan, history)
     return bool(values) and values[-1] >= max(values)
 
 
 def stops_early(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
-    """Whether `stage.patience` epochs have gone by without one better than all before it."""
+    """Whether the best epoch is `patience` or more epochs ago."""
     values = _judgements(plan, history)
     patience = plan.stage.patience
     if not patience or not values:
@@ -32,11 +32,12 @@ def stops_early(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
 
 
 def _judgements(plan: StagePlan, history: Sequence[dict[str, float]]) -> list[float]:
-    """What the epochs are judged by, more is better; empty without a split `validation`.
+    """Returns one value per epoch, more is better; empty without a split `validation`.
 
-    The accuracy of the combined score, whatever score is served: validation plays in the scenes of
-    training, where by the action score alone an early epoch that goes by the scene would win. The
-    loss where there is no accuracy. Epochs in which only the pair terms act do not count.
+    The value is the accuracy of the combined score, whatever score is served: validation has the
+    scenes of training, so by the action score alone an early epoch that relies on the scene would
+    win. Without an accuracy it is the negative loss. Epochs in which only the pair terms act do
+    not count.
     """
     entries = history[plan.first_judged_epoch :]
     for name, sign in (("val_accuracy", 1), ("val_loss", -1)):

@@ -1,6 +1,6 @@
-"""Trains the stages of a recipe with `model.fit`; a stopped run goes on where it stopped.
+"""Trains the stages of a recipe with `model.fit`; a stopped run resumes where it stopped.
 
-What a run keeps is told in `checkpoints`, what it shows in `monitoring`.
+See `checkpoints` for what is saved and `monitoring` for what is logged.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ logger = logging.getLogger(__name__)
 
 
 def train(run: Run, backbone: keras.Model | None = None) -> None:
-    """Trains all stages of the run's recipe, or what is left of them.
+    """Trains all stages of the run's recipe, or resumes them.
 
     Args:
-        run: what to train on.
-        backbone: one of the recipe's kind, with whose weights to begin; None: the recipe's
-            `weights`, or new ones.
+        run: Run to train.
+        backbone: Backbone of the recipe's kind to copy the initial weights from; None: the recipe's
+            `weights`, or random ones.
 
     Raises:
-        UsageError: the recipe's `weights` do not fit its backbone.
-        UserError: a corrupt record, or a loss that is not finite.
-        Stopped: SIGTERM came; all that was trained is saved.
+        UsageError: The data or the recipe's `weights` do not fit the recipe.
+        UserError: A record is corrupt, or a loss is not finite.
+        Stopped: SIGTERM came; the training so far is saved.
     """
     recipe = run.recipe
-    strategy = make_strategy(recipe.strategy)  # first: workers meet before anything is computed
+    strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
     for warning in run.info.warnings:
         logger.warning(warning)
@@ -76,17 +76,17 @@ def _train_stage(
     termination: Termination,
     title: str,
 ) -> ActionModel:
-    """Trains a stage on the backbone and, where it keeps that, the head of the stage before."""
+    """Trains a stage on the backbone and, with `keep_head`, the head of the previous stage."""
     plan = run.plan(stage)
     steps = plan.steps_per_epoch
     _check_share(run, stage)
     model = run.build(stage, backbone=backbone)
-    if stage.keep_head:
+    if stage.keep_head and head is not None:
         model.head.set_weights(head.get_weights())
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
-        taken = load_attention(model.head, run.recipe.weights)
-        if taken:
-            logger.info(taken)
+        summary = load_attention(model.head, run.recipe.weights)
+        if summary:
+            logger.info(summary)
     if run.recipe.synchronized_batch_norm:
         synchronize_batch_norm(model.backbone)
     optimizer = make_optimizer(plan, model)
@@ -99,17 +99,18 @@ def _train_stage(
         logger.info(f"{title}: finished already")
         return model
     if plan.cached_views:
-        with termination.at_once():  # it may take hours, and keeps every shard
+        with termination.at_once():  # can take hours; finished shards survive an interruption
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
     strategy = tf.distribute.get_strategy()
-    number, workers = worker_of(strategy)
-    behind = checkpoint.epochs_done * steps + checkpoint.steps_done
+    worker_index, workers = worker_of(strategy)
+    chief = worker_index == 0
+    steps_done = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
-    line = ProgressLine(title, clips, plan.steps, behind, shown=number == 0)
+    progress_line = ProgressLine(title, clips, plan.steps, steps_done, shown=chief)
     validation = _make_validation(run, stage, model)
-    callbacks = [*([validation] if validation else []), line]
-    if number == 0:
-        board = Board(run.log_folder(stage), steps, line, validation)
+    callbacks = [*([validation] if validation else []), progress_line]
+    if chief:
+        board = Board(run.log_folder(stage), steps, progress_line, validation)
         callbacks.append(board)
     callbacks += [FiniteCheck(run, plan, checkpoint), checkpoint]
 
@@ -128,7 +129,7 @@ def _train_stage(
 
         batches = _spread(strategy, read_own)
         if workers == 1:
-            line.measure(model, batches)
+            progress_line.measure(model, batches)
         model.fit(
             batches,
             steps_per_epoch=steps - first_step,
@@ -140,15 +141,15 @@ def _train_stage(
 
     try:
         with translate_errors(run.caches.get(stage.name, run.data)):
-            if checkpoint.steps_done:  # what is left of the epoch that was cut
+            if checkpoint.steps_done:  # the rest of an interrupted epoch
                 fit(checkpoint.steps_done, 1)
             if not checkpoint.finished:
                 fit(0, stage.epochs - checkpoint.epochs_done)
     finally:
-        line.close()
-        if number == 0:
+        progress_line.close()
+        if chief:
             board.close()
-    if number == 0 and checkpoint.epochs_done < stage.epochs:
+    if chief and checkpoint.epochs_done < stage.epochs:
         logger.info(
             f"{title}: ended after {checkpoint.epochs_done} of {stage.epochs} epochs, "
             f"{stage.patience} without a better validation"
@@ -157,7 +158,7 @@ def _train_stage(
 
 
 def _check_share(run: Run, stage: Stage) -> None:
-    """UsageError where a device would get no clip of a batch, or a worker less than another."""
+    """Raises UsageError if a device would get no clip of a batch, or workers unequal numbers."""
     strategy = tf.distribute.get_strategy()
     devices = strategy.num_replicas_in_sync
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])
@@ -170,13 +171,13 @@ def _check_share(run: Run, stage: Stage) -> None:
 
 
 def _make_validation(run: Run, stage: Stage, model: ActionModel) -> Validation | None:
-    """None without a split `validation`."""
+    """Returns the callback for the split `validation`; None without one."""
     if not run.info.splits.get("validation", {}).get("clips"):
         return None
     batches = run.stage_batches("validation", stage, training=False, masks=True)
     strategy = tf.distribute.get_strategy()
     if worker_of(strategy)[1] > 1:
-        # Every worker judges all of it.
+        # Every worker evaluates all of it.
         spread = strategy.distribute_datasets_from_function(lambda _: batches.map(_without_id))
     else:
         spread = strategy.experimental_distribute_dataset(batches.map(_without_id))
@@ -186,10 +187,10 @@ def _make_validation(run: Run, stage: Stage, model: ActionModel) -> Validation |
 def _spread(
     strategy: tf.distribute.Strategy, read_own: Callable[[tuple[int, int]], tf.data.Dataset]
 ) -> Any:
-    """Training batches for the devices of a strategy.
+    """Returns training batches for the devices of a strategy.
 
-    Within one process `fit` splits the global batches itself. Of several workers each reads what
-    is its own, by `read_own((number, count))`.
+    Within one process `fit` splits the global batches itself. Each of several workers reads its
+    own part, by `read_own((number, count))`.
     """
     count = worker_of(strategy)[1]
     if count == 1:
@@ -200,7 +201,7 @@ def _spread(
         batches = read_own((context.input_pipeline_id, count))
         if replicas == 1:
             return batches
-        # A step takes one element a replica.
+        # A step takes one element per replica.
         return batches.map(
             lambda *batch: tf.nest.map_structure(
                 lambda value: tf.stack(tf.split(value, replicas)), batch
@@ -211,5 +212,5 @@ def _spread(
 
 
 def _without_id(inputs: dict[str, tf.Tensor], *rest: tf.Tensor) -> tuple[Any, ...]:
-    """Strings cannot be sent to a GPU."""
+    """Returns a batch without the ids: strings cannot be copied to a GPU."""
     return {name: value for name, value in inputs.items() if name != "id"}, *rest

@@ -1,4 +1,4 @@
-"""Seeing a stage: its progress line, the time it waits for data, TensorBoard."""
+"""Callbacks that report progress, input-pipeline wait time and TensorBoard summaries."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.training.optimizers import gradient_norm, learning_rates
 from tfrecords.utils.progress import progress
 
-_REPEATS = 4  # steps on one batch, the first of which compiles
-# A stage with less left is not worth them: what they cost is at most 2 % of it.
+_REPEATS = 4  # steps on one batch, of which the first compiles
+# Steps left from which measuring costs at most 2 % of the stage.
 _WORTH_MEASURING = 50 * _REPEATS
-_POINTS = 20  # scalars of single steps an epoch
+_POINTS = 20  # scalars of single steps per epoch
 
 
 class ProgressLine(keras.callbacks.Callback):
-    """One line for the whole stage: clips done and how many a second, ETA, loss, wait for data.
+    """One line for the whole stage: clips done and per second, ETA, loss, wait for data.
 
     Args:
-        title: in front.
-        batch_size: clips a step, over all devices.
-        steps: of all epochs; done: those behind it.
-        shown: whether to print it; numbers are measured all the same.
+        title: Text at the start of the line.
+        batch_size: Clips per step, over all devices.
+        steps: Steps of all epochs.
+        done: Steps done before.
+        shown: Whether to show the line; rates are measured in any case.
 
     Attributes:
-        rate: clips a second in this epoch.
-        waiting: share of this epoch's time spent on waiting for data: 1 - the time of a step on a
-            repeated batch / the time of a step on real data; None: not measured.
+        rate: Clips per second in this epoch.
+        waiting: Share of this epoch's time spent waiting for data: 1 - time of a step on a repeated
+            batch / time of a step on real data; None: not measured.
     """
 
     def __init__(self, title: str, batch_size: int, steps: int, done: int, shown: bool = True):
@@ -51,9 +52,9 @@ class ProgressLine(keras.callbacks.Callback):
         self._new_epoch()
 
     def measure(self, model: ActionModel, batches: tf.data.Dataset) -> None:
-        """Times steps on one batch, again and again; all variables are put back afterwards.
+        """Times steps on one repeated batch, and restores all variables.
 
-        Does nothing for a stage of which little is left.
+        Does nothing if few steps are left.
         """
         if self.repeated is None and self.steps_left >= _WORTH_MEASURING:
             self.repeated = time_repeated_batch(model, batches)
@@ -87,20 +88,20 @@ class ProgressLine(keras.callbacks.Callback):
             self.bar.set_postfix(shown, refresh=False)
 
     def close(self) -> None:
-        """Ends the line; what is printed next begins a new one."""
+        """Ends the line, so that later output starts a new one."""
         self.bar.close()
 
-    _compiled = False  # by the first step, which says nothing of the others
+    _compiled = False  # the first step compiles, and is not timed
 
     def _new_epoch(self) -> None:
         self._steps, self._seconds = 0, 0.0
 
 
 def time_repeated_batch(model: ActionModel, batches: tf.data.Dataset) -> float:
-    """Seconds of a training step for which no data are waited for.
+    """Returns the seconds of a training step without waiting for data.
 
-    Weights, optimiser and metrics are what they were before. The training function that it
-    compiles is the one that `fit` goes on with.
+    Restores weights, optimizer and metrics. The training function that it compiles is used by
+    `fit` afterwards.
     """
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
@@ -125,17 +126,17 @@ class _Clock(keras.callbacks.Callback):
 
 
 class Board(keras.callbacks.Callback):
-    """TensorBoard: `train` and `validation` beside each other, over the optimiser's steps.
+    """Writes TensorBoard summaries of `train` and `validation` over the optimizer's steps.
 
-    Within epochs the gradient's norm, the learning rate of each group of layers, clips a second,
-    the share of time that data are waited for. After each epoch the loss by its terms, accuracies,
-    and on validation the mean AP, localisation, the confusion matrix and attention maps.
+    Within epochs: gradient norm, learning rate of each group of layers, clips per second and share
+    of time spent waiting for data. After each epoch: loss terms and accuracies, and on validation
+    mean AP, localization, the confusion matrix and attention maps.
 
     Args:
-        folder: of the log.
-        steps: of an epoch.
-        line: which measures the time.
-        validation: whose pictures to show; None: there is no such split.
+        folder: Folder of the logs.
+        steps: Steps per epoch.
+        line: Progress line that measures the time.
+        validation: Callback whose pictures to show; None: no split `validation`.
     """
 
     def __init__(self, folder: Path, steps: int, line: ProgressLine, validation: Any):
@@ -172,7 +173,7 @@ class Board(keras.callbacks.Callback):
             writer.flush()
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes the log files."""
         for writer in self._writers.values():
             writer.close()
 

@@ -1,4 +1,7 @@
-"""Optimisers of a stage: schedules, a rate of its own for the backbone, weight decay."""
+"""Optimizers of a stage: schedules, a separate rate for the backbone, weight decay."""
+
+# The mix-ins use attributes of the Keras classes that they are combined with.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -37,9 +40,9 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0 to `peak` in `warmup` steps; from step s on `peak` times a factor.
 
     Args:
-        peak: the highest rate.
-        milestones: pairs of (step, factor), ascending.
-        warmup: steps.
+        peak: Peak rate.
+        milestones: Pairs of (step, factor), ascending.
+        warmup: Warm-up steps.
     """
 
     def __init__(self, peak: float, milestones: Sequence[tuple[int, float]], warmup: int):
@@ -57,21 +60,22 @@ class WarmupMilestones(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _GroupRates:
-    """Mix-in: scales each update of some variables, which scales their learning rate.
+    """Mix-in that scales the updates of some variables, which scales their learning rate.
 
-    Works on the update, not on the gradient, to which Adam is blind. It is public interface only,
-    has its slots in checkpoints and works under every strategy; tfa's MultiOptimizer does not.
+    It scales the update, since Adam is invariant to the scale of the gradient. Unlike tfa's
+    MultiOptimizer, it uses public interfaces only, has its slots in checkpoints and works under
+    every strategy.
 
     Attributes:
-        gradient_norm: float32 scalar, of the last step's gradient over all replicas.
+        gradient_norm: float32 scalar, norm of the last step's gradient over all replicas.
     """
 
     rates: Mapping[str, float] = {}
-    start = 0  # step before which variables with a rate of their own stand still
+    start = 0  # first step that trains the variables with a separate rate
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        # Every replica has the same value: none waits for another to write or read it.
+        # Every replica has the same value, so none needs to synchronize it.
         self.gradient_norm = tf.Variable(
             0.0,
             trainable=False,
@@ -104,14 +108,14 @@ class _GroupRates:
 
 
 class _OneUpdate(_GroupRates):
-    """Mix-in for the Adam family: the update is one operation a variable instead of ten."""
+    """Mix-in for the Adam family: one operation per variable and update instead of ten."""
 
     def build(self, var_list: Sequence[tf.Variable]) -> None:
         super().build(var_list)
         # Keras appends the two moments of each variable in turn.
         moments = iter(self.variables[-2 * len(var_list) :])
         pairs = dict(zip((variable.name for variable in var_list), zip(moments, moments)))
-        # A function: a mapping would go into checkpoints. Names that stand twice have no moments.
+        # A function, since a dict would be saved in checkpoints. Duplicate names have no moments.
         self._moments_of = pairs.get if len(pairs) == len(var_list) else lambda name: None
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
@@ -186,7 +190,7 @@ def make_optimizer(plan: StagePlan, model: keras.Model) -> keras.optimizers.Opti
 
 
 def learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
-    """The rates of the last step by group: `head`, and `backbone` where it has one of its own."""
+    """Returns the rates of the last step: `head`, and `backbone` if it has a separate one."""
     rate = float(optimizer.learning_rate.numpy())
     rates = {"head": rate}
     if optimizer.rates:
@@ -196,7 +200,7 @@ def learning_rates(optimizer: keras.optimizers.Optimizer) -> dict[str, float]:
 
 
 def gradient_norm(model: keras.Model) -> float:
-    """Of the last step."""
-    # Under mixed_float16 Keras wraps the optimiser in one that scales the loss.
+    """Returns the global gradient norm of the last training step."""
+    # Under mixed_float16 Keras wraps the optimizer in one that scales the loss.
     optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
     return float(optimizer.gradient_norm.numpy())

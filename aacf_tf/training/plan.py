@@ -1,4 +1,4 @@
-"""What a run would do, in words: `train_main.py --mode=plan`."""
+"""Describes in words what a run would do, for `train_main.py --mode=plan`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from aacf_tf.runs.run import Run
 from aacf_tf.training.optimizers import make_schedule
 from aacf_tf.weights import load_stream_weights
 
-_RATES = 6  # epochs whose learning rate is shown, at most, where it changes all the time
+_RATES = 6  # epochs, at most, whose learning rate is shown for a continuous schedule
 
 
 def describe(run: Run) -> str:
-    """The recipe, the data, and of every stage: what learns, how, and by which loss.
+    """Describes the recipe, the data, and for every stage what is trained, how and by which loss.
 
     Raises:
-        UsageError: the recipe's backbone cannot be built, its weights cannot be loaded, or the
+        UsageError: The recipe's backbone cannot be built, its weights cannot be loaded, or the
             data do not fit the recipe.
     """
     recipe = run.recipe
     run.check_data()
-    backbone = make_backbone(recipe)  # refuses wrong options here, too
+    backbone = make_backbone(recipe)  # checks the options
     lines = [json.dumps(recipes.to_dict(recipe), indent=2)]
     for name, counts in run.info.splits.items():
         lines.append(f"{name}: {counts['clips']} clips, {counts['pairs']} with a conjugate")
@@ -89,7 +89,7 @@ def _backbone(name: str, plan: StagePlan) -> str:
 
 
 def _rates(plan: StagePlan) -> str:
-    """The rate as the optimiser will have it: where it is set anew, or at evenly spread epochs."""
+    """Returns the optimizer's learning rate where it changes, or at evenly spread epochs."""
     schedule, epochs, steps = make_schedule(plan), plan.stage.epochs, plan.steps_per_epoch
     if plan.milestones:
         marks = {0, *(step for step, _ in plan.milestones)}
@@ -103,7 +103,7 @@ def _rates(plan: StagePlan) -> str:
 
 
 def _negatives(run: Run) -> bool:
-    """Whether there are clips without a label that have a weight of their own."""
+    """Whether there are clips without a label, which have a separate weight."""
     if run.info.multi_label:
         return False
     return any(counts.get("negatives", 0) for counts in run.info.splits.values())

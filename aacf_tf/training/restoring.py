@@ -1,4 +1,4 @@
-"""The model of a stage: as training begins it, or from its checkpoints."""
+"""Builds the model of a stage as training begins it, or from its checkpoints."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from tfrecords.utils.errors import UsageError
 logger = logging.getLogger(__name__)
 
 
-def begin_backbone(run: Run, given: keras.Model | None) -> keras.Model | None:
-    """The backbone of the first stage, with the given weights or the recipe's; None: new ones."""
+def begin_backbone(run: Run, source: keras.Model | None) -> keras.Model | None:
+    """Returns the backbone of the first stage with the given or the recipe's weights; else None."""
     recipe = run.recipe
-    if given is None and not recipe.weights:
+    if source is None and not recipe.weights:
         return None
     backbone = make_backbone(recipe)
-    if given is not None:
-        copy_weights(given, backbone)
+    if source is not None:
+        copy_weights(source, backbone)
     elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
-        # What is continued has its own, and need not find the file again.
+        # A resumed stage restores its own weights, so the file may be gone.
         logger.info(f"weights  {load_stream_weights(backbone, recipe.weights)}")
     return backbone
 
 
 def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
-    """The next stage with a frozen backbone, and its model as training begins it.
+    """Returns the next stage with a frozen backbone, and its model as training begins it.
 
-    Of several the last one before which all is trained, or the first one.
+    If several stages freeze the backbone, uses the last one whose predecessors are trained, or
+    else the first.
 
     Raises:
-        UsageError: there is no such stage, its features are not to be cached, or the stage before
+        UsageError: There is no such stage, its features are not to be cached, or the stage before
             it has not been trained.
     """
     recipe = run.recipe
@@ -49,7 +50,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     def is_trained(stage: Stage) -> bool:
         return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
 
-    frozen = [place for place, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
+    frozen = [index for index, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
     if not frozen or not recipe.data.views:
         raise UsageError(
             "--mode=features: expected a stage with a frozen backbone (backbone_rate 0) and "
@@ -58,27 +59,30 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
             + "."
         )
     strategy = make_strategy(recipe.strategy)
-    ready = [place for place in frozen if all(map(is_trained, recipe.stages[:place]))]
-    place = ready[-1] if ready else frozen[0]
-    stage, before = recipe.stages[place], None
-    # Training goes on from the last checkpoint of a stage, not from its best.
+    ready = [index for index in frozen if all(map(is_trained, recipe.stages[:index]))]
+    index = ready[-1] if ready else frozen[0]
+    stage, before = recipe.stages[index], None
+    # Training continues from the last checkpoint of a stage, not from its best.
     if is_trained(stage):
         before = restore(run, stage, best=False).backbone
-    elif place:
-        before = restore(run, recipe.stages[place - 1], best=False).backbone
+    elif index:
+        before = restore(run, recipe.stages[index - 1], best=False).backbone
     keras.utils.set_random_seed(recipe.seed)
     with keras_policy(resolve_precision(recipe.precision)), strategy.scope():
         return stage, run.build(stage, backbone=begin_backbone(run, before))
 
 
 def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
-    """The model of a stage in float32.
+    """Restores the model of a stage in float32.
 
-    From its best checkpoint; from the last one where there is no best or it is not wanted.
+    Args:
+        run: Run of the stage.
+        stage: Stage to restore.
+        best: Whether to use the best checkpoint, if there is one, instead of the last.
 
     Raises:
-        UsageError: the stage has no checkpoint.
-        UserError: the checkpoint is damaged.
+        UsageError: The stage has no checkpoint.
+        UserError: The checkpoint is damaged.
     """
     folder = run.checkpoint_folder(stage)
     last = tf.train.latest_checkpoint(str(folder))

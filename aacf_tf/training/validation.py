@@ -1,4 +1,4 @@
-"""Judges the split `validation` after every epoch: the model's own metrics, mean AP, pictures."""
+"""Evaluates the split `validation` after every epoch: metrics, mean AP and pictures."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
 
 _SHOWN = ("clip", "mask", "has_mask")
-_CLIPS = 4  # shown with their maps
-_TIMES = 10  # epochs of a stage after which pictures are made
-_MAPS = ("action_logits", "class_activation", "context_attention")  # that are drawn
+_CLIPS = 4  # clips shown with their maps
+_TIMES = 10  # epochs per stage after which pictures are made
+_MAPS = ("action_logits", "class_activation", "context_attention")  # drawn maps
 
 
 class Validation(keras.callbacks.Callback):
     """Adds `val_...` to the logs of every epoch, as `fit` would with `validation_data`.
 
-    One pass does for all: the scores of the whole split, which the mean AP needs, come with it.
-    Comes before the callbacks that read the logs. Of several workers each judges the whole split.
+    One pass computes everything, including the scores of the whole split for the mean AP. Must come
+    before callbacks that read the logs. Each of several workers evaluates the whole split.
 
     Args:
-        run, stage: what is trained.
-        model: of that stage; its map_metrics are set.
-        batches: of the split, spread by the strategy; no strings in them.
+        run: Run that is trained.
+        stage: Its stage.
+        model: Model of the stage; its `map_metrics` are set.
+        batches: Batches of the split, distributed by the strategy, without strings.
     """
 
     def __init__(self, run: Run, stage: Stage, model: ActionModel, batches: Any):
@@ -48,9 +49,9 @@ class Validation(keras.callbacks.Callback):
         self._function: Callable | None = None
         self._results: dict[str, list[np.ndarray]] = {}
         self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch
-        self._names: list[str] = []  # of the metrics that the data can tell
+        self._names: list[str] = []  # metrics that the data can provide
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.reset_metrics()
         strategy = tf.distribute.get_strategy()
         self._function = self._function or self._make_function(strategy)
@@ -61,7 +62,7 @@ class Validation(keras.callbacks.Callback):
         for batch in bar:
             outputs = self._function(*batch)
             if not self._results:
-                # Enough for the pictures.
+                # The pictures need no more.
                 shown = {name: batch[0][name] for name in _SHOWN if name in batch[0]}
                 shown.update({name: outputs[name] for name in _MAPS if name in outputs})
                 self._first = {
@@ -76,7 +77,7 @@ class Validation(keras.callbacks.Callback):
         logs.update({f"val_{name}": value for name, value in values.items()})
 
     def pictures(self, epoch: int) -> dict[str, np.ndarray]:
-        """Name -> uint8 `[h, w, 3]`: confusion matrix and maps; none after most epochs."""
+        """Returns confusion matrix and maps, uint8 `[h, w, 3]` by name; none after most epochs."""
         every = math.ceil(self._stage.epochs / _TIMES)
         if (epoch + 1) % every and epoch + 1 < self._stage.epochs:
             return {}
@@ -87,16 +88,16 @@ class Validation(keras.callbacks.Callback):
             return shown
         axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
         centres = [axis.centres for axis in axes]
-        for place, pixels in enumerate(self._first["clip"]):
-            mask = self._first["mask"][place] > 0 if self._first["has_mask"][place] else None
-            outputs = {name: self._first[name][place] for name in _MAPS if name in self._first}
+        for index, pixels in enumerate(self._first["clip"]):
+            mask = self._first["mask"][index] > 0 if self._first["has_mask"][index] else None
+            outputs = {name: self._first[name][index] for name in _MAPS if name in self._first}
             rows = panels.draw_maps(pixels, mask, outputs, centres)
-            shown[f"clip_{place + 1}"] = pictures.join(rows)
+            shown[f"clip_{index + 1}"] = pictures.join(rows)
         return shown
 
     @staticmethod
     def _gather(values: Any) -> np.ndarray:
-        """What the replicas of this process have, as one."""
+        """Returns the values of all replicas of this process as one array."""
         parts = tf.distribute.get_strategy().experimental_local_results(values)
         return np.concatenate([part.numpy() for part in parts])
 
@@ -118,7 +119,7 @@ class Validation(keras.callbacks.Callback):
         return on_all
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
-        """Probabilities and targets bool, both `[N, K]`."""
+        """Returns probabilities and targets (bool), both `[N, K]`."""
         info = self._run.info
         scores, targets = (np.concatenate(self._results[name]) for name in ("scores", "targets"))
         return (
@@ -128,9 +129,9 @@ class Validation(keras.callbacks.Callback):
 
 
 def _call(model: keras.Model, x: Any, clips: tf.Tensor) -> Any:
-    """The model's outputs; of no clips, which a replica may get of a last batch, none.
+    """Returns the model's outputs; a replica may get no clips of a last batch.
 
-    oneDNN's convolutions do not take an empty batch, so it sees one of zeros then.
+    oneDNN's convolutions do not take an empty batch, so the model then sees one clip of zeros.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync == 1:
         return model(x, training=False)

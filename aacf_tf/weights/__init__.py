@@ -1,4 +1,4 @@
-"""Reads other people's files of weights into our backbones."""
+"""Reads published weight files into the backbones."""
 
 from aacf_tf.weights.loading import load_stream_weights, load_weights
 

@@ -1,6 +1,6 @@
-"""Recognises weight files by their content and reads their variables, layer by layer.
+"""Recognizes weight files by their content and reads their variables, layer by layer.
 
-Values come out as TensorFlow has them: kernels `[t, h, w, in, out]`, `[h, w, in, out]` or
+Values have TensorFlow's layout: kernels `[t, h, w, in, out]`, `[h, w, in, out]` or
 `[in, out]`; batch norms with `gamma`, `beta`, `moving_mean`, `moving_variance`.
 """
 
@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import h5py
 import numpy as np
 import tensorflow as tf
+from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from aacf_tf.recipes import load_recipe
 from aacf_tf.weights.naming import KERAS, PYTORCH, TENSORFLOW
@@ -23,7 +24,7 @@ from aacf_tf.weights.torch_files import is_torch_file, read_torch_file
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import is_remote
 
-# What this project writes itself.
+# Files that this project writes.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the tables of TensorFlow checkpoints
@@ -47,7 +48,7 @@ _ROLES = {
 
 
 class Value(NamedTuple):
-    """One variable of a file: its name and shape there, its value in TensorFlow's layout."""
+    """One variable of a file: its name and shape there, and its value in TensorFlow's layout."""
 
     name: str
     shape: tuple[int, ...]
@@ -59,12 +60,12 @@ class WeightFile:
     """The variables of a file.
 
     Attributes:
-        path: of the file, for messages.
+        path: Path of the file, for messages.
         kind: TENSORFLOW, PYTORCH or KERAS.
-        layers: layer -> role (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`,
+        layers: Layer -> role (`kernel`, `bias`, `gamma`, `beta`, `moving_mean`,
             `moving_variance`) -> value, by the file's names.
-        others: variables that are none of these, or hold no numbers.
-        arch: what the file calls its network, if it does.
+        others: Variables with another role, or without numbers.
+        arch: Name of the network, if the file holds one.
     """
 
     path: str
@@ -74,8 +75,8 @@ class WeightFile:
     arch: Optional[str] = None
 
     def add(self, layer: str, role: Optional[str], value: Value) -> None:
-        """Takes a variable; `role` is the framework's word for it."""
-        role = _ROLES.get(role)
+        """Adds a variable; `role` is the framework's word for it."""
+        role = _ROLES.get(role or "")
         numbers = np.can_cast(value.array.dtype, np.float64, "same_kind")  # bfloat16 too; no text
         if role is None or not numbers or role in self.layers.get(layer, {}):
             self.others.append(value)
@@ -84,17 +85,17 @@ class WeightFile:
 
 
 def recognise(path: str | Path) -> tuple[str, str]:
-    """What kind of file a path leads to, and where it begins.
+    """Returns the kind of a weight file, and its path or prefix.
 
     Args:
-        path: a file; a TensorFlow checkpoint also by its prefix, its `.index` or `.data` file or
-            its directory; a working directory of a training run.
+        path: A file. A TensorFlow checkpoint may be given by its prefix, its `.index` or `.data`
+            file or its directory, a training run by its working directory.
 
     Returns:
-        one of TENSORFLOW, PYTORCH, KERAS, OWN_CHECKPOINT, OWN_H5, and the file or the prefix.
+        One of TENSORFLOW, PYTORCH, KERAS, OWN_CHECKPOINT and OWN_H5; the file or the prefix.
 
     Raises:
-        UsageError: there is nothing, or nothing known.
+        UsageError: The path does not exist, or the file is of no known kind.
     """
     if is_remote(str(path)):
         raise UsageError(f"Expected weights on this machine, received {path}; copy them first.")
@@ -129,16 +130,17 @@ def read_file(kind: str, path: str) -> WeightFile:
     """Reads a file of published weights.
 
     Args:
-        kind: TENSORFLOW, PYTORCH or KERAS, and path: as `recognise` gives them.
+        kind: TENSORFLOW, PYTORCH or KERAS.
+        path: Path or prefix, as returned by `recognise`.
 
     Raises:
-        UsageError: the file is damaged.
+        UsageError: The file is damaged.
     """
     return {TENSORFLOW: _read_checkpoint, PYTORCH: _read_torch, KERAS: _read_keras}[kind](path)
 
 
 def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
-    """The reader of a TensorFlow checkpoint; UsageError where it is damaged."""
+    """Opens a TensorFlow checkpoint; UsageError if it is damaged."""
     try:
         return tf.train.load_checkpoint(prefix)
     except Exception as error:  # of many types, without a common one
@@ -146,7 +148,7 @@ def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
 
 
 def shapes_in_h5(path: str) -> dict[str, tuple[int, ...]]:
-    """All arrays of an HDF5 file by their paths; UsageError where it is damaged."""
+    """Returns the shapes of all arrays of an HDF5 file by path; UsageError if it is damaged."""
     shapes = {}
     with _opened_h5(path) as file:
 
@@ -160,9 +162,9 @@ def shapes_in_h5(path: str) -> dict[str, tuple[int, ...]]:
 
 
 def read_variable(reader: tf.train.CheckpointReader, name: str, prefix: str) -> np.ndarray:
-    """The value of a variable of a checkpoint; UsageError where it is damaged."""
+    """Returns the value of a variable of a checkpoint; UsageError if it is damaged."""
     try:
-        return np.asarray(reader.get_tensor(name))  # of a single text it is no array
+        return np.asarray(reader.get_tensor(name))  # a single string comes as bytes
     except Exception as error:
         raise UsageError(_damaged(prefix, error)) from error
 
@@ -194,14 +196,14 @@ def _read_torch(path: str) -> WeightFile:
 
 
 def _read_keras(path: str) -> WeightFile:
-    result, left = WeightFile(path, KERAS), Path(path).stat().st_size
+    result, room = WeightFile(path, KERAS), Path(path).stat().st_size
     with _opened_h5(path) as file:
         root = _root(file)
         for layer in _names(root, "layer_names"):
             group = _member(root, layer)
             for name in _names(group, "weight_names"):
-                array = _check_array(_member(group, name), left)[()]
-                left -= array.nbytes
+                array = _check_array(_member(group, name), room)[()]
+                room -= array.nbytes
                 scope, _, role = name.partition(":")[0].rpartition("/")
                 if not scope:  # Keras 1: conv1_W
                     role = role[len(layer) + 1 :] if role.startswith(f"{layer}_") else role
@@ -216,27 +218,27 @@ def _checkpoint_kind(prefix: str) -> str:
 
 
 def _checkpoint_in(folder: Path) -> Path:
-    """The checkpoint of a directory: of a run the best of its last stage, or else the last one."""
+    """Returns the checkpoint of a directory: of a run, the best or the last of its last stage."""
     config = folder / "config.json"
     if config.is_file():
         stages = [folder / "checkpoints" / stage.name for stage in load_recipe(str(config)).stages]
         folder = next((stage for stage in reversed(stages) if stage.is_dir()), folder)
-    for place in (folder / "best", folder):
-        last = tf.train.latest_checkpoint(str(place))
+    for directory in (folder / "best", folder):
+        last = tf.train.latest_checkpoint(str(directory))
         if last:
             return Path(last)
-    found = sorted(folder.glob("*.index"))
-    if len(found) != 1:
+    checkpoints = sorted(folder.glob("*.index"))
+    if len(checkpoints) != 1:
         raise UsageError(
             f"Expected the working directory of a run, or a folder with one checkpoint, received "
-            f"{folder} with {', '.join(file.name for file in found[:10]) or 'none'}."
+            f"{folder} with {', '.join(file.name for file in checkpoints[:10]) or 'none'}."
         )
-    return found[0]
+    return checkpoints[0]
 
 
 @contextmanager
 def _opened_h5(path: str | Path) -> Iterator[h5py.File]:
-    """An HDF5 file; what goes wrong while it is open is a UsageError: damage raises anything."""
+    """Opens an HDF5 file; any error while it is open becomes a UsageError, as damage raises any."""
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -244,35 +246,35 @@ def _opened_h5(path: str | Path) -> Iterator[h5py.File]:
         raise UsageError(_damaged(path, error)) from error
 
 
-def _root(file: h5py.File) -> h5py.Group:
-    """Where the layers are: in a file of a whole model one level down."""
+def _root(file: h5py.File) -> Any:
+    """Returns the group of the layers; in a file of a whole model it is one level down."""
     whole = "model_weights"
     return _member(file, whole) if file.id.links.exists(whole.encode()) else file
 
 
-def _member(group: h5py.Group, path: str) -> h5py.HLObject:
-    """What lies at a path of this very file: links may lead to any other."""
+def _member(group: Any, path: str) -> Any:
+    """Returns the item at a path of the file, without following links, which may leave it."""
     for name in path.split("/"):
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+        if group.id.links.get_info(name.encode()).type != h5l.TYPE_HARD:
             raise ValueError(f"{path} is a link")
         group = group[name]
     return group
 
 
 def _check_array(item: h5py.HLObject, room: int) -> h5py.Dataset:
-    """The item, if it is an array of numbers of this very file and of at most `room` bytes."""
+    """Returns the item if it is a numeric array in this file of at most `room` bytes."""
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "biuf":
         raise ValueError(f"{item.name} is no array of numbers")
     if item.external or item.is_virtual:
         raise ValueError(f"{item.name} lies in another file")
-    # Keras does not compress: what is larger than its file is meant to fill the memory.
+    # Keras does not compress: an array larger than its file is an attack on the memory.
     if math.prod(item.shape) * item.dtype.itemsize > room:
         raise ValueError(f"{item.name} {list(item.shape)} is larger than the file")
     return item
 
 
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    # One bit turns texts into lists of any length, on which the HDF5 library crashes.
+def _names(group: Any, attribute: str) -> list[str]:
+    # One flipped bit turns strings into lists of any length, which crash the HDF5 library.
     if group.attrs.get_id(attribute).get_type().get_class() == h5py.h5t.VLEN:
         raise ValueError(f"{attribute} holds no texts")
     names = group.attrs[attribute]

@@ -1,26 +1,25 @@
-"""Loads published weights, or those of a run of ours, into a backbone.
+"""Loads published weights, or those of a run of this project, into a backbone.
 
-1. The file is recognised by its content and read (`files.py`, `torch_files.py`).
-2. The naming that knows most of its layers is chosen (`naming.py`).
-3. Values are brought into the form of the model's variables; see below.
-4. Both sides are checked: what the file has and the model does not want needs a reason, what the
-   model has and the file does not is an error, as is another shape. Nothing is assigned before all
-   fits.
+1. The file is recognized by its content and read (`files.py`, `torch_files.py`).
+2. The naming that matches most of its layers is chosen (`naming.py`).
+3. Values are converted to the form of the model's variables; see below.
+4. Both sides are checked: an unused variable of the file needs a reason; a variable that the file
+   lacks or that has another shape is an error. Nothing is assigned unless everything fits.
 
-Exact changes of form, where y = gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta:
+Exact conversions, where y = gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta:
 
-- a gamma where the model has none (I3D): kernel and mean are multiplied by it, the variance stays;
+- a gamma that the model lacks (I3D): kernel and mean are multiplied by it, the variance stays;
 - a scale layer behind the batch norm (DenseNet-Keras): gamma' = scale gamma, beta' = scale beta +
   shift;
 - another epsilon: the difference goes to the variance;
-- other pixels (DenseNet-Keras: BGR, other means and scales): into the first kernel and the mean of
-  its batch norm; exact except where the zeros around the picture enter, whose colour changes by at
-  most half a grey level.
+- another scaling of pixels (DenseNet-Keras: BGR, other means and scales): it goes into the first
+  kernel and the mean of its batch norm; exact except at the border, where the colour of the zero
+  padding changes by at most half a grey level.
 
-Inflation, as Carreira and Zisserman have it: a 2-D kernel is repeated in time and divided by its
-length there, so that a video of one repeated image gives the image's activations wherever the zeros
-before and behind the video are out of reach. For flow the first kernel's mean over the colours
-stands for both channels (our choice).
+Inflation (Carreira and Zisserman): a 2-D kernel is repeated in time and divided by its length
+there, so that a video of one repeated image has the image's activations, except where the temporal
+zero padding reaches. For flow, the first kernel's mean over the colors stands for both channels
+(our choice).
 """
 
 from __future__ import annotations
@@ -42,20 +41,20 @@ from aacf_tf.weights import naming as rules
 from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
-from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, stage
+from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, Pixels, stage
 from aacf_tf.weights.packaged import IMAGENET, packaged_weights
 from tfrecords.utils.errors import UsageError
 
 
 @dataclass
 class LoadedWeights:
-    """What has been loaded.
+    """Summary of a load.
 
     Attributes:
-        format: the kind of file and whose names it has.
-        loaded: number of the model's variables.
-        ignored: variable of the file that was not used -> the reason.
-        kept: variable of the model that has the value it had before -> the reason.
+        format: Kind of the file and family of its names.
+        loaded: Number of variables assigned.
+        ignored: Unused variable of the file -> the reason.
+        kept: Unchanged variable of the model -> the reason.
     """
 
     format: str
@@ -75,17 +74,17 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     """Loads a weight file into a backbone.
 
     Args:
-        backbone: `i3d`, `resnet3d34`, `densenet161` or, for files of ours, any. A backbone without
-            top, or that ends earlier than the file's, takes what it has.
+        backbone: `i3d`, `resnet3d34`, `densenet161` or, for files of this project, any. It may lack
+            the top, or end earlier than the file's network.
         path: `imagenet`, for the weights that a package carries (`packaged_weights`); a PyTorch
             file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
             file or directory; a working directory or a checkpoint of a training run. Files of 2-D
-            Inception-v1 are inflated; their top is taken where it has the classes of the model's,
-            which otherwise keeps its own values.
+            Inception-v1 are inflated; their top is loaded only if it has as many classes as the
+            model's.
 
     Raises:
-        UsageError: the file is damaged or of no known kind, or something does not fit: names and
-            shapes are listed. The backbone is then as before.
+        UsageError: The file is damaged or of no known kind, or something does not fit: names and
+            shapes are listed. The backbone is then unchanged.
     """
     kind, location = recognise(packaged_weights(backbone.name) if path == IMAGENET else path)
     if kind in own_runs.LOADERS:
@@ -102,17 +101,17 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
 
 
 def load_stream_weights(backbone: keras.Model, paths: str) -> str:
-    """Loads the weights of a recipe: of a two-stream backbone one file a stream, or one for both.
+    """Loads the weights of a recipe: for a two-stream backbone one file for both, or one each.
 
     Args:
-        backbone: of one stream, or of `two_stream`.
-        paths: see `load_weights`; for two streams also `RGB,FLOW`.
+        backbone: A backbone of one stream, or of `two_stream`.
+        paths: See `load_weights`; for two streams also `RGB,FLOW`.
 
     Returns:
-        what has been loaded, for the user.
+        A summary for the user.
 
     Raises:
-        UsageError: as `load_weights`, or not one path a stream.
+        UsageError: As for `load_weights`, or the number of paths is wrong.
     """
     streams = streams_of(backbone)
     parts = paths.split(",")
@@ -127,7 +126,7 @@ def load_stream_weights(backbone: keras.Model, paths: str) -> str:
 
 
 def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
-    """The model's variables: layer -> role -> variable."""
+    """Returns the model's variables: layer -> role -> variable."""
     targets: dict[str, dict[str, tf.Variable]] = {}
     for variable in backbone.weights:
         layer, _, role = _name(variable).rpartition("/")
@@ -142,20 +141,22 @@ def _targets(backbone: keras.Model) -> dict[str, dict[str, tf.Variable]]:
 
 
 def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
-    """The naming that knows most of the file's layers, and the prefix they have."""
-    own = Naming("in the model's own names", KERAS, {layer: layer for layer in targets})
+    """Returns the naming that matches most of the file's layers, and their prefix."""
+    model_names = Naming("in the model's own names", KERAS, {layer: layer for layer in targets})
     best, most = None, (0, 0)
-    for naming in (*NAMINGS, own):
+    for naming in (*NAMINGS, model_names):
         for prefix in naming.prefixes if naming.kind == file.kind else ():
             known = [
-                ours for theirs, ours in naming.layers.items() if f"{prefix}{theirs}" in file.layers
+                target
+                for layer, target in naming.layers.items()
+                if f"{prefix}{layer}" in file.layers
             ]
-            wanted = sum(ours in targets for ours in known)
+            wanted = sum(target in targets for target in known)
             if (len(known), wanted) > most:
                 best, most = (naming, prefix), (len(known), wanted)
-    if best and best[0] is own:
-        return dataclasses.replace(own, layers={layer: layer for layer in file.layers}), ""
-    if most[1]:
+    if best and best[0] is model_names:
+        return dataclasses.replace(model_names, layers={layer: layer for layer in file.layers}), ""
+    if best and most[1]:
         return best
     names = [value.name for roles in file.layers.values() for value in roles.values()]
     received = f"weights of {best[0].title}" if best else f"{', '.join(names[:5]) or 'no layers'}"
@@ -169,7 +170,7 @@ def _choose_naming(file: WeightFile, targets: dict) -> tuple[Naming, str]:
 
 @dataclass
 class _Fit:
-    """Fits one file to one model; collects what does not."""
+    """Fits one file to one model and collects the misfits."""
 
     file: WeightFile
     naming: Naming
@@ -184,12 +185,12 @@ class _Fit:
     hints: list[str] = field(default_factory=list)
 
     def run(self) -> list[tuple[tf.Variable, np.ndarray]]:
-        """The model's variables and their values; UsageError where not all fits."""
+        """Returns the model's variables and their values; UsageError unless everything fits."""
         layers = self._by_our_names()
         if self.naming.epsilon is not None:
             self._shift_epsilon(layers)
         if self.naming.pixels is not None:
-            self._change_pixels(layers)
+            self._change_pixels(layers, *self.naming.pixels)
         assignments = []
         for layer, roles in self.targets.items():
             for role, variable in roles.items():
@@ -205,28 +206,29 @@ class _Fit:
         return assignments
 
     def _by_our_names(self) -> dict[str, dict[str, Value]]:
-        """The file's values by our layers; what is not wanted is set aside with its reason."""
+        """Returns the file's values by our layers; unwanted ones are set aside with a reason."""
         layers: dict[str, dict[str, Value]] = {}
         scales = {}
         stages = {rules.stage(layer) for layer in self.targets}
-        for theirs, roles in self.file.layers.items():
-            known = theirs[len(self.prefix) :] if theirs.startswith(self.prefix) else None
-            ours = self.naming.layers.get(known)
+        for name, roles in self.file.layers.items():
+            known = name[len(self.prefix) :] if name.startswith(self.prefix) else ""
+            target = self.naming.layers.get(known)
             batch_norm = self.naming.scales.get(known)
-            stage = rules.stage(ours or batch_norm) if ours or batch_norm else None
-            if stage is None or ours in layers:
+            layer = target or batch_norm
+            stage = rules.stage(layer) if layer else None
+            if stage is None or target in layers:
                 self._set_aside(roles.values())
             elif stage not in stages:
                 reason = "the top" if stage in TOPS else "beyond the model's last layer"
                 self.ignored.update((value.name, reason) for value in roles.values())
-            elif ours:
-                layers[ours] = dict(roles)
+            elif target:
+                layers[target] = dict(roles)
             else:
                 scales[batch_norm] = roles
         self._set_aside(self.file.others)
-        for theirs, norm in self.naming.scales.items():
+        for name, norm in self.naming.scales.items():
             if norm in layers and norm not in scales:
-                self.missing.append(f"{self.prefix}{theirs}")
+                self.missing.append(f"{self.prefix}{name}")
         for layer, roles in scales.items():
             self._apply_scale(layers.setdefault(layer, {}), roles)
         for layer in list(layers):
@@ -235,7 +237,7 @@ class _Fit:
         return layers
 
     def _set_aside(self, values: Iterable[Value]) -> None:
-        """Values that no layer of the naming holds: ignored with a reason, or unused."""
+        """Notes values that belong to no layer of the naming: ignored with a reason, or unused."""
         for value in values:
             patterns = (*self.naming.ignored, *IGNORED)
             reason = next((why for how, why in patterns if re.fullmatch(how, value.name)), None)
@@ -269,7 +271,7 @@ class _Fit:
                 else:
                     self.misshapen.append(f"{named(value)} for {named(gamma)}")
         else:
-            return  # stays, as a variable of no use
+            return  # stays, and is reported as unused
         del norm["gamma"]
 
     def _shift_epsilon(self, layers: dict[str, dict[str, Value]]) -> None:
@@ -279,22 +281,24 @@ class _Fit:
                 value = roles["moving_variance"]
                 roles["moving_variance"] = value._replace(array=value.array + shift)
 
-    def _change_pixels(self, layers: dict[str, dict[str, Value]]) -> None:
-        """The first layer, for pixels scaled as ours are.
+    def _change_pixels(
+        self, layers: dict[str, dict[str, Value]], file_pixels: Pixels, model_pixels: Pixels
+    ) -> None:
+        """Converts the first layer to our scaling of pixels.
 
-        Theirs are `a * ours + b` for every colour: a goes to the kernel, b times the sum of the
-        kernel over the window off the mean.
+        The file's pixels are `a * ours + b` for every color: a goes to the kernel; b times the sum
+        of the kernel over the window is subtracted from the mean.
         """
-        theirs, ours = self.naming.pixels
         kernel = layers.get("features.conv0", {}).get("kernel")
         mean = layers.get("features.norm0", {}).get("moving_mean")
         if kernel is None or mean is None or kernel.array.shape[2:] != (3, mean.array.size):
-            return  # an error of its own
-        colours = slice(None, None, -1 if theirs.bgr else 1)
-        their_mean, their_scale = (np.array(x)[colours] for x in (theirs.mean, theirs.scale))
+            return  # reported as misfits later
+        colours = slice(None, None, -1 if file_pixels.bgr else 1)
+        file_mean = np.array(file_pixels.mean)[colours]
+        file_scale = np.array(file_pixels.scale)[colours]
         array = kernel.array[:, :, colours].astype(np.float64)
-        factor = their_scale / np.array(ours.scale)
-        offset = (np.array(ours.mean) - their_mean) * their_scale
+        factor = file_scale / np.array(model_pixels.scale)
+        offset = (np.array(model_pixels.mean) - file_mean) * file_scale
         constant = np.einsum("hwio,i->o", array, offset)
         layers["features.norm0"]["moving_mean"] = mean._replace(array=mean.array - constant)
         layers["features.conv0"]["kernel"] = kernel._replace(array=array * factor[:, None])
@@ -302,7 +306,7 @@ class _Fit:
     def _shaped(
         self, layer: str, role: str, value: Value, variable: tf.Variable
     ) -> Optional[np.ndarray]:
-        """The value in the variable's shape, or None."""
+        """Returns the value in the variable's shape; None if it does not fit."""
         array, wanted = value.array, tuple(variable.shape)
         if self.naming.inflate and array.ndim == 4 and len(wanted) == 5:
             if array.shape[2] == 3 and wanted[3] == 2:
@@ -310,7 +314,7 @@ class _Fit:
             array = np.repeat(array[None], wanted[0], axis=0) / wanted[0]
         if "depthwise" in variable.name and array.ndim == 4 and array.shape[2] == 1:
             array = np.swapaxes(array, 2, 3)  # PyTorch's has one input channel, Keras's one output
-        # Leading sides of 1 say nothing: statistics of [1, 1, 1, 1, C], dense layers of [C, K].
+        # Leading sides of 1 do not matter: statistics [1, 1, 1, 1, C], dense layers [C, K].
         if _bare(array.shape) == _bare(wanted):
             return np.asarray(array.reshape(wanted), np.float32)
         top = stage(layer) in TOPS
@@ -369,6 +373,6 @@ def _name(variable: tf.Variable) -> str:
 
 
 def _bare(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without its leading ones."""
+    """Returns a shape without its leading ones."""
     first = next((i for i, side in enumerate(shape) if side != 1), len(shape))
     return tuple(shape[first:])

@@ -1,4 +1,4 @@
-"""How it is said that weights do not fit a model: once, with names and shapes."""
+"""Builds the one error message for weights that do not match a model."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
     from aacf_tf.weights.files import Value
 
-_SHOWN = 10  # names of each sort in an error
+_SHOWN = 10  # names of each kind in an error
 
 
 def named(variable: Value | tf.Variable) -> str:
-    """Name and shape of a variable, for messages."""
+    """Returns name and shape of a variable, for messages."""
     return f"{variable.name.partition(':')[0]} {list(variable.shape)}"
 
 
 def raise_misfit(
     where: str, backbone: keras.Model, misfits: Mapping[str, Sequence[str]], hints: Iterable[str]
 ) -> None:
-    """Raises ONE UsageError where something does not fit.
+    """Raises ONE UsageError if there are misfits.
 
     Args:
-        where: file, kind and naming.
-        backbone: the model.
-        misfits: what is wrong -> names and shapes; empty lists where nothing is.
-        hints: what to do about it; the same one may come several times.
+        where: File, kind and naming.
+        backbone: The model.
+        misfits: Kind of misfit -> names and shapes; lists may be empty.
+        hints: Remedies; duplicates are dropped.
     """
     lists = []
     for title, names in misfits.items():

@@ -1,10 +1,10 @@
-"""How published weight files name the layers of our backbones: the mappings, as data.
+"""Mappings from the layer names of published weight files to those of our backbones, as data.
 
-A `Naming` says for one family of files which of its layers is which of ours; `loading.py` chooses
-the one that knows most of a file's layers. Layers are compared, not variables: what a layer's
-kernel or moving mean is called is a matter of the framework alone (`files.py`).
+A `Naming` maps the layers of one family of files to ours; `loading.py` chooses the one that matches
+most of a file's layers. Only layers are mapped, not variables: the names of a layer's kernel or
+moving mean depend on the framework alone (`files.py`).
 
-Where the names come from:
+Sources of the names:
 
 I3D          github.com/deepmind/kinetics-i3d (TensorFlow), piergiaj/pytorch-i3d,
              hassony2/kinetics_i3d_pytorch, dlpbc/keras-kinetics-i3d
@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 TENSORFLOW, PYTORCH, KERAS = "TensorFlow checkpoint", "PyTorch file", "Keras file"
-# Of the top of each backbone.
+# Top of each backbone.
 TOPS = ("Logits", "fc", "classifier")
-# Variables that no network needs, whatever the family: pattern of the whole name, reason.
+# Variables that no network needs, in any family: pattern of the whole name, reason.
 IGNORED = (
     (r".*\.num_batches_tracked", "counts batches"),
     (r".*/(Momentum|RMSProp(_1)?|Adam(_1)?)", "of an optimizer"),
@@ -37,7 +37,7 @@ IGNORED = (
 
 @dataclass(frozen=True)
 class Pixels:
-    """What a network takes: `(pixel - mean) * scale`, means in the network's order of colours."""
+    """Scaling of pixels: `(pixel - mean) * scale`, in the network's order of the colors."""
 
     mean: tuple[float, float, float]
     scale: tuple[float, float, float]
@@ -49,16 +49,15 @@ class Naming:
     """The names of one family of files.
 
     Attributes:
-        title: for messages.
+        title: Name for messages.
         kind: TENSORFLOW, PYTORCH or KERAS.
-        layers: the file's layer -> ours.
-        prefixes: what may stand before every name.
-        scales: the file's layers that scale and shift what a batch norm gives -> that batch norm
-            of ours.
-        ignored: pattern of a variable, reason.
-        inflate: the network is the 2-D one.
-        epsilon: of its batch norms, where it is not that of ours.
-        pixels: what it takes, where it is not what ours takes: file's and ours.
+        layers: The file's layer -> ours.
+        prefixes: Possible prefixes of every name.
+        scales: The file's scale layers behind batch norms -> our batch norm.
+        ignored: Pairs of (pattern of a variable, reason).
+        inflate: Whether the file's network is 2-D.
+        epsilon: Epsilon of its batch norms; None: the same as ours.
+        pixels: Scaling of pixels in the file's network and in ours; None: the same.
     """
 
     title: str
@@ -73,8 +72,9 @@ class Naming:
 
 
 def stage(layer: str) -> str:
-    """The part of a network that one of our layers belongs to: `Mixed_3b`, `layer2`, `fc`."""
-    return re.match(r"((features|blocks)\.)?[^./]+", layer).group()
+    """Returns the part of a network that one of our layers belongs to: `Mixed_3b`, `layer2`."""
+    match = re.match(r"((features|blocks)\.)?[^./]+", layer)
+    return match.group() if match else layer
 
 
 # ---- I3D ----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ Branch_2/Conv3d_0a_1x1  Branch_2/Conv2d_0a_1x1  b2a  branch_2.0  2a_1x1  branch3
 Branch_2/Conv3d_0b_3x3  Branch_2/Conv2d_0b_3x3  b2b  branch_2.1  2b_3x3  branch3.1
 Branch_3/Conv3d_0b_1x1  Branch_3/Conv2d_0b_1x1  b3b  branch_3.1  3b_1x1  branch4.1
 """
-# Both DeepMind's network and slim's call this one unit otherwise.
+# DeepMind's and slim's networks name this one unit irregularly.
 _IRREGULAR = {
     f"Mixed_5b/Branch_2/Conv{n}d_0b_3x3": f"Mixed_5b/Branch_2/Conv{n}d_0a_3x3" for n in (2, 3)
 }
@@ -117,7 +117,7 @@ def _column(table: str, number: int) -> list[str]:
 
 
 def _i3d_units(column: int, separator: str) -> list[str]:
-    """All units but the top's, in the order of our network."""
+    """Returns all units except the top, in the order of our network."""
     units = _column(_UNITS, column)
     for module in _column(_MODULES, column):
         for branch in _column(_BRANCHES, column):
@@ -127,11 +127,11 @@ def _i3d_units(column: int, separator: str) -> list[str]:
 
 
 def _i3d(column: int, separator: str, convolution: str, norm: str, top: str) -> dict[str, str]:
-    """Layers of a file -> ours; `convolution` and `norm` are patterns with {} for the unit."""
+    """Maps layers of a file to ours; `convolution` and `norm` are patterns with {} for the unit."""
     layers = {top: _I3D_TOP}
-    for theirs, ours in zip(_i3d_units(column, separator), _i3d_units(0, "/")):
-        layers[convolution.format(theirs)] = f"{ours}/conv_3d"
-        layers[norm.format(theirs)] = f"{ours}/batch_norm"
+    for name, target in zip(_i3d_units(column, separator), _i3d_units(0, "/")):
+        layers[convolution.format(name)] = f"{target}/conv_3d"
+        layers[norm.format(name)] = f"{target}/batch_norm"
     return layers
 
 
@@ -165,7 +165,7 @@ _I3D = (
         ignored=((r".*AuxLogits/.*", "an auxiliary classifier"),),
         inflate=True,
     ),
-    # Its weights want pixels in [-1, 1], as I3D does (`transform_input` there makes them so).
+    # Its weights take pixels in [-1, 1], as I3D's do (see `transform_input` there).
     Naming(
         "2-D GoogLeNet of torchvision, inflated",
         PYTORCH,
@@ -192,25 +192,25 @@ def _resnet_layers() -> list[str]:
 def _densenet(
     stem: tuple[str, str], layer: tuple[str, ...], transition: tuple[str, str], end: tuple[str, str]
 ) -> dict[str, str]:
-    """Layers of a file -> ours.
+    """Maps layers of a file to ours.
 
     Args:
-        stem: its convolution and batch norm.
-        layer: patterns of a dense layer's norm1, conv1, norm2, conv2, with {block} (from 1) or
+        stem: Names of the stem's convolution and batch norm.
+        layer: Patterns of a dense layer's norm1, conv1, norm2, conv2, with {block} (from 1) or
             {stage} (from 2) and {layer}.
-        transition: patterns of its batch norm and convolution, with {block} or {stage}.
-        end: the last batch norm and the classifier.
+        transition: Patterns of a transition's batch norm and convolution, with {block} or {stage}.
+        end: Names of the last batch norm and the classifier.
     """
-    layers = dict(zip(stem, ("features.conv0", "features.norm0")))
+    layers: dict[str, str] = dict(zip(stem, ("features.conv0", "features.norm0")))
     for block, count in enumerate((6, 12, 36, 24), start=1):
         for number in range(1, count + 1):
             for pattern, part in zip(layer, ("norm1", "conv1", "norm2", "conv2")):
-                theirs = pattern.format(block=block, layer=number, stage=block + 1)
-                layers[theirs] = f"features.denseblock{block}.denselayer{number}.{part}"
+                name = pattern.format(block=block, layer=number, stage=block + 1)
+                layers[name] = f"features.denseblock{block}.denselayer{number}.{part}"
         if block < 4:
             for pattern, part in zip(transition, ("norm", "conv")):
-                theirs = pattern.format(block=block, stage=block + 1)
-                layers[theirs] = f"features.transition{block}.{part}"
+                name = pattern.format(block=block, stage=block + 1)
+                layers[name] = f"features.transition{block}.{part}"
     return {**layers, **dict(zip(end, ("features.norm5", "classifier")))}
 
 
@@ -266,9 +266,7 @@ _DENSENET = (
         "DenseNet-161 of flyyufelix/DenseNet-Keras",
         KERAS,
         _densenet_keras("bn"),
-        scales={
-            theirs: ours for theirs, ours in _densenet_keras("scale").items() if "scale" in theirs
-        },
+        scales={name: norm for name, norm in _densenet_keras("scale").items() if "scale" in name},
         epsilon=1.1e-5,
         pixels=(_CAFFE, _IMAGENET),
     ),

@@ -1,10 +1,11 @@
 """Loads weights that this project has written: a run's checkpoint, or a `.weights.h5` file.
 
-Of a checkpoint the backbone, and where its head is of the same kind, the attention too.
+From a checkpoint it loads the backbone and, if the head is of the same kind, the attention.
 
-Both name variables by their place in the model. What the backbone would write itself is compared
-with what is there, so that a misfit is known before anything is assigned. It is written for that,
-to a temporary folder: Keras and TensorFlow tell those names to nobody else (I3D: 50 MB).
+Both formats name variables by their position in the model. The names that the backbone itself would
+write are compared with those of the file, so that a misfit is known before anything is assigned.
+For that the backbone is written to a temporary folder (I3D: 50 MB): Keras and TensorFlow expose
+these names in no other way.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def load_checkpoint(backbone: keras.Model, prefix: str) -> tuple[int, dict[str, str]]:
-    """Loads the backbone of a checkpoint `tf.train.Checkpoint(backbone=..., ...)`.
+    """Loads the backbone from a checkpoint `tf.train.Checkpoint(backbone=..., ...)`.
 
     Returns:
-        the number of variables loaded, and the file's variables not used with their reasons.
+        The number of variables loaded; the file's unused variables with the reasons.
 
     Raises:
-        UsageError: it does not fit.
+        UsageError: The checkpoint does not fit.
     """
     checkpoint = tf.train.Checkpoint(backbone=backbone)
     with tempfile.TemporaryDirectory() as folder:
@@ -47,13 +48,16 @@ def load_checkpoint(backbone: keras.Model, prefix: str) -> tuple[int, dict[str, 
 
 
 def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
-    """The same for what `backbone.save_weights("NAME.weights.h5")` has written."""
+    """Loads the backbone from a file that `backbone.save_weights("NAME.weights.h5")` has written.
+
+    Returns and raises as `load_checkpoint`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         backbone.save_weights(f"{folder}/own.weights.h5")
         wanted = files.shapes_in_h5(f"{folder}/own.weights.h5")
         given, ignored = files.shapes_in_h5(path), {}
         _check(f"{path} ({files.OWN_H5})", backbone, wanted, given, ignored)
-        # Keras knows the format by the end of the name.
+        # Keras recognizes the format by the file name's suffix.
         link = Path(folder, "given.weights.h5")
         link.symlink_to(Path(path).resolve())
         _load(backbone, path, lambda: backbone.load_weights(str(link)))
@@ -61,17 +65,17 @@ def load_h5(backbone: keras.Model, path: str) -> tuple[int, dict[str, str]]:
 
 
 def load_attention(head: keras.layers.Layer, path: str) -> str:
-    """Takes over a run's head but for its classifiers, which are of the run's own classes.
+    """Loads a run's head without its classifiers, which depend on the run's classes.
 
     Args:
-        head: of `aacf_tf.models.heads`, with its variables.
-        path: any file of weights; where it is no checkpoint of a run nothing is done.
+        head: One of `aacf_tf.models.heads`, built.
+        path: Any weight file; only checkpoints of runs are used.
 
     Returns:
-        what was done, for the user; empty: nothing, as nothing could be.
+        A summary for the user; empty if nothing was loaded.
 
     Raises:
-        UsageError: the file cannot be read.
+        UsageError: The file cannot be read.
     """
     if not path or "," in path:
         return ""
@@ -108,7 +112,7 @@ def _shapes_of_checkpoint(prefix: str) -> Shapes:
 def _check(
     where: str, backbone: keras.Model, wanted: Shapes, given: Shapes, ignored: dict[str, str]
 ) -> None:
-    """Raises UsageError where the two do not fit; names layers beyond the model's in `ignored`."""
+    """Raises UsageError if the two do not fit; notes layers beyond the model's in `ignored`."""
     places = {_place(name) for name in wanted}
     for name in [name for name in given if _place(name) not in places]:
         ignored[name] = "of a layer that the model does not have"
@@ -130,7 +134,7 @@ def _check(
 
 
 def _place(name: str) -> tuple[str, ...]:
-    """The layer of the model that a variable belongs to."""
+    """Returns the layer of the model that a variable belongs to."""
     return tuple(name.split("/")[:2])
 
 

@@ -31,7 +31,7 @@ def packaged_weights(backbone: str) -> Path:
         )
     package = _PACKAGES[backbone]
     spec = importlib.util.find_spec(package)
-    folders = [*spec.submodule_search_locations] if spec else []
+    folders = (spec.submodule_search_locations if spec else None) or []
     files = [path for folder in folders for path in Path(folder).glob("models/*.pth")]
     if len(files) != 1:
         raise UsageError(

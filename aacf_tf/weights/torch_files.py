@@ -1,6 +1,6 @@
-"""Reads PyTorch files (.pt, .pth, .pth.tar) without PyTorch and without running what is in them.
+"""Reads PyTorch files (.pt, .pth, .pth.tar) without PyTorch and without running their code.
 
-Both containers that `torch.save` has written:
+Both container formats of `torch.save` are supported:
 
 ```
 zip (since torch 1.6)      NAME/data.pkl     the pickled object
@@ -12,9 +12,9 @@ legacy                     four pickles (magic number, protocol, system, the obj
 
 A pickle is a program. This one may name `OrderedDict`, `torch.Size`, storage types and the
 functions that rebuild tensors and parameters; every other name becomes an inert placeholder that
-is never imported, and an error if it stands where a weight is wanted. Nothing is allocated by a
-number from the file before it is known that the file holds as much, and no call that a pickle may
-make copies what it is given: many calls of few bytes would fill the memory.
+is never imported, and an error if it stands in place of a weight. Sizes from the file are checked
+against the file's length before anything is allocated, and no call that a pickle may make copies
+its arguments: many calls of few bytes would fill the memory.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Literal, NamedTuple, Optional
 
 import numpy as np
 
 from tfrecords.utils.errors import UsageError
 
-# The magic number, pickled, behind the two bytes that name the pickle's protocol.
+# The pickled magic number, after the two bytes of the pickle's protocol.
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[2:]
-# Where a checkpoint keeps its state dict, if it is not one itself.
-_NAMED_CLASSES = 1000  # whole models name some dozens; every class of its own takes a kilobyte
+_NAMED_CLASSES = 1000  # whole models name some dozens; each placeholder class takes a kilobyte
+# Keys under which a checkpoint keeps its state dict, if it is not one itself.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _BFLOAT16 = "bfloat16"  # numpy has none
 _DTYPES = {
@@ -54,12 +54,12 @@ _DTYPES = {
 
 
 class TorchFile(NamedTuple):
-    """What a file holds.
+    """Content of a file.
 
     Attributes:
-        tensors: name -> array in PyTorch's layout, in the file's order; bfloat16 as float32.
-            `module.`, which DataParallel puts before every name, is taken off.
-        arch: what the checkpoint calls its network, if it does.
+        tensors: Name -> array in PyTorch's layout, in the file's order; bfloat16 as float32. The
+            prefix `module.` of DataParallel is removed.
+        arch: Name of the network, if the checkpoint holds one.
     """
 
     tensors: dict[str, np.ndarray]
@@ -80,7 +80,7 @@ class _Tensor(NamedTuple):
 
 
 def is_torch_file(head: bytes) -> bool:
-    """Whether a file whose first 64 bytes these are may be one of PyTorch's."""
+    """Whether a file with these first 64 bytes may be a PyTorch file."""
     return head[:4] == b"PK\x03\x04" or head[2:].startswith(_LEGACY_HEAD)
 
 
@@ -88,10 +88,10 @@ def read_torch_file(path: str | Path) -> TorchFile:
     """Reads the tensors of a state dict, or of a checkpoint that holds one.
 
     Args:
-        path: a file that `torch.save` has written.
+        path: A file written by `torch.save`.
 
     Raises:
-        UsageError: the file is damaged, no PyTorch file, or holds no state dict.
+        UsageError: The file is damaged, is no PyTorch file, or holds no state dict.
     """
     try:
         data = Path(path).read_bytes()
@@ -120,12 +120,11 @@ def _open_zip(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable]:
     prefix = names[0][: -len("data.pkl")]
     if f"{prefix}constants.pkl" in infos:
         raise UsageError("expected a state_dict, received a TorchScript archive.")
-    # torch.save never compresses: what is larger unpacked than packed is meant to fill the memory.
+    # torch.save never compresses: members larger than the file are an attack on the memory.
     if sum(info.file_size for info in infos.values()) > size:
         raise UsageError("expected members that are not compressed, received compressed ones.")
-    order = "<"
-    if f"{prefix}byteorder" in infos and archive.read(f"{prefix}byteorder") == b"big":
-        order = ">"
+    big = f"{prefix}byteorder" in infos and archive.read(f"{prefix}byteorder") == b"big"
+    order = ">" if big else "<"
 
     def read_storage(storage: _Storage) -> np.ndarray:
         return _decode(archive.read(f"{prefix}data/{storage.key}"), storage.dtype, order)
@@ -142,32 +141,35 @@ def _open_legacy(data: bytes) -> tuple[Any, Callable]:
         raise UsageError(f"expected version 1001 of the legacy format, received {protocol!r}.")
     order = "<" if system.get("little_endian", True) else ">"
     content, storages = _Unpickler.load_from(file)
-    places, keys = {}, _Unpickler.load_from(file)[0]
-    place = file.tell()
+    slices, keys = {}, _Unpickler.load_from(file)[0]
+    position = file.tell()
     for key in keys:
-        (length,) = struct.unpack_from(f"{order}q", data, place)
-        begin, place = place + 8, place + 8 + length * _item_size(storages[key])
-        if not begin <= place <= len(data):
-            raise ValueError(f"storage {key} ends at byte {place} of {len(data)}")
-        places[key] = slice(begin, place)
+        (length,) = struct.unpack_from(f"{order}q", data, position)
+        begin, position = position + 8, position + 8 + length * _item_size(storages[key])
+        if not begin <= position <= len(data):
+            raise ValueError(f"storage {key} ends at byte {position} of {len(data)}")
+        slices[key] = slice(begin, position)
 
     def read_storage(storage: _Storage) -> np.ndarray:
-        return _decode(memoryview(data)[places[storage.key]], storage.dtype, order)
+        return _decode(memoryview(data)[slices[storage.key]], storage.dtype, order)
 
     return content, read_storage
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names that tensors need, and resolves no other."""
+    """Resolves the names that tensors need, and no other."""
+
+    storages: dict[str, str]
+    unknown: dict[str, type]
 
     @classmethod
     def load_from(cls, file: io.BytesIO) -> tuple[Any, dict[str, str]]:
-        """The next object of a file, and the types of the storages that it names."""
+        """Returns the next object of a file, and the types of the storages that it names."""
         start = file.tell()
-        # Lengths beyond the end raise here, before anything is allocated for them; so does a place
-        # in the memo far behind the last one, for which the unpickler would make room.
+        # Lengths beyond the end raise here, before anything is allocated; so does a memo index far
+        # beyond the last one, for which the unpickler would allocate.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if "PUT" in opcode.name and argument > count:
+            if "PUT" in opcode.name and (argument or 0) > count:
                 raise ValueError(f"memo place {argument} after {count} operations")
         file.seek(start)
         unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
@@ -200,8 +202,8 @@ class _Unpickler(pickle.Unpickler):
         return _Storage(dtype, key, view[0][1] if view and view[0] else 0)
 
 
-# What a pickle may call. It can set attributes of whatever it names: those of a function, a bound
-# one too, would stay; these objects have none.
+# The callables of a pickle. It can set attributes of anything it names; on functions, bound ones
+# included, they would persist, while these objects have none.
 class _Size:
     __slots__ = ()
 
@@ -226,12 +228,12 @@ class _RebuildParameter:
 
 
 class _Dict(dict):
-    """Stands for an OrderedDict; forgets attributes such as a state dict's `_metadata`."""
+    """Replaces OrderedDict; drops attributes such as a state dict's `_metadata`."""
 
     __slots__ = ()
 
     def __init__(self, items: Any = ()):
-        """Takes the pairs, as Python 2 wrote them, out of a list, so that no second call can."""
+        """Moves the pairs (a list, from Python 2) out of it, so that a second call gets none."""
         super().__init__(items)
         if items:
             items.clear()
@@ -241,7 +243,7 @@ class _Dict(dict):
 
 
 class _Unknown:
-    """Stands for an object of a class that is not imported; takes and forgets all it is given."""
+    """Replaces an object of a class that is not imported; accepts and drops all data."""
 
     source = "one of too many classes"
 
@@ -265,21 +267,21 @@ class _Unknown:
 
 
 def _collect(content: Any, read_storage: Callable) -> TorchFile:
-    found = content if isinstance(content, Mapping) else {}
-    choices = [found[key] for key in _STATE_DICT_KEYS if key in found]
-    for state in (*choices, found):
+    entries = content if isinstance(content, Mapping) else {}
+    choices = [entries[key] for key in _STATE_DICT_KEYS if key in entries]
+    for state in (*choices, entries):
         if isinstance(state, Mapping) and any(isinstance(v, _Tensor) for v in state.values()):
             break
     else:
         wrong = next((x for x in (*choices, content) if _is_unknown(x)), None)
         if wrong is not None:
             raise UsageError(
-                f"expected a state_dict, received an object of {wrong.source}, which is not "
+                f"expected a state_dict, received an object of {_describe(wrong)}, which is not "
                 "imported; save model.state_dict() instead of the model."
             )
+        keys = ", ".join(map(str, list(entries)[:8])) or "none"
         raise UsageError(
-            "expected a state_dict of tensors, received "
-            f"{_describe(content)} with the keys {', '.join(map(str, list(found)[:8])) or 'none'}."
+            f"expected a state_dict of tensors, received {_describe(content)} with the keys {keys}."
         )
     storages: dict[str, np.ndarray] = {}
     tensors = {}
@@ -294,12 +296,12 @@ def _collect(content: Any, read_storage: Callable) -> TorchFile:
             tensors[str(name)] = _view(value, storages[value.storage.key], name)
     while all(name.startswith("module.") for name in tensors):
         tensors = {name[len("module.") :]: value for name, value in tensors.items()}
-    arch = found.get("arch")
+    arch = entries.get("arch")
     return TorchFile(tensors, arch if isinstance(arch, str) else None)
 
 
 def _view(tensor: _Tensor, storage: np.ndarray, name: str) -> np.ndarray:
-    """The tensor as a view of its storage, which it must not leave or unfold beyond its size."""
+    """Returns a tensor as a view that must neither leave nor exceed its storage."""
     offset = tensor.offset + tensor.storage.start
     shape, strides = tensor.shape, tensor.strides
     fits = len(shape) == len(strides) and min((offset, *shape, *strides)) >= 0
@@ -313,7 +315,7 @@ def _view(tensor: _Tensor, storage: np.ndarray, name: str) -> np.ndarray:
     return np.lib.stride_tricks.as_strided(storage[offset:], shape, steps, writeable=False)
 
 
-def _decode(data: bytes | memoryview, dtype: str, order: str) -> np.ndarray:
+def _decode(data: bytes | memoryview, dtype: str, order: Literal["<", ">"]) -> np.ndarray:
     if not len(data):
         return np.zeros(0, "f4" if dtype == _BFLOAT16 else dtype)
     if dtype == _BFLOAT16:  # the upper half of a float32

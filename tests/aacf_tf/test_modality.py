@@ -15,10 +15,17 @@ from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.report import clips
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
+from aacf_tf.serving.signatures import make_signatures
 from aacf_tf.training import restoring
-from tfrecords import ClipPair, write_dataset
+from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.media import flow, pictures
+from tfrecords.records import codec, names
+from tfrecords.records.dataset import shard_paths
 from tfrecords.utils.errors import UsageError
+
+
+def test_the_modalities_of_recipes_are_those_of_the_reader():
+    assert [*names.MODALITIES] == [*recipes.MODALITIES]
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +143,42 @@ def test_what_a_modality_needs_is_said(tiny_recipe, squares_data, tmp_path):
     densenet = recipes.override(tiny_recipe, "backbone", "densenet161")
     with pytest.raises(UsageError, match="expected rgb for the backbone densenet161"):
         recipes.check(dataclasses.replace(densenet, modality="flow"))
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
+@pytest.mark.parametrize("resize", ["stretch", "short_side", "whole"])
+@pytest.mark.parametrize("modality", ["rgb", "two_stream"])
+def test_a_served_model_sees_the_pixels_of_the_reader(
+    pairs, tmp_path, image_format, resize, modality
+):
+    """Bit for bit, of records at half their frame rate and brought to another size."""
+    recipe = recipes.load_recipe("default")
+    size = {"frames": 3, "height": 16, "width": 20, "fps": 3.0, "resize": resize}
+    recipe = dataclasses.replace(
+        recipe, modality=modality, data=dataclasses.replace(recipe.data, **size)
+    )
+    records = [codec.encode(pair, {"a": 0, "b": 1}, image_format=image_format) for pair in pairs]
+    info = write_dataset(tmp_path / "data", {"test": pairs}, ["a", "b"], num_shards=1)
+    (path,) = shard_paths(tmp_path / "data", info, "test")
+    with tf.io.TFRecordWriter(path) as writer:
+        for record in records:
+            writer.write(record)
+
+    def head(pixels, training):
+        return {"combined_scores": tf.zeros([1, 3]), "action_attention": pixels}
+
+    def backbone(pixels, training):
+        return tf.concat([*pixels.values()], -1) if isinstance(pixels, dict) else pixels
+
+    head.terms = ()
+    serve = make_signatures(backbone, head, recipe, 2, False)["serve_examples"]
+    batches = read_dataset(
+        *(tmp_path / "data", "test", 3, (16, 20), 1, False),
+        fps=3.0,
+        resize=resize,
+        modality=modality,
+    )
+    for record, (inputs, _, _) in zip(records, batches):
+        wanted = [inputs[name] for name in ("clip", "flow") if name in inputs]
+        served = serve(tf.constant([record]))["action_attention"]
+        np.testing.assert_array_equal(served, tf.concat(wanted, -1))

@@ -76,6 +76,7 @@ def test_prefixes_of_a_stage(data, tmp_path, number):
     assert "accuracy" in functions["metrics"]()
 
 
+@pytest.mark.slow
 def test_a_stage_is_cut(data, tmp_path):
     found, parts = anatomy.cut(tiny_recipe(), 1, data, tmp_path, rounds=1, epochs=1, threads=1)
     assert [*found.rows] == [*STEP] and [*parts] == [*PARTS]

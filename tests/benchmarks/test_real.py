@@ -56,6 +56,7 @@ def actors(rng, tmp_path):
     return tmp_path / "data"
 
 
+@pytest.mark.slow
 def test_variants_are_trained_measured_and_resumed(actors, tmp_path, capsys):
     sets = composites.build_composites(actors, tmp_path / "sets")
     workdir = tmp_path / "real"

@@ -1,17 +1,18 @@
-"""The build as an Apache Beam pipeline: in memory here, or on Flink, Spark, Dataflow.
+"""The build as an Apache Beam pipeline: in memory on this machine, or on Flink, Spark, Dataflow.
 
     python -m tfrecords.build --input=s3://bucket/clips.csv --output=s3://bucket/data --runner=beam
         -- --runner=FlinkRunner --flink_master=host:8081
 
-An element of the pipeline is a shard: whoever takes it decodes its rows one after the other and
-writes it with the local build's own function, so that bytes, memory and resuming are the same.
-`--num_shards` is how finely the work is cut. Workers open the source themselves: input, media and
-output must be where all of them can reach them, and this package installed there.
+An element of the pipeline is a shard: a worker decodes its rows one after the other and writes it
+with the function of the local build, so that bytes, memory and resuming are the same.
+`--num_shards` sets how finely the work is divided. Workers open the source themselves: all of them
+must be able to reach input, media and output, and have this package installed.
 """
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, Optional, Sequence
+import logging
+from typing import Callable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -22,44 +23,37 @@ from tfrecords.build.shards import Shard
 from tfrecords.sources import Source
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UserError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.filesystem import AnyPath, to_path
+
+logger = logging.getLogger(__name__)
 
 # Beam's DirectRunner may fetch a program over the network first; this one is in the package.
 DEFAULT_RUNNER = "FnApiRunner"
 
 
 def write_all(
-    open_source: Callable[[], Source],
-    identity: str,
-    output: str,
-    missing: Sequence[Shard],
-    *,
-    quality: int,
-    num_shards: int,
-    arguments: Sequence[str],
+    step: WriteShard, arguments: Sequence[str], directory: AnyPath, all_shards: Sequence[Shard]
 ) -> None:
-    """Writes shards by a pipeline and waits for it.
+    """Writes every missing shard by a pipeline and waits for it.
 
     Args:
-        open_source: opens the source, here or on another machine; can be pickled.
-        identity: of the source, which every worker must see too.
-        output: the data set directory.
-        missing: what to write.
-        quality: of JPEG frames.
-        num_shards: as for `shards.list_shards`.
+        step: Step of the pipeline that writes a shard.
         arguments: Beam's own flags.
+        directory: Data set directory.
+        all_shards: All shards of the build.
 
     Raises:
-        UserError: the pipeline failed.
+        UserError: The pipeline failed.
     """
+    missing = shards.list_missing(directory, all_shards)
+    logger.info(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.")
     options = PipelineOptions(list(arguments))
     named = options.get_all_options(drop_default=True).get("runner")
-    write = WriteShard(open_source, identity, output, quality, num_shards)
     try:
         with beam.Pipeline(runner=None if named else DEFAULT_RUNNER, options=options) as pipeline:
             names = pipeline | "Shards" >> beam.Create([shard.name for shard in missing])
-            # Without it the runner may hand all shards to the worker that listed them.
-            _ = names | "Spread" >> beam.Reshuffle() | "Write" >> beam.ParDo(write)
+            # Without a reshuffle the runner may give all shards to the worker that listed them.
+            _ = names | "Spread" >> beam.Reshuffle() | "Write" >> beam.ParDo(step)
     except Exception as error:  # of every kind, from whatever runs the pipeline
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else type(error).__name__
@@ -67,7 +61,17 @@ def write_all(
 
 
 class WriteShard(beam.DoFn):
-    """Name of a shard -> the same; writes it. Arguments as for `write_all`."""
+    """Writes the shard of a name and passes the name on.
+
+    Args:
+        open_source: Function that opens the source, here or on another machine; can be pickled.
+        identity: Digest of the source, which every worker must find the same.
+        output: Data set directory.
+        quality: JPEG quality of the frames.
+        num_shards: Files a split, as for `shards.list_shards`.
+    """
+
+    _source: Source
 
     def __init__(
         self,
@@ -83,7 +87,6 @@ class WriteShard(beam.DoFn):
         self._quality = quality
         self._num_shards = num_shards
         self._shared = Shared()  # one source a process: it remembers where shots end
-        self._source: Optional[Source] = None
 
     def setup(self) -> None:
         """Opens the source, once a process."""

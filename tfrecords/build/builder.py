@@ -10,8 +10,10 @@ continues if it is called again; the result is the same, byte for byte, whatever
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
+from types import ModuleType
 from typing import Callable, List, Sequence
 
 from tfrecords.build import checks, shards
@@ -23,6 +25,8 @@ from tfrecords.sources import Source, SourceOptions, open_source
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, remove_folder, to_path
+
+logger = logging.getLogger(__name__)
 
 Writer = Callable[[AnyPath, List[shards.Shard]], None]
 
@@ -64,8 +68,9 @@ def build_dataset(
     workers = workers or os.cpu_count() or 1
     write: Writer = partial(shards.write_all, opened, quality=quality, workers=workers)
     if runner == "beam":
-        opener = partial(open_source, source, options)
-        write = _beam_writer(opener, opened.identity(), quality, num_shards, beam_arguments)
+        beam, opener = _import_beam(), partial(open_source, source, options)
+        step = beam.WriteShard(opener, opened.identity(), str(directory), quality, num_shards)
+        write = partial(beam.write_all, step, beam_arguments)
     refuse_other(directory, plan, retry_skipped)
     if retry_skipped and _finished(directory):
         with alone(directory):
@@ -74,13 +79,13 @@ def build_dataset(
         all_shards = shards.list_shards(opened.rows(), num_shards)
         with alone(directory):
             claim(directory, plan)
-            if not _finished(directory):  # by a build that has ended since, as below
+            if not _finished(directory):  # another build may have ended meanwhile, as below
                 write(directory, all_shards)
             if not _finished(directory):  # a remote directory has no lock
                 confirm(directory, plan)
                 return _finish(opened, directory, all_shards)
     remove_folder(directory / PROGRESS)
-    print(f"{output} is finished already; nothing to do.")
+    logger.info(f"{output} is finished already; nothing to do.")
     return dataset.load_info(directory)
 
 
@@ -119,63 +124,45 @@ def _finished(directory: AnyPath) -> bool:
 
 
 def _finish(source: Source, directory: AnyPath, all_shards: list[shards.Shard]) -> DatasetInfo:
-    """Sums the shards' notes up and writes what makes the directory complete."""
+    """Sums up the notes of the shards and writes the files that complete the directory."""
     from tfrecords.records import writer
 
-    found = shards.sum_up(directory, all_shards)
-    if not any(counts["clips"] for counts in found.splits.values()):
-        clear(directory)  # the next try begins anew, with this input or another
+    total = shards.sum_up(directory, all_shards)
+    if not any(counts["clips"] for counts in total.splits.values()):
+        clear(directory)  # the next build begins anew, with this input or another
         remove_folder(directory / PROGRESS)
-        file, reason = found.skipped[0]
+        file, reason = total.skipped[0]
         raise UserError(
-            f"Not one of {len(found.skipped)} rows could be read; the first: {file}: {reason}."
+            f"Not one of {len(total.skipped)} rows could be read; the first: {file}: {reason}."
         )
     info = DatasetInfo(
         source=source.name,
-        fps=found.rates.pop() if len(found.rates) == 1 else None,
-        frame_size=list(found.sizes.pop()) if len(found.sizes) == 1 else None,
+        fps=total.rates.pop() if len(total.rates) == 1 else None,
+        frame_size=list(total.sizes.pop()) if len(total.sizes) == 1 else None,
         labels=source.labels,
         multi_label=source.multi_label,
-        splits=found.splits,
+        splits=total.splits,
         modality="rgb" if source.flow == "none" else "rgb+flow",
-        warnings=dataset.class_warnings(source.labels, found.labels),
+        warnings=dataset.class_warnings(source.labels, total.labels),
     )
-    writer.finish_dataset(directory, info, [*found.skipped, *found.lost], found.manifest)
+    writer.finish_dataset(directory, info, [*total.skipped, *total.lost], total.manifest)
     said = checks.class_warnings(source)  # of all rows; some may have been left out since
     for warning in info.warnings:
         if warning not in said:
-            print(warning)
-    if found.lost:
-        print(f"Warning: {len(found.lost)} conjugates are missing, see {dataset.SKIPPED_FILE}.")
+            logger.warning(warning)
+    if total.lost:
+        logger.warning(
+            f"Warning: {len(total.lost)} conjugates are missing, see {dataset.SKIPPED_FILE}."
+        )
     remove_folder(directory / PROGRESS)
     return info
 
 
-def _beam_writer(
-    opener: Callable[[], Source],
-    identity: str,
-    quality: int,
-    num_shards: int,
-    arguments: Sequence[str],
-) -> Writer:
+def _import_beam() -> ModuleType:
     try:
         from tfrecords.build import beam
     except ImportError as error:
         raise UsageError(
             f"--runner=beam needs Apache Beam (pip install 'aacf-tf[beam]'), received: {error}."
         ) from error
-
-    def write(directory: AnyPath, all_shards: List[shards.Shard]) -> None:
-        missing = shards.list_missing(directory, all_shards)
-        print(f"{len(missing)} of {len(all_shards)} shards are to be written by Beam.", flush=True)
-        beam.write_all(
-            opener,
-            identity,
-            str(directory),
-            missing,
-            quality=quality,
-            num_shards=num_shards,
-            arguments=arguments,
-        )
-
-    return write
+    return beam

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from collections import Counter
@@ -13,6 +14,8 @@ from tfrecords.sources import Row, Source, SourceOptions, open_source
 from tfrecords.utils import filesystem
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 REMOTE_SOURCES = ("csv",)  # whose input may be remote
 SHOWN = 3  # examples named
@@ -35,7 +38,7 @@ def open_checked(
     num_shards: int,
     workers: int,
 ) -> Source:
-    """Opens a source and prints what a user should know about it before it is built.
+    """Opens a source and logs what a user should know about it before it is built.
 
     Arguments are those of `build_dataset`.
 
@@ -69,27 +72,27 @@ def open_checked(
     opened = open_source(source, options)
     odd = (*warnings(opened), *overlaps(opened), *class_warnings(opened))
     for remark in (*opened.remarks, *odd):
-        print(remark)
+        logger.warning(remark)
     return opened
 
 
 def warnings(source: Source) -> list[str]:
-    """One sentence each for spans that stand twice and for videos that stand in several splits."""
-    found, rows = [], source.rows()
+    """Returns a sentence each for repeated spans and for videos that are in several splits."""
+    sentences, rows = [], source.rows()
     twice = duplicates(rows) if source.one_record_a_span else []
     if twice:
         examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
         what = "span stands" if len(twice) == 1 else "spans stand"
-        found.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
+        sentences.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
     shared = leaks(rows, source.conjugate in ("given", "negative_clip"))
     if shared:
         examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
         what = "source video stands" if len(shared) == 1 else "source videos stand"
-        found.append(
+        sentences.append(
             f"Warning: {len(shared)} {what} in several splits, so that a test may see what was "
             f"trained on: {_some(examples)}."
         )
-    return found
+    return sentences
 
 
 def class_warnings(source: Source) -> list[str]:
@@ -107,36 +110,36 @@ def overlaps(source: Source) -> list[str]:
     for row in rows:
         if row.labels:
             actions.setdefault(row.media, []).append(row)
-    found = []
+    sentences = []
     for row in rows:
         start, end = row.conjugate_start, row.conjugate_end
         for action in actions.get(row.conjugate_media or "", ()):
             ends = math.inf if action.end is None else action.end
             if row.labels and action.start < (math.inf if end is None else end) and start < ends:
-                found.append(
+                sentences.append(
                     f"Warning: the conjugate of {_line(row)} shows the action of {_line(action)}, "
                     f"{', '.join(action.labels)} in {_span(action)}."
                 )
                 break
-    more = len(found) - SHOWN
-    return found[:SHOWN] + (
+    more = len(sentences) - SHOWN
+    return sentences[:SHOWN] + (
         [f"Warning: {more} more conjugates show an action."] if more > 0 else []
     )
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:
-    """(first, later) of rows that name the same span of the same file, in whatever split."""
+    """Returns (first, later) of the rows that name the same span of a file, in any split."""
     seen: dict[tuple, Row] = {}
-    found = []
+    repeated = []
     for row in rows:
         first = seen.setdefault((row.media, row.start, row.end), row)
         if first is not row:
-            found.append((first, row))
-    return found
+            repeated.append((first, row))
+    return repeated
 
 
 def leaks(rows: Iterable[Row], conjugates: bool = False) -> dict[str, list[str]]:
-    """File -> its splits, of the files in more than one; `conjugates`: as conjugates count too."""
+    """Returns the splits of each file that is in several; `conjugates`: they count as well."""
     splits: dict[str, dict[str, None]] = {}
     for row in rows:
         splits.setdefault(row.media, {})[row.split] = None

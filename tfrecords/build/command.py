@@ -5,9 +5,9 @@
     python -m tfrecords.build ... --runner=beam -- --runner=FlinkRunner --flink_master=host:8081
 
 Rows are decoded on all cores and written in the order of the input: shard i of n holds the rows
-i, i + n, ... of its split. A build that was stopped, however hard, continues where it was when the
-same command is given again; the result is the same, byte for byte, whatever the runner. Input and
-output may be remote (s3://, gs://, az://, hdfs://). What follows `--` are flags of Apache Beam.
+i, i + n, ... of its split. The same command resumes a build that was stopped, however hard; the
+result is the same, byte for byte, with every runner. Input and output may be remote (s3://, gs://,
+az://, hdfs://). Flags after `--` are those of Apache Beam.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RUNNERS = ("local", "beam")
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
-    """Defines the command's flags; in a function, since every command has its own `--output`."""
+    """Defines the command's flags; a function, since every command has its own `--output`."""
     names = ", ".join
     text = partial(flags.DEFINE_string, flag_values=values)
     integer = partial(flags.DEFINE_integer, flag_values=values)
@@ -91,7 +91,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     _check(arguments, values)
     names = [item.name for item in dataclasses.fields(SourceOptions)]
     options = SourceOptions(**{name: getattr(values, name) for name in names})

@@ -1,4 +1,4 @@
-"""What a build would do, and about how long and how large: a few rows are decoded, none written."""
+"""Describes a build and estimates its time and bytes: decodes a few rows, writes none."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Iterator, Optional
 import numpy as np
 
 from tfrecords.build.shards import Shard, outcome, prepare_process
-from tfrecords.sources import Row, Source
+from tfrecords.sources import Source
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.filesystem import RemotePath, to_path
 
-SAMPLE = 3  # rows decoded, spread over the input; as many again for those that cannot be read
-STEPS = 3  # up to 3, 9, 27 rows are tried: of a part of a data set most files may be missing
+SAMPLE = 3  # readable rows to decode, spread over the input
+STEPS = 3  # up to 3, 9, 27 rows are tried: in a part of a data set most files may be missing
 
 
 def describe(
@@ -24,7 +24,7 @@ def describe(
     workers: int,
     output: Optional[StrPath] = None,
 ) -> str:
-    """Counts rows, classes and conjugates to be sought; estimates time and bytes from a sample.
+    """Counts rows, classes and conjugates to seek; estimates time and bytes from a sample.
 
     Args:
         source: The source of the rows.
@@ -34,7 +34,7 @@ def describe(
         output: Where the build would write, to see whether the result fits.
     """
     rows = source.rows()
-    sought = sum(_seeks(source, row) for row in rows)
+    sought = sum(row.wants_conjugate(source.conjugate) for row in rows)
     lines = [
         f"Dry run, nothing is written: {len(rows)} rows, {len(source.labels)} classes, conjugates "
         f"sought for {sought} ({source.conjugate})"
@@ -48,7 +48,7 @@ def describe(
     from tfrecords.records import codec  # noqa: F401  (brings TensorFlow: seconds, but once a build)
 
     prepare_process()
-    if source.eraser:  # the first hole of all loads a network: once a build, too
+    if source.eraser:  # the first hole loads a network, once a build
         hole = np.zeros((64, 64), bool)
         hole[16:48, 16:48] = True
         source.eraser.erase(np.zeros((64, 64, 3), np.uint8), hole)
@@ -56,13 +56,13 @@ def describe(
     outcomes = {}
     for n in _spread(len(rows)):
         outcomes[n] = outcome(source, rows[n], quality)
-        records = [found for found in outcomes.values() if not isinstance(found, str)]
+        records = [record for record in outcomes.values() if not isinstance(record, str)]
         if len(records) == SAMPLE:
             break
     tried = len(outcomes)
-    # A network fills a hole on all cores at once: what rows share is the processors' time.
+    # A network fills a hole on all cores at once, so that the rows share the processor time.
     seconds = max(time.perf_counter() - start, time.process_time() - busy) / tried
-    bad = [(rows[n].media, found) for n, found in outcomes.items() if isinstance(found, str)]
+    bad = [(rows[n].media, why) for n, why in outcomes.items() if isinstance(why, str)]
     lines += [f"  {media} cannot be read: {reason}" for media, reason in bad[:SAMPLE]]
     if len(bad) > SAMPLE:
         lines.append(f"  ... nor can {len(bad) - SAMPLE} more of those tried")
@@ -85,19 +85,19 @@ def describe(
 
 
 def _spread(count: int) -> Iterator[int]:
-    """Places among 0..count - 1, each once: the middles of ever smaller equal parts."""
+    """Yields indices of 0..count - 1, each once: the middles of ever smaller equal parts."""
     seen: set[int] = set()
     for step in range(1, STEPS + 1):
         parts = SAMPLE**step
         for n in range(parts):
-            place = (2 * n + 1) * count // (2 * parts)
-            if place not in seen:
-                seen.add(place)
-                yield place
+            index = (2 * n + 1) * count // (2 * parts)
+            if index not in seen:
+                seen.add(index)
+                yield index
 
 
 def in_bytes(size: float) -> str:
-    """1234567 -> "1.2 MB"."""
+    """Formats a size: 1234567 -> "1.23 MB"."""
     for unit, length in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= length:
             return f"{size / length:.3g} {unit}"
@@ -105,25 +105,15 @@ def in_bytes(size: float) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """8000 -> "2.2 hours"."""
+    """Formats a duration: 8000 -> "2.2 hours"."""
     for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * length:
             return f"{seconds / length:.2g} {unit}"
     return f"{seconds:.2g} s"
 
 
-def _seeks(source: Source, row: Row) -> bool:
-    """Whether the build looks for a conjugate of the row, or makes one."""
-    return {
-        "none": False,
-        "given": row.conjugate_media is not None,
-        "remove_person": row.mask is not None or bool(getattr(row, "boxes", ())),
-        "frozen_frame": True,
-    }.get(source.conjugate, bool(row.labels))
-
-
 def _free_bytes(output: Optional[StrPath]) -> Optional[int]:
-    """On the disk of a folder that may not be there yet; None where nobody knows."""
+    """Returns the free bytes on the disk of a folder, existing or not; None: unknown."""
     path = to_path(output) if output else None
     if path is None or isinstance(path, RemotePath):
         return None

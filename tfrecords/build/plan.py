@@ -1,6 +1,6 @@
-"""The plan of a build: everything its bytes depend on; a directory is built by one plan only.
+"""The plan of a build: everything its bytes depend on. A directory is built by one plan only.
 
-A plan comes to nothing when not a record was built by it; another may then have the directory.
+If not one record was built by a plan, another plan may take over the directory.
 
     DIR/build.json   options and input
     DIR/.build/      notes of finished shards and a lock, while the build is under way
@@ -27,7 +27,7 @@ BUILDER_VERSION = 3
 def make_plan(
     source: Source, options: SourceOptions, quality: int, num_shards: int
 ) -> dict[str, object]:
-    """Returns the plan of a build; arguments as of `build_dataset`, the source opened."""
+    """Returns the plan of a build; arguments as for `build_dataset`, the source opened."""
     plan: dict[str, object] = {
         "schema_version": dataset.SCHEMA_VERSION,
         "builder_version": BUILDER_VERSION + source.version,
@@ -42,7 +42,7 @@ def make_plan(
         "labels": source.labels,
         "input_digest": source.fingerprint(),
     }
-    # Left out where they have the value that all older builds had.
+    # Left out at the value that all older builds had.
     if source.flow != "none":
         plan["flow"] = source.flow
     if options.conjugate_rank != "longer":
@@ -55,14 +55,14 @@ def make_plan(
 
 
 def refuse_other(directory: AnyPath, plan: dict, retry: bool = False) -> None:
-    """UsageError if the directory holds what this plan did not put there.
+    """Raises a UsageError if the directory holds anything that this plan did not put there.
 
     With `retry`, files may have changed meanwhile, but not rows.
     """
-    found = load(directory)
-    if retry and found and found.get("rows_digest", "") == plan.get("rows_digest"):
-        found["input_digest"] = plan["input_digest"]
-    if found is None:
+    noted = load(directory)
+    if retry and noted and noted.get("rows_digest", "") == plan.get("rows_digest"):
+        noted["input_digest"] = plan["input_digest"]
+    if noted is None:
         # A build killed before it noted its plan leaves these.
         remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}
         if directory.exists() and (not directory.is_dir() or set(directory.iterdir()) - remains):
@@ -70,38 +70,38 @@ def refuse_other(directory: AnyPath, plan: dict, retry: bool = False) -> None:
                 f"Expected --output to be a new or empty directory, received {directory}."
             )
         return
-    key = _change(found, plan)
-    # Of a remote directory nobody knows whether another build is at work in it.
+    key = _change(noted, plan)
+    # Another build may be at work in a remote directory.
     if key and (isinstance(directory, RemotePath) or _has_content(directory)):
         reasons = {
             "builder_version": "by another version of this command",
             "input_digest": "from other rows or files",
         }
-        what = reasons.get(key, f"with {key} {found.get(key)!r}, not {plan.get(key)!r}")
+        what = reasons.get(key, f"with {key} {noted.get(key)!r}, not {plan.get(key)!r}")
         raise UsageError(
             f"{directory} was built {what}: name another --output, or delete that directory."
         )
 
 
 def claim(directory: AnyPath, plan: dict) -> None:
-    """Notes the plan; clears away what a build by another plan left that came to nothing."""
-    refuse_other(directory, plan)  # once more: another build may have ended meanwhile
-    found = load(directory)
-    if found is None or _change(found, plan):
+    """Writes the plan; first removes what a build by another plan left without a record."""
+    refuse_other(directory, plan)  # again: another build may have ended meanwhile
+    noted = load(directory)
+    if noted is None or _change(noted, plan):
         clear(directory)
         atomic.write_json(directory / PLAN_FILE, plan)
         confirm(directory, plan)
 
 
 def confirm(directory: AnyPath, plan: dict) -> None:
-    """UserError where the directory has another plan by now: a remote one knows no locks."""
-    found = load(directory)
-    if found is None or _change(found, plan):
+    """Raises a UserError if a remote directory, which has no lock, has another plan by now."""
+    noted = load(directory)
+    if noted is None or _change(noted, plan):
         raise UserError(f"Another build is writing into {directory}.")
 
 
 def clear(directory: AnyPath) -> None:
-    """Removes a plan and what was built by it; the lock stays."""
+    """Removes a plan and everything built by it, but the lock."""
     halves = directory.glob("*.tfrecord.tmp")
     notes = (directory / PROGRESS).glob("*.json")
     for path in [directory / PLAN_FILE, *dataset.all_shards(directory), *halves, *notes]:
@@ -110,10 +110,10 @@ def clear(directory: AnyPath) -> None:
 
 @contextlib.contextmanager
 def alone(directory: AnyPath) -> Iterator[None]:
-    """Keeps a second build out of a directory; the lock ends with the process, in any way.
+    """Locks a directory against a second build; the lock ends with the process, however it ends.
 
     A remote store has no locks. There two builds by the same plan do the work twice and write the
-    same bytes; of two by different plans one is refused, by `claim` or in the end by `confirm`.
+    same bytes; of two by different plans one is refused, by `claim` or at the end by `confirm`.
     """
     if isinstance(directory, RemotePath):
         yield
@@ -135,20 +135,20 @@ def load(directory: AnyPath) -> Optional[dict]:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(found, dict):
+        plan = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(plan, dict):
             raise ValueError("it is no JSON object")
     except ValueError as error:
         raise UserError(f"{path} is corrupt: {error}.") from error
-    return found
+    return plan
 
 
-def _change(found: dict, plan: dict) -> Optional[str]:
-    """The first entry of one plan that is another in the other, or is not there."""
-    return next((key for key in {**plan, **found} if found.get(key) != plan.get(key)), None)
+def _change(noted: dict, plan: dict) -> Optional[str]:
+    """Returns the first key in which two plans differ; None: they are the same."""
+    return next((key for key in {**plan, **noted} if noted.get(key) != plan.get(key)), None)
 
 
 def _has_content(directory: AnyPath) -> bool:
-    """Whether anything was built that a user might miss."""
+    """Whether anything was built that a user might want to keep."""
     shards = dataset.all_shards(directory)
     return (directory / dataset.INFO_FILE).is_file() or any(map(file_size, shards))

@@ -1,4 +1,4 @@
-"""From a row to its record: one pure function, on a thread or on a cluster."""
+"""Turns a row into its record, as a pure function, on a thread or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ if TYPE_CHECKING:
 
 
 class Record(NamedTuple):
-    """A row's record: its bytes, and what is counted of it.
+    """A row's record.
 
-    `paired`: it has a conjugate; `negative`: it has no label; frames/s; (height, width); `decoy`:
-    its clip has one; `lost`: why its conjugate is missing.
+    Attributes:
+        data: Bytes of the record.
+        paired: Whether it has a conjugate.
+        negative: Whether it has no label.
+        fps: Frame rate.
+        size: (height, width).
+        decoy: Whether its clip has a decoy.
+        lost: Why its conjugate is missing; "": it is not.
     """
 
     data: bytes
@@ -29,10 +35,10 @@ class Record(NamedTuple):
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
-    """Turns a row into its record: a pure function, the same on a thread or on a cluster.
+    """Turns a row into its record.
 
     Raises:
-        UnreadableError: the row cannot be read.
+        UnreadableError: The row cannot be read.
     """
     from tfrecords.records import codec
 
@@ -42,11 +48,11 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     label_ids = {label: index for index, label in enumerate(source.labels)}
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
-    size = pair.clip.shape[1:3]
-    return Record(data, paired, negative, float(pair.fps), size, pair.decoy, pair.lost)
+    fps, (_, height, width, _) = float(pair.fps), pair.clip.shape
+    return Record(data, paired, negative, fps, (height, width), pair.decoy, pair.lost)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:
-    """The pair with the flow of its clip and, where there is one, of its conjugate."""
+    """Returns the pair with optical flow of its clip and of its conjugate, if any."""
     conjugate = None if pair.conjugate is None else compute(pair.conjugate, method)
     return replace(pair, flow=compute(pair.clip, method), conjugate_flow=conjugate)

@@ -1,9 +1,9 @@
-"""From rows to shards: shard i of n holds the rows i, i + n, ... of its split, in their order.
+"""Writes rows as shards: shard i of n holds the rows i, i + n, ... of its split, in order.
 
     DIR/.build/SHARD.json   notes of a finished shard: its counts and its entry of the manifest
 
-A shard is there with its notes or is written again. Who writes it, when and in what order, on a
-thread of this machine or on a cluster (`tfrecords.build.beam`), does not show in its bytes.
+A shard without its notes is written again. Its bytes do not depend on who writes it, when and in
+what order, on a thread of this machine or on a cluster (`tfrecords.build.beam`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import io
 import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Callable, Iterable, Iterator, NamedTuple, Optional, Union
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Optional, Union
 
 from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import Record, record_bytes
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 ROWS_PER_SHARD = 128
 
-Outcome = Union[Record, str]  # of a row: its record, or why it was left out
+Outcome = Union[Record, str]  # record of a row, or the reason why it was left out
 
 
 class Shard(NamedTuple):
-    """A file to be: its place among the shards of its split, and its rows."""
+    """A file to write: its position among the shards of its split, and its rows."""
 
     split: str
     index: int
@@ -41,12 +42,50 @@ class Shard(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """Name of the file."""
         return dataset.shard_name(self.split, self.index, self.count)
 
 
+@dataclass
+class Notes:
+    """Notes of a finished shard, the content of its file in the order of its fields.
+
+    Attributes:
+        clips, pairs, negatives, decoys: Counts of records, as in `DatasetInfo`.
+        fps: Frame rates that occur.
+        sizes: [height, width] that occur.
+        skipped: [line, file, reason] of every row left out.
+        manifest: Entry of the shard in the manifest.
+        lost: [line, file, reason] of every conjugate that is missing though it was planned.
+        labels: Label -> clips.
+    """
+
+    clips: int = 0
+    pairs: int = 0
+    negatives: int = 0
+    decoys: int = 0
+    fps: list[float] = field(default_factory=list)
+    sizes: list[list[int]] = field(default_factory=list)
+    skipped: list[list] = field(default_factory=list)
+    manifest: dict[str, Any] = field(default_factory=dict)
+    lost: list[list] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def count(self, labels: Iterable[str], record: Record) -> None:
+        """Counts a record with these labels."""
+        self.pairs += record.paired
+        self.negatives += record.negative
+        self.decoys += record.decoy
+        for label in labels:
+            self.labels[label] = self.labels.get(label, 0) + 1
+        if record.fps not in self.fps:
+            self.fps.append(record.fps)
+        if list(record.size) not in self.sizes:
+            self.sizes.append(list(record.size))
+
+
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
-    """The shards of all splits; `num_shards` a split, 0: one for each `ROWS_PER_SHARD` rows."""
+    """Lists the shards of all splits, `num_shards` each; 0: one for each `ROWS_PER_SHARD` rows."""
     splits: dict[str, list[Row]] = {}
     for row in rows:
         splits.setdefault(row.split, []).append(row)
@@ -58,19 +97,19 @@ def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
 
 
 def list_missing(directory: AnyPath, shards: Iterable[Shard]) -> list[Shard]:
-    """The shards that are still to be written."""
-    there = {path.name for path in dataset.all_shards(directory)}
+    """Lists the shards that are still to be written."""
+    written = {path.name for path in dataset.all_shards(directory)}
     noted = {path.name for path in (directory / PROGRESS).glob("*.json")}
-    return [s for s in shards if s.name not in there or f"{s.name}.json" not in noted]
+    return [s for s in shards if s.name not in written or f"{s.name}.json" not in noted]
 
 
 def write_all(
     source: Source, directory: AnyPath, shards: list[Shard], quality: int, workers: int
 ) -> None:
-    """Writes every shard that is not there yet, in order, decoding rows ahead on threads.
+    """Writes every missing shard, in order, decoding rows ahead on threads.
 
-    Decoders and encoders let go of Python's lock, so threads use all cores; no more than
-    `2 * workers` records wait in memory.
+    Codecs release the GIL, so a thread pool uses all cores; at most `2 * workers` records wait in
+    memory.
     """
     missing = list_missing(directory, shards)
     total = sum(len(shard.rows) for shard in shards)
@@ -99,17 +138,18 @@ def reopen(directory: AnyPath, shards: Iterable[Shard], plan: dict) -> None:
     for shard in shards:
         if shard.name in manifest and skipped.isdisjoint(row.media for row in shard.rows):
             notes = _notes_of(directory / shard.name, info.fps)
-            notes.update(manifest=manifest[shard.name], clips=manifest[shard.name]["records"])
-            atomic.write_json(_notes(directory, shard), notes)
+            notes.manifest = manifest[shard.name]
+            notes.clips = notes.manifest["records"]
+            atomic.write_json(_notes_file(directory, shard), asdict(notes))
     atomic.write_json(directory / dataset.PLAN_FILE, plan)
     (directory / dataset.INFO_FILE).unlink()
 
 
-def _notes_of(path: AnyPath, fps: Optional[float]) -> dict:
-    """Makes the notes of a shard of which no row was left out; `fps`: the rate of all records."""
+def _notes_of(path: AnyPath, fps: Optional[float]) -> Notes:
+    """Returns the notes of a shard of which no row was left out; `fps`: the rate of all records."""
     import tensorflow as tf
 
-    notes = _empty_notes()
+    notes = Notes()
     for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
         example = tf.train.SequenceExample.FromString(data)
         context = example.context.feature
@@ -117,15 +157,15 @@ def _notes_of(path: AnyPath, fps: Optional[float]) -> dict:
         paired = names.CONJUGATE + names.FRAMES in example.feature_lists.feature_list
         rate = fps or context[names.FRAME_RATE].float_list.value[0]
         size = tuple(context[side].int64_list.value[0] for side in (names.HEIGHT, names.WIDTH))
-        _count(notes, labels, Record(b"", paired, not labels, rate, size, names.DECOY in context))
+        notes.count(labels, Record(b"", paired, not labels, rate, size, names.DECOY in context))
     return notes
 
 
 def prepare_process() -> None:
-    """What a process that decodes rows does first."""
+    """Prepares a process for decoding rows."""
     import cv2
 
-    cv2.setNumThreads(1)  # rows run side by side already
+    cv2.setNumThreads(1)  # rows are decoded in parallel already
 
 
 def write_one(
@@ -137,23 +177,23 @@ def write_one(
     """Writes a shard and its notes.
 
     Args:
-        directory: of the data set.
-        shard: which.
-        outcomes: what becomes of its rows, in their order; no more than these are taken.
-        tick: called for every row.
+        directory: Data set directory.
+        shard: Shard to write.
+        outcomes: Outcomes of its rows first, in order; no others are taken.
+        tick: Function called for every row; does nothing by default.
     """
     from tfrecords.records import writer
 
-    notes = _empty_notes()
+    notes = Notes()
     records = _records(outcomes, shard.rows, notes, tick)
-    notes["manifest"] = writer.write_shard(directory / shard.name, records)
-    notes["clips"] = notes["manifest"]["records"]
+    notes.manifest = writer.write_shard(directory / shard.name, records)
+    notes.clips = notes.manifest["records"]
     # After the shard: a shard without its notes is written again.
-    atomic.write_json(_notes(directory, shard), notes)
+    atomic.write_json(_notes_file(directory, shard), asdict(notes))
 
 
 def outcome(source: Source, row: Row, quality: int) -> Outcome:
-    """A row's record, or why there is none."""
+    """Returns a row's record, or the reason why it is left out."""
     from tfrecords.media.video import UnreadableError
 
     try:
@@ -164,17 +204,22 @@ def outcome(source: Source, row: Row, quality: int) -> Outcome:
         raise
     except Exception as error:
         raise_if_machine(error, row.media)
-        # Of a file so odd that nothing foresaw it: the other rows are still worth building.
+        # A file so odd that nothing foresaw it must not stop the build of the other rows.
         kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
         return f"{kind}: {' '.join(str(error).split())}"
 
 
 class Summary(NamedTuple):
-    """All shards' notes in one.
+    """Summary of all shards' notes.
 
-    splits: as in `DatasetInfo`; rates and sizes that occur; (file, reason) of every row left out
-    and of every conjugate lost, in the order of the input; manifest: shard -> its entry; labels:
-    split -> label -> clips.
+    Attributes:
+        splits: Counts of each split, as in `DatasetInfo`.
+        rates: Frame rates that occur.
+        sizes: (height, width) that occur.
+        skipped: (file, reason) of every row left out, in the order of the input.
+        lost: (file, reason) of every conjugate lost, in the order of the input.
+        manifest: Shard -> its entry in the manifest.
+        labels: Split -> label -> clips.
     """
 
     splits: dict[str, dict[str, int]]
@@ -190,32 +235,34 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     """Reads the notes of all shards.
 
     Raises:
-        UserError: those of a shard are not there.
+        UserError: The notes of a shard are missing.
     """
     splits, rates, sizes, manifest, labels = {}, set(), set(), {}, {}
     skipped, lost = [], []
     for shard in shards:
         try:
-            notes = json.loads(_notes(directory, shard).read_text(encoding="utf-8"))
+            text = _notes_file(directory, shard).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise UserError(
                 f"Expected the shard {directory / shard.name} to be written, received none."
             ) from error
+        notes = Notes(**json.loads(text))
         empty = {"shards": shard.count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
         counts = splits.setdefault(shard.split, empty)
-        for key in ("clips", "pairs", "negatives"):
-            counts[key] += notes[key]
-        if notes.get("decoys"):  # a count that few data sets have; notes of older builds do not
-            counts["decoys"] = counts.get("decoys", 0) + notes["decoys"]
-        counts["skipped"] += len(notes["skipped"])
-        rates.update(notes["fps"])
-        sizes.update(map(tuple, notes["sizes"]))
-        skipped += notes["skipped"]
-        lost += notes.get("lost", [])
+        counts["clips"] += notes.clips
+        counts["pairs"] += notes.pairs
+        counts["negatives"] += notes.negatives
+        counts["skipped"] += len(notes.skipped)
+        if notes.decoys:  # a count that few data sets have
+            counts["decoys"] = counts.get("decoys", 0) + notes.decoys
+        rates.update(notes.fps)
+        sizes.update(map(tuple, notes.sizes))
+        skipped += notes.skipped
+        lost += notes.lost
         members = labels.setdefault(shard.split, {})
-        for label, count in notes.get("labels", {}).items():
+        for label, count in notes.labels.items():
             members[label] = members.get(label, 0) + count
-        manifest[shard.name] = notes["manifest"]
+        manifest[shard.name] = notes.manifest
     reasons, without = (
         [(file, reason) for _, file, reason in sorted(entries)] for entries in (skipped, lost)
     )
@@ -225,7 +272,7 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
 def _in_order(
     pool: ThreadPoolExecutor, source: Source, rows: Iterable[Row], quality: int, ahead: int
 ) -> Iterator[Outcome]:
-    """What becomes of each row, in the order of the rows; at most `ahead` are held in memory."""
+    """Yields the outcome of each row, in order; holds at most `ahead` in memory."""
     waiting: deque = deque()
     for row in rows:
         waiting.append(pool.submit(outcome, source, row, quality))
@@ -236,36 +283,20 @@ def _in_order(
 
 
 def _records(
-    outcomes: Iterator[Outcome], rows: list[Row], notes: dict, tick: Callable[[], object]
+    outcomes: Iterator[Outcome], rows: list[Row], notes: Notes, tick: Callable[[], object]
 ) -> Iterator[bytes]:
-    """Records of one shard; notes what they are and which rows were left out."""
+    """Yields the records of one shard; notes their kinds and the rows that were left out."""
     for row in rows:
-        found = next(outcomes)
+        record = next(outcomes)
         tick()
-        if isinstance(found, str):
-            notes["skipped"].append([row.line, row.media, found])
+        if isinstance(record, str):
+            notes.skipped.append([row.line, row.media, record])
             continue
-        if found.lost:
-            notes["lost"].append([row.line, row.media, found.lost])
-        _count(notes, row.labels, found)
-        yield found.data
+        if record.lost:
+            notes.lost.append([row.line, row.media, record.lost])
+        notes.count(row.labels, record)
+        yield record.data
 
 
-def _empty_notes() -> dict:
-    notes = dict.fromkeys(("clips", "pairs", "negatives", "decoys"), 0)
-    return {**notes, "fps": [], "sizes": [], "skipped": [], "lost": [], "labels": {}}
-
-
-def _count(notes: dict, labels: Iterable[str], record: Record) -> None:
-    notes["pairs"] += record.paired
-    notes["negatives"] += record.negative
-    notes["decoys"] += record.decoy
-    for label in labels:
-        notes["labels"][label] = notes["labels"].get(label, 0) + 1
-    for key, value in (("fps", record.fps), ("sizes", list(record.size))):
-        if value not in notes[key]:
-            notes[key].append(value)
-
-
-def _notes(directory: AnyPath, shard: Shard) -> AnyPath:
+def _notes_file(directory: AnyPath, shard: Shard) -> AnyPath:
     return directory / PROGRESS / f"{shard.name}.json"

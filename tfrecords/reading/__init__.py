@@ -1,1 +1,1 @@
-"""Records in, batches out."""
+"""Reads records as batches."""

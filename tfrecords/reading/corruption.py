@@ -20,10 +20,10 @@ from tfrecords.utils.errors import UserError
 
 @contextlib.contextmanager
 def translate_errors(directory: StrPath) -> Iterator[None]:
-    """Wraps whatever iterates over a data set: a corrupt record becomes a UserError.
+    """Turns the error of a corrupt record, while a data set is iterated, into a UserError.
 
     TensorFlow's own error does not name the file, so the shards are read once more to find it. An
-    error that the records are not to blame for passes unchanged.
+    error with another cause passes unchanged.
     """
     try:
         yield
@@ -42,7 +42,7 @@ def _check_records(directory: StrPath) -> None:
     info = load_info(directory)
     decode = feature_codec.decode_features if info.modality == FEATURES else codec.decode
     for split, counts in info.splits.items():
-        found = 0
+        records = 0
         for path in shard_paths(directory, info, split) if counts["clips"] else ():
             position = 0
             try:
@@ -52,9 +52,9 @@ def _check_records(directory: StrPath) -> None:
             except (tf.errors.OpError, UserError) as error:
                 reason = str(error) if isinstance(error, UserError) else "the file is damaged"
                 raise UserError(f"Record {position} of {path} is corrupt: {reason}.") from error
-            found += position
-        if found != counts["clips"]:
+            records += position
+        if records != counts["clips"]:
             raise UserError(
                 f"Expected {counts['clips']} records in split {split!r} as {INFO_FILE} in "
-                f"{directory} says, received {found}; build the data set again."
+                f"{directory} says, received {records}; build the data set again."
             )

@@ -1,38 +1,41 @@
-"""Cached features in, batches out: what a head is trained on while its backbone is frozen.
+"""Reads cached features as batches, to train a head while its backbone is frozen.
 
-    DIR/dataset.json    as of any data set, modality "features"; splits, classes and the place of
-                        every record are those of the data set that the features were made from
+    DIR/dataset.json    as in any data set, modality "features"; splits, classes and the order of
+                        the records are those of the data set that the features were made from
     DIR/features.json   the fields of `FeatureInfo`
     DIR/train-00000-of-00004.tfrecord ...   records of maps, see `tfrecords.records.codec`
 
-Records come in the order in which `read_dataset` reads the data set itself, as a function of
-(seed, epoch). Which view of a record is seen and where its map is cropped is one of (seed, epoch,
-id of the record).
+Records come in the order in which `read_dataset` reads the data set itself, a function of
+(seed, epoch). The view of a record and the crop of its map are a function of (seed, epoch, id of
+the record).
 """
 
 from __future__ import annotations
 
 import math
-from typing import List, Optional, Sequence, Tuple
+from dataclasses import replace
+from typing import Any, List, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
 from tfrecords.reading.clips import count_steps
+from tfrecords.reading.options import SampleWeights, Schedule, route
 from tfrecords.reading.order import (
-    Epochs,
     assert_cardinality,
+    finish,
     list_records,
     record_key,
     shuffle_epochs,
 )
-from tfrecords.reading.phases import Tensors, targets
+from tfrecords.reading.phases import Tensors, decode_images, targets
+from tfrecords.reading.preprocess import Window, crop_and_flip
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
 
-# Records in the shuffle hold no more than this; where it is too little for `shuffle_buffer` of
-# them, their order is no longer quite that of `read_dataset`.
+# Records in the shuffle hold no more than this. If that is too little for `shuffle_buffer` of them,
+# their order differs a little from that of `read_dataset`.
 SHUFFLE_BYTES = 2 << 30
 
 
@@ -46,35 +49,33 @@ def read_features(
     map_crop: int = 0,
     conjugates: bool = True,
     masks: bool = False,
-    negative_weight: float = 0.01,
-    class_weights: Optional[Sequence[float]] = None,
-    first_epoch: int = 0,
-    first_step: int = 0,
-    epochs: Optional[int] = None,
-    worker: Tuple[int, int] = (0, 1),
-    shuffle_buffer: int = 1024,
+    **options: Any,
 ) -> tf.data.Dataset:
     """Reads a split of cached features as batches of (inputs, targets, sample_weights).
 
     Args:
-        directory: of the features.
-        split: such as "train".
-        training: shuffled, with a random view of each record; else in order, the first view.
-        map_crop: in training, side in cells of the random crop of height and width; 0: none.
-        conjugates: adds their maps to the inputs.
-        masks: adds "mask" and "has_mask"; not in training, whose views differ.
-        batch_size, seed, negative_weight, class_weights, first_epoch, first_step, epochs, worker,
-            shuffle_buffer: as of `read_dataset`.
+        directory: Directory of the features.
+        split: Name of the split, such as "train".
+        batch_size, seed: As for `read_dataset`.
+        training: Whether to shuffle, with a random view of each record; otherwise in order, the
+            first view.
+        map_crop: In training, side in cells of the random crop of height and width; 0: none.
+        conjugates: Whether to add their maps to the inputs.
+        masks: Whether to add "mask" and "has_mask"; not in training, whose views differ.
+        **options: Any other field of `Schedule` and `SampleWeights`, see
+            `tfrecords.reading.options`.
 
     Returns:
         A finite data set. inputs: features, conjugate_features float16 [B, T, H, W, D] (a missing
         conjugate is a copy of the clip); has_conjugate bool [B]; id string [B]; with `masks`: mask
-        uint8 [B, t, h, w] of 0 and 1, has_mask bool [B]. targets and sample_weights: as of
+        uint8 [B, t, h, w] of 0 and 1, has_mask bool [B]. targets and sample_weights: as for
         `read_dataset`.
 
     Raises:
-        UsageError: no such features or split; conjugates or map_crop that they do not have.
+        UsageError: There are no such features or split, they lack conjugates, or their maps are
+            smaller than map_crop.
     """
+    schedule, weights = route(options, Schedule(seed), SampleWeights())
     info, features = load_info(directory), FeatureInfo.load(directory)
     paths = shard_paths(directory, info, split)
     if masks and training:
@@ -84,52 +85,45 @@ def read_features(
         raise UsageError(f"Expected maps of conjugates in {directory}, received none.")
     if training:
         _check_crop(directory, shape, map_crop)
-    clips = info.splits[split]["clips"]
-    steps = count_steps(info, split, batch_size, training)
     if not training and None in shape:
         batch_size = 1
+    clips = info.splits[split]["clips"]
+    steps = count_steps(info, split, batch_size, training)
     batch_size = min(batch_size, clips)
-    if batch_size % worker[1] or not 0 <= worker[0] < worker[1]:
-        raise ValueError(
-            "Expected a worker (number, count) whose count divides batch_size. "
-            f"Received {worker}, {batch_size}."
-        )
+    share = schedule.share(batch_size)
 
     def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
-        """One view of a record, its maps still bytes; key: the epoch's, if any."""
+        """Selects one view of a record, its maps still bytes; key: the epoch's, if any."""
         record = parse_features(serialized, features.end_point, conjugates, masks)
         view, y, x = 0, 0.0, 0.0
         if key is not None:
             view, y, x = tf.unstack(tf.random.stateless_uniform([3], record_key(key, record["id"])))
             view = tf.cast(view * tf.cast(tf.size(record["features"]), tf.float32), tf.int32)
-            record["place"] = tf.stack([y, x])
+            record["position"] = tf.stack([y, x])
         for name in _maps(record):
             record[name] = record[name][view]
         return record
 
     def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         inputs = _decode(record, shape, features.frames, map_crop if training else 0)
-        return inputs, *targets(record["labels"], info, negative_weight, class_weights)
+        return inputs, *targets(record["labels"], info, weights)
 
-    part = Epochs(seed, batch_size, steps, first_epoch, first_step, epochs, worker)
     if training:
-        # Selected before they are shuffled: of several views one is kept in memory.
+        # Selected before the shuffle, so that of several views only one is kept in memory.
+        buffer = _fitting(schedule.shuffle_buffer, shape, conjugates)
         dataset = shuffle_epochs(
             lambda key: list_records(paths, key).map(lambda record: select(record, key)),
-            _fitting(shuffle_buffer, shape, conjugates),
-            part,
+            replace(schedule, shuffle_buffer=buffer),
+            batch_size,
+            steps,
         ).map(lambda record, key: record)
     else:
         dataset = list_records(paths).apply(assert_cardinality(clips)).map(select)
     dataset = dataset.map(to_row, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(batch_size // worker[1] if training else batch_size)
+    dataset = dataset.batch(share if training else batch_size)
     if not training:
-        dataset = dataset.repeat(epochs or 1)
-    total = part.total if training else -(-clips // batch_size) * (epochs or 1)
-    dataset = dataset.apply(assert_cardinality(total))
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+        dataset = dataset.repeat(schedule.epochs or 1)
+    return finish(dataset, schedule.batches(steps))
 
 
 def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: int) -> None:
@@ -147,10 +141,11 @@ def _check_crop(directory: StrPath, shape: Sequence[Optional[int]], map_crop: in
 
 
 def _fitting(records: int, shape: Sequence[Optional[int]], conjugates: bool) -> int:
-    """As many records as `SHUFFLE_BYTES` hold, where their size is known."""
-    if None in shape:
+    """Returns the number of records to shuffle, at most `SHUFFLE_BYTES` if sizes are known."""
+    sides = [side for side in shape if side is not None]
+    if len(sides) < len(shape):
         return records
-    return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(shape) * (1 + conjugates))))
+    return max(1, min(records, SHUFFLE_BYTES // (2 * math.prod(sides) * (1 + conjugates))))
 
 
 def _maps(record: Tensors) -> List[str]:
@@ -163,7 +158,10 @@ def _decode(
     frames: Sequence[Optional[int]],
     map_crop: int,
 ) -> Tensors:
-    """A selected view -> the inputs of a head; shape: of maps, frames: of masks, `FeatureInfo`."""
+    """Decodes a selected view to the inputs of a head.
+
+    Shapes as in `FeatureInfo`: `shape` of the maps, `frames` of the masks.
+    """
     inputs = {"id": record["id"], "has_conjugate": tf.constant(False)}
     for name in _maps(record):
         encoded = record[name]
@@ -172,28 +170,17 @@ def _decode(
             encoded = tf.where(inputs["has_conjugate"], encoded, record["features"])
         cells = tf.reshape(tf.io.decode_raw(encoded, tf.float16), record["dimensions"])
         cells = tf.ensure_shape(cells, shape)
-        inputs[name] = _cut(cells, map_crop, record["place"]) if map_crop else cells
+        if map_crop:
+            room = tf.shape(cells)[1:3] - map_crop
+            too_large = "data.map_crop is larger than a cached map"
+            with tf.control_dependencies([tf.debugging.assert_non_negative(room, too_large)]):
+                window = Window(map_crop, map_crop, *tf.unstack(record["position"]))
+                (cells,) = crop_and_flip([cells], window, None)
+        inputs[name] = cells
     if "mask" in record:
         inputs["has_mask"] = tf.size(record["mask"]) > 0
-        mask = tf.map_fn(
-            lambda image: tf.io.decode_png(image, 1)[..., 0],
-            record["mask"],
-            fn_output_signature=tf.TensorSpec([None, None], tf.uint8),
-        )
+        mask = decode_images(record["mask"], 1)[..., 0]
         empty = [side or 1 for side in frames]
         mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
         inputs["mask"] = tf.ensure_shape(mask, frames)
     return inputs
-
-
-def _cut(cells: tf.Tensor, side: int, place: tf.Tensor) -> tf.Tensor:
-    """[T, H, W, D] -> [T, side, side, D]; place [2] in [0, 1): y, x as of `preprocess.Window`."""
-    room = tf.shape(cells)[1:3] - side
-    with tf.control_dependencies(
-        [tf.debugging.assert_non_negative(room, "data.map_crop is larger than a cached map")]
-    ):
-        offset = tf.cast(place * tf.cast(room + 1, tf.float32), tf.int32)
-    top, left = tf.unstack(tf.minimum(offset, room))
-    return tf.ensure_shape(
-        cells[:, top : top + side, left : left + side], [cells.shape[0], side, side, cells.shape[3]]
-    )

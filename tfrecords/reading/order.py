@@ -1,49 +1,24 @@
-"""Which record comes when: the order of every epoch, as a function of (seed, epoch).
+"""The order of the records in every epoch, as a function of (seed, epoch).
 
-A run that resumes in the middle of an epoch, or one of several workers, skips what is not its own
-while it is still encoded, and reads what the undisturbed run on one machine would have read.
+A run that resumes in the middle of an epoch, or one of several workers, skips other records while
+they are still encoded, and reads what the undisturbed run on one machine would have read.
 """
 
 from __future__ import annotations
 
-from typing import Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, List, Optional, Union
 
 import tensorflow as tf
+
+from tfrecords.reading.options import Schedule
 
 assert_cardinality = tf.data.experimental.assert_cardinality
 
 
-class Epochs(NamedTuple):
-    """Which part of the training a data set is.
-
-    Attributes:
-        seed: of the order.
-        batch_size: records a step, over all workers.
-        steps: batches in one epoch; what is left over of the records is dropped.
-        first: number of the first epoch.
-        first_step: batches of that epoch which are skipped.
-        count: epochs in a row; None: one, and a new one at each iteration.
-        worker: (number, count): of every batch the rows of this worker, batch_size / count.
-    """
-
-    seed: int
-    batch_size: int
-    steps: int
-    first: int = 0
-    first_step: int = 0
-    count: Optional[int] = None
-    worker: Tuple[int, int] = (0, 1)
-
-    @property
-    def total(self) -> int:
-        """Batches in all."""
-        return self.steps * (self.count or 1) - self.first_step
-
-
 def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.Dataset:
-    """Serialised records, in order or in that of the epoch's key.
+    """Lists serialised records, in order or in the order given by the epoch's key.
 
-    In training several shards are read in turn: neighbours in a file are spread over the epoch.
+    In training several shards are read in turn, which spreads neighbours in a file over the epoch.
     """
     if key is None:
         return tf.data.TFRecordDataset(paths)
@@ -53,68 +28,79 @@ def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.D
 
 def shuffle_epochs(
     records: Callable[[tf.Tensor], tf.data.Dataset],
-    buffer: int,
-    epochs: Epochs,
+    schedule: Schedule,
+    batch_size: int,
+    steps: int,
     again: bool = False,
 ) -> tf.data.Dataset:
-    """The records of all epochs, each with its epoch's key, an int64 [2] to draw chance from.
+    """Returns the records of all epochs, each with its epoch's key, int64 [2], the seed of chance.
 
     Args:
-        records: from an epoch's key to the records to shuffle.
-        buffer: records among which the next one is drawn.
-        epochs: which part of the training to read.
-        again: begin anew where there are fewer records than an epoch has.
+        records: Function from an epoch's key to the records to shuffle.
+        schedule: Part of the training to read.
+        batch_size: Records a step, over all workers.
+        steps: Batches in one epoch; what is left over of the records is dropped.
+        again: Whether to begin anew if there are fewer records than an epoch has.
 
     Raises:
-        tf.errors.FailedPreconditionError: while iterating, there are fewer records than an epoch
+        tf.errors.FailedPreconditionError: While iterating, there are fewer records than an epoch
             has.
     """
-    rows = epochs.steps * epochs.batch_size
-    number, workers = epochs.worker
-    share = epochs.batch_size // workers
+    rows = steps * batch_size
+    number, workers = schedule.worker
+    share = schedule.share(batch_size)
 
     def list_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        key = epoch_key(epochs.seed, epoch)
-        epoch_records = _shuffle(records(key), buffer, key)
+        key = epoch_key(schedule.seed, epoch)
+        epoch_records = _shuffle(records(key), schedule.shuffle_buffer, key)
         if again:
             epoch_records = epoch_records.repeat()
         epoch_records = epoch_records.take(rows).apply(assert_cardinality(rows))
-        if epochs.first_step:
-            skipped = tf.constant(epochs.first_step * epochs.batch_size, tf.int64)
-            epoch_records = epoch_records.skip(tf.where(epoch == epochs.first, skipped, 0))
+        if schedule.first_step:
+            skipped = tf.constant(schedule.first_step * batch_size, tf.int64)
+            epoch_records = epoch_records.skip(tf.where(epoch == schedule.first_epoch, skipped, 0))
         if workers > 1:
             epoch_records = epoch_records.enumerate().filter(
-                lambda row, _: row % epochs.batch_size // share == number
+                lambda row, _: row % batch_size // share == number
             )
             epoch_records = epoch_records.map(lambda _, record: record)
         return epoch_records.map(lambda record: (record, key))
 
-    return _epoch_numbers(epochs).flat_map(list_epoch)
+    return _epoch_numbers(schedule).flat_map(list_epoch)
+
+
+def finish(dataset: tf.data.Dataset, batches: int) -> tf.data.Dataset:
+    """Returns a data set of that many batches, read ahead."""
+    dataset = dataset.apply(assert_cardinality(batches))  # what a progress bar counts to
+    options = tf.data.Options()
+    # Sharded by file, several workers would not read what one worker reads.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 
 
 def epoch_key(seed: int, epoch: Union[int, tf.Tensor]) -> tf.Tensor:
-    """int64 [2], of which chance in that epoch is a function."""
+    """Returns the seed of all chance in an epoch, int64 [2]."""
     return tf.random.stateless_uniform([2], [seed, epoch], None, None, tf.int64)
 
 
 def record_key(key: tf.Tensor, identity: tf.Tensor) -> tf.Tensor:
-    """int64 [2], of which a record's chance is a function: of the epoch's key and its id.
+    """Returns the seed of a record's chance, int64 [2], from the epoch's key and the record's id.
 
-    By the id, not the place in a file: a row that is skipped, or one more, must not change what is
-    drawn for the others.
+    It depends on the id, not on the position in a file: a skipped or additional row must not change
+    what is drawn for the others.
     """
     return key + tf.strings.to_hash_bucket_fast(identity, 2**63 - 1)  # the same on every machine
 
 
-def _epoch_numbers(epochs: Epochs) -> tf.data.Dataset:
-    if epochs.count is not None:
-        return tf.data.Dataset.range(epochs.first, epochs.first + epochs.count)
-    # A number that is another one at each iteration of the data set.
-    return tf.data.Dataset.random(epochs.seed, rerandomize_each_iteration=True).take(1)
+def _epoch_numbers(schedule: Schedule) -> tf.data.Dataset:
+    if schedule.epochs is not None:
+        return tf.data.Dataset.range(schedule.first_epoch, schedule.first_epoch + schedule.epochs)
+    # A different number at each iteration of the data set.
+    return tf.data.Dataset.random(schedule.seed, rerandomize_each_iteration=True).take(1)
 
 
 def _shuffle(dataset: tf.data.Dataset, buffer: int, key: tf.Tensor) -> tf.data.Dataset:
     # The shuffle mixes its seed with the graph's. Called while an epoch's function is traced, this
-    # sets the seed of that function's graph only: the order hangs on the key and on nothing else.
+    # sets the seed of that function's graph only, so that the order depends on the key alone.
     tf.random.set_seed(1)
     return dataset.shuffle(buffer, seed=key[0], reshuffle_each_iteration=False)

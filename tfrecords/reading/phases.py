@@ -3,87 +3,93 @@
 from __future__ import annotations
 
 import functools
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple, Union
 
 import tensorflow as tf
 
 from tfrecords.media.flow import NO_MOTION
-from tfrecords.reading.order import (
-    record_key,
-)
+from tfrecords.reading.options import Augmentation, ClipSpec, SampleWeights
+from tfrecords.reading.order import record_key
 from tfrecords.reading.photometric import COLORS, DRAWN
 from tfrecords.reading.preprocess import (
+    PREPROCESS,
     Window,
     crop_and_flip,
+    decode_image,
     preprocess,
     preprocess_flow,
 )
 from tfrecords.records import codec
-from tfrecords.records.dataset import (
-    DatasetInfo,
-)
-from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.dataset import DatasetInfo
+from tfrecords.records.names import FLOW, MODALITIES, Stream
 
 Tensors = Dict[str, tf.Tensor]
-
-# The frames of each modality, by their names in a record: those of the clip, of the conjugate.
-MODALITIES = {"rgb": (RGB_PAIR,), "flow": (FLOW_PAIR,), "two_stream": (RGB_PAIR, FLOW_PAIR)}
+Scalar = Union[float, tf.Tensor]
 
 
 class Draws(NamedTuple):
-    """What chance decides about one record of one epoch; scalars."""
+    """The random choices for one record in one epoch; scalars."""
 
-    time: tf.Tensor  # [0, 1): where in the free room the clip begins
-    y: tf.Tensor  # [0, 1): where the crop lies
-    x: tf.Tensor
+    time: Scalar  # [0, 1): start of the clip in the free time
+    y: Optional[Scalar]  # [0, 1): position of the crop
+    x: Optional[Scalar]
     flip: tf.Tensor  # bool
     freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
-    swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, where that can be
+    swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, if possible
     colors: Optional[tf.Tensor] = None  # [DRAWN] in [-1, 1), see `tfrecords.reading.photometric`
 
+    @classmethod
+    def fixed(
+        cls,
+        time: Scalar,
+        y: Optional[Scalar],
+        x: Optional[Scalar],
+        colors: Optional[tf.Tensor] = None,
+    ) -> Draws:
+        """Returns a chosen place: no flip, no frozen conjugate, no swap."""
+        no = tf.constant(False)
+        return cls(time, y, x, flip=no, freeze=no, swap=no, colors=colors)
 
-def parse(serialized: tf.Tensor, masks: bool, modality: str = "rgb") -> Tensors:
-    """See `codec.parse`; a conjugate or mask that is not there is an empty list of frames."""
-    pairs = MODALITIES[modality]
-    record = codec.parse(serialized, masks, rgb=RGB_PAIR in pairs, flow=FLOW_PAIR in pairs)
-    record["has_conjugate"] = tf.size(record[pairs[0][1]]) > 0
-    if masks:
+
+def parse(serialized: tf.Tensor, spec: ClipSpec) -> Tensors:
+    """Parses a record, see `codec.parse`; a missing conjugate or mask is an empty list."""
+    record = codec.parse(serialized, spec.masks, streams=spec.streams)
+    record["has_conjugate"] = tf.size(record[spec.streams[0].pair[1]]) > 0
+    if spec.masks:
         record["has_mask"] = tf.size(record["mask"]) > 0
     return record
 
 
 def draw(
-    key: tf.Tensor,
-    identity: tf.Tensor,
-    flip: bool,
-    frozen_conjugates: float,
-    swap: float,
-    colors: bool = False,
+    key: tf.Tensor, identity: tf.Tensor, augmentation: Augmentation, colors: bool = False
 ) -> Draws:
-    """Chance, as a function of the epoch's key int64 [2] and the record's id, a string scalar."""
-    # A longer draw begins as a shorter one: a new kind of chance leaves the others as they were.
-    values = tf.random.stateless_uniform([6 + DRAWN * colors], record_key(key, identity))
+    """Draws from the epoch's key, int64 [2], and the record's id, a string scalar."""
+    # A longer draw begins like a shorter one, so a new kind of draw leaves the others unchanged.
+    count = 6 + (DRAWN if colors else 0)
+    values = tf.random.stateless_uniform([count], record_key(key, identity))
     time, y, x, mirror, freeze, partner = tf.unstack(values[:6])
     return Draws(
         time,
         y,
         x,
-        tf.logical_and(flip, mirror < 0.5),
-        freeze < frozen_conjugates,
-        partner < swap,
+        tf.logical_and(augmentation.flip, mirror < 0.5),
+        freeze < augmentation.frozen_conjugates,
+        partner < augmentation.swap,
         2 * values[6:] - 1 if colors else None,
     )
 
 
-def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[Draws]) -> Tensors:
-    """Keeps `frames` frames of clip, mask and conjugate, be they encoded or decoded.
+def sample(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors:
+    """Selects T frames of clip, mask and conjugate, encoded or decoded.
 
-    Clip and conjugate share the draw: where they are equally long they start at the same frame.
+    Clip and conjugate share the draw: if they are equally long they start at the same frame.
     A conjugate that will be replaced by a frozen frame is dropped.
     """
-    step = tf.constant(1.0) if fps is None else record["fps"] / fps
-
-    names = [name for pair in _pairs(record) for name in pair] + ["mask"] * ("mask" in record)
+    frames = spec.frames
+    step = tf.constant(1.0) if spec.fps is None else record["fps"] / spec.fps
+    names = [name for stream in spec.streams for name in stream.pair]
+    if spec.masks:
+        names.append("mask")
     lengths = tf.stack([tf.shape(record[name])[0] for name in names])
     indices = dict(zip(names, tf.unstack(frame_indices(lengths[:, None], frames, step, draws))))
 
@@ -96,10 +102,11 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
         wanted = tf.logical_and(wanted, tf.logical_not(draws.freeze))
     kept = tf.cast(wanted, tf.int32)
     sampled = {**record, "own_conjugate": wanted}
-    for clip, conjugate in _pairs(record):
+    for stream in spec.streams:
+        clip, conjugate = stream.pair
         sampled[clip] = pick(clip)
         sampled[conjugate] = pick(conjugate, kept)
-    if "mask" in record:
+    if spec.masks:
         sampled["mask"] = pick("mask", tf.cast(record["has_mask"], tf.int32))
     return sampled
 
@@ -107,9 +114,10 @@ def sample(record: Tensors, frames: int, fps: Optional[float], draws: Optional[D
 def frame_indices(
     length: tf.Tensor, frames: int, step: tf.Tensor, draws: Optional[Draws]
 ) -> tf.Tensor:
-    """int32 [..., frames]: which frames of clips of `length` [..., 1], `step` frames apart.
+    """Returns the indices of frames, `step` apart, int32 [..., frames].
 
-    The start is drawn from the room there is, or is its middle; past the end the last repeats.
+    `length` of the clips is [..., 1]. The start is drawn from the free time, or is its middle; past
+    the end the last frame repeats.
     """
     room = tf.floor(tf.maximum(tf.cast(length - 1, tf.float32) - (frames - 1) * step, 0.0))
     start = tf.floor(room / 2 if draws is None else tf.minimum(draws.time * (room + 1), room))
@@ -118,76 +126,75 @@ def frame_indices(
     return tf.minimum(tf.cast(indices, tf.int32), length - 1)
 
 
-def decode(record: Tensors, size: Tuple[int, int], resize: str) -> Tensors:
-    """JPEG or PNG frames -> uint8 [T, h, w, C], see `preprocess`; an empty list stays one.
+def decode(record: Tensors, spec: ClipSpec) -> Tensors:
+    """Decodes and resizes JPEG or PNG frames to uint8 [T, h, w, C]; an empty list stays empty.
 
     A mask becomes 0 and 1.
     """
-    pairs = _pairs(record)
-    length = record[pairs[0][0]].shape  # after `sample` known, and that of all but empty lists
-
-    def frames(name: str) -> tf.Tensor:
-        encoded = tf.ensure_shape(record[name], length)
-        images = _decode_images(encoded, 2 if name in FLOW_PAIR else 3)
-        return _preprocess_of(name)(images, size, resize)
-
-    def mask() -> tf.Tensor:
-        # As an image of 0 and 255: a pixel is the actor's where the mask covers half of it.
-        images = _decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
-        return tf.cast(preprocess(images, size, resize) > 127, tf.uint8)
-
+    first = spec.streams[0].pair[0]
+    length = record[first].shape  # after `sample` known, and that of all but empty lists
     decoded = dict(record)
-    for clip, conjugate in pairs:
+    for stream in spec.streams:
+
+        def frames(name: str, stream: Stream = stream) -> tf.Tensor:
+            encoded = tf.ensure_shape(record[name], length)
+            images = decode_images(encoded, stream.channels)
+            return PREPROCESS[stream](images, spec.size, spec.resize)
+
+        clip, conjugate = stream.pair
         decoded[clip] = frames(clip)
         decoded[conjugate] = tf.cond(
             tf.size(record[conjugate]) > 0,
             functools.partial(frames, conjugate),
             lambda none=decoded[clip][:0]: none,
         )
-    if "mask" in record:
-        no_mask = decoded[pairs[0][0]][:0, ..., :1]
+
+    def mask() -> tf.Tensor:
+        # As an image of 0 and 255: a pixel is the actor's if the mask covers half of it.
+        images = decode_images(tf.ensure_shape(record["mask"], length), 1) * 255
+        return tf.cast(preprocess(images, spec.size, spec.resize) > 127, tf.uint8)
+
+    if spec.masks:
+        no_mask = decoded[first][:0, ..., :1]
         decoded["mask"] = tf.cond(record["has_mask"], mask, lambda: no_mask)
     return decoded
 
 
-def _decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
-    """Images of one size, string [T] -> uint8 [T, H, W, channels]."""
-
-    def decode_one(image: tf.Tensor) -> tf.Tensor:
-        if channels == 2:  # two channels cannot be asked for, only found
-            return tf.ensure_shape(tf.io.decode_png(image), [None, None, 2])
-        return tf.io.decode_image(image, channels, expand_animations=False)
-
+def decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes images of one size, string [T], to uint8 [T, H, W, channels]."""
     if encoded.shape[0] is not None:
-        # One operation a frame: a loop around it would take as long as copying the frame twice.
-        return tf.stack([decode_one(image) for image in tf.unstack(encoded)])
+        # One operation a frame: a loop would take as long as copying the frame twice.
+        return tf.stack([decode_image(image, channels) for image in tf.unstack(encoded)])
     images = tf.TensorSpec([None, None, channels], tf.uint8)
-    return tf.map_fn(decode_one, encoded, fn_output_signature=images)
+    return tf.map_fn(
+        lambda image: decode_image(image, channels), encoded, fn_output_signature=images
+    )
 
 
-def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
-    """Fills what is missing: the conjugate by the clip or its frozen first frame, the mask by 0."""
+def complete(record: Tensors, spec: ClipSpec, draws: Optional[Draws]) -> Tensors:
+    """Fills in a missing conjugate by the clip or its frozen first frame, a missing mask by 0."""
+    frames = spec.frames
     freeze = tf.constant(False) if draws is None else draws.freeze
     times = tf.range(frames)
     stand_in = tf.where(freeze, tf.zeros_like(times), times)
     completed = {**record, "has_conjugate": tf.logical_or(record["has_conjugate"], freeze)}
-    for pair in _pairs(record):
-        clip, conjugate = (record[name] for name in pair)
+    for stream in spec.streams:
+        clip, conjugate = (record[name] for name in stream.pair)
         conjugate = tf.cond(
             tf.shape(conjugate)[0] > 0,
-            lambda there=conjugate: there,
+            lambda given=conjugate: given,
             lambda clip=clip: tf.gather(clip, stand_in),
         )
         conjugate = tf.ensure_shape(conjugate, [frames, *clip.shape[1:]])
-        if pair == FLOW_PAIR and draws is not None:
+        if stream is FLOW and draws is not None:
             conjugate = tf.cond(
                 freeze,
                 lambda still=conjugate: tf.fill(tf.shape(still), tf.constant(NO_MOTION, tf.uint8)),
                 lambda moving=conjugate: moving,
             )
         clip = tf.ensure_shape(clip, [frames, *clip.shape[1:]])
-        completed.update(zip(pair, (clip, conjugate)))
-    if "mask" in record:
+        completed.update(zip(stream.pair, (clip, conjugate)))
+    if spec.masks:
         mask = tf.cond(
             record["has_mask"], lambda: record["mask"], lambda: tf.zeros_like(clip[..., :1])
         )
@@ -196,15 +203,11 @@ def complete(record: Tensors, frames: int, draws: Optional[Draws]) -> Tensors:
 
 
 def augment(
-    record: Tensors,
-    size: Tuple[int, int],
-    window: Optional[Tuple[int, int]],
-    draws: Optional[Draws],
-    resize: str,
+    record: Tensors, spec: ClipSpec, window: Optional[Tuple[int, int]], draws: Optional[Draws]
 ) -> Tensors:
-    """Crops and flips clip, conjugate and mask alike -> the inputs of the model.
+    """Crops and flips clip, conjugate and mask alike, to the inputs of the model.
 
-    Without a window nothing is cropped. Where the flow is alone, it is the clip.
+    Without a window nothing is cropped. Flow alone takes the names of the clip.
     """
     crop = flip = None
     if draws is not None:
@@ -213,42 +216,31 @@ def augment(
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
     if draws is not None and draws.colors is not None:
         inputs[COLORS] = draws.colors  # for the batch
-    pairs, stacks = _pairs(record), {}
-    for pair in pairs:
-        for name, own in zip(pair if len(pairs) > 1 else RGB_PAIR, pair):
-            if pair == FLOW_PAIR:
-                inputs[name] = preprocess_flow(record[own], size, resize, crop, flip)
+    stacks = {}
+    for stream, pair in MODALITIES[spec.modality].pairs:
+        for name, source in zip(pair, stream.pair):
+            if stream is FLOW:
+                inputs[name] = preprocess_flow(record[source], spec.size, spec.resize, crop, flip)
             else:
-                stacks[name] = record[own]
-    if "mask" in record:
+                stacks[name] = record[source]
+    if spec.masks:
         stacks["mask"] = record["mask"]
     inputs.update(zip(stacks, crop_and_flip([*stacks.values()], crop, flip)))
-    if "mask" in record:
+    if spec.masks:
         inputs.update(mask=tf.squeeze(inputs["mask"], -1), has_mask=record["has_mask"])
     return inputs
 
 
 def targets(
-    labels: tf.Tensor,
-    info: DatasetInfo,
-    negative_weight: float,
-    class_weights: Optional[Sequence[float]],
+    labels: tf.Tensor, info: DatasetInfo, sample_weights: SampleWeights
 ) -> Tuple[tf.Tensor, tf.Tensor]:
-    """Label ids int64 [n] -> (target, sample weight), see `read_dataset`."""
+    """Returns target and sample weight for label ids int64 [n], see `read_dataset`."""
     classes = len(info.labels)
-    weights = tf.constant(class_weights or [1.0] * classes, tf.float32)
+    weights = tf.constant(sample_weights.class_weights or [1.0] * classes, tf.float32)
     if info.multi_label:
         target = tf.minimum(tf.reduce_sum(tf.one_hot(labels, classes), axis=0), 1.0)
         weight = tf.math.divide_no_nan(tf.reduce_sum(target * weights), tf.reduce_sum(target))
         return target, tf.where(tf.reduce_any(target > 0), weight, 1.0)
     target = tf.cast(tf.concat([labels, [classes]], axis=0)[0], tf.int32)
-    return target, tf.gather(tf.concat([weights, [negative_weight]], axis=0), target)
-
-
-def _pairs(record: Tensors) -> List[Tuple[str, str]]:
-    """The names of clip and conjugate in a record: frames, flow, or both."""
-    return [pair for pair in (RGB_PAIR, FLOW_PAIR) if pair[0] in record]
-
-
-def _preprocess_of(name: str) -> Callable[..., tf.Tensor]:
-    return preprocess_flow if name in FLOW_PAIR else preprocess
+    weights = tf.concat([weights, [sample_weights.negative_weight]], axis=0)
+    return target, tf.gather(weights, target)

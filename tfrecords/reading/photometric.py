@@ -1,7 +1,7 @@
-"""Photometric augmentation: other light and colours, the same for every frame of a pair.
+"""Photometric augmentation: changes light and colours, alike for every frame of a pair.
 
-Brightness, contrast and saturation of `keras_cv`. Its layers hold a generator of their own and give
-every image of a batch another change; here they are told what to do, by what was drawn for the
+Uses brightness, contrast and saturation of `keras_cv`. Its layers draw from a generator of their
+own, a different change for every image of a batch; here they get the change that was drawn for the
 record, and see the frames of clip and conjugate as one tall image.
 """
 
@@ -13,17 +13,17 @@ from typing import Callable, Dict
 
 import tensorflow as tf
 
-from tfrecords.records.names import RGB_PAIR
+from tfrecords.records.names import RGB
 
 DRAWN = 3  # numbers for a record: brightness, contrast, saturation
-COLORS = "colors"  # what they are called in a batch
+COLORS = "colors"  # their name in a batch
 
 
 def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.Tensor]]:
-    """A function that changes the inputs of a batch.
+    """Returns a function that changes the light and colours of a batch.
 
     Args:
-        amount: in (0, 1): brightness changes by up to that share of white, contrast and saturation
+        amount: In (0, 1): brightness changes by up to that share of white, contrast and saturation
             by factors within 1 +- amount.
 
     Returns:
@@ -43,7 +43,7 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
         inputs = dict(inputs)
         drawn = inputs.pop(COLORS)
         change = amount * drawn  # (B, 3)
-        pair = tf.stack([inputs[name] for name in RGB_PAIR], axis=1)  # (B, 2, T, h, w, 3)
+        pair = tf.stack([inputs[name] for name in RGB.pair], axis=1)  # (B, 2, T, h, w, 3)
         shape = tf.shape(pair)
         tall = tf.reshape(pair, [shape[0], -1, shape[4], 3])  # (B, 2 T h, w, 3)
         frames = tf.cast(tall, tf.float32)
@@ -56,7 +56,7 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
         frames = tf.saturate_cast(tf.round(frames), tf.uint8)
         unchanged = tf.reduce_all(drawn == 0, axis=1)
         frames = tf.where(unchanged[:, None, None, None], tall, frames)
-        for name, half in zip(RGB_PAIR, tf.unstack(tf.reshape(frames, shape), axis=1)):
+        for name, half in zip(RGB.pair, tf.unstack(tf.reshape(frames, shape), axis=1)):
             inputs[name] = tf.ensure_shape(half, inputs[name].shape)
         return inputs
 

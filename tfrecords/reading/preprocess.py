@@ -1,6 +1,6 @@
-"""Resizing, cropping and flipping: the one function that training, test and the SavedModel share.
+"""Decodes, resizes, crops and flips frames, alike in training, test and the SavedModel.
 
-Only operations of core TensorFlow, on shapes that may be known at run time only.
+Only operations of core TensorFlow, on shapes that may be known only at run time.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.media.flow import NO_MOTION
+from tfrecords.records.names import FLOW, RGB
 
 RESIZES = ("stretch", "short_side", "whole")
 
 
 class Window(NamedTuple):
-    """A crop of training: its size in pixels, and where it lies as a share of the room there is.
+    """A crop: its size in pixels, and its position as a share of the free room.
 
     `y` and `x` are scalars in [0, 1): 0 is the top or left edge, and all offsets are equally wide.
     """
@@ -28,15 +29,16 @@ class Window(NamedTuple):
 
 
 def crop_size(size: Tuple[int, int], fraction: float) -> Tuple[int, int]:
-    """The crop window of `fraction` of (height, width), to the nearest multiple of 8 pixels.
+    """Returns the crop of `fraction` of (height, width), to the nearest multiple of 8 pixels.
 
     (72, 96) with 0.875 gives (64, 80). At 1.0 it is the size itself.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"Expected crop in (0, 1]. Received crop={fraction}.")
     if fraction == 1:
-        return tuple(size)
-    return tuple(min(side, max(8, 8 * round(side * fraction / 8))) for side in size)
+        return size
+    height, width = (min(side, max(8, 8 * round(side * fraction / 8))) for side in size)
+    return height, width
 
 
 def preprocess(
@@ -46,17 +48,17 @@ def preprocess(
     crop: Optional[Window] = None,
     flip: Optional[tf.Tensor] = None,
 ) -> tf.Tensor:
-    """Brings frames to a size; in training also crops and flips them, all frames alike.
+    """Resizes frames; in training also crops and flips them, all frames alike.
 
     Args:
-        frames: uint8 [..., H, W, C], 0..255; any part of the shape but C may be dynamic.
+        frames: Pixels 0..255, uint8 [..., H, W, C]; any part of the shape but C may be dynamic.
         size: (height, width) in pixels.
         resize: "stretch" ignores the aspect ratio; "short_side" keeps it: scales until `size` is
             covered, then cuts the centre; "whole" does the same without cutting: for photographs,
             the longer side of which is then free. All average over what they shrink (antialiased
-            bilinear) and leave frames that fit already as they are.
-        crop: the window to cut after resizing; None: all of it.
-        flip: bool scalar, left to right; None: never.
+            bilinear) and leave frames that fit already unchanged.
+        crop: Window to cut after resizing; None: the whole frame.
+        flip: Whether to mirror left and right, bool scalar; None: never.
 
     Returns:
         uint8 [..., h, w, C]; h, w are those of `crop`, or of `size` ("whole": known at run time).
@@ -70,7 +72,7 @@ def preprocess(
     shape, channels = tf.shape(frames), frames.shape[-1]
     images = tf.reshape(frames, tf.concat([[-1], shape[-3:]], axis=0))
     images.set_shape([None, *frames.shape[-3:]])
-    images = _fit(images, tuple(size), resize)
+    images = _fit(images, (size[0], size[1]), resize)
     height, width = (None, None) if resize == "whole" else size
     if crop is not None:
         height, width = crop.height, crop.width
@@ -86,22 +88,20 @@ def crop_and_flip(
     """Crops and flips stacks of images alike.
 
     Args:
-        stacks: each [N, H, W, C], of one height and width.
-        crop: the window to cut; None: all of it.
-        flip: bool scalar, left to right; None: never.
+        stacks: Stacks of images, each [N, H, W, C], of one height and width.
+        crop: Window to cut; None: the whole image.
+        flip: Whether to mirror left and right, bool scalar; None: never.
     """
-    stacks = list(stacks)
-    if crop is not None and stacks:
-        stacks = _cut(stacks, crop.height, crop.width, crop.y, crop.x)
-    if flip is not None and stacks:
-        # A branch, not tf.where: that takes ten times as long to copy frames under a scalar. One
-        # for all, since it takes as long as the copy.
-        stacks = tf.cond(
-            tf.convert_to_tensor(flip),
-            lambda: [_mirror(images) for images in stacks],
-            lambda: stacks,
+    cut = list(stacks)
+    if crop is not None and cut:
+        cut = _cut(cut, crop.height, crop.width, crop.y, crop.x)
+    if flip is not None and cut:
+        # A branch, since tf.where takes ten times as long to copy frames under a scalar. One for
+        # all, since a branch takes as long as the copy.
+        return tf.cond(
+            tf.convert_to_tensor(flip), lambda: [_mirror(images) for images in cut], lambda: cut
         )
-    return stacks
+    return cut
 
 
 def preprocess_flow(
@@ -111,17 +111,17 @@ def preprocess_flow(
     crop: Optional[Window] = None,
     flip: Optional[tf.Tensor] = None,
 ) -> tf.Tensor:
-    """`preprocess` for optical flow: the motion follows what is done to the frames.
+    """Resizes, crops and flips optical flow as `preprocess` does frames, and its motion with them.
 
-    It is in pixels, so u grows with the width and v with the height; and a mirror turns u round.
-    Resized flow is then, within a step, the flow of the resized frames.
+    Motion is in pixels, so u scales with the width and v with the height, and a mirror negates u.
+    Resized flow is then, within a quantization step, the flow of the resized frames.
 
     Args:
-        codes: uint8 [..., H, W, 2], as in `tfrecords.media.flow`; other arguments as of
+        codes: Flow, uint8 [..., H, W, 2], as in `tfrecords.media.flow`. Other arguments as for
             `preprocess`.
 
     Returns:
-        uint8 [..., h, w, 2]; what exceeds 20 pixels now is clipped.
+        uint8 [..., h, w, 2]; motion beyond 20 pixels is clipped.
     """
     codes = tf.convert_to_tensor(codes)
     fitted = preprocess(codes, size, resize, crop, flip)
@@ -137,15 +137,27 @@ def preprocess_flow(
     return tf.cond(tf.reduce_all(tf.equal(factors, 1.0)), lambda: fitted, scale)
 
 
+PREPROCESS = {RGB: preprocess, FLOW: preprocess_flow}
+
+
+def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a JPEG or PNG, string scalar -> uint8 [H, W, channels]."""
+    if channels == 2:  # two channels cannot be asked for, only found
+        image = tf.io.decode_png(encoded)
+    else:
+        image = tf.io.decode_image(encoded, channels, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, channels])
+
+
 def _mirror(images: tf.Tensor) -> tf.Tensor:
-    # TensorFlow has a fast kernel for rows of pixels, three dimensions in all.
+    # TensorFlow has a fast kernel for rows of pixels in three dimensions.
     shape = tf.shape(images)
     rows = tf.reshape(images, tf.concat([[-1], shape[2:]], axis=0))
     return tf.reshape(tf.reverse(rows, axis=[1]), shape)
 
 
 def _fit(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
-    """[N, H, W, C] -> [N, *size, C], without work where the size is right already."""
+    """Resizes [N, H, W, C] to [N, *size, C], without work if the size is right already."""
     known, sides = images.shape[1:3], tf.shape(images)[1:3]
     if resize == "whole":
         fits = tf.reduce_all(tf.equal(sides, _scaled_size(sides, size, resize)))
@@ -164,7 +176,7 @@ def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
 
 
 def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
-    """(height, width) that frames of `sides` are scaled to, before their centre is cut; int32."""
+    """Returns (height, width) to which frames of `sides` are scaled before any cut, int32."""
     scaled = tf.constant(size)
     if resize != "stretch":
         sides = tf.cast(sides, tf.float32)
@@ -176,7 +188,7 @@ def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Ten
 def _cut(
     stacks: Sequence[tf.Tensor], height: int, width: int, y: tf.Tensor, x: tf.Tensor
 ) -> List[tf.Tensor]:
-    """Cuts one window out of stacks [N, H, W, C]; y, x in [0, 1) say where, see `Window`."""
+    """Cuts one window out of stacks [N, H, W, C]; y, x in [0, 1) as in `Window`."""
     sides = stacks[0].shape[1:3]
     known = sides.is_fully_defined()
     room = (np.array(sides) if known else tf.shape(stacks[0])[1:3]) - [height, width]

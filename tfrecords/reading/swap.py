@@ -1,7 +1,7 @@
-"""Swapped actors: what a clip shows in one scene, pasted into the scene of another.
+"""Swapped actors: pastes the actor of one clip into the scene of another.
 
-The strongest lever against context where masks exist for training: the pair shares its new scene to
-the pixel, and the scene says nothing of the action.
+The strongest remedy against context if training has masks: the pair shares its new scene to the
+pixel, and the scene says nothing about the action.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from typing import Dict, Tuple
 
 import tensorflow as tf
 
-from tfrecords.records.names import FLOW_PAIR, RGB_PAIR
+from tfrecords.records.names import STREAMS
 
-FEATHER = 72  # lines of a frame for each pixel by which the mask grows and its edge is softened
+FEATHER = 72  # rows of a frame for each pixel by which the mask grows and its edge is softened
 
 
 def swap_actors(
     inputs: Dict[str, tf.Tensor], targets: tf.Tensor, weights: tf.Tensor, keep_masks: bool
 ) -> Tuple[Dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
-    """Pastes actors on the conjugates of their neighbours: the action in another scene.
+    """Pastes actors on the conjugates of their neighbours, into another scene.
 
-    Row i gets the actor of clip i on the conjugate of row i - 1 (row 0: of the last), and that
-    conjugate, where chance asked for it, the actor is seen, and the neighbour has a conjugate of
-    its own, no frozen frame, which would show its actor. Alone in a batch a clip stays what it is.
-    Optical flow is pasted as frames are: on the actor it is the actor's, beside it the scene's.
+    Row i gets the actor of clip i on the conjugate of row i - 1 (row 0: of the last row), and that
+    conjugate, if the draw asks for it, the actor is visible, and the neighbour has a conjugate of
+    its own; a frozen frame would show its actor. A clip alone in a batch stays unchanged.
+    Optical flow is pasted like frames: the actor's on the actor, the scene's around it.
 
     Args:
-        inputs: of a batch, with mask uint8 [B, T, h, w], swap (asked for) and own_conjugate
-            bool [B].
-        keep_masks: whether mask and has_mask stay.
+        inputs: Inputs of a batch, with mask uint8 [B, T, h, w], swap (asked for) and
+            own_conjugate bool [B].
+        keep_masks: Whether mask and has_mask stay.
     """
     inputs = dict(inputs)
     mask = inputs["mask"]
@@ -38,9 +38,10 @@ def swap_actors(
     own_scene = tf.gather(inputs.pop("own_conjugate"), neighbours)
     swapped = inputs.pop("swap") & seen & own_scene & (rows != neighbours)
     scenes = tf.where(swapped, neighbours, rows)
-    # Where nothing is swapped the clip covers all: 1 * clip + 0 is exactly the clip.
+    # Without a swap the clip covers all: 1 * clip + 0 is exactly the clip.
     alpha = tf.where(swapped[:, None, None, None], soften(mask), 1.0)[..., None]
-    for clip, conjugate in (RGB_PAIR, FLOW_PAIR):
+    for stream in STREAMS:
+        clip, conjugate = stream.pair
         if clip not in inputs:
             continue
         inputs[conjugate] = tf.gather(inputs[conjugate], scenes)
@@ -57,10 +58,10 @@ def swap_actors(
 
 
 def soften(mask: tf.Tensor) -> tf.Tensor:
-    """Mask [B, T, h, w] of 0 and 1 -> float32, 1 on the actor, falling to 0 beside it.
+    """Softens a mask [B, T, h, w] of 0 and 1: float32, 1 on the actor, falling to 0 around it.
 
-    The border is drawn by hand and jumps by a pixel from frame to frame: a hard edge flickers, and
-    an edge that flickers wherever the actor was pasted would be learned in the actor's place.
+    The border is drawn by hand and jumps by a pixel from frame to frame. A hard edge would flicker
+    wherever an actor was pasted, and be learned instead of the actor.
     """
     shape = tf.shape(mask)
     reach = 2 * max(1, round(min(mask.shape[2:]) / FEATHER)) + 1

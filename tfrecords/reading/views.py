@@ -1,4 +1,4 @@
-"""Views of every record, for what looks at each once: the cache of a backbone's features.
+"""Reads several views of every record, to cache a backbone's features of them.
 
 View 0 is what a test sees, cut to the size of the others; view v >= 1 is what training draws in
 epoch v.
@@ -6,13 +6,13 @@ epoch v.
 
 from __future__ import annotations
 
-from typing import Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
+from tfrecords.reading.options import Augmentation, ClipSpec, route
 from tfrecords.reading.order import epoch_key
 from tfrecords.reading.phases import (
-    MODALITIES,
     Draws,
     Tensors,
     augment,
@@ -24,7 +24,7 @@ from tfrecords.reading.phases import (
 )
 from tfrecords.reading.photometric import DRAWN, make_jitter
 from tfrecords.reading.preprocess import crop_size
-from tfrecords.records.names import RGB_PAIR
+from tfrecords.records.names import RGB
 
 
 def read_views(
@@ -35,44 +35,35 @@ def read_views(
     seed: int = 0,
     *,
     views: int = 1,
-    fps: Optional[float] = None,
-    resize: str = "stretch",
-    crop: Optional[float] = None,
-    flip: bool = True,
-    frozen_conjugates: float = 0.0,
-    jitter: float = 0.0,
-    masks: bool = False,
-    modality: str = "rgb",
+    **options: Any,
 ) -> tf.data.Dataset:
-    """Reads shards, each record's views one after the other, in the order of the records.
+    """Reads the views of each record one after the other, in the order of the records.
 
     Args:
-        paths: of the shards, read one after the other.
-        views: how many of each record.
-        batch_size: views a batch; the last may be smaller.
-        crop: as of `read_dataset` in training, view 0 the centre; None: nothing is cut, whatever
-            `resize`: with "whole" batch_size is then 1.
-        frames, size, seed, fps, resize, flip, frozen_conjugates, jitter, masks, modality: as of
-            `read_dataset`.
+        paths: Paths of the shards, read one after the other.
+        frames, size, seed: As for `read_dataset`.
+        batch_size: Views a batch; the last batch may be smaller.
+        views: Number of views of each record.
+        **options: Any other field of `ClipSpec` and `Augmentation`, but `swap`. With a `crop`,
+            view 0 is the centre. Its default is None here; with "whole" batch_size is then 1.
 
     Returns:
         A data set of the inputs of `read_dataset`.
     """
-    window = crop_size(size, crop) if crop is not None else None
-    colors = jitter > 0 and views > 1 and RGB_PAIR in MODALITIES[modality]
-    none = tf.zeros([DRAWN]) if colors else None
-    centre = Draws(*tf.fill([3], 0.5), *tf.fill([3], False), none)
+    spec, augmentation = route(options, ClipSpec(frames, size), Augmentation(crop=None))
+    window = None if augmentation.crop is None else crop_size(size, augmentation.crop)
+    colors = augmentation.jitter > 0 and views > 1 and RGB in spec.streams
+    centre = Draws.fixed(0.5, 0.5, 0.5, tf.zeros([DRAWN]) if colors else None)
 
     def to_view(serialized: tf.Tensor, view: tf.Tensor) -> Tensors:
-        record = parse(serialized, masks, modality)
+        record = parse(serialized, spec)
 
         def see(draws: Optional[Draws]) -> Tensors:
-            seen = decode(sample(record, frames, fps, draws), size, resize)
-            return augment(complete(seen, frames, draws), size, window, draws or centre, resize)
+            seen = decode(sample(record, spec, draws), spec)
+            return augment(complete(seen, spec, draws), spec, window, draws or centre)
 
         def see_drawn() -> Tensors:
-            key = epoch_key(seed, view)
-            return see(draw(key, record["id"], flip, frozen_conjugates, 0.0, colors))
+            return see(draw(epoch_key(seed, view), record["id"], augmentation, colors))
 
         return tf.cond(view == 0, lambda: see(None), see_drawn) if views > 1 else see(None)
 
@@ -82,5 +73,6 @@ def read_views(
     dataset = dataset.map(to_view, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size)
     if colors:
-        dataset = dataset.map(make_jitter(jitter), num_parallel_calls=tf.data.AUTOTUNE)
+        change = make_jitter(augmentation.jitter)
+        dataset = dataset.map(change, num_parallel_calls=tf.data.AUTOTUNE)
     return dataset.prefetch(1)

@@ -1,1 +1,1 @@
-"""The format: names, one pair, its bytes, its directory."""
+"""The format of records and of the data set directory."""

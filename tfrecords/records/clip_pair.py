@@ -1,4 +1,4 @@
-"""One pair, decoded."""
+"""A decoded pair of clip and conjugate."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ class ClipPair:
     """A clip and its conjugate, decoded.
 
     Attributes:
-        id: unique in its data set.
-        clip: uint8 [T, H, W, 3], RGB, T >= 1.
-        conjugate: uint8 [T', H, W, 3], or None where there is none.
-        labels: names of the clip's actions; empty for a clip with no action.
-        fps: frames a second of clip and conjugate.
-        mask: bool [T, H, W], True where the actor is, or None where it is not known.
-        media_id: the file the clip was cut from, as its data set names it.
-        start, end: seconds in that file; `end` None: start + T / fps.
-        conjugate_media_id, conjugate_start, conjugate_end: the same of the conjugate; None: the
-            clip's own.
-        boxes: of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin, xmax,
-            ymax as shares 0..1 of width and height; None where they are not known.
-        flow: uint8 [T, H, W, 2], optical flow of the clip as `tfrecords.media.flow` has it, or
-            None.
-        conjugate_flow: uint8 [T', H, W, 2], that of the conjugate; there where both are.
-        decoy: whether a part of the clip without people was filled as the conjugate's hole is.
-        lost: Why the conjugate that was to be there is not; "": it is, or none was to be.
+        id: Name, unique in its data set.
+        clip: Frames, uint8 [T, H, W, 3], RGB, T >= 1.
+        conjugate: Frames of the conjugate, uint8 [T', H, W, 3]; None: no conjugate.
+        labels: Names of the clip's actions; empty for a clip without an action.
+        fps: Frame rate of clip and conjugate.
+        mask: Map of the actor, bool [T, H, W]; None: not known.
+        media_id: File the clip was cut from, as its data set names it.
+        start, end: Span in that file in seconds; `end` None: start + T / fps.
+        conjugate_media_id, conjugate_start, conjugate_end: The same for the conjugate; None: those
+            of the clip.
+        boxes: Boxes of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin,
+            xmax, ymax as shares 0..1 of width and height; None: not known.
+        flow: Optical flow of the clip, uint8 [T, H, W, 2], as in `tfrecords.media.flow`; None: no
+            flow.
+        conjugate_flow: Optical flow of the conjugate, uint8 [T', H, W, 2]; required if there are
+            both flow and conjugate.
+        decoy: Whether a part of the clip without people was filled like the conjugate's hole.
+        lost: Why the conjugate that was planned is missing; "": nothing is missing.
 
     Raises:
-        ValueError: a shape, dtype or value is not as above.
+        ValueError: A shape, dtype or value is not as above.
     """
 
     id: str
@@ -43,7 +44,7 @@ class ClipPair:
     mask: Optional[np.ndarray] = None
     media_id: str = ""
     start: float = 0.0
-    end: Optional[float] = None
+    end: float = None  # type: ignore  # set by `__post_init__`
     conjugate_media_id: Optional[str] = None
     conjugate_start: Optional[float] = None
     conjugate_end: Optional[float] = None
@@ -108,7 +109,7 @@ class ClipPair:
             ("flow", self.flow, self.clip),
             ("conjugate_flow", self.conjugate_flow, self.conjugate),
         ):
-            if flow is None:
+            if flow is None or frames is None:
                 continue
             shape = (*frames.shape[:3], 2)
             if flow.dtype != np.uint8 or flow.shape != shape:

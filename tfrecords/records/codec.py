@@ -1,7 +1,7 @@
-"""The record: its layout, and from a pair to its bytes and back.
+"""The layout of a record; encodes a pair as one, parses and decodes it.
 
-A record is one `tf.train.SequenceExample`: a clip, its labels, and (where there is one) its
-conjugate: the same scene without the action. Names follow MediaSequence.
+A record is one `tf.train.SequenceExample`: a clip, its labels, and optionally its conjugate, the
+same scene without the action. Names follow MediaSequence.
 
     context        example/id                        string
                    clip/media_id                     string   file the clip was cut from
@@ -39,37 +39,15 @@ feature maps of a backbone's END_POINT, such as Mixed_5c:
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from typing import Mapping, Optional, Sequence
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
+from tfrecords.records import names
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
-from tfrecords.records.names import (
-    BOXES,
-    CLIP_END,
-    CLIP_START,
-    CONJUGATE,
-    DECOY,
-    EXAMPLE_ID,
-    FLOW,
-    FLOW_PAIR,
-    FORMAT,
-    FRAME_RATE,
-    FRAMES,
-    HEIGHT,
-    IMAGE_FORMATS,
-    LABEL_INDEX,
-    LABEL_STRING,
-    MASKS,
-    MEDIA_ID,
-    MICROSECONDS,
-    RGB_PAIR,
-    TIMESTAMPS,
-    WIDTH,
-)
 from tfrecords.utils.errors import UsageError, UserError
 
 
@@ -79,21 +57,21 @@ def encode(
     image_format: str = "JPEG",
     quality: int = 95,
 ) -> bytes:
-    """Serialises a pair; the same pair gives the same bytes on every run.
+    """Serialises a pair; the same pair gives the same bytes in every run.
 
     Args:
-        pair: what to store.
-        label_ids: name -> line in labels.txt.
+        pair: Pair to store.
+        label_ids: Name of a label -> line in labels.txt.
         image_format: "JPEG" (4:4:4: default chroma subsampling costs four times the error on small
-            frames) or "PNG" (without loss). Masks and optical flow are PNG always.
-        quality: of the JPEG, 1..100.
+            frames) or "PNG" (lossless). Masks and optical flow are always PNG.
+        quality: JPEG quality, 1..100; default 95.
 
     Raises:
-        UsageError: a label of the pair is not in `label_ids`, or the format is not known.
+        UsageError: A label of the pair is not in `label_ids`, or the format is not known.
     """
-    if image_format not in IMAGE_FORMATS:
+    if image_format not in names.IMAGE_FORMATS:
         raise UsageError(
-            f"Expected image_format to be one of {IMAGE_FORMATS}, received {image_format!r}."
+            f"Expected image_format to be one of {names.IMAGE_FORMATS}, received {image_format!r}."
         )
     unknown = [label for label in pair.labels if label not in label_ids]
     if unknown:
@@ -103,40 +81,49 @@ def encode(
         )
     length, height, width, _ = pair.clip.shape
     context = {
-        EXAMPLE_ID: bytes_feature(pair.id),
-        MEDIA_ID: bytes_feature(pair.media_id),
-        LABEL_INDEX: ints_feature(*(label_ids[label] for label in pair.labels)),
-        LABEL_STRING: bytes_feature(*pair.labels),
-        CLIP_START: ints_feature(_microseconds(pair.start)),
-        CLIP_END: ints_feature(_microseconds(pair.end)),
-        FRAME_RATE: floats_feature(pair.fps),
-        HEIGHT: ints_feature(height),
-        WIDTH: ints_feature(width),
-        FORMAT: bytes_feature(image_format),
+        names.EXAMPLE_ID: bytes_feature(pair.id),
+        names.MEDIA_ID: bytes_feature(pair.media_id),
+        names.LABEL_INDEX: ints_feature(*(label_ids[label] for label in pair.labels)),
+        names.LABEL_STRING: bytes_feature(*pair.labels),
+        names.CLIP_START: ints_feature(_microseconds(pair.start)),
+        names.CLIP_END: ints_feature(_microseconds(pair.end)),
+        names.FRAME_RATE: floats_feature(pair.fps),
+        names.HEIGHT: ints_feature(height),
+        names.WIDTH: ints_feature(width),
+        names.FORMAT: bytes_feature(image_format),
     }
     if pair.decoy:
-        context[DECOY] = ints_feature(1)
+        context[names.DECOY] = ints_feature(1)
     lists = {
-        FRAMES: [bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.clip],
-        TIMESTAMPS: [ints_feature(_microseconds(pair.start + n / pair.fps)) for n in range(length)],
+        names.FRAMES: [
+            bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.clip
+        ],
+        names.TIMESTAMPS: [
+            ints_feature(_microseconds(pair.start + n / pair.fps)) for n in range(length)
+        ],
     }
     if pair.conjugate is not None:
-        media_id, start, end = _conjugate_place(pair)
-        context[CONJUGATE + MEDIA_ID] = bytes_feature(media_id)
-        context[CONJUGATE + CLIP_START] = ints_feature(_microseconds(start))
-        context[CONJUGATE + CLIP_END] = ints_feature(_microseconds(end))
-        lists[CONJUGATE + FRAMES] = [
+        media_id, start, end = _conjugate_place(pair, len(pair.conjugate))
+        context[names.CONJUGATE + names.MEDIA_ID] = bytes_feature(media_id)
+        context[names.CONJUGATE + names.CLIP_START] = ints_feature(_microseconds(start))
+        context[names.CONJUGATE + names.CLIP_END] = ints_feature(_microseconds(end))
+        lists[names.CONJUGATE + names.FRAMES] = [
             bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.conjugate
         ]
     if pair.mask is not None:
-        lists[MASKS] = [
+        lists[names.MASKS] = [
             bytes_feature(encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask
         ]
     if pair.boxes is not None:
-        lists.update({name: [floats_feature(*edges)] for name, edges in zip(BOXES, pair.boxes.T)})
-    for name, flow in ((FLOW, pair.flow), (CONJUGATE + FLOW, pair.conjugate_flow)):
+        lists.update(
+            {name: [floats_feature(*edges)] for name, edges in zip(names.BOXES, pair.boxes.T)}
+        )
+    for name, flow in (
+        (names.FLOW_FRAMES, pair.flow),
+        (names.CONJUGATE + names.FLOW_FRAMES, pair.conjugate_flow),
+    ):
         if flow is not None:
-            # OpenCV writes no image of two channels.
+            # OpenCV cannot write images of two channels.
             lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
@@ -151,17 +138,15 @@ def parse(
     serialized: tf.Tensor,
     masks: bool = True,
     boxes: bool = False,
-    rgb: bool = True,
-    flow: bool = False,
+    streams: Sequence[names.Stream] = (names.RGB,),
 ) -> dict[str, tf.Tensor]:
     """Parses one record inside a graph; frames stay encoded.
 
     Args:
         serialized: string scalar.
-        masks: whether to fetch the masks.
-        boxes: whether to fetch the boxes.
-        rgb: whether to fetch the frames of clip and conjugate.
-        flow: whether to fetch the optical flow of clip and conjugate.
+        masks: Whether to fetch the masks.
+        boxes: Whether to fetch the boxes.
+        streams: Kinds of frames to fetch, of clip and conjugate.
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
@@ -171,61 +156,59 @@ def parse(
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     required = tf.io.FixedLenSequenceFeature([], tf.string)
-    pairs = {}  # of frames: their names -> that of the feature
-    if rgb:
-        pairs[RGB_PAIR] = FRAMES
-    if flow:
-        pairs[FLOW_PAIR] = FLOW
     lists = {}
-    for feature in pairs.values():
-        lists.update({feature: required, CONJUGATE + feature: frames})
+    for stream in streams:
+        lists.update({stream.feature: required, names.CONJUGATE + stream.feature: frames})
     if masks:
-        lists[MASKS] = frames
+        lists[names.MASKS] = frames
     if boxes:
-        lists.update({name: tf.io.RaggedFeature(tf.float32) for name in BOXES})
+        lists.update({name: tf.io.RaggedFeature(tf.float32) for name in names.BOXES})
     context, sequences = tf.io.parse_single_sequence_example(
         serialized,
         context_features={
-            EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
-            LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
-            FRAME_RATE: tf.io.FixedLenFeature([], tf.float32),
+            names.EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
+            names.LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
+            names.FRAME_RATE: tf.io.FixedLenFeature([], tf.float32),
         },
         sequence_features=lists,
     )
     record = {
-        "id": context[EXAMPLE_ID],
-        "labels": context[LABEL_INDEX],
-        "fps": context[FRAME_RATE],
+        "id": context[names.EXAMPLE_ID],
+        "labels": context[names.LABEL_INDEX],
+        "fps": context[names.FRAME_RATE],
     }
-    for (clip, conjugate), feature in pairs.items():
-        record.update({clip: sequences[feature], conjugate: sequences[CONJUGATE + feature]})
+    for stream in streams:
+        features = (stream.feature, names.CONJUGATE + stream.feature)
+        record.update(zip(stream.pair, (sequences[feature] for feature in features)))
     if masks:
-        record["mask"] = sequences[MASKS]
+        record["mask"] = sequences[names.MASKS]
     if boxes:
-        record["boxes"] = tf.stack([sequences[name].flat_values for name in BOXES], axis=-1)
+        record["boxes"] = tf.stack([sequences[name].flat_values for name in names.BOXES], axis=-1)
     return record
 
 
 def decode(serialized: bytes) -> ClipPair:
-    """The inverse of `encode`, in numpy (JPEG frames come back nearly, all else exactly).
+    """Decodes a record in numpy, the inverse of `encode` (exact but for JPEG frames).
 
     Raises:
-        UserError: the bytes are not a record of this schema.
+        UserError: The bytes are not a record of this schema.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
         context = example.context.feature
         lists = example.feature_lists.feature_list
-        has_conjugate = CONJUGATE + FRAMES in lists
+        has_conjugate = names.CONJUGATE + names.FRAMES in lists
         boxes = None
-        if BOXES[0] in lists:
-            boxes = np.stack([lists[name].feature[0].float_list.value for name in BOXES], axis=-1)
+        if names.BOXES[0] in lists:
+            boxes = np.stack(
+                [lists[name].feature[0].float_list.value for name in names.BOXES], axis=-1
+            )
 
         def text(name: str) -> str:
             return context[name].bytes_list.value[0].decode()
 
         def seconds(name: str) -> float:
-            return context[name].int64_list.value[0] / MICROSECONDS
+            return context[name].int64_list.value[0] / names.MICROSECONDS
 
         def images(name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
             encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
@@ -238,22 +221,22 @@ def decode(serialized: bytes) -> ClipPair:
             return np.stack([tf.io.decode_png(image).numpy() for image in encoded])
 
         return ClipPair(
-            id=text(EXAMPLE_ID),
-            clip=images(FRAMES),
-            conjugate=images(CONJUGATE + FRAMES) if has_conjugate else None,
-            labels=tuple(value.decode() for value in context[LABEL_STRING].bytes_list.value),
-            fps=context[FRAME_RATE].float_list.value[0],
-            mask=images(MASKS, cv2.IMREAD_GRAYSCALE) > 0 if MASKS in lists else None,
-            media_id=text(MEDIA_ID),
-            start=seconds(CLIP_START),
-            end=seconds(CLIP_END),
-            conjugate_media_id=text(CONJUGATE + MEDIA_ID) if has_conjugate else None,
-            conjugate_start=seconds(CONJUGATE + CLIP_START) if has_conjugate else None,
-            conjugate_end=seconds(CONJUGATE + CLIP_END) if has_conjugate else None,
+            id=text(names.EXAMPLE_ID),
+            clip=images(names.FRAMES),
+            conjugate=images(names.CONJUGATE + names.FRAMES) if has_conjugate else None,
+            labels=tuple(value.decode() for value in context[names.LABEL_STRING].bytes_list.value),
+            fps=context[names.FRAME_RATE].float_list.value[0],
+            mask=images(names.MASKS, cv2.IMREAD_GRAYSCALE) > 0 if names.MASKS in lists else None,
+            media_id=text(names.MEDIA_ID),
+            start=seconds(names.CLIP_START),
+            end=seconds(names.CLIP_END),
+            conjugate_media_id=text(names.CONJUGATE + names.MEDIA_ID) if has_conjugate else None,
+            conjugate_start=seconds(names.CONJUGATE + names.CLIP_START) if has_conjugate else None,
+            conjugate_end=seconds(names.CONJUGATE + names.CLIP_END) if has_conjugate else None,
             boxes=boxes,
-            flow=flows(FLOW),
-            conjugate_flow=flows(CONJUGATE + FLOW),
-            decoy=DECOY in context,
+            flow=flows(names.FLOW_FRAMES),
+            conjugate_flow=flows(names.CONJUGATE + names.FLOW_FRAMES),
+            decoy=names.DECOY in context,
         )
     except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
         reason = " ".join(str(error).split())
@@ -263,12 +246,12 @@ def decode(serialized: bytes) -> ClipPair:
         ) from error
 
 
-def _conjugate_place(pair: ClipPair) -> tuple[str, float, float]:
-    """File, start and end of the conjugate: where not given, the clip's own start and file."""
+def _conjugate_place(pair: ClipPair, frames: int) -> tuple[str, float, float]:
+    """Returns file, start and end of the conjugate, by default the clip's file and start."""
     media_id = pair.media_id if pair.conjugate_media_id is None else pair.conjugate_media_id
     start = pair.start if pair.conjugate_start is None else pair.conjugate_start
     end = pair.conjugate_end
-    return media_id, start, start + len(pair.conjugate) / pair.fps if end is None else end
+    return media_id, start, start + frames / pair.fps if end is None else end
 
 
 def _decode_image(encoded: bytes, flags: int) -> np.ndarray:
@@ -277,10 +260,11 @@ def _decode_image(encoded: bytes, flags: int) -> np.ndarray:
 
 
 def _microseconds(seconds: float) -> int:
-    return round(seconds * MICROSECONDS)
+    return round(seconds * names.MICROSECONDS)
 
 
 def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> bytes:
+    """Encodes an image, uint8 [H, W, 3] in names.RGB or [H, W], as "JPEG" or "PNG"."""
     if image.ndim == 3:
         image = image[..., ::-1]  # OpenCV's order is BGR
     if image_format == "JPEG":
@@ -295,13 +279,16 @@ def encode_image(image: np.ndarray, image_format: str, quality: int = 95) -> byt
 
 
 def bytes_feature(*values: str | bytes) -> tf.train.Feature:
+    """Returns a feature of strings."""
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
 
 
 def ints_feature(*values: int) -> tf.train.Feature:
+    """Returns a feature of integers."""
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
 def floats_feature(*values: float) -> tf.train.Feature:
+    """Returns a feature of floats."""
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,14 +1,14 @@
-"""A data set directory: what is in it, and where.
+"""The files of a data set directory, and what they say.
 
     DIR/dataset.json   the fields of `DatasetInfo`
-    DIR/labels.txt     one class a line, the first line is id 0; the law for every split
+    DIR/labels.txt     one class a line, the first line is id 0; decides the ids in every split
     DIR/skipped.csv    file,reason
     DIR/train-00000-of-00004.tfrecord ...
     DIR/manifest.json  records, bytes and sha256 of every shard
-    DIR/build.json     what `tfrecords.build` made it from, if that did
+    DIR/build.json     the plan of the build, if `tfrecords.build` made it
 
 `dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
-`tfrecords.utils.filesystem`. No TensorFlow here for a local one, so that a command can answer a
+`tfrecords.utils.filesystem`. A local one needs no TensorFlow here, so that a command can report a
 wrong path at once.
 """
 
@@ -49,21 +49,20 @@ SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 @dataclass
 class DatasetInfo:
-    """What `dataset.json` says.
+    """The content of `dataset.json`.
 
     Attributes:
-        source: name of the source the data set was built from ("python": `write_dataset`).
-        fps: frames a second; None where records differ.
-        frame_size: [height, width] in pixels; None where records differ.
-        labels: class names; the place in the list is the id.
-        multi_label: whether a clip may have several labels at once.
-        splits: name -> {"shards", "clips", "pairs", "negatives", "skipped"}; clips are the records
-            there are, pairs those of them with a conjugate, negatives those without a label,
-            skipped the rows that could not be read; "decoys", where there are any: the records
-            whose clip has one.
-        modality: "rgb"; "rgb+flow" where the records hold optical flow too; "features" where they
-            hold a backbone's feature maps and no frames, see `tfrecords.reading.features`.
-        schema_version: of the records, see `tfrecords.records.codec`.
+        source: Name of the source of the data set ("python": `write_dataset`).
+        fps: Frame rate; None: records differ.
+        frame_size: [height, width] in pixels; None: records differ.
+        labels: Class names; the index in the list is the id.
+        multi_label: Whether a clip may have several labels at once.
+        splits: Name -> {"shards", "clips", "pairs", "negatives", "skipped"}: number of files,
+            records, records with a conjugate, records without a label, rows that could not be
+            read; and "decoys", if any: records whose clip has a decoy.
+        modality: "rgb"; "rgb+flow": the records hold optical flow too; "features": they hold a
+            backbone's feature maps and no frames, see `tfrecords.reading.features`.
+        schema_version: Version of the records, see `tfrecords.records.codec`.
         warnings: What is suspicious about classes and splits, see `class_warnings`; written only if
             there are any.
     """
@@ -78,8 +77,13 @@ class DatasetInfo:
     schema_version: int = SCHEMA_VERSION
     warnings: List[str] = field(default_factory=list)
 
+    @property
+    def filled_splits(self) -> list[str]:
+        """Names of the splits that have clips."""
+        return [name for name, counts in self.splits.items() if counts["clips"]]
+
     def require_split(self, name: str) -> dict[str, int]:
-        """The counts of a split; UsageError where there is none of that name or it is empty."""
+        """Returns the counts of a split; UsageError if it is missing or empty."""
         if name not in self.splits:
             raise UsageError(
                 f"Expected one of the data set's splits ({', '.join(self.splits)}), "
@@ -90,7 +94,7 @@ class DatasetInfo:
         return self.splits[name]
 
     def to_json(self) -> str:
-        """The text of `dataset.json`: the same bytes for the same content."""
+        """Returns the text of `dataset.json`, the same bytes for the same content."""
         content = asdict(self)
         if not self.warnings:
             del content["warnings"]
@@ -101,8 +105,8 @@ def load_info(directory: StrPath) -> DatasetInfo:
     """Reads and checks `dataset.json` and `labels.txt`.
 
     Raises:
-        UsageError: the directory is no finished data set.
-        UserError: its files are corrupt or contradict each other.
+        UsageError: The directory is not a finished data set.
+        UserError: Its files are corrupt or contradict each other.
     """
     path = to_path(directory) / INFO_FILE
     if not path.is_file():
@@ -134,7 +138,7 @@ def load_info(directory: StrPath) -> DatasetInfo:
 
 
 def require_frames(directory: StrPath, info: DatasetInfo) -> None:
-    """UsageError for a directory of cached features."""
+    """Raises a UsageError for a directory of cached features."""
     if info.modality == FEATURES:
         raise UsageError(
             f"Expected records of frames in {directory}, received cached features of a backbone."
@@ -142,7 +146,7 @@ def require_frames(directory: StrPath, info: DatasetInfo) -> None:
 
 
 def require_flow(directory: StrPath, info: DatasetInfo, modality: str) -> None:
-    """UsageError where the modality needs optical flow and the records hold none."""
+    """Raises a UsageError if the modality needs optical flow and the records hold none."""
     if modality != "rgb" and info.modality != "rgb+flow":
         raise UsageError(
             f"Expected optical flow in the records of {directory} for the modality {modality}, "
@@ -154,7 +158,7 @@ def load_labels(path: StrPath) -> list[str]:
     """Reads a list of classes, one a line; the first line is id 0.
 
     Raises:
-        UsageError: the file is missing, empty, or names a class twice.
+        UsageError: The file is missing or empty, or names a class twice.
     """
     try:
         text = to_path(path).read_text(encoding="utf-8-sig")
@@ -165,19 +169,19 @@ def load_labels(path: StrPath) -> list[str]:
     return labels
 
 
-def check_labels(labels: list[str], place: str) -> None:
-    """UsageError unless the classes are non-empty names of one line, each there once."""
+def check_labels(labels: list[str], path: str) -> None:
+    """Raises a UsageError unless the classes are non-empty names of one line, each given once."""
     if not labels or not all(labels):
-        raise UsageError(f"Expected one class a line in {place}, received an empty name.")
+        raise UsageError(f"Expected one class a line in {path}, received an empty name.")
     for label in labels:
         if label.splitlines() != [label.strip()]:
             raise UsageError(
-                f"Expected a class on one line and without outer blanks in {place}, received "
+                f"Expected a class on one line and without outer blanks in {path}, received "
                 f"{label!r}."
             )
     twice = [label for label, count in Counter(labels).items() if count > 1]
     if twice:
-        raise UsageError(f"Expected each class once in {place}, received {twice[0]!r} twice.")
+        raise UsageError(f"Expected each class once in {path}, received {twice[0]!r} twice.")
 
 
 def class_warnings(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -187,36 +191,36 @@ def class_warnings(labels: Sequence[str], counts: Mapping[str, Mapping[str, int]
         labels: Class names.
         counts: Split -> label -> clips; every split is a key.
     """
-    found = []
+    lines = []
     if len(labels) == 1:
-        found.append(f"{labels[0]!r} is the only class: there is nothing to tell it from")
+        lines.append(f"{labels[0]!r} is the only class: there is nothing to tell it from")
     spellings: dict[str, list[str]] = {}
     for label in labels:
         key = unicodedata.normalize("NFKC", label).casefold()
         spellings.setdefault(re.sub(r"[\s_-]+", "", key), []).append(label)
     for names in spellings.values():
         if len(names) > 1:
-            found.append(f"the classes {_some(names)} differ by case, blanks or Unicode form alone")
+            lines.append(f"the classes {_some(names)} differ by case, blanks or Unicode form alone")
     train = counts.get("train", {})
     unseen = [label for label in labels if not train.get(label)]
     if "train" not in counts:
-        found.append(f"no split is named 'train' but {_some(counts)}: there is nothing to train on")
+        lines.append(f"no split is named 'train' but {_some(counts)}: there is nothing to train on")
     elif len(unseen) == len(labels):
-        found.append("no clip of the split 'train' has a label")
+        lines.append("no clip of the split 'train' has a label")
     elif unseen:
-        found.append(f"no clip of the split 'train' has the label {_some(unseen)}")
+        lines.append(f"no clip of the split 'train' has the label {_some(unseen)}")
     for split, clips in counts.items():
         if split.startswith("test") and not any(clips.values()):
-            found.append(f"no clip of the split {split!r} has a label: it cannot be scored")
+            lines.append(f"no clip of the split {split!r} has a label: it cannot be scored")
         meant = SPLIT_WORDS.get(split)
         if not (meant or split.startswith("test") or split in READ_SPLITS):
             meant = next(iter(difflib.get_close_matches(split, READ_SPLITS, 1, 0.7)), None)
         if meant:
-            found.append(
+            lines.append(
                 f"the split {split!r} looks like {meant!r}, but under this name it is neither "
                 "trained on nor tested"
             )
-    return [f"Warning: {text}." for text in found]
+    return [f"Warning: {text}." for text in lines]
 
 
 def _some(names: Iterable[str]) -> str:
@@ -226,37 +230,37 @@ def _some(names: Iterable[str]) -> str:
 
 
 def shard_name(split: str, index: int, count: int) -> str:
-    """Such as train-00000-of-00004.tfrecord."""
+    """Returns the name of a shard, such as train-00000-of-00004.tfrecord."""
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
 
 
 def all_shards(directory: StrPath) -> list[AnyPath]:
-    """Every file in a directory that is named as a shard, of whatever split and count."""
+    """Returns every file in a directory with the name of a shard, of any split and count."""
     paths = sorted(to_path(directory).glob("*.tfrecord"))
     return [path for path in paths if SHARD_NAME.fullmatch(path.name)]
 
 
 def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
-    """Paths of a split's shards, in order.
+    """Returns the paths of a split's shards, in order.
 
     Raises:
-        UserError: the split is not there, or one of its files is missing.
+        UserError: The split or one of its files is missing.
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
-    there = {path.name for path in all_shards(directory)}  # one look, not one a shard
+    existing = {path.name for path in all_shards(directory)}  # one listing, not one a shard
     names = [shard_name(split, index, count) for index in range(count)]
-    missing = [name for name in names if name not in there]
+    missing = [name for name in names if name not in existing]
     if missing:
         raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
     return [str(directory / name) for name in names]
 
 
 def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
-    """Shard -> {"records", "bytes", "sha256"}; None where the directory is older than manifests.
+    """Reads {"records", "bytes", "sha256"} of each shard; None: an old directory has no manifest.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: The manifest cannot be read.
     """
     path = to_path(directory) / MANIFEST_FILE
     if not path.is_file():
@@ -272,7 +276,7 @@ def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
 
 
 def digest(directory: StrPath) -> str:
-    """Of labels and counts, of the build's plan and the shards' checksums where there are such."""
+    """Returns a digest of labels and counts and, if present, the build's plan and the checksums."""
     data = to_path(directory)
     names = (INFO_FILE, PLAN_FILE, MANIFEST_FILE)
     parts = [path.read_bytes() for name in names if (path := data / name).is_file()]
@@ -282,7 +286,5 @@ def digest(directory: StrPath) -> str:
 
 
 def test_splits(info: DatasetInfo) -> list[str]:
-    """The splits that are judged: named `test*`, with clips."""
-    return [
-        name for name, counts in info.splits.items() if name.startswith("test") and counts["clips"]
-    ]
+    """Returns the splits to evaluate: those named `test*` that have clips."""
+    return [name for name in info.filled_splits if name.startswith("test")]

@@ -1,6 +1,6 @@
-"""Records of cached features: encodes, parses and describes them.
+"""Encodes, parses and decodes records of cached features.
 
-Their layout stands with that of all records in `tfrecords.records.codec`.
+For their layout see `tfrecords.records.codec`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def encode_features(
     conjugates: Sequence[Optional[np.ndarray]],
     mask: Optional[np.ndarray] = None,
 ) -> bytes:
-    """A record of cached features.
+    """Serialises a record of cached features.
 
     Args:
-        serialized: the record they were made from.
-        end_point: of the backbone.
-        maps: of each view, float16 [T, H, W, D], all of one shape.
-        conjugates: the same of the conjugates, None for a view without; empty: of no view.
-        mask: uint8 [t, h, w] of 0 and 1, of the frames of the first view.
+        serialized: Record that the features were made from.
+        end_point: End point of the backbone.
+        maps: Map of each view, float16 [T, H, W, D], all of one shape.
+        conjugates: Map of each view's conjugate, None for a view without; empty: no conjugates.
+        mask: Mask of the frames of the first view, uint8 [t, h, w] of 0 and 1; None: no mask.
     """
     example = tf.train.SequenceExample.FromString(serialized)
     example.context.feature[end_point + DIMENSIONS].CopyFrom(ints_feature(*maps[0].shape))
@@ -88,26 +88,26 @@ def parse_features(
 
 
 def decode_features(serialized: bytes) -> dict[str, list[Optional[np.ndarray]]]:
-    """The maps in a record of cached features: name of the feature -> one a view, float16.
+    """Decodes a record of cached features: name of the feature -> a map of each view, float16.
 
     Raises:
-        UserError: the bytes are not such a record.
+        UserError: The bytes are not such a record.
     """
     try:
         example = tf.train.SequenceExample.FromString(serialized)
-        found = {}
+        maps = {}
         for name, values in example.feature_lists.feature_list.items():
             if name.endswith(MAPS):
                 end_point = name[: -len(MAPS)].removeprefix(CONJUGATE)
                 shape = example.context.feature[end_point + DIMENSIONS].int64_list.value
                 entries = [feature.bytes_list.value[0] for feature in values.feature]
-                found[name] = [
+                maps[name] = [
                     np.frombuffer(entry, np.float16).reshape(shape) if entry else None
                     for entry in entries
                 ]
-        if not found:
+        if not maps:
             raise ValueError("it holds no feature maps")
-        return found
+        return maps
     except Exception as error:  # as in `decode`
         reason = " ".join(str(error).split())
         raise UserError(
@@ -121,15 +121,15 @@ FEATURES_FILE = "features.json"
 
 @dataclass
 class FeatureInfo:
-    """What `features.json` says.
+    """The content of `features.json`.
 
     Attributes:
-        end_point: of the backbone, by which the records name their maps.
-        views: how many each record of `train` has; records of other splits have one.
-        conjugates: whether there are maps of conjugates.
-        shapes: split -> [T, H, W, D] of its maps; None in it: records differ.
-        frames: [T, height, width] of the masks; None in it: records differ.
-        made_from: all that the maps depend on, for people to read.
+        end_point: End point of the backbone, in the names of the records' maps.
+        views: Number of views of each record of `train`; records of other splits have one.
+        conjugates: Whether the records hold maps of conjugates.
+        shapes: Split -> [T, H, W, D] of its maps, None for sides in which records differ.
+        frames: [T, height, width] of the masks, None for sides in which records differ.
+        made_from: Everything the maps depend on, for people to read.
     """
 
     end_point: str
@@ -148,8 +148,8 @@ class FeatureInfo:
         """Reads `features.json`.
 
         Raises:
-            UsageError: the directory holds no cached features.
-            UserError: the file is corrupt.
+            UsageError: The directory holds no cached features.
+            UserError: The file is corrupt.
         """
         path = to_path(directory) / FEATURES_FILE
         if load_info(directory).modality != FEATURES:

@@ -1,4 +1,4 @@
-"""Writes a data set directory: every file appears under its name whole, or not at all."""
+"""Writes the files of a data set directory, each atomically."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
 
 
 class Shard:
-    """A shard being written. `entry`, of the manifest, is there when it is closed."""
+    """A shard being written; `entry`, for the manifest, is set when it is closed."""
 
     entry: Dict[str, Any]
 
@@ -48,7 +48,7 @@ class Shard:
 
 
 def write_shard(path: StrPath, examples: Iterable[bytes]) -> Dict[str, Any]:
-    """Writes records in order; under a temporary name first, so that a shard is never half.
+    """Writes records in order, atomically.
 
     Returns the shard's entry in the manifest: records, bytes, sha256.
     """
@@ -67,10 +67,10 @@ def finish_dataset(
     """Writes labels.txt, skipped.csv, manifest.json and, last of all, dataset.json.
 
     Args:
-        directory: where the shards are.
-        info: what to write; its labels become labels.txt.
+        directory: Directory of the shards.
+        info: Content of dataset.json; its labels become labels.txt.
         skipped: (file, reason) of every input that could not be read.
-        manifest: shard -> its entry, of `write_shard`.
+        manifest: Shard -> its entry, from `write_shard`.
     """
     directory = to_path(directory)
     table = io.StringIO()
@@ -91,20 +91,20 @@ def write_dataset(
     num_shards: int = 4,
     source: str = "python",
 ) -> DatasetInfo:
-    """Writes clips as a data set, without loss (PNG), one record in memory at a time.
+    """Writes clips as a data set, losslessly (PNG), with one record in memory at a time.
 
-    Where every clip has optical flow (`tfrecords.build.rows.add_flow`), the data set has.
+    The data set has optical flow if every clip has it (`tfrecords.build.rows.add_flow`).
 
     Args:
-        directory: created where it is not; a data set there before is replaced, all its splits.
-        splits: name ([a-z0-9_]+) -> clips; iterables, read once.
-        labels: class names; the place in the list is the id.
-        multi_label: whether a clip may have several labels.
-        num_shards: files a split; record n goes to shard n modulo num_shards.
-        source: noted in dataset.json.
+        directory: Directory to write, created if missing; replaces all splits of a data set in it.
+        splits: Name ([a-z0-9_]+) -> clips, iterables that are read once.
+        labels: Class names; the index in the list is the id.
+        multi_label: Whether a clip may have several labels.
+        num_shards: Files a split; record n goes to shard n modulo num_shards.
+        source: Name of the source in dataset.json.
 
     Raises:
-        UsageError: a label is not in `labels`, a clip has several without `multi_label`, or a
+        UsageError: A label is not in `labels`, a clip has several without `multi_label`, or a
             split's name is not allowed.
     """
     directory, labels = to_path(directory), list(labels)
@@ -113,7 +113,7 @@ def write_dataset(
         if not SPLIT_NAME.fullmatch(split):
             raise UsageError(f"Expected a split named [a-z0-9_]+, received {split!r}.")
     directory.mkdir(parents=True, exist_ok=True)
-    # Without this file the directory is unfinished: a reader never sees old and new shards mixed.
+    # Without this file the directory is unfinished, so no reader sees old and new shards mixed.
     (directory / INFO_FILE).unlink(missing_ok=True)
     (directory / PLAN_FILE).unlink(missing_ok=True)
     old = set(all_shards(directory))  # removed last: the iterables may be reading them

@@ -1,1 +1,1 @@
-"""What is in a data set directory: `python -m tfrecords.show`."""
+"""Shows the content of a data set directory: `python -m tfrecords.show`."""

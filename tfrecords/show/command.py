@@ -1,4 +1,4 @@
-"""Shows what is in a data set directory: counts, classes, what was skipped, one record.
+"""Shows the content of a data set directory: counts, classes, skipped rows, one record.
 
     python -m tfrecords.show data/mine
     python -m tfrecords.show data/mine --pairs=sheet.png
@@ -39,7 +39,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
 
 
 def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> None:
-    """The command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     if len(arguments) != 1:
         raise UsageError(f"Expected one data set directory, received {len(arguments)} arguments.")
     if values.verify:

@@ -1,11 +1,11 @@
-"""A contact sheet of pairs: one picture, to see whether conjugates are what they should be.
+"""Draws a contact sheet of pairs, one picture to check conjugates by eye.
 
     python -m tfrecords.show data/mine --pairs=sheet.png --count=12 --split=train
 
-A row a pair: four frames of the clip, evenly spaced, then four of its conjugate; of a photograph
-the one there is, larger. Above them its labels, its id and where the conjugate is from. The actor's
-mask is outlined, boxes of people are drawn, optical flow stands below the frames (the colours of
-`flow.picture`).
+Each pair is a row: four frames of the clip, evenly spaced, then four of its conjugate; a photograph
+is shown once, larger. Above them are its labels, its id and the origin of the conjugate. The
+actor's mask is outlined, boxes of people are drawn, and optical flow is below the frames (in the
+colours of `flow.picture`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BORDER = 16
 LINE = 19  # of text
 PAPER, INK, FAINT = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 OUTLINE = (255, 220, 0)
-# A pair is at least this wide, so that its text finds room.
+# A pair is at least this wide, so that its text fits.
 NARROWEST = 2 * FRAMES * 90
 
 
@@ -42,17 +42,17 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
     """Writes a contact sheet of a split's pairs, evenly spread over its records.
 
     Args:
-        directory: of the data set.
-        path: of the picture; its extension (png, jpg) says which kind.
-        split: None: the first with pairs.
-        count: rows at most.
+        directory: Data set directory.
+        path: File of the picture; its extension (png, jpg) sets the format.
+        split: Name of the split; None: the first with pairs.
+        count: Maximum number of rows.
 
     Returns:
-        How many pairs are on it.
+        The number of pairs on it.
 
     Raises:
-        UsageError: no such split, or the path names no picture.
-        UserError: the split has no pair, or a shard is corrupt.
+        UsageError: There is no such split, or the path does not name a picture.
+        UserError: The split has no pair, or a shard is corrupt.
     """
     if os.path.splitext(path)[1].lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"Expected --pairs to name a .png or .jpg file, received {path!r}.")
@@ -66,7 +66,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
             f"{directory} has no clip with a conjugate{f' in {split}' if split else ''}."
         )
     pairs = list(_spread(dataset.shard_paths(directory, info, split), count))
-    sheet = draw(pairs, f"{os.fspath(directory)}: {split}, {len(pairs)} pairs")
+    sheet = draw(pairs, f"{directory}: {split}, {len(pairs)} pairs")
     with replacing(path) as temporary:
         done, content = cv2.imencode(os.path.splitext(path)[1].lower(), sheet[..., ::-1])
         if not done:
@@ -78,7 +78,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
 
 
 def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
-    """Pairs evenly spread over the shards, and over each shard; reads at most `count` shards."""
+    """Yields pairs spread evenly over the shards and each shard; reads at most `count` shards."""
     import tensorflow as tf
 
     from tfrecords.records import codec
@@ -91,12 +91,12 @@ def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
             paired = [n for n, data in enumerate(_records(path)) if _paired(data)]
         except tf.errors.DataLossError as error:
             raise UserError(f"{path} is corrupt: {error.message}.") from error
-        # Where a shard has less than its share, the later ones make up for it.
+        # If a shard has less than its share, the later ones make up for it.
         share = min(len(paired), -(-left // (parts - part)))
-        # Shards hold rows in turn: the same place in all of them would be one class's.
-        places = ((n + (part + 0.5) / parts) / share for n in range(share))
-        chosen = {paired[int(place * len(paired))] for place in places}
-        # Read twice, since a shard may be larger than the memory.
+        # Shards hold rows in turn: the same index in all of them would give one class.
+        positions = ((n + (part + 0.5) / parts) / share for n in range(share))
+        chosen = {paired[int(position * len(paired))] for position in positions}
+        # Read twice, since a shard may be larger than memory.
         yield from (codec.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
         left -= share
 
@@ -117,14 +117,14 @@ def _paired(serialized: bytes) -> bool:
 
 
 def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
-    """The sheet: uint8 [H, W, 3], RGB; as many rows as there are pairs.
+    """Draws the sheet, uint8 [H, W, 3], RGB, with a row for each pair.
 
     Args:
-        pairs: with conjugates.
-        title: a line above them.
+        pairs: Pairs with conjugates.
+        title: Line of text above them.
     """
     rows = [_row(pair) for pair in pairs]
-    # Conjugates stand in one column, whatever the shape of the clips.
+    # Conjugates are aligned in one column, whatever the shape of the clips.
     column = max(clip.shape[1] for clip, _ in rows) + MIDDLE
     width = max(NARROWEST, column + max(conjugate.shape[1] for _, conjugate in rows))
     text = 2 * LINE + 4
@@ -148,7 +148,8 @@ def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
 
 
 def origin(pair: ClipPair) -> str:
-    """Where a conjugate is from, in words."""
+    """Describes the origin of a conjugate."""
+    assert pair.conjugate is not None
     length = len(pair.conjugate) / pair.fps
     if pair.conjugate_media_id not in (None, pair.media_id):
         return f"{length:.1f} s of {pair.conjugate_media_id}, from {pair.conjugate_start:.1f} s on"
@@ -165,7 +166,8 @@ def origin(pair: ClipPair) -> str:
 
 
 def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of the clip side by side, its flow below them; and those of the conjugate."""
+    """Returns the frames of the clip side by side, above its flow; and those of the conjugate."""
+    assert pair.conjugate is not None
     halves = []
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
         index = pictures.evenly(len(frames), FRAMES)
@@ -181,7 +183,7 @@ def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _marked(frame: np.ndarray, pair: ClipPair, index: int) -> np.ndarray:
-    """A scaled frame of the clip with the outlines of its mask and boxes."""
+    """Outlines mask and boxes on a scaled frame of the clip."""
     if pair.mask is not None:
         mask = pictures.enlarge(pair.mask[index], len(frame))
         frame = pictures.outline(frame, mask, OUTLINE, cv2.LINE_8)
@@ -189,7 +191,7 @@ def _marked(frame: np.ndarray, pair: ClipPair, index: int) -> np.ndarray:
 
 
 def _write(sheet: np.ndarray, lines: list[tuple], width: int) -> np.ndarray:
-    """Puts (x, y, text, colour) on the sheet; a text too long for it is cut."""
+    """Writes (x, y, text, colour) on the sheet; cuts text that is too long."""
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(sheet)

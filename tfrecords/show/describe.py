@@ -1,4 +1,4 @@
-"""What is in a data set directory, as text."""
+"""Describes the content of a data set directory as text."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SKIPPED_LINES = 10
 
 
 def describe(directory: str, split: Optional[str] = None, record: int = 0) -> str:
-    """What is in a data set directory, as text.
+    """Returns the content of a data set directory as text.
 
     Raises:
-        UserError: the directory is no data set, or holds no such record.
+        UserError: The directory is not a data set, or has no such record.
     """
     info = dataset.load_info(directory)
-    split = split or next((name for name, counts in info.splits.items() if counts["clips"]), "")
+    split = split or next(iter(info.filled_splits), "")
     info.require_split(split)
     blocks = [
         _head(directory, info),
@@ -46,15 +46,15 @@ def _head(directory: str, info: dataset.DatasetInfo) -> str:
 
 
 def _splits(info: dataset.DatasetInfo) -> str:
-    rows = [("split", "clips", "pairs", "skipped", "shards")]
+    rows: list[tuple] = [("split", "clips", "pairs", "skipped", "shards")]
     for name, counts in info.splits.items():
         rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
     return _table(rows)
 
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
-    """Clips a class and split; the names alone where counting would take too long."""
-    splits = [name for name, counts in info.splits.items() if counts["clips"]]
+    """Lists the clips a class and split; only the names if counting would take too long."""
+    splits = info.filled_splits
     paths = {name: dataset.shard_paths(directory, info, name) for name in splits}
     size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
     rows: list[tuple] = [("id", "class")]
@@ -70,28 +70,24 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
 
 
 def _count_labels(paths: list[str]) -> Counter:
-    """Label id -> clips; None -> clips without a label."""
+    """Counts clips by label id; None: clips without a label."""
     import tensorflow as tf
 
-    from tfrecords.records.names import LABEL_INDEX
+    from tfrecords.records import codec
 
-    def labels(serialized: tf.Tensor) -> tf.Tensor:
-        context, _ = tf.io.parse_single_sequence_example(
-            serialized, context_features={LABEL_INDEX: tf.io.VarLenFeature(tf.int64)}
-        )
-        return context[LABEL_INDEX].values
-
-    found: Counter = Counter()
+    clips: Counter = Counter()
+    records = tf.data.TFRecordDataset(paths)
+    labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])
     try:
-        for ids in tf.data.TFRecordDataset(paths).map(labels).as_numpy_iterator():
-            found.update(ids.tolist() or [None])
+        for ids in labels.as_numpy_iterator():
+            clips.update(ids.tolist() or [None])
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise UserError(f"{_corrupt(paths)} is corrupt: {error.message}.") from error
-    return found
+    return clips
 
 
 def _corrupt(paths: list[str]) -> str:
-    """The first shard that cannot be read to its end."""
+    """Returns the first shard that cannot be read to its end."""
     import tensorflow as tf
 
     for path in paths:
@@ -142,7 +138,7 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
 
 
 def _frames(serialized: bytes) -> list[str]:
-    """What a record of frames holds."""
+    """Describes the content of a record of frames."""
     import numpy as np
 
     from tfrecords.media import flow
@@ -165,14 +161,14 @@ def _frames(serialized: bytes) -> list[str]:
 
 
 def _maps(serialized: bytes) -> list[str]:
-    """What a record of cached features holds."""
+    """Describes the content of a record of cached features."""
     from tfrecords.records import feature_codec
     from tfrecords.records.names import MAPS
 
     shapes = []
     for name, maps in feature_codec.decode_features(serialized).items():
-        there = [values.shape for values in maps if values is not None]
-        what = f"{len(there)} of {len(maps)} views {there[0] if there else ''}"
+        views = [values.shape for values in maps if values is not None]
+        what = f"{len(views)} of {len(maps)} views {views[0] if views else ''}"
         shapes.append(f"{name.removesuffix(MAPS)} {what}".rstrip())
     return shapes
 
@@ -190,7 +186,7 @@ def _values(feature) -> str:
 
 
 def _table(rows: Sequence[Sequence]) -> str:
-    """Columns under the first row; numbers to the right."""
+    """Aligns columns under the first row, numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]
     right = [all(isinstance(row[n], int) for row in rows[1:]) for n in range(len(widths))]

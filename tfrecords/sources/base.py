@@ -90,6 +90,15 @@ class Row:
     mask: Optional[str] = None
     line: int = 0
 
+    def wants_conjugate(self, kind: str) -> bool:
+        """Whether the build looks for a conjugate of that kind, or makes one."""
+        return {
+            "none": False,
+            "given": self.conjugate_media is not None,
+            "remove_person": self.mask is not None,
+            "frozen_frame": True,
+        }.get(kind, bool(self.labels))
+
 
 class Source:
     """The clips of a data set, and how to decode them.

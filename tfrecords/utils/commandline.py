@@ -26,7 +26,7 @@ def quiet_tensorflow() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def run(main: Callable[[Sequence[str]], None], usage: str) -> NoReturn:
+def run(main: Callable[[Sequence[str]], None], usage: str | None) -> NoReturn:
     """Runs a command and ends the process.
 
     Args:
@@ -67,17 +67,15 @@ def _show_messages() -> None:
         logger.handlers, logger.propagate = [handler], False
 
 
-def _parse_flags(argv: Sequence[str], module: str, usage: str) -> Sequence[str]:
+def _parse_flags(argv: Sequence[str], module: str, usage: str | None) -> Sequence[str]:
     if any(argument in ("--help", "-help", "-h", "--h") for argument in argv[1:]):
-        print(usage.strip(), "\n\nFlags:")
+        print((usage or "").strip(), "\n\nFlags:")
         print(_project_flags(_definer(argv, module)))
         print("\n--helpfull lists the flags of the libraries as well.")
         sys.exit(0)
     try:
         arguments = flags.FLAGS(argv)
-        for flag in flags.FLAGS.get_key_flags_for_module(
-            argv[0] if module == "__main__" else module
-        ):
+        for flag in flags.FLAGS.get_key_flags_for_module(_definer(argv, module)):
             if isinstance(flag.value, str) and flag.value.startswith("~"):
                 flag.value = os.path.expanduser(flag.value)  # a shell leaves --output=~/x alone
         return arguments

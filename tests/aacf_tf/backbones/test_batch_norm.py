@@ -30,6 +30,9 @@ VARIANTS = {
     # precedes (in each layer and transition, the last one). Convolutions: the stem, 2 a layer, one
     # a transition.
     "densenet161": ({"end_point": "features.transition1"}, (1 + 6 * 2 + 1) + (1 + 6) + 4 * (6 + 1)),
+    # The stem and blocks of a depthwise and a 1x1 convolution, all but the first with one more.
+    "efficientnet_lite0": ({"end_point": "stage2"}, (1 + 2 + 2 * 3) * 2),
+    "efficientnet_lite2": ({"end_point": "stage2", "shift": 0.125}, (1 + 2 + 3 * 3) * 2),
     "densenet161 whole": (
         {"all_end_points": True, "include_top": True},
         (1 + 78 * 2 + 3) + (1 + 78) + 4 * (78 + 3 + 1) + 2,
@@ -295,3 +298,75 @@ def test_a_training_step_with_frozen_norms(weight_tools, name, options, rng):
     backbone.fit(pixels, targets, batch_size=2, verbose=0)
     changed = {v.name for v in backbone.variables if (v.numpy() != before[v.name]).any()}
     assert changed == {name for name in before if "kernel" in name} != set()
+
+
+@keras.utils.register_keras_serializable(package="tests")
+class Residual(_layers.Layer):
+    """A layer of a user's that is made of others and folds itself."""
+
+    def __init__(self, batch_norm=True, gain=False, **kwargs):
+        super().__init__(**kwargs)
+        self.batch_norm, self.gain = batch_norm, gain
+        self.unit = ConvUnit3D(4, 3, batch_norm=batch_norm, use_bias=not batch_norm)
+        self.convolution = conv("second", use_bias=not batch_norm)
+        self.norm = BatchNormalization3D() if batch_norm else None
+        self.last = BatchNormalization3D()  # behind the norm: there is nothing to fold it into
+
+    def build(self, shape):
+        if self.gain:
+            self.weight = self.add_weight("gain", initializer="ones")
+        super().build(shape)
+
+    def call(self, inputs, training=None):
+        outputs = inputs
+        for part in self.branches()[0]:
+            outputs = part(outputs)
+        return inputs + outputs
+
+    def branches(self):
+        norm = [self.norm] if self.norm else []
+        return [self.unit, self.convolution, *norm, self.last], []
+
+    def without_batch_norm(self):
+        return Residual.from_config({**self.get_config(), "batch_norm": False})
+
+    def get_config(self):
+        return {**super().get_config(), "batch_norm": self.batch_norm, "gain": self.gain}
+
+
+def test_a_layer_of_a_user_s_own_folds_itself(weight_tools, rng):
+    inputs = keras.Input((3, 4, 4, 4))
+    outputs = Residual(name="residual")(_layers.ReLU()(inputs))
+    model = weight_tools.randomize(keras.Model(inputs, outputs), rng)
+    folded = fold_batch_norm(model)
+    assert len(norms(folded)) == 1 and len(folded.variables) == 2 * 2 + 4
+    x = rng.normal(size=(2, 3, 4, 4, 4)).astype("float32")
+    assert error(folded(x), model(x)) < 1e-5
+    assert receptive_field(folded, (3, 4, 4)) == receptive_field(model, (3, 4, 4))
+    assert receptive_field(model, (3, 4, 4))[0][3:] == (-2, 2)
+
+
+def test_a_layer_that_folds_itself_wrongly_is_refused(rng):
+    class KeepsNorms(Residual):
+        def without_batch_norm(self):
+            return KeepsNorms.from_config(self.get_config())
+
+    inputs = keras.Input((3, 4, 4, 4))
+    with pytest.raises(ValueError, match=r"3 layers in a branch of 'keeps'\. Received 4"):
+        fold_batch_norm(keras.Model(inputs, KeepsNorms(name="keeps")(inputs)))
+    with pytest.raises(ValueError, match="all weights of the layer 'gained' in its branches"):
+        fold_batch_norm(keras.Model(inputs, Residual(gain=True, name="gained")(inputs)))
+
+
+@pytest.mark.parametrize("multiplier", [1, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_depthwise_convolutions_are_folded(weight_tools, rng, multiplier, bias):
+    images = keras.Input((6, 7, 4))
+    options = {"padding": "same", "depth_multiplier": multiplier, "use_bias": bias}
+    x = _layers.DepthwiseConv2D(3, 2, **options)(images)
+    x = _layers.ReLU(6.0)(_layers.BatchNormalization()(x))
+    model = weight_tools.randomize(keras.Model(images, x), rng)
+    folded = fold_batch_norm(model)
+    assert norms(folded) == [] and len(folded.variables) == 2
+    x = rng.normal(size=(2, 6, 7, 4)).astype("float32")
+    assert error(folded(x), model(x)) < 1e-6

@@ -205,3 +205,74 @@ def test_an_unknown_layer_is_named(layer):
     pixels = keras.Input((None, None, None, 3))
     with pytest.raises(ValueError, match="'strange'"):
         receptive_field(keras.Model(pixels, layer(pixels)), (8, 32, 32))
+
+
+class Neighbours(keras.layers.Layer):
+    """A layer of a user's: adds the frame before, and the two pixels to the right."""
+
+    def call(self, clips):
+        before = tf.pad(clips[:, :-1], [[0, 0], [1, 0], *[[0, 0]] * 3])
+        right = tf.pad(clips, [*[[0, 0]] * 3, [0, 2], [0, 0]])
+        return clips + before + right[:, :, :, 1:-1] + right[:, :, :, 2:]
+
+    def windows(self):
+        return (2, 1, (1, 0)), (1, 1, "valid"), (3, 1, (0, 2))
+
+
+class Residual(keras.layers.Layer):
+    """A user's layer made of others, with a shortcut."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        options = {"padding": "same", "kernel_initializer": "ones"}
+        self.first = keras.layers.Conv3D(2, 3, 2, **options)
+        self.pad = keras.layers.ZeroPadding3D((0, 1, 0))
+        self.second = keras.layers.Conv3D(2, (1, 3, 1), kernel_initializer="ones")
+        self.shortcut = keras.layers.Conv3D(2, 1, 2, **options)
+
+    def call(self, clips):
+        return self.second(self.pad(self.first(clips))) + self.shortcut(clips)
+
+    def branches(self):
+        return (self.first, self.pad, self.second), (self.shortcut,)
+
+
+def images_by_frames(x):
+    """As MobileNet has them."""
+    pixels = keras.Input((None, None, 3))
+    y = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(pixels)
+    y = keras.layers.Conv2D(3, 3, 2, kernel_initializer="ones")(y)
+    options = {"padding": "same", "depthwise_initializer": "ones"}
+    y = keras.layers.DepthwiseConv2D(3, 2, **options)(keras.layers.ReLU(6.0)(y))
+    return keras.layers.TimeDistributed(keras.Model(pixels, y))(x)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda x: Neighbours()(Neighbours()(x)),
+        lambda x: Residual()(Neighbours()(x)),
+        lambda x: Neighbours()(Residual()(x)),
+        images_by_frames,
+    ],
+    ids=["windows", "both", "windows_of_branches", "frames"],
+)
+@pytest.mark.parametrize("size", [(5, 8, 9), (6, 9, 12)])
+def test_layers_of_a_user_s_own_say_what_they_see(network, size):
+    """Against the gradient of every cell along each axis."""
+    pixels = keras.Input((*size, 3))
+    model = keras.Model(pixels, network(pixels))
+    geometry = receptive_field(model, size)
+    # Small enough for ReLU6, large enough not to be cut at 0.
+    clip = tf.constant(np.random.default_rng(0).uniform(0.01, 0.02, (1, *size, 3)), tf.float32)
+    for number, axis in enumerate(geometry):
+        assert axis.size == model.output_shape[1 + number]
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(clip)
+            cells = tf.reduce_sum(model(clip), [i for i in range(5) if i != 1 + number])
+            cells = tf.unstack(cells)
+        for index, cell in enumerate(cells):
+            gradient = tf.reduce_sum(tf.abs(tape.gradient(cell, clip)), [0, 4])
+            seen = np.flatnonzero(np.moveaxis(gradient.numpy(), number, 0).any(axis=(1, 2)))
+            first, last = (end + index * axis.stride for end in (axis.first, axis.last))
+            assert (seen.min(), seen.max()) == (max(first, 0), min(last, size[number] - 1))

@@ -45,12 +45,13 @@ def table(tmp_path, write_video, counted) -> Path:
     return path
 
 
-def test_the_same_bytes(table, tmp_path, capsys):
+def test_the_same_bytes(table, tmp_path, caplog):
     pytest.importorskip("apache_beam", reason=BEAM)
+    caplog.set_level("INFO")
     run(input=table, output=tmp_path / "local", num_shards=3)
     run(input=table, output=tmp_path / "beam", num_shards=3, runner="beam")
     assert content(tmp_path / "beam") == content(tmp_path / "local")
-    assert "6 of 6 shards are to be written by Beam" in capsys.readouterr().out
+    assert "6 of 6 shards are to be written by Beam" in caplog.text
 
 
 def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys):
@@ -88,8 +89,9 @@ def test_a_completion_network_on_workers(tmp_path, write_video, counted, capsys)
     assert seen[0] != seen[1]
 
 
-def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch, capsys):
+def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch, caplog):
     pytest.importorskip("apache_beam", reason=BEAM)
+    caplog.set_level("INFO")
     run(input=table, output=tmp_path / "whole", num_shards=3)
     output, real, done = tmp_path / "stopped", shards.write_one, []
 
@@ -104,7 +106,7 @@ def test_one_runner_goes_on_where_the_other_stopped(table, tmp_path, monkeypatch
         run(input=table, output=output, num_shards=3)
     monkeypatch.setattr(shards, "write_one", real)
     run(input=table, output=output, num_shards=3, runner="beam")
-    assert "4 of 6 shards are to be written by Beam" in capsys.readouterr().out
+    assert "4 of 6 shards are to be written by Beam" in caplog.text
     assert content(output) == content(tmp_path / "whole")
 
 

@@ -17,6 +17,7 @@ from tfrecords.build import command, rows
 from tfrecords.media import flow
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info
+from tfrecords.records.names import FLOW
 from tfrecords.show.describe import describe
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -163,7 +164,7 @@ def test_flow_comes_back_from_a_record():
     lists = tf.train.SequenceExample.FromString(data).feature_lists.feature_list
     assert len(lists["FORWARD_FLOW/image/encoded"].feature) == 3
     assert len(lists["CONJUGATE/FORWARD_FLOW/image/encoded"].feature) == 2
-    parsed = codec.parse(data, masks=False, rgb=False, flow=True)
+    parsed = codec.parse(data, masks=False, streams=(FLOW,))
     assert set(parsed) == {"id", "labels", "fps", "flow", "conjugate_flow"}
     assert (len(parsed["flow"]), len(parsed["conjugate_flow"])) == (3, 2)
 

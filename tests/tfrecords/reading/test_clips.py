@@ -597,8 +597,11 @@ def test_wrong_arguments_are_named(twelve):
     with pytest.raises(UsageError, match=r"splits \(train, test\), received 'val'"):
         read_dataset(twelve, "val")
     for options in ({"frames": 0}, {"batch_size": 0}, {"epochs": 0}, {"frozen_conjugates": 1.1}):
-        with pytest.raises(ValueError, match="Expected frames, batch_size and epochs"):
+        name, value = *options, *options.values()
+        with pytest.raises(ValueError, match=f"Expected {name} .* Received {name}={value}"):
             read_dataset(twelve, "train", **options)
+    with pytest.raises(TypeError, match=r"options among .*jitter, .* Received 'jiter'"):
+        read_dataset(twelve, "train", jiter=0.1)
     with pytest.raises(ValueError, match="Expected epochs with first_step"):
         read_dataset(twelve, "train", first_step=1)
     with pytest.raises(ValueError, match="Received crop=2"):

@@ -17,7 +17,7 @@ from tfrecords.records.dataset import MANIFEST_FILE
 from tfrecords.records.names import (
     CONJUGATE,
     EXAMPLE_ID,
-    FLOW,
+    FLOW_FRAMES,
     FRAMES,
     HEIGHT,
     LABEL_INDEX,
@@ -170,7 +170,7 @@ def test_flow_in_every_record(tmp_path, rng):
     assert "3 records in 1 shards, 36 images" in verify(tmp_path)
 
     def drop(example):
-        for name in (FLOW, CONJUGATE + FLOW):
+        for name in (FLOW_FRAMES, CONJUGATE + FLOW_FRAMES):
             example.feature_lists.feature_list.pop(name)
 
     rewrite(tmp_path / "train-00000-of-00001.tfrecord", drop, keep=3)

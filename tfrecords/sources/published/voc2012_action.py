@@ -94,6 +94,10 @@ class ImageRow(Row):
     problem: str = ""
     others: tuple[Box, ...] = ()
 
+    def wants_conjugate(self, kind: str) -> bool:
+        """Whether the build removes people: those with a box."""
+        return kind == "remove_person" and bool(self.boxes)
+
 
 class Voc2012ActionSource(Source):
     """The source `voc2012_action`; `options.input` is the folder."""

@@ -65,7 +65,7 @@ def run(**options) -> None:
     command.main([], values)
 
 
-def test_build_and_read_back(folder, tmp_path, capsys):
+def test_build_and_read_back(folder, tmp_path, caplog):
     output = tmp_path / "data"
     run(source="hollywood2", input=folder, output=output)
     info = load_info(output)
@@ -76,7 +76,7 @@ def test_build_and_read_back(folder, tmp_path, capsys):
     with (output / "skipped.csv").open(newline="") as file:
         rows = [(row["file"], row["reason"]) for row in csv.DictReader(file)]
     assert rows == [("AVIClips/actioncliptest00002.avi", "there is no such file")]
-    assert "1 of 5 clips are not in " in capsys.readouterr().out
+    assert "1 of 5 clips are not in " in caplog.text
     batches = read_dataset(
         str(output), "train", frames=4, size=(24, 32), batch_size=3, training=False
     )
