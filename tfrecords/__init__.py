@@ -7,9 +7,7 @@ Names are resolved on first use, so that importing the package does not import T
 
 from __future__ import annotations
 
-from tfrecords.utils.interrupt import guard_command
-
-guard_command()  # first: while a command imports the rest
+import tfrecords.utils.interrupt  # noqa: F401  (first: Ctrl-C while the rest is imported)
 
 # isort: split
 import os

@@ -52,3 +52,6 @@ def _raise(*arguments: Any) -> None:
 def _end(*_: object) -> None:
     os.write(2, f"error: {SENTENCE}\n".encode())
     os._exit(EXIT_CODE)
+
+
+guard_command()  # from the import of this module on
