@@ -29,8 +29,8 @@ class ActionContextAttention(keras.layers.Layer):
     Output shape:
         float32 `[B, T, H, W, 2]`; `[..., 0]` is `la`, `[..., 1]` is `lc - softplus(la)`.
 
-    Example:
-    >>> logits = ActionContextAttention(hidden=256)(features)
+    Examples:
+        >>> logits = ActionContextAttention(hidden=256)(features)
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):

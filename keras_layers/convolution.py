@@ -39,9 +39,9 @@ class Conv3D(keras.layers.Conv3D):
     Output shape:
         Same as for `keras.layers.Conv3D`.
 
-    Example:
-    >>> Conv3D(64, 3, padding="same", use_bias=False)(tf.zeros([2, 8, 28, 28, 32])).shape
-    TensorShape([2, 8, 28, 28, 64])
+    Examples:
+        >>> Conv3D(64, 3, padding="same", use_bias=False)(tf.zeros([2, 8, 28, 28, 32])).shape
+        TensorShape([2, 8, 28, 28, 64])
     """
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:

@@ -27,8 +27,8 @@ class StatelessDropout(keras.layers.Layer):
     Output shape:
         Same as the inputs.
 
-    Example:
-    >>> x = StatelessDropout(0.4, seed=1)(x, training=True)
+    Examples:
+        >>> x = StatelessDropout(0.4, seed=1)(x, training=True)
     """
 
     def __init__(self, rate: float, seed: int = 0, **kwargs: Any):

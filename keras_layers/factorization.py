@@ -34,9 +34,9 @@ class ActionContextFactorization(keras.layers.Layer):
         `context_attention` `[B, T, H, W]`, each summing to 1; `action_logits` `[B, T, H, W]`,
         the `la` that overlays and the presence score are computed from.
 
-    Example:
-    >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
-    >>> logits = keras.layers.Dense(classes)(outputs["action"])
+    Examples:
+        >>> outputs = ActionContextFactorization(hidden=256)(backbone(clips))
+        >>> logits = keras.layers.Dense(classes)(outputs["action"])
     """
 
     def __init__(self, hidden: int = 256, **kwargs: Any):

@@ -18,9 +18,9 @@ class FramesToImages(keras.layers.Layer):
     Output shape:
         `[B * T, H, W, C]`, clip by clip.
 
-    Example:
-    >>> FramesToImages()(tf.zeros([2, 8, 32, 32, 3])).shape
-    TensorShape([16, 32, 32, 3])
+    Examples:
+        >>> FramesToImages()(tf.zeros([2, 8, 32, 32, 3])).shape
+        TensorShape([16, 32, 32, 3])
     """
 
     def call(self, clips: tf.Tensor) -> tf.Tensor:
@@ -45,10 +45,10 @@ class ImagesToFrames(keras.layers.Layer):
     Output shape:
         `[B, T, h, w, D]`.
 
-    Example:
-    >>> clips = keras.Input((None, 224, 224, 3))
-    >>> maps = image_network(FramesToImages()(clips))  # [B * T, 7, 7, 2208]
-    >>> maps = ImagesToFrames()([maps, clips])         # [B, T, 7, 7, 2208]
+    Examples:
+        >>> clips = keras.Input((None, 224, 224, 3))
+        >>> maps = image_network(FramesToImages()(clips))  # [B * T, 7, 7, 2208]
+        >>> maps = ImagesToFrames()([maps, clips])         # [B, T, 7, 7, 2208]
     """
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:

@@ -42,9 +42,9 @@ class ConvUnit3D(keras.layers.Layer):
     Output shape:
         `[B, ceil(T / st), ceil(H / sh), ceil(W / sw), filters]` in the compute dtype.
 
-    Example:
-    >>> ConvUnit3D(64, 7, strides=2)(tf.zeros([1, 16, 112, 112, 3])).shape
-    TensorShape([1, 8, 56, 56, 64])
+    Examples:
+        >>> ConvUnit3D(64, 7, strides=2)(tf.zeros([1, 16, 112, 112, 3])).shape
+        TensorShape([1, 8, 56, 56, 64])
     """
 
     def __init__(
@@ -151,9 +151,9 @@ class InceptionModule3D(keras.layers.Layer):
     Output shape:
         `[B, T, H, W, f0 + f2 + f4 + f5]` in the compute dtype.
 
-    Example:
-    >>> InceptionModule3D([64, 96, 128, 16, 32, 32])(tf.zeros([1, 8, 28, 28, 192])).shape
-    TensorShape([1, 8, 28, 28, 256])
+    Examples:
+        >>> InceptionModule3D([64, 96, 128, 16, 32, 32])(tf.zeros([1, 8, 28, 28, 192])).shape
+        TensorShape([1, 8, 28, 28, 256])
     """
 
     def __init__(

@@ -26,8 +26,8 @@ class NonLocalBlock3D(keras.layers.Layer):
         Same as the features, in the compute dtype. The weights take N x N numbers a clip: 8 MB for
         the 1408 positions of I3D's map of a 128x256x352 clip.
 
-    Example:
-    >>> features = NonLocalBlock3D()(features)
+    Examples:
+        >>> features = NonLocalBlock3D()(features)
     """
 
     def __init__(self, depth: int | None = None, **kwargs: Any):

@@ -24,8 +24,8 @@ class BatchNormalization3D(keras.layers.BatchNormalization):
     Output shape:
         Same as the inputs.
 
-    Example:
-    >>> x = BatchNormalization3D(momentum=0.9)(x)
+    Examples:
+        >>> x = BatchNormalization3D(momentum=0.9)(x)
     """
 
     def build(self, input_shape: Any) -> None:

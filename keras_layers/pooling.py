@@ -50,8 +50,8 @@ class AttentionPooling(keras.layers.Layer):
     Output shape:
         `pooled` float32 `[B, M, D]`; `weights` float32 `[B, T, H, W, M]`.
 
-    Example:
-    >>> pooled, weights = AttentionPooling()((logits, features))
+    Examples:
+        >>> pooled, weights = AttentionPooling()((logits, features))
     """
 
     def __init__(self, **kwargs: Any):

@@ -30,12 +30,12 @@ class TemporalShift(keras.layers.Layer):
     Raises:
         ValueError: If `share` is not in 0 to 0.5.
 
-    Example:
-    >>> frames = tf.reshape([1.0, 2.0, 3.0], [1, 3, 1, 1, 1]) * tf.ones([1, 1, 1, 1, 4])
-    >>> TemporalShift(0.25)(frames)[0, :, 0, 0].numpy()
-    array([[0., 2., 1., 1.],
-           [1., 3., 2., 2.],
-           [2., 0., 3., 3.]], dtype=float32)
+    Examples:
+        >>> frames = tf.reshape([1.0, 2.0, 3.0], [1, 3, 1, 1, 1]) * tf.ones([1, 1, 1, 1, 4])
+        >>> TemporalShift(0.25)(frames)[0, :, 0, 0].numpy()
+        array([[0., 2., 1., 1.],
+               [1., 3., 2., 2.],
+               [2., 0., 3., 3.]], dtype=float32)
     """
 
     def __init__(self, share: float = 0.125, **kwargs: Any):

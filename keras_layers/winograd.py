@@ -70,16 +70,16 @@ class WinogradConv3D(keras.layers.Layer):
     Output shape:
         float32 `[B, T, H, W, filters]`.
 
-    Example:
-    >>> convolution = keras.layers.Conv3D(8, 3, padding="same")
-    >>> clips = tf.random.normal([1, 4, 14, 14, 3])
-    >>> expected = convolution(clips)
-    >>> layer = WinogradConv3D(8)
-    >>> layer.build(clips.shape)
-    >>> kernel, bias = convolution.get_weights()
-    >>> layer.set_weights([winograd_kernel(kernel), bias])
-    >>> np.allclose(layer(clips), expected, atol=1e-4)
-    True
+    Examples:
+        >>> convolution = keras.layers.Conv3D(8, 3, padding="same")
+        >>> clips = tf.random.normal([1, 4, 14, 14, 3])
+        >>> expected = convolution(clips)
+        >>> layer = WinogradConv3D(8)
+        >>> layer.build(clips.shape)
+        >>> kernel, bias = convolution.get_weights()
+        >>> layer.set_weights([winograd_kernel(kernel), bias])
+        >>> np.allclose(layer(clips), expected, atol=1e-4)
+        True
     """
 
     def __init__(self, filters: int, **kwargs: Any):

@@ -40,9 +40,9 @@ def fold_batch_norm(backbone: keras.Model) -> keras.Model:
         ValueError: If `backbone` is not a functional model, or a layer's `without_batch_norm` does
             not match its `branches`.
 
-    Example:
-    >>> fold_batch_norm(i3d()).count_params() < i3d().count_params()
-    True
+    Examples:
+        >>> fold_batch_norm(i3d()).count_params() < i3d().count_params()
+        True
     """
     if not getattr(backbone, "inputs", None):
         raise ValueError(f"Expected a functional model. Received {type(backbone).__name__}.")

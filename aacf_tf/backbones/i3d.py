@@ -60,9 +60,9 @@ class I3DLogits(keras.layers.Layer):
     Output shape:
         float32 `[B, classes]`.
 
-    Example:
-    >>> I3DLogits(400)(tf.zeros([1, 8, 7, 7, 1024])).shape
-    TensorShape([1, 400])
+    Examples:
+        >>> I3DLogits(400)(tf.zeros([1, 8, 7, 7, 1024])).shape
+        TensorShape([1, 400])
     """
 
     def __init__(self, classes: int = 400, dropout: float = 0.0, **kwargs: Any):

@@ -82,9 +82,9 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
     Raises:
         ValueError: If the receptive field of a layer is unknown.
 
-    Example:
-    >>> receptive_field(i3d(), (64, 224, 224))[2]
-    Axis(start=23.0, stride=32, size=7, first=-166, last=212)
+    Examples:
+        >>> receptive_field(i3d(), (64, 224, 224))[2]
+        Axis(start=23.0, stride=32, size=7, first=-166, last=212)
     """
     return _through_model(backbone, _pixels(size))[id(backbone.output)]
 
@@ -102,9 +102,9 @@ def end_points(backbone: keras.Model, size: Sequence[int]) -> dict[str, Axes]:
     Raises:
         ValueError: If the receptive field of a layer is unknown.
 
-    Example:
-    >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
-    Axis(start=1.0, stride=2, size=112, first=-2, last=4)
+    Examples:
+        >>> end_points(i3d(all_end_points=True), (64, 224, 224))["Conv3d_1a_7x7"][2]
+        Axis(start=1.0, stride=2, size=112, first=-2, last=4)
     """
     axes = _through_model(backbone, _pixels(size))
     return {name: axes[id(tensor)] for name, tensor in backbone.output.items()}

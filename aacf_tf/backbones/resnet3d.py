@@ -38,9 +38,9 @@ class ShortcutA(keras.layers.Layer):
     Output shape:
         `[B, ceil(T / stride), ceil(H / stride), ceil(W / stride), filters]`.
 
-    Example:
-    >>> ShortcutA(128, 2)(tf.zeros([1, 8, 28, 28, 64])).shape
-    TensorShape([1, 4, 14, 14, 128])
+    Examples:
+        >>> ShortcutA(128, 2)(tf.zeros([1, 8, 28, 28, 64])).shape
+        TensorShape([1, 4, 14, 14, 128])
     """
 
     def __init__(self, filters: int, stride: int = 2, **kwargs: Any):

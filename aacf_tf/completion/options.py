@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Tuple, get_args
 
+from aacf_tf.recipes.fields import Bounds, check_fields
 from tfrecords.utils.errors import UsageError
 
-OPTIMIZERS = ("adam", "adadelta")
-SCHEDULES = ("constant", "cosine")
-FILLS = ("mean", "diffused")
+Optimizer = Literal["adam", "adadelta"]
+Schedule = Literal["constant", "cosine"]
+Fill = Literal["mean", "diffused"]
+OPTIMIZERS, SCHEDULES, FILLS = map(get_args, (Optimizer, Schedule, Fill))
 PHASES = ("completion", "discriminators", "both")
 
 
@@ -39,21 +41,22 @@ class Settings:
         seed: Seed of weights, crops and holes.
     """
 
-    size: int = 256
-    width: int = 64
-    fill: str = "mean"
-    steps: tuple[int, int, int] = (90_000, 10_000, 400_000)
-    batch_size: int = 96
-    optimizer: str = "adadelta"
+    size: Annotated[int, Bounds(16)] = 256
+    width: Annotated[int, Bounds(2)] = 64
+    fill: Fill = "mean"
+    steps: Tuple[int, int, int] = (90_000, 10_000, 400_000)
+    # With 1, batch normalization would see a single picture.
+    batch_size: Annotated[int, Bounds(2)] = 96
+    optimizer: Optimizer = "adadelta"
     learning_rate: float = 1.0
-    schedule: str = "constant"
-    adversarial_weight: float = 4e-4
+    schedule: Schedule = "constant"
+    adversarial_weight: Annotated[float, Bounds(0)] = 4e-4
     spectral_norm: bool = False
-    holes: int = 1
-    hole_sides: tuple[float, float] = (96 / 256, 128 / 256)
-    zoom: float = 384 / 256
-    held_out: int = 200
-    seed: int = 0
+    holes: Annotated[int, Bounds(1)] = 1
+    hole_sides: Tuple[float, float] = (96 / 256, 128 / 256)
+    zoom: Annotated[float, Bounds(1)] = 384 / 256
+    held_out: Annotated[int, Bounds(1)] = 200
+    seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
 
     @property
     def total_steps(self) -> int:
@@ -76,30 +79,13 @@ class Settings:
         Raises:
             UsageError: A setting cannot be used; names the flag, what was expected and received.
         """
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise UsageError(
-                    f"--{name}: expected one of {', '.join(choices)}, "
-                    f"received {getattr(self, name)!r}."
-                )
-        for name, low in _LEAST.items():
-            if getattr(self, name) < low:
-                raise UsageError(
-                    f"--{name}: expected {low} or more, received {getattr(self, name)}."
-                )
+        check_fields(self, "--")
         if self.size % 8:
             raise UsageError(f"--size: expected a multiple of 8 pixels, received {self.size}.")
         if self.width % 2:
             raise UsageError(f"--width: expected an even number, received {self.width}.")
         if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise UsageError(f"--learning_rate: expected above 0, received {self.learning_rate}.")
-        for name in ("zoom", "adversarial_weight"):
-            if not math.isfinite(getattr(self, name)):
-                raise UsageError(
-                    f"--{name}: expected a finite number, received {getattr(self, name)}."
-                )
-        if self.seed >= 1 << 31:
-            raise UsageError(f"--seed: expected less than 2 ** 31, received {self.seed}.")
         if len(self.steps) != 3 or min(self.steps) < 0 or not self.total_steps:
             received = ",".join(map(str, self.steps))
             raise UsageError(
@@ -113,18 +99,6 @@ class Settings:
                 f"above 0 and below 1, such as 0.375,0.5, received {received or 'none'}."
             )
 
-
-_CHOICES = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "fill": FILLS}
-_LEAST = {
-    "size": 16,
-    "width": 2,
-    "batch_size": 2,  # with 1, batch normalization would see a single picture
-    "adversarial_weight": 0,
-    "holes": 1,
-    "zoom": 1,
-    "held_out": 1,
-    "seed": 0,
-}
 
 PRESETS = {
     "paper": Settings(),

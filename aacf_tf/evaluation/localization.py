@@ -183,8 +183,8 @@ class Localization(keras.metrics.Mean):
 
     Keras logs it under the name of the layer that produces the output.
 
-    Example:
-    >>> model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
+    Examples:
+        >>> model.compile(loss=..., weighted_metrics={"action_attention": [Pointing(), Mass()]})
     """
 
     measure: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from aacf_tf.backbones import IMAGE_BACKBONES
-from aacf_tf.recipes.fields import Bounds, field_types
+from aacf_tf.recipes.fields import Bounds, check_bounds, check_fields
 from aacf_tf.recipes.options import Recipe
 from tfrecords.utils.errors import UsageError
 
@@ -26,12 +25,12 @@ def check(recipe: Recipe) -> None:
             "stages: expected one or more, each with a name of its own that a folder can have, "
             f"received {', '.join(map(repr, names)) or 'none'}."
         )
-    _check_fields(recipe)
+    check_fields(recipe)
     for index, stage in enumerate(recipe.stages):
         for number, (share, factor) in enumerate(stage.milestones):
             name = f"stages.{index}.milestones.{number}"
-            _check_bounds(f"{name}.0", share, Bounds(0, 1))
-            _check_bounds(f"{name}.1", factor, Bounds(0))
+            check_bounds(f"{name}.0", share, Bounds(0, 1))
+            check_bounds(f"{name}.1", factor, Bounds(0))
     if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
         raise UsageError(
             f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
@@ -78,26 +77,3 @@ def check(recipe: Recipe) -> None:
                 f"stages.{index}.keep_head: expected the stage before it to train the head "
                 f"{head!r}, received {before!r}."
             )
-
-
-def _check_fields(options: Any, prefix: str = "") -> None:
-    """Checks every field by its annotation."""
-    for name, field in field_types(type(options)).items():
-        value, path = getattr(options, name), f"{prefix}{name}"
-        if field.nested and isinstance(value, tuple):
-            for index, item in enumerate(value):
-                _check_fields(item, f"{path}.{index}.")
-        elif field.nested:
-            _check_fields(value, f"{path}.")
-        elif value is None and field.optional:
-            continue
-        elif field.choices and value not in field.choices:
-            expected = ", ".join([*["nothing"][: field.optional], *field.choices])
-            raise UsageError(f"{path}: expected one of {expected}, received {value!r}.")
-        elif field.bounds:
-            _check_bounds(path, value, field.bounds)
-
-
-def _check_bounds(path: str, value: Any, bounds: Bounds) -> None:
-    if value not in bounds:
-        raise UsageError(f"{path}: expected {bounds}, received {value!r}.")

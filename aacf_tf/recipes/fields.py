@@ -1,4 +1,4 @@
-"""What the annotations of a recipe's fields say: type, choices, bounds, and if None is a value."""
+"""Reads types, choices and bounds of settings from their annotations, and checks values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import functools
 import math
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Dict, Literal, Tuple, Union, get_args, get_origin, get_type_hints
+
+from tfrecords.utils.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -31,21 +33,13 @@ class Bounds:
 
 @dataclass(frozen=True)
 class FieldType:
-    """One field's annotation.
-
-    Attributes:
-        kind: Type of its values.
-        optional: Whether None is a value, too.
-        choices: The only values; empty: any.
-        bounds: Range of a number.
-        nested: Whether it holds fields of its own.
-    """
+    """One field's annotation."""
 
     kind: type
-    optional: bool = False
-    choices: Tuple[Any, ...] = ()
+    optional: bool = False  # None is a value, too
+    choices: Tuple[Any, ...] = ()  # the only values; empty: any
     bounds: Bounds | None = None
-    nested: bool = False
+    nested: bool = False  # it has fields of its own
 
 
 @functools.cache
@@ -70,3 +64,35 @@ def _parse(hint: Any) -> FieldType:
     if get_origin(member) is Literal:
         choices, member = arguments, str
     return FieldType(get_origin(member) or member, optional, choices, bounds, nested)
+
+
+def check_fields(options: Any, prefix: str = "") -> None:
+    """Checks every field of a dataclass by its annotation.
+
+    Args:
+        options: The dataclass.
+        prefix: Text before a field's name in errors.
+
+    Raises:
+        UsageError: A value is not one of the choices, or out of bounds.
+    """
+    for name, field in field_types(type(options)).items():
+        value, path = getattr(options, name), f"{prefix}{name}"
+        if field.nested and isinstance(value, tuple):
+            for index, item in enumerate(value):
+                check_fields(item, f"{path}.{index}.")
+        elif field.nested:
+            check_fields(value, f"{path}.")
+        elif value is None and field.optional:
+            continue
+        elif field.choices and value not in field.choices:
+            expected = ", ".join([*["nothing"][: field.optional], *field.choices])
+            raise UsageError(f"{path}: expected one of {expected}, received {value!r}.")
+        elif field.bounds:
+            check_bounds(path, value, field.bounds)
+
+
+def check_bounds(path: str, value: Any, bounds: Bounds) -> None:
+    """Raises UsageError if a number is out of bounds; `path` names it."""
+    if value not in bounds:
+        raise UsageError(f"{path}: expected {bounds}, received {value!r}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from typing import Any, Mapping
+from typing import Any, Mapping, cast
 
 from aacf_tf.recipes.fields import FieldType, field_types
 from aacf_tf.recipes.options import DataOptions, LossOptions, Recipe, Stage
@@ -60,7 +60,7 @@ def _replace(node: Any, field: FieldType, keys: list[str], value: Any, path: str
             f"received {key!r}."
         )
     changed = _replace(getattr(node, key), types[key], rest, value, path)
-    return dataclasses.replace(node, **{key: changed})
+    return dataclasses.replace(cast(Any, node), **{key: changed})
 
 
 def _convert(field: FieldType, value: Any, path: str) -> Any:

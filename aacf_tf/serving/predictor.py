@@ -311,9 +311,9 @@ def load(path: str | Path) -> Predictor:
         UsageError: There is no exported model.
         UserError: The model cannot be loaded.
 
-    Example:
-    >>> load("runs/mine/export/aacf").predict("some.mp4").predicted
-    'wave'
+    Examples:
+        >>> load("runs/mine/export/aacf").predict("some.mp4").predicted
+        'wave'
     """
     directory = Path(path)
     exported = versions(directory)

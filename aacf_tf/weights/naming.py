@@ -266,9 +266,7 @@ _DENSENET = (
         "DenseNet-161 of flyyufelix/DenseNet-Keras",
         KERAS,
         _densenet_keras("bn"),
-        scales={
-            theirs: ours for theirs, ours in _densenet_keras("scale").items() if "scale" in theirs
-        },
+        scales={name: norm for name, norm in _densenet_keras("scale").items() if "scale" in name},
         epsilon=1.1e-5,
         pixels=(_CAFFE, _IMAGENET),
     ),

@@ -31,6 +31,7 @@ def build_dataset(
     quality: int = 95,
     num_shards: int = 0,
     workers: int = 0,
+    retry_skipped: bool = False,
     runner: str = "local",
     beam_arguments: Sequence[str] = (),
 ) -> DatasetInfo:
@@ -43,6 +44,7 @@ def build_dataset(
         quality: JPEG quality, 1..100.
         num_shards: Files a split; 0: one for each `shards.ROWS_PER_SHARD` rows.
         workers: Rows decoded at a time; 0: as many as there are cores.
+        retry_skipped: Whether rows and conjugates that a finished build left out are tried again.
         runner: "local", or "beam" for an Apache Beam pipeline.
         beam_arguments: Beam's own flags.
 
@@ -61,7 +63,10 @@ def build_dataset(
         beam, opener = _import_beam(), partial(open_source, source, options)
         step = beam.WriteShard(opener, opened.identity(), str(directory), quality, num_shards)
         write = partial(beam.write_all, step, beam_arguments)
-    refuse_other(directory, plan)
+    refuse_other(directory, plan, retry_skipped)
+    if retry_skipped and _finished(directory):
+        with alone(directory):
+            shards.reopen(directory, shards.list_shards(opened.rows(), num_shards), plan)
     if not _finished(directory):
         all_shards = shards.list_shards(opened.rows(), num_shards)
         with alone(directory):

@@ -83,6 +83,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     integer("workers", 0, "Rows decoded at a time; 0: as many as there are cores.")
     text("runner", "local", f"What does the work: {names(RUNNERS)} (Apache Beam; its flags: --).")
     switch("dry_run", False, "Count, decode a few rows, estimate time and bytes; write nothing.")
+    switch("retry_skipped", False, "Try again what a finished build left out.")
     switch("strict", False, "End with exit code 1 if a row could not be read.")
     text("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
     text("classes", None, "A part of the classes of hacs: a,b,c or a file with one a line.")
@@ -106,6 +107,7 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
         options,
         values.output,
         source=values.source,
+        retry_skipped=values.retry_skipped,
         runner=values.runner,
         beam_arguments=arguments,
         **numbers,

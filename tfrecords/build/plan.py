@@ -49,12 +49,19 @@ def make_plan(
         plan["conjugate_rank"] = options.conjugate_rank
     if options.stills:
         plan["stills"] = options.stills
+    if source.version:
+        plan["rows_digest"] = Source.fingerprint(source)  # without the sizes of files
     return {**plan, **(source.eraser.plan if source.eraser else {})}
 
 
-def refuse_other(directory: AnyPath, plan: dict) -> None:
-    """Raises a UsageError if the directory holds anything that this plan did not put there."""
+def refuse_other(directory: AnyPath, plan: dict, retry: bool = False) -> None:
+    """Raises a UsageError if the directory holds anything that this plan did not put there.
+
+    With `retry`, files may have changed meanwhile, but not rows.
+    """
     noted = load(directory)
+    if retry and noted and noted.get("rows_digest", "") == plan.get("rows_digest"):
+        noted["input_digest"] = plan["input_digest"]
     if noted is None:
         # A build killed before it noted its plan leaves these.
         remains = {directory / PROGRESS, directory / f"{PLAN_FILE}.tmp"}

@@ -8,27 +8,28 @@ what order, on a thread of this machine or on a cluster (`tfrecords.build.beam`)
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Optional, Union
 
 from tfrecords.build.plan import PROGRESS
-from tfrecords.build.rows import record_bytes
-from tfrecords.records import dataset
+from tfrecords.build.rows import Record, record_bytes
+from tfrecords.records import dataset, names
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
-    from tfrecords.build.rows import Record
     from tfrecords.sources import Row, Source
 
 ROWS_PER_SHARD = 128
 
-Outcome = Union["Record", str]  # record of a row, or the reason why it was left out
+Outcome = Union[Record, str]  # record of a row, or the reason why it was left out
 
 
 class Shard(NamedTuple):
@@ -70,6 +71,18 @@ class Notes:
     lost: list[list] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
 
+    def count(self, labels: Iterable[str], record: Record) -> None:
+        """Counts a record with these labels."""
+        self.pairs += record.paired
+        self.negatives += record.negative
+        self.decoys += record.decoy
+        for label in labels:
+            self.labels[label] = self.labels.get(label, 0) + 1
+        if record.fps not in self.fps:
+            self.fps.append(record.fps)
+        if list(record.size) not in self.sizes:
+            self.sizes.append(list(record.size))
+
 
 def list_shards(rows: Iterable[Row], num_shards: int) -> list[Shard]:
     """Lists the shards of all splits, `num_shards` each; 0: one for each `ROWS_PER_SHARD` rows."""
@@ -110,6 +123,42 @@ def write_all(
                 write_one(directory, shard, outcomes, bar.update)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def reopen(directory: AnyPath, shards: Iterable[Shard], plan: dict) -> None:
+    """Makes a finished build unfinished: shards of files named in skipped.csv are to be written.
+
+    The others are kept; their notes are made anew from their records.
+    """
+    text = (directory / dataset.SKIPPED_FILE).read_text(encoding="utf-8")
+    skipped = {row["file"] for row in csv.DictReader(io.StringIO(text))}
+    info, manifest = dataset.load_info(directory), dataset.load_manifest(directory) or {}
+    if not skipped:
+        return
+    for shard in shards:
+        if shard.name in manifest and skipped.isdisjoint(row.media for row in shard.rows):
+            notes = _notes_of(directory / shard.name, info.fps)
+            notes.manifest = manifest[shard.name]
+            notes.clips = notes.manifest["records"]
+            atomic.write_json(_notes_file(directory, shard), asdict(notes))
+    atomic.write_json(directory / dataset.PLAN_FILE, plan)
+    (directory / dataset.INFO_FILE).unlink()
+
+
+def _notes_of(path: AnyPath, fps: Optional[float]) -> Notes:
+    """Returns the notes of a shard of which no row was left out; `fps`: the rate of all records."""
+    import tensorflow as tf
+
+    notes = Notes()
+    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        example = tf.train.SequenceExample.FromString(data)
+        context = example.context.feature
+        labels = [text.decode() for text in context[names.LABEL_STRING].bytes_list.value]
+        paired = names.CONJUGATE + names.FRAMES in example.feature_lists.feature_list
+        rate = fps or context[names.FRAME_RATE].float_list.value[0]
+        size = tuple(context[side].int64_list.value[0] for side in (names.HEIGHT, names.WIDTH))
+        notes.count(labels, Record(b"", paired, not labels, rate, size, names.DECOY in context))
+    return notes
 
 
 def prepare_process() -> None:
@@ -243,17 +292,9 @@ def _records(
         if isinstance(record, str):
             notes.skipped.append([row.line, row.media, record])
             continue
-        notes.pairs += record.paired
-        notes.negatives += record.negative
-        notes.decoys += record.decoy
         if record.lost:
             notes.lost.append([row.line, row.media, record.lost])
-        for label in row.labels:
-            notes.labels[label] = notes.labels.get(label, 0) + 1
-        if record.fps not in notes.fps:
-            notes.fps.append(record.fps)
-        if list(record.size) not in notes.sizes:
-            notes.sizes.append(list(record.size))
+        notes.count(row.labels, record)
         yield record.data
 
 

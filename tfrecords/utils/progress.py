@@ -16,8 +16,8 @@ def progress(iterable: Optional[Iterable] = None, **options: Any) -> tqdm:
         iterable: Items to iterate over; None (default): the caller counts by `update()`.
         **options: Options of `tqdm`: total, desc, unit, leave ...
 
-    Example:
-    >>> for path in progress(paths, desc="videos", unit="video", leave=False):
+    Examples:
+        >>> for path in progress(paths, desc="videos", unit="video", leave=False):
     """
     terminal = sys.stderr.isatty()
     standard = {"dynamic_ncols": terminal, "mininterval": 0.5 if terminal else 30.0}

@@ -124,9 +124,9 @@ def test_phases():
         ("steps", (0, 0, 0), "--steps: expected three numbers.*received 0,0,0"),
         ("hole_sides", (0.5, 0.25), "--hole_sides: expected .* received 0.5,0.25"),
         ("hole_sides", (0.5, 1.0), "--hole_sides: expected .* received 0.5,1.0"),
-        ("zoom", 0.9, "--zoom: expected 1 or more, received 0.9"),
+        ("zoom", 0.9, "--zoom: expected at least 1, received 0.9"),
         ("learning_rate", float("nan"), "--learning_rate: expected above 0, received nan"),
-        ("batch_size", 1, "--batch_size: expected 2 or more, received 1"),
+        ("batch_size", 1, "--batch_size: expected at least 2, received 1"),
     ],
 )
 def test_settings_that_cannot_be_trained(field, value, message):

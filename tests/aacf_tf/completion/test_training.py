@@ -171,14 +171,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(photos, tmp_path):
         (["--workdir=x"], "--images: expected a folder of pictures, received none"),
         (["--images=x"], "--workdir: expected a directory for the run, received none"),
         (["--images=x", "--workdir=y", "--steps=1,a,2"], "--steps: expected numbers.*1,a,2"),
-        (["--images=x", "--workdir=y", "--size=12"], "--size: expected 16 or more, received 12"),
+        (["--images=x", "--workdir=y", "--size=12"], "--size: expected at least 16, received 12"),
         (["--images=x", "--workdir=y", "z"], "Expected flags only"),
         (["--images=x", "--workdir=s3://a/b"], "--workdir: expected a local dir.* s3://a/b"),
         (["--images=x", "--workdir=x/y"], "--workdir: expected a directory outside --images"),
-        (["--images=x", "--workdir=y", "--seed=9999999999"], "--seed: expected less than 2"),
+        (["--images=x", "--workdir=y", "--seed=9999999999"], "--seed: expected 0 to 2"),
         (
             ["--images=x", "--workdir=y", "--adversarial_weight=nan"],
-            "--adversarial_weight: expected a finite number, received nan",
+            "--adversarial_weight: expected at least 0, received nan",
         ),
     ],
 )

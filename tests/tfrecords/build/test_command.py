@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import os
 import shutil
@@ -393,3 +394,67 @@ def test_kill_9(shared_data, tmp_path):
     assert not (killed / "dataset.json").exists()
     subprocess.run([*command, f"--output={killed}"], cwd=PROJECT, check=True)
     assert content(killed) == content(whole)
+
+
+def test_what_was_left_out_is_tried_again(table, tmp_path, write_video, counted, capsys):
+    output, options = tmp_path / "out", {"num_shards": 3, "conjugate": "frozen_frame"}
+    run(input=table, output=output, **options)
+    run(input=table, output=output, retry_skipped=True, **options)  # still broken: the same
+    assert "broken.mp4" in skipped_rows(output)
+    kept = [path for path in output.glob("*.tfrecord") if path.name[:11] != "train-00001"]
+    finished = {path: path.stat().st_mtime_ns for path in kept}
+    write_video(tmp_path / "broken.mp4", counted(60), fps=20)
+    with pytest.raises(UsageError, match="from other rows or files"):
+        run(input=table, output=output, **options)
+    run(input=table, output=output, retry_skipped=True, **options)
+    assert skipped_rows(output) == {} and load_info(output).splits["train"]["clips"] == 9
+    assert {path: path.stat().st_mtime_ns for path in kept} == finished
+    run(input=table, output=tmp_path / "anew", **options)
+    assert content(output) == content(tmp_path / "anew")
+    Path(table).write_text(Path(table).read_text() + "a.mkv,x,test,0,1\n")
+    with pytest.raises(UsageError, match="from other rows or files"):
+        run(input=table, output=output, retry_skipped=True, **options)
+
+
+def test_trouble_of_the_machine_ends_a_build_that_goes_on(table, tmp_path, monkeypatch):
+    run(input=table, output=tmp_path / "whole", num_shards=3)
+    real, opened = av.open, []
+
+    def exhausted(*arguments, **options):
+        opened.append(arguments)
+        if len(opened) > 6:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(av, "open", exhausted)
+    with pytest.raises(UserError, match="Too many open files: this is the machine's trouble") as e:
+        run(input=table, output=tmp_path / "out", num_shards=3, workers=1)
+    assert e.value.exit_code == 1 and not (tmp_path / "out" / "dataset.json").exists()
+    monkeypatch.setattr(av, "open", real)
+    run(input=table, output=tmp_path / "out", num_shards=3)
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_an_unreadable_conjugate_is_named_and_costs_no_clip(tmp_path, write_video, counted, caplog):
+    write_video(tmp_path / "a.mkv", counted(60), fps=20)
+    (tmp_path / "t.csv").write_text(
+        "video,label,start,end,conjugate_start,conjugate_end\na.mkv,x,0,1,9,10\na.mkv,y,0,1,1,2\n"
+    )
+    run(input=tmp_path / "t.csv", output=tmp_path / "out")
+    counts = load_info(tmp_path / "out").splits["train"]
+    assert (counts["clips"], counts["pairs"], counts["skipped"]) == (2, 1, 0)
+    reason = skipped_rows(tmp_path / "out")["a.mkv"]
+    assert reason == "no conjugate: a.mkv: no frame lies in the span [9, 10) s"
+    assert "Warning: 1 conjugates are missing, see skipped.csv." in caplog.text
+
+
+def test_suspicious_classes_are_said_once_before_and_kept(table, tmp_path, caplog):
+    Path(table).write_text(Path(table).read_text() + "broken.mp4,z,train,,\na.mkv,x,val,0,1\n")
+    run(input=table, output=tmp_path / "out")
+    said = [line for line in caplog.messages if line.startswith("Warning: ")]
+    val, z = (
+        "the split 'val' looks like 'validation'",
+        "no clip of the split 'train' has the label 'z'",
+    )
+    assert [val in said[1], z in said[2]] == [True, True] and len(said) == 3  # z: once it was read
+    assert load_info(tmp_path / "out").warnings == [said[2], said[1]]
