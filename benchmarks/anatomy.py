@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: backbone, head, loss, optimiser, waiting for data.
+"""Measures where the time of a training step goes: backbone, head, loss, optimizer, data.
 
     python benchmarks/anatomy.py                            recipes demo and jhmdb, all cores
     python benchmarks/anatomy.py --recipe=default --data=data/mine --output=anatomy

@@ -48,7 +48,7 @@ def hold(threads: int) -> None:
 
 
 def has_torch() -> bool:
-    """Whether PyTorch can be imported, whose rows are left out otherwise."""
+    """Whether PyTorch can be imported; its rows are left out otherwise."""
     return importlib.util.find_spec("torch") is not None
 
 

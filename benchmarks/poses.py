@@ -32,7 +32,7 @@ from tfrecords.utils.errors import UsageError
 
 
 class Variant(NamedTuple):
-    """What differs from the recipe: decoys in the photographs, fields of the recipe."""
+    """Describes a variant: decoys in the photographs, changed fields of the recipe."""
 
     decoys: bool
     settings: Mapping[str, Any] = {}

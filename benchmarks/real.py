@@ -141,7 +141,7 @@ def run_variant(
 
 
 def measure(run: Any, sets: Path) -> dict[str, Any]:
-    """What a trained variant reaches: see the module's docstring.
+    """Measures a trained variant, see the module's docstring.
 
     Returns:
         head; accuracy: set -> score -> {"share", "error" (standard error), "clips"}; follow: score

@@ -1,4 +1,4 @@
-"""One way to measure candidates side by side, and one form for their figures.
+"""Measures candidates side by side and formats their figures.
 
     sheet = measure("Title", candidates, rounds=7, threads=1, settings={"batch": 2})
     print(markdown(sheet))
@@ -30,7 +30,7 @@ MEGA = 2**20
 
 
 class Candidate(NamedTuple):
-    """One row to be.
+    """Describes a row before it is measured.
 
     Attributes:
         make: builds what is timed; picklable (a `functools.partial` of a top-level function) if
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass
 class Ratio:
-    """How many times as fast `name` is as `other`: the median over the rounds.
+    """Returns how many times as fast `name` is as `other`: the median over the rounds.
 
     `wanted`: at least this.
     """

@@ -1,4 +1,4 @@
-"""How fast a training step is, beside the same step in PyTorch.
+"""Measures a training step against the same step in PyTorch.
 
     python benchmarks/training_step.py                     all networks, all precisions
     python benchmarks/training_step.py --networks=i3d --precisions=float32 --rounds=11
