@@ -49,7 +49,7 @@ class Curve(NamedTuple):
     """Describes one quantity that grows.
 
     Attributes:
-        axis: what x counts.
+        axis: Name of the quantity x.
         make: x and a folder for files -> the call to time; a function of the top level.
         points: values of x.
     """

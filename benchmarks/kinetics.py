@@ -36,7 +36,7 @@ class Inputs(NamedTuple):
     """Holds what was measured or counted of one clip.
 
     Attributes:
-        clip_bytes: of its record.
+        clip_bytes: Bytes of its record.
         build_seconds: on one core, to decode all its frames and to encode those that are stored.
         read_frames: frames a second that one core reads.
         gflop: size of the input -> cost of I3D forward to `Mixed_5c`.

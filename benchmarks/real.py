@@ -118,7 +118,7 @@ def run_variant(
 
     Args:
         average: recipe of the first stage, on whose backbone the others go on.
-        sets: of `build_composites`.
+        sets: Data sets of `build_composites`.
     """
     from aacf_tf.runs.run import Run
     from aacf_tf.training import loop

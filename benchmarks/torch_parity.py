@@ -39,9 +39,9 @@ class Case(NamedTuple):
     """Describes a network on both sides.
 
     Attributes:
-        backbone: of `build_backbone`.
+        backbone: Name of the backbone, see `build_backbone`.
         network: class of `torch_networks`.
-        options: of both.
+        options: Options of both networks.
         clips: shapes (T, H, W, C) to compare at.
     """
 

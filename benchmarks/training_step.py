@@ -46,11 +46,11 @@ class Network(NamedTuple):
     """A backbone at the size at which it trains.
 
     Attributes:
-        backbone: of `aacf_tf.backbones`, and its options.
+        backbone: Name of the backbone, and its options.
         peer: class of `benchmarks.torch_networks`.
-        shape: of a batch `[B, T, H, W, C]`.
+        shape: Shape of a batch, `[B, T, H, W, C]`.
         mean, deviation: that the pixels are scaled by.
-        wanted: how many times as fast as PyTorch the step shall be.
+        wanted: Target speed-up over PyTorch.
     """
 
     backbone: str
