@@ -435,7 +435,7 @@ def test_trouble_of_the_machine_ends_a_build_that_goes_on(table, tmp_path, monke
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
-def test_an_unreadable_conjugate_is_named_and_costs_no_clip(tmp_path, write_video, counted, capsys):
+def test_an_unreadable_conjugate_is_named_and_costs_no_clip(tmp_path, write_video, counted, caplog):
     write_video(tmp_path / "a.mkv", counted(60), fps=20)
     (tmp_path / "t.csv").write_text(
         "video,label,start,end,conjugate_start,conjugate_end\na.mkv,x,0,1,9,10\na.mkv,y,0,1,1,2\n"
@@ -445,13 +445,13 @@ def test_an_unreadable_conjugate_is_named_and_costs_no_clip(tmp_path, write_vide
     assert (counts["clips"], counts["pairs"], counts["skipped"]) == (2, 1, 0)
     reason = skipped_rows(tmp_path / "out")["a.mkv"]
     assert reason == "no conjugate: a.mkv: no frame lies in the span [9, 10) s"
-    assert "Warning: 1 conjugates are missing, see skipped.csv." in capsys.readouterr().out
+    assert "Warning: 1 conjugates are missing, see skipped.csv." in caplog.text
 
 
-def test_suspicious_classes_are_said_once_before_and_kept(table, tmp_path, capsys):
+def test_suspicious_classes_are_said_once_before_and_kept(table, tmp_path, caplog):
     Path(table).write_text(Path(table).read_text() + "broken.mp4,z,train,,\na.mkv,x,val,0,1\n")
     run(input=table, output=tmp_path / "out")
-    said = [line for line in capsys.readouterr().out.splitlines() if "Warning: " in line]
+    said = [line for line in caplog.messages if line.startswith("Warning: ")]
     val, z = (
         "the split 'val' looks like 'validation'",
         "no clip of the split 'train' has the label 'z'",
