@@ -48,7 +48,7 @@ os._exit(0)
 
 
 class Done(NamedTuple):
-    """What a command left behind."""
+    """Returns what a command left behind."""
 
     returncode: int
     stdout: str

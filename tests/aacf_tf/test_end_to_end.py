@@ -43,7 +43,7 @@ def several_labels(index, random):
 
 
 def negatives(index, random):
-    """One clip in four is a scene where nothing happens, without a label and a conjugate."""
+    """Draws clips of which one in four has no action, label or conjugate."""
     if index % 4 == 3:
         return square(index, random, moves=False)[0], None, (), None
     clip, still, mask = square(index, random)

@@ -132,7 +132,7 @@ def read_span(
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:
-    """As `np.stack`, but empties the list meanwhile: a long clip is not held twice."""
+    """Stacks frames as `np.stack`, but empties the list: a long clip is not held twice."""
     stacked = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
     for n in range(len(frames) - 1, -1, -1):
         stacked[n] = frames.pop()
@@ -169,12 +169,12 @@ def even_index(path: str, video: Video, fps: float) -> np.ndarray:
 
 
 def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
-    """Which frame is on the screen at each tick of an even timeline.
+    """Returns the index of the visible frame at each tick of an even timeline.
 
     Args:
         times: float [T], seconds, increasing.
-        own: the video's rate, frames/s.
-        fps: the rate wanted.
+        own: Frame rate of the video.
+        fps: Frame rate of the timeline.
 
     Returns:
         int [T'], T' = the duration times `fps`, at least 1; 0..T-1 where frames are even already.
@@ -207,7 +207,7 @@ def measure_rate(times: np.ndarray, nominal: float) -> float:
 
 
 def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
-    """As `measure_rate`, of that many frames between two times in seconds."""
+    """Measures the rate, see `measure_rate`, of that many frames between two times in seconds."""
     if count < 2 or last <= first:
         return nominal
     mean = (count - 1) / (last - first)

@@ -33,11 +33,11 @@ class VideoSource(Source):
     """A source whose rows name video files; a subclass reads the table.
 
     Args:
-        options: see `SourceOptions`.
-        rows: the table.
+        options: Options, see `SourceOptions`.
+        rows: Rows of the table.
         paths: file of every path that the rows name.
         labels: class names.
-        conjugate: where conjugates come from, one of `CONJUGATES`.
+        conjugate: Origin of conjugates, one of `CONJUGATES`.
     """
 
     version = 1
@@ -74,7 +74,7 @@ class VideoSource(Source):
         return self._rows
 
     def fingerprint(self) -> str:
-        """Of the rows and of their files' sizes."""
+        """Returns a digest of the rows and of their files' sizes."""
         sizes = {
             name: os.path.getsize(path) if os.path.isfile(path) else -1
             for name, path in sorted(self._paths.items())
@@ -207,6 +207,6 @@ class VideoSource(Source):
 
 
 def _end(row: Row, span: Video) -> float:
-    """Where a row's clip ends, in seconds: where the table says, or before that the file."""
+    """Returns the end of a row's clip in seconds: that of the table, or of a shorter file."""
     end = float(span.times[-1]) + 1.0 / span.fps
     return end if row.end is None or end < row.end - 1.0 / span.fps else row.end
