@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: backbone, head, loss, optimiser, waiting for data.
+"""Measures where the time of a training step goes: backbone, head, loss, optimizer, data.
 
     python benchmarks/anatomy.py                            recipes demo and jhmdb, all cores
     python benchmarks/anatomy.py --recipe=default --data=data/mine --output=anatomy
@@ -152,9 +152,9 @@ def cut(
     """Cuts the training step of one stage.
 
     Args:
-        recipe: what is trained; its stage `number` counts from 0.
+        recipe: Recipe to train; its stage `number` counts from 0.
         data: data set directory.
-        workdir: of a run, whose logs are written there.
+        workdir: Directory for the run's logs.
         rounds: timed rounds of the prefixes.
         epochs: on data, after the first.
         threads: cores in use.

@@ -1,4 +1,4 @@
-"""How fast the backbones run, beside the same networks in PyTorch and the machine's own limit.
+"""Measures the inference speed of the backbones against PyTorch and the machine's own limit.
 
     python benchmarks/backbones.py                      I3D to Mixed_5c, 64x224x224, float32
     python benchmarks/backbones.py --backbone=i3d,densenet161 --size=16x112x112

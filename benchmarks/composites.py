@@ -48,8 +48,8 @@ def build_composites(data: StrPath, directory: StrPath, split: str = "test") -> 
 
     Args:
         data: data set directory whose clips have masks and conjugates of removed actors.
-        directory: to write; under a temporary name first.
-        split: of `data`, with clips of one label.
+        directory: Directory to write, under a temporary name first.
+        split: Split of `data`, with single-label clips.
 
     Returns:
         the directory.

@@ -157,7 +157,7 @@ def run_reader(
     reader = read_dataset(directory, split, frames, size, BATCH, training=False)
 
     def naive(serialized: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        """What the reader gives, scaled to -1..1: each frame made a float and resized at once."""
+        """Reads the same batches scaled to -1..1: each frame made a float and resized at once."""
         record = codec.parse(serialized, masks=False)
 
         def frame(image: tf.Tensor) -> tf.Tensor:

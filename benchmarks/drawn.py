@@ -40,8 +40,8 @@ def write_copies(
     """Writes a data set with one split, `train`, whose records repeat a few pairs.
 
     Args:
-        directory: of the data set; one that is finished is left as it is.
-        pairs: what is repeated, in turn; ids differ.
+        directory: Data set directory; a finished one is left as it is.
+        pairs: Pairs to repeat in turn, with ids of their own.
         labels: class names.
         clips: number of records.
         shards: number of files.

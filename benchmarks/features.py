@@ -1,4 +1,4 @@
-"""How much faster a head is trained on cached features than with the frozen backbone run each time.
+"""Measures how much faster a head trains on cached features than behind a frozen backbone.
 
     python benchmarks/features.py                     I3D, 32x224x224, 8 pairs, batches of 4
     python benchmarks/features.py --size=128x256x352 --clips=2 --batch=1 --rounds=2

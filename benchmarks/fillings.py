@@ -88,7 +88,7 @@ def match(
 
 
 def held_out(names: Sequence[str]) -> np.ndarray:
-    """Which are held out, bool [N]: by the clip's name, which stands before a frame's number."""
+    """Chooses the held-out rows, bool [N], by the clip's name before the frame's number."""
     digests = [hashlib.sha256(name.rpartition("#")[0].encode() or name.encode()) for name in names]
     return np.array([int(d.hexdigest()[:8], 16) < HELD_OUT * 2**32 for d in digests])
 

@@ -1,4 +1,4 @@
-"""What optical flow costs here: time on one core, bytes of a record, and how far the methods agree.
+"""Measures optical flow: time on one core, bytes of a record, and how far the methods agree.
 
     python benchmarks/flow.py --video=some.mp4
     python benchmarks/flow.py --video=some.mp4 --short_side=256 --frames=5

@@ -1,4 +1,4 @@
-"""How time and memory grow with the data and the model; nothing may grow faster than its cause.
+"""Measures how time and memory grow with data and model; nothing may outgrow its cause.
 
     python benchmarks/growth.py --output=growth         15 minutes on 2 cores, 1.5 GB of disk
     python benchmarks/growth.py --quick                 three points a curve, no memory: 2 minutes
@@ -46,10 +46,10 @@ MEGA = 2**20  # bytes; less memory than this is noise
 
 
 class Curve(NamedTuple):
-    """What grows.
+    """Describes one quantity that grows.
 
     Attributes:
-        axis: what x counts.
+        axis: Name of the quantity x.
         make: x and a folder for files -> the call to time; a function of the top level.
         points: values of x.
     """

@@ -1,4 +1,4 @@
-"""What a data set of the size of Kinetics-700 costs: bytes, hours of building, hours of a GPU.
+"""Estimates a data set of Kinetics-700's size: bytes, hours of building, hours of a GPU.
 
     python benchmarks/kinetics.py                       650,000 clips of 10 s; a minute
     python benchmarks/kinetics.py --clips=20000 --seconds=4 --epochs=60
@@ -33,10 +33,10 @@ FEATURES = (8, 7, 7, 1024)  # of 64x224x224 at Mixed_5c, kept as float16
 
 
 class Inputs(NamedTuple):
-    """What was measured or counted, of one clip.
+    """Holds what was measured or counted of one clip.
 
     Attributes:
-        clip_bytes: of its record.
+        clip_bytes: Bytes of its record.
         build_seconds: on one core, to decode all its frames and to encode those that are stored.
         read_frames: frames a second that one core reads.
         gflop: size of the input -> cost of I3D forward to `Mixed_5c`.

@@ -48,7 +48,7 @@ def hold(threads: int) -> None:
 
 
 def has_torch() -> bool:
-    """Whether PyTorch can be imported, whose rows are left out otherwise."""
+    """Whether PyTorch can be imported; its rows are left out otherwise."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -115,7 +115,7 @@ def peak_bytes(make: Callable[[], Callable[[], Any]], threads: int) -> int | Non
 
     Args:
         make: builds what is called, its weights and inputs; must be picklable.
-        threads: as of `hold`.
+        threads: Number of threads, see `hold`.
 
     Returns:
         Bytes, or None if the system does not tell (it is Linux that does).

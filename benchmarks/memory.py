@@ -1,4 +1,4 @@
-"""What memory each recipe needs: the peak of every stage, and of making cached features.
+"""Measures the memory of each recipe: the peak of every stage, and of caching features.
 
     python benchmarks/memory.py                        all recipes, 5 minutes on 2 cores
     python benchmarks/memory.py --recipes=hacs30 --precision=mixed_bfloat16
@@ -42,7 +42,7 @@ def define_flags() -> None:
 
 
 class Work(NamedTuple):
-    """What is measured: a step of a stage at a batch, or making its cached features.
+    """Describes one measurement: a step of a stage at a batch size, or caching its features.
 
     `batch` counts pairs, or clips for a head that sees no conjugates.
     """
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def plan(recipe: Recipe) -> Iterator[Work]:
-    """What a recipe does, one stage after the other."""
+    """Lists the measurements of a recipe, stage by stage."""
     for place, stage in enumerate(recipe.stages):
         if recipes.plan_stage(recipe, stage).cached_views:
             from aacf_tf.training.feature_cache import views_a_batch

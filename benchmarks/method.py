@@ -78,7 +78,7 @@ def define_flags() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One training: a setting, a head or an ablation of AACF (`no_TERM`), a seed.
+    """Describes a training: a setting, a head or an ablation of AACF (`no_TERM`), a seed.
 
     `overrides` are assignments to fields of the recipe, as `--set` takes them.
     """
@@ -209,7 +209,7 @@ def _build(world: str) -> Path:
 
 
 def _done(cell: Cell, world: str, data: Path, workdir: Path) -> bool:
-    """Whether a run is finished; notes what it is where it is not begun.
+    """Returns whether a run is finished, and notes its settings if it has not begun.
 
     Raises:
         UsageError: its folder holds a run with other settings or data.
@@ -260,7 +260,7 @@ def _run_all(cells: Sequence[Cell], world: str, data: Path, workdir: Path, jobs:
 
 
 def _start_worker(workdir: Path) -> None:
-    """One core; the runs' own progress goes to a file, where it can be looked at."""
+    """Prepares a worker of one core, whose runs report their progress to a file."""
     commandline.quiet_tensorflow()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     log = os.open(workdir / f"worker-{os.getpid()}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -83,7 +83,7 @@ class Photograph(NamedTuple):
         pixels: uint8 [H, W, 3].
         actor: bool [H, W], the acting person with what it holds, kicks or sits on.
         bystanders: bool [H, W] each.
-        label: of the pose.
+        label: Class of the pose.
         scene: number of the scene; that of the class has the class's number.
     """
 

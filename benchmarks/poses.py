@@ -32,7 +32,7 @@ from tfrecords.utils.errors import UsageError
 
 
 class Variant(NamedTuple):
-    """What differs from the recipe: decoys in the photographs, fields of the recipe."""
+    """Describes a variant: decoys in the photographs, changed fields of the recipe."""
 
     decoys: bool
     settings: Mapping[str, Any] = {}
@@ -120,7 +120,7 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
     """Trains, judges and reports a variant, or does what is left of it.
 
     Args:
-        recipe: of the variant.
+        recipe: Recipe of the variant.
         data: its data set.
         workdir: its run directory.
         average: run directory of the first stage, which the variants of a data set share.

@@ -75,7 +75,7 @@ class MotionAndScene(keras.Model):
     Args:
         backbone: pixels 0..255 `[B, T, H, W, 3]` to features `[B, t, h, w, D]`; t, h and w divide
             T, H and W.
-        classes, scenes: how many there are.
+        classes, scenes: Number of classes and scenes.
 
     Call arguments:
         inputs: `clip` `[B, T, H, W, 3]` and `mask` `[B, T, H, W]`, bool.
@@ -132,12 +132,12 @@ def pretrain(
     """The backbone `small` of the benchmark, pre-trained; read from the directory if it is there.
 
     Args:
-        seed: of clips and weights.
-        directory: where the weights are kept (`backbone.weights.h5`), one for each set of
+        seed: Seed of clips and weights.
+        directory: Directory of the weights (`backbone.weights.h5`), one for each set of
             arguments; beside them the accuracy on new clips, by pooled motion and scene.
-        classes, scenes: how many of `worlds.MOTIONS` and `worlds.SCENES`.
-        clips: to learn on.
-        epochs: of them.
+        classes, scenes: Number of `worlds.MOTIONS` and `worlds.SCENES`.
+        clips: Number of clips to learn from.
+        epochs: Number of epochs.
     """
     directory = Path(directory)
     backbone = build_backbone("small", width=64)

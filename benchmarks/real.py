@@ -118,7 +118,7 @@ def run_variant(
 
     Args:
         average: recipe of the first stage, on whose backbone the others go on.
-        sets: of `build_composites`.
+        sets: Data sets of `build_composites`.
     """
     from aacf_tf.runs.run import Run
     from aacf_tf.training import loop
@@ -141,7 +141,7 @@ def run_variant(
 
 
 def measure(run: Any, sets: Path) -> dict[str, Any]:
-    """What a trained variant reaches: see the module's docstring.
+    """Measures a trained variant, see the module's docstring.
 
     Returns:
         head; accuracy: set -> score -> {"share", "error" (standard error), "clips"}; follow: score

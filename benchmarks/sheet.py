@@ -1,4 +1,4 @@
-"""One way to measure candidates side by side, and one form for their figures.
+"""Measures candidates side by side and formats their figures.
 
     sheet = measure("Title", candidates, rounds=7, threads=1, settings={"batch": 2})
     print(markdown(sheet))
@@ -30,13 +30,13 @@ MEGA = 2**20
 
 
 class Candidate(NamedTuple):
-    """One row to be.
+    """Describes a row before it is measured.
 
     Attributes:
         make: builds what is timed; picklable (a `functools.partial` of a top-level function) if
             its memory is measured.
         gflop: cost of a call, 10^9 floating point operations, two for a multiply-add.
-        memory: whether to measure the memory of a call, in a process of its own.
+        memory: Whether to measure the memory of a call in a separate process.
     """
 
     make: Callable[[], Callable[[], Any]]
@@ -65,7 +65,7 @@ class Row:
 
 @dataclass
 class Ratio:
-    """How many times as fast `name` is as `other`: the median over the rounds.
+    """Returns how many times as fast `name` is as `other`: the median over the rounds.
 
     `wanted`: at least this.
     """
@@ -117,11 +117,11 @@ def measure(
     """Times candidates in interleaved rounds, after one call each that is not counted.
 
     Args:
-        title: of the table.
+        title: Title of the table.
         candidates: name of the row -> what to time.
         rounds: number of timed rounds.
         threads: cores in use, as given to `machine.hold`.
-        settings: what belongs to the figures, such as batch and precision.
+        settings: Settings of the figures, such as batch and precision.
         wanted: (row, other row) -> how many times as fast the first shall be at least; pairs of
             which a row is missing are left out.
         notes: sentences below the table.
@@ -202,7 +202,7 @@ def write(output: str, sheets: Sequence[Sheet], extra: Mapping[str, Any] | None 
 
     Args:
         output: path without an ending.
-        sheets: the tables.
+        sheets: Tables to write.
         extra: more figures for the JSON, by name.
     """
     content = {

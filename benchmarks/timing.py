@@ -1,4 +1,4 @@
-"""How long things take that are to be compared: in interleaved rounds, by the clock on the wall."""
+"""Times candidates in interleaved rounds, by the wall clock."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ class Small(nn.Module):
 
     Args:
         width: depth of the last map.
-        residual: the larger one of the two.
+        residual: Larger one of the two.
     """
 
     def __init__(self, width: int = 64, residual: bool = False):

@@ -36,12 +36,12 @@ KINETICS = (0.4345, 0.4051, 0.3775), (0.2768, 0.2713, 0.2737)
 
 
 class Case(NamedTuple):
-    """One network on both sides.
+    """Describes a network on both sides.
 
     Attributes:
-        backbone: of `build_backbone`.
+        backbone: Name of the backbone, see `build_backbone`.
         network: class of `torch_networks`.
-        options: of both.
+        options: Options of both networks.
         clips: shapes (T, H, W, C) to compare at.
     """
 
@@ -127,7 +127,7 @@ def write(directory: Path, name: str, case: Case, seed: int) -> None:
 
 
 def _scale(network: str, pixels: np.ndarray) -> np.ndarray:
-    """What the network of PyTorch takes: float32, channels second."""
+    """Converts inputs for PyTorch: float32, channels second."""
     if network == "I3D":
         x = pixels / 127.5 - 1
     else:

@@ -1,4 +1,4 @@
-"""How fast a training step is, beside the same step in PyTorch.
+"""Measures a training step against the same step in PyTorch.
 
     python benchmarks/training_step.py                     all networks, all precisions
     python benchmarks/training_step.py --networks=i3d --precisions=float32 --rounds=11
@@ -46,11 +46,11 @@ class Network(NamedTuple):
     """A backbone at the size at which it trains.
 
     Attributes:
-        backbone: of `aacf_tf.backbones`, and its options.
+        backbone: Name of the backbone, and its options.
         peer: class of `benchmarks.torch_networks`.
-        shape: of a batch `[B, T, H, W, C]`.
+        shape: Shape of a batch, `[B, T, H, W, C]`.
         mean, deviation: that the pixels are scaled by.
-        wanted: how many times as fast as PyTorch the step shall be.
+        wanted: Target speed-up over PyTorch.
     """
 
     backbone: str

@@ -108,9 +108,9 @@ def write(
     """Writes a world as a data set with the demo's splits; one that is finished is left as it is.
 
     Args:
-        directory: where to.
-        classes: how many of MOTIONS.
-        scenes: how many of SCENES, as many as classes or more.
+        directory: Directory to write.
+        classes: Number of MOTIONS.
+        scenes: Number of SCENES, at least as many as classes.
         acting: share of the frames in which the actor acts, one stretch at a random time; before
             and after it holds its pose. The mask is where the actor is while it acts.
         pairs_per_class: clips of `train`; the other splits have the demo's number a class.

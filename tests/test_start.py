@@ -1,4 +1,4 @@
-"""How the packages start: TensorFlow's kernels are switched on, and nobody's noise is shown.
+"""The packages turn on TensorFlow's kernels when imported, and silence its messages.
 
 Each case is a process of its own, since TensorFlow reads its environment once.
 """

@@ -96,7 +96,7 @@ def exported(random_model, served_recipe, labels, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def signatures(exported):
-    """Those of `exported`, by name."""
+    """The signatures of `exported`, by name."""
     import tensorflow as tf
 
     return tf.saved_model.load(str(exported[2])).signatures

@@ -18,7 +18,7 @@ from tfrecords.utils.errors import UsageError
 
 @pytest.fixture
 def quick(tiny_recipe):
-    """One epoch, nothing beside it."""
+    """A recipe of one epoch without a baseline."""
     recipe = recipes.override(tiny_recipe, "stages.0.epochs", 1)
     return dataclasses.replace(recipe, baseline="none")
 

@@ -184,7 +184,7 @@ def test_attend_writes_a_picture_and_prints_scores_and_boxes(directory, tmp_path
 
 
 def test_boxes_end_with_the_file_and_strips_stay_low(directory, tmp_path, capsys):
-    """Of 4000 x 3000 pixels 341 x 256 are shown: one factor for both sides would be too much."""
+    """4000 x 3000 pixels are shown as 341 x 256; one factor for both sides would be too much."""
     corner = np.full([3000, 4000, 3], 60, np.uint8)
     corner[2000:, 3000:] = 240
     Image.fromarray(corner).save(tmp_path / "corner.jpg")

@@ -1,4 +1,4 @@
-"""Where a step's time goes: the parts sum to the whole, and each prefix does what it says."""
+"""The parts of a step sum to the whole, and each prefix does what it says."""
 
 from __future__ import annotations
 

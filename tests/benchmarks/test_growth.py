@@ -1,4 +1,4 @@
-"""How growth is measured: exponents by hand, every curve on tiny sizes."""
+"""Exponents of growth by hand, every curve on tiny sizes."""
 
 from __future__ import annotations
 

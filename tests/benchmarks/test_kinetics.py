@@ -1,4 +1,4 @@
-"""What a large data set costs: the arithmetic by hand, the measurement on tiny videos."""
+"""The cost of a large data set: the arithmetic by hand, the measurement on tiny videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a recipe is measured, and how the figures are put."""
+"""The measurements of a recipe, and the form of their figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the comparison with PyTorch does without PyTorch: layouts, and that it can fail."""
+"""The comparison with PyTorch, without PyTorch: layouts, and that it can fail."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def open_run(name, settings):
 
 
 def note(name, run):
-    """What a run has come to."""
+    """Writes the final weights and the history of a run."""
     values = {}
     for stage in run.recipe.stages:
         model = restoring.restore(run, stage, best=False)
@@ -59,7 +59,7 @@ def note(name, run):
 
 
 class Killed(Exception):
-    """What kill -9 is to the process."""
+    """Stands for kill -9."""
 
 
 def disturbed_run(settings):

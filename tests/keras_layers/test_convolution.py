@@ -123,7 +123,7 @@ def test_training_takes_winograd_where_it_pays(monkeypatch):
 
 @pytest.mark.parametrize("frames", [5, 7])
 def test_the_gradient_of_i3ds_first_layer_on_few_frames(frames):
-    """With AVX-512 oneDNN corrupts memory or gives wrong numbers here."""
+    """On AVX-512 oneDNN corrupts memory or gives wrong numbers here."""
     draw = np.random.default_rng(0)
     inputs = draw.standard_normal((1, frames, 20, 20, 3)).astype(np.float32)
     layer = Conv3D(64, 7, 2, padding="same", use_bias=False)
@@ -179,6 +179,6 @@ assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
 
 def test_the_gradient_on_two_frames_in_bfloat16():
-    """As on a processor with AVX-512 but without instructions for bfloat16."""
+    """Runs as on a processor with AVX-512 but without instructions for bfloat16."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}
     subprocess.run([sys.executable, "-c", _TWO_FRAMES], env=environment, check=True)

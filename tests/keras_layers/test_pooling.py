@@ -16,7 +16,7 @@ def softmax(x, axis):
 
 
 def naive(logits, features):
-    """The same calculation as multiply and sum, left to TensorFlow's own gradients."""
+    """Calculates the same by multiply and sum, with TensorFlow's own gradients."""
     weights = tf.nn.softmax(logits, axis=-1)
     return tf.reduce_sum(weights[..., None] * features[:, None], axis=2), weights
 

@@ -1,4 +1,4 @@
-"""What every backbone must satisfy; each one's own test adds only correctness.
+"""Every backbone satisfies the same conditions; the tests of each add only correctness.
 
 Batch norms, frozen or folded: test_folding.py.
 """

@@ -1,4 +1,4 @@
-"""What the geometry says against what the cells see, and by hand."""
+"""The computed geometry agrees with what the cells see, and with values by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCALED_TO_ZERO = {"small": 115.4, "inception_i3d": 127.5, "part": 0.0}
 
 
 def seen(backbone, axis, length):
-    """Whether a cell of an axis sees a place, found by changing it: bool `[length, cells]`.
+    """Finds by changing inputs which places each cell of an axis sees: bool `[length, cells]`.
 
     The scene is what the backbone scales to 0 and all kernels are positive, so that every map is 0
     but where the change has come. Both signs are tried: to a difference between two frames, what
@@ -45,7 +45,7 @@ def positive(backbone):
 
 
 def part(backbone, first, last):
-    """What lies between the outputs of two layers, such as all behind the scaling of pixels."""
+    """Cuts out the layers between two outputs, such as all behind the scaling of pixels."""
     ends = (backbone.get_layer(name).output for name in (first, last))
     return keras.Model(*ends, name="part")
 
@@ -238,7 +238,7 @@ class Residual(keras.layers.Layer):
 
 
 def images_by_frames(x):
-    """As MobileNet has them."""
+    """Applies layers as MobileNet has them."""
     pixels = keras.Input((None, None, 3))
     y = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(pixels)
     y = keras.layers.Conv2D(3, 3, 2, kernel_initializer="ones")(y)

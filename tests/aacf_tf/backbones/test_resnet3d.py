@@ -100,7 +100,7 @@ def assert_equal(outputs, expected):
     ids=["odd", "even"],
 )
 def test_every_end_point_equals_a_plain_implementation(weight_tools, rng, whole, size, last):
-    """As it is by default, which fits the files of 2020."""
+    """The default scaling fits the files of 2020."""
     pixels = rng.integers(0, 256, size=(2, *size, 3), dtype=np.uint8)
     x = (tf.cast(pixels, tf.float32) / 255 - KINETICS[0]) / KINETICS[1]
     weights = weight_tools.by_name(whole)

@@ -18,7 +18,7 @@ SETTINGS = Settings(size=16, width=2, fill="diffused", hole_sides=(0.25, 0.5))
 
 @pytest.fixture(scope="module")
 def completer():
-    """Of weights drawn so that each layer's signs are mixed and what it paints is seen."""
+    """A network with weights of mixed signs in each layer, so that its painting can be seen."""
     completer = Completer(2, "diffused", 16, (0.2, 0.4, 0.6))
     random = np.random.default_rng(0)
     for weight in completer.network.weights:
@@ -46,7 +46,7 @@ def call(complete, image, mask):
 
 
 def directly(completer, image, mask):
-    """What the network makes of a whole picture, sides multiples of 4, colours 0..255."""
+    """Runs the network on a whole picture, sides multiples of 4, colours 0..255."""
     hole = mask[None, ..., None].astype(np.float32)
     painted = completer(image[None].astype(np.float32) / 255, hole)[0]
     return np.where(mask[..., None] > 0, np.rint(255 * np.clip(painted, 0, 1)), image)
@@ -101,7 +101,7 @@ def test_only_the_part_that_counts_is_looked_at(complete, completer, rng):
 
 
 def test_wide_holes_are_completed_on_a_coarser_scale(complete, rng):
-    """Of half the size, and enlarged again."""
+    """It is completed at half the size and enlarged again."""
     small = rng.integers(0, 256, (1, 16, 16, 3), np.uint8)
     mask = np.zeros((1, 16, 16), np.uint8)
     mask[:, 4:12, 3:11] = 1  # 8 pixels, as wide as in training

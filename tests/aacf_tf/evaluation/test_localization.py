@@ -244,7 +244,7 @@ def named(outputs, classifier):
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("targets", ["masks", "boxes_of_video", "boxes_of_image"])
 def test_metrics_in_fit(policy, targets):
-    """With masks and boxes, weighted by `has_mask`; the same as by hand afterwards."""
+    """Masks and boxes, weighted by `has_mask`, give the same as a calculation by hand."""
     keras.mixed_precision.set_global_policy(policy)
     try:
         model = functional_model()
@@ -291,14 +291,14 @@ def test_metrics_in_fit(policy, targets):
 
 
 def image_model(video_model):
-    """The same layers on a single time step."""
+    """Runs the same layers on a single time step."""
     features = keras.Input([1, 3, 4, 5])
     outputs = video_model.get_layer("factorization")(features)
     return keras.Model(features, named(outputs, video_model.get_layer("scores")))
 
 
 def test_metrics_in_the_plain_metrics_argument():
-    """As `metrics={"action_attention": [...]}`, without weights."""
+    """The metrics work as `metrics={"action_attention": [...]}`, without weights."""
     features = keras.Input([2, 3, 4, 5])
     model = keras.Model(features, ActionContextFactorization(hidden=4)(features))
     model.compile(optimizer="sgd", metrics={"action_attention": [Pointing(), Mass()]})

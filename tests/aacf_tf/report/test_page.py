@@ -25,7 +25,7 @@ LABELS = ["down", "right"]
 
 @pytest.fixture(scope="module")
 def evaluated():
-    """What the first test has measured, for those after it."""
+    """Metrics of the first test, for those after it."""
     return {}
 
 

@@ -55,7 +55,7 @@ def store(tmp_path, monkeypatch):
 
 
 def save(folder: Path, number: int) -> None:
-    """What a CheckpointManager does that keeps one."""
+    """Saves as a CheckpointManager that keeps one checkpoint."""
     stage = folder / "checkpoints" / "main"
     stage.mkdir(parents=True, exist_ok=True)
     (stage / f"ckpt-{number}.data").write_text(f"weights {number}")

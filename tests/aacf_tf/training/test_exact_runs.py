@@ -30,7 +30,7 @@ def runs(squares_data, tmp_path_factory) -> Path:
 
 
 def test_stopped_and_continued_is_undisturbed_bit_for_bit(runs):
-    """With dropout: SIGTERM within an epoch, a kill at the end of that epoch."""
+    """Dropout is on; SIGTERM comes within an epoch, a kill at the end of that epoch."""
     assert "after 1 epochs and 2 steps" in (runs / "stopped.txt").read_text()
     assert (runs / "killed.txt").read_text() == "2"
     whole, disturbed = (np.load(runs / f"{name}.npz") for name in ("whole", "disturbed"))

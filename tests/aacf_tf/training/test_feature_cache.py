@@ -24,7 +24,7 @@ SPLITS = ("train", "validation")
 
 @pytest.fixture
 def frozen_recipe(tiny_recipe):
-    """One stage that trains the head alone, with one uncropped view; cached or not."""
+    """A recipe whose one stage trains the head alone, on one uncropped view; cached or not."""
     stage = dataclasses.replace(
         tiny_recipe.stages[0],
         backbone_rate=0.0,
@@ -99,7 +99,7 @@ def test_a_map_crop_larger_than_the_map_is_refused_before_any_is_made(
 
 
 def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_path, monkeypatch):
-    """The same weights within what float16 leaves of the maps, validation too; no frame is read."""
+    """Weights and validation agree within float16's precision, and no frame is read."""
     runs, histories = {}, {}
     for views in (0, 1):
         run = Run.open(with_data(frozen_recipe, views=views), squares_data, tmp_path / str(views))
@@ -214,7 +214,7 @@ def test_heads_share_what_is_there(squares_data, frozen_recipe, tmp_path):
 def test_the_maps_of_a_later_stage_are_of_what_training_goes_on_with(
     squares_data, frozen_recipe, tmp_path
 ):
-    """Of the last checkpoint of the stage before, not of its best."""
+    """They are made from the last checkpoint of the stage before, not from its best."""
     last = dataclasses.replace(frozen_recipe.stages[0], name="last")
     first = dataclasses.replace(last, name="first", head="average")
     middle = dataclasses.replace(first, name="middle", backbone_rate=1.0, epochs=7)

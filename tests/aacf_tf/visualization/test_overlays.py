@@ -1,4 +1,4 @@
-"""Where a map is drawn, by hand."""
+"""Maps are drawn where a calculation by hand puts them."""
 
 from __future__ import annotations
 

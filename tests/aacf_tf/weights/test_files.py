@@ -147,7 +147,7 @@ def test_one_array_under_many_names(weight_tools, tmp_path):
 
 
 def test_flipped_bits(weight_tools, tmp_path, rng):
-    """Of Keras files; and the same file as one of ours, of which the shapes are read."""
+    """Damage by flipped bits is one error, in Keras files and in ours, whose shapes are read."""
     layers = {LAYER: {KERNEL: np.ones(3, "f4"), f"{LAYER}/bias:0": np.ones(2, "f4")}}
     path = weight_tools.write_h5(tmp_path / "good.h5", layers, whole_model=True)
     data, errors = path.read_bytes(), 0

@@ -64,7 +64,7 @@ def slim_values(weight_tools):
 
 
 def test_inflation_keeps_the_activations_of_a_still_image(tmp_path, rng, slim_values):
-    """Of the whole network, in the one cell of 13 in time that sees no zeros of the padding.
+    """The whole network agrees in the one cell of 13 in time that sees no zero padding.
 
     A cell of Mixed_5c sees 99 frames; the cell 6 of 104 frames sees the frames 4 to 102.
     """
@@ -122,7 +122,7 @@ def test_inflation_for_flow_and_with_a_top(weight_tools, tmp_path, slim_values):
 
 
 def test_inflation_of_googlenet(weight_tools, torch_files, tmp_path, rng):
-    """With scales of 2, which go into kernels and means."""
+    """Scales of 2 go into kernels and means."""
     branches = {"0a": "branch1", "1a": "branch2.0", "1b": "branch2.1"}
     branches.update({"2a": "branch3.0", "2b": "branch3.1", "3b": "branch4.1"})
     stems = {"Conv3d_1a_7x7": "conv1", "Conv3d_2b_1x1": "conv2", "Conv3d_2c_3x3": "conv3"}

@@ -34,7 +34,7 @@ def piergiaj(layer):
 
 
 def hassony2(layer):
-    """The same -> `mixed_3b.branch_1.1.batch3d`."""
+    """Translates the same names to `mixed_3b.branch_1.1.batch3d`."""
     scope, part = layer.rsplit("/", 1)
     scope = re.sub(r"/Branch_0/.*", "/Branch_0", scope)
     scope = re.sub(r"(Mixed_5b/Branch_2)/Conv3d_0a_3x3", r"\1.1", scope)
@@ -45,7 +45,7 @@ def hassony2(layer):
 
 
 def keras_port(name):
-    """The same -> layer `Conv3d_3b_1b_3x3_bn`, weight `Conv3d_3b_1b_3x3_bn/beta:0`."""
+    """Translates them to layer `Conv3d_3b_1b_3x3_bn`, weight `Conv3d_3b_1b_3x3_bn/beta:0`."""
     scope, part, end = name.rsplit("/", 2)
     scope = scope.replace("Mixed_5b/Branch_2/Conv3d_0a_3x3", "Conv3d_5b_2b_3x3")
     scope = scope.replace("Branch_0/Conv3d_0a", "0a")

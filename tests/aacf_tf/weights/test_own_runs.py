@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one, and sample weights by class."""
+"""A run takes weights over from an earlier one; sample weights by class."""
 
 from __future__ import annotations
 

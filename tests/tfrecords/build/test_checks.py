@@ -1,4 +1,4 @@
-"""What is said of suspicious rows before a build."""
+"""Suspicious rows are named before a build."""
 
 from __future__ import annotations
 

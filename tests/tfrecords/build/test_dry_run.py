@@ -76,7 +76,7 @@ def test_rows_that_cannot_be_read_are_named(source):
 
 
 def test_of_a_part_of_a_data_set_more_rows_are_tried(source):
-    """Of 90 rows 10 are there: the estimate is of all, by the share that was found."""
+    """10 of 90 rows exist: the estimate covers all, by the share that was found."""
     there = source.rows()[0]
     gone = Row("train", "x", ("x",), "gone.mkv")
     rows = [there if n % 9 == 5 else gone for n in range(90)]

@@ -1,4 +1,4 @@
-"""One function for training, test and serving: the same eagerly, in a graph and in tf.data."""
+"""Training, test and serving share one function: the same eagerly, in a graph, in tf.data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `show` says of a data set."""
+"""`show` describes a data set."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def _damaged_mat(path: Path) -> None:
 
 
 def _overwrite(path: Path, start: int) -> None:
-    """Where the compressed stream begins, behind the header: an invalid block."""
+    """Damages the beginning of the compressed stream, behind the header: an invalid block."""
     content = path.read_bytes()
     path.write_bytes(content[:start] + bytes([255] * 50) + content[start + 50 :])
 

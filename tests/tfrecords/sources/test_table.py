@@ -1,4 +1,4 @@
-"""How a table's columns are found, and what of it is refused or reported."""
+"""Columns of a table are found, and errors in it refused or reported."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def read_segments(path: str) -> list[Entry]:
     """Reads the JSON of segments; videos without annotations (withheld) give none.
 
     Raises:
-        UsageError: the file is not what HACS's is.
+        UsageError: The file has another form than that of HACS.
     """
     try:
         with open(path, encoding="utf-8") as file:

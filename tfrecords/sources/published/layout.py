@@ -18,9 +18,9 @@ def require_local(path: Optional[str], flag: str, expected: str) -> str:
     """A path of this machine; UsageError where none is given, or a URL, which cannot be searched.
 
     Args:
-        path: as the user wrote it.
+        path: Path as given by the user.
         flag: such as "--input".
-        expected: what should be there, for the message.
+        expected: Expected content, for the message.
     """
     if not path or filesystem.is_remote(path):
         received = path or "none"
