@@ -121,6 +121,8 @@ def load_info(directory: StrPath) -> DatasetInfo:
         for counts in info.splits.values():
             if not all(isinstance(counts[key], int) for key in ("shards", "clips", "pairs")):
                 raise ValueError("counts of a split are not integers")
+        if not all(isinstance(text, str) for text in info.warnings):
+            raise ValueError("warnings are not texts")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(f"Expected {path} to describe a data set, received {error}.") from error
     if info.schema_version != SCHEMA_VERSION:

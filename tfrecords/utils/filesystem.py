@@ -248,9 +248,8 @@ class RemotePath:
                 shutil.copyfileobj(remote, local, 1 << 20)
         except Exception as error:  # whatever the scheme's own library raises: az:// a RuntimeError
             local.close()
-            missing = isinstance(error, FileNotFoundError) or re.search(
-                r"\b(404|410)\b", str(error)
-            )
+            said = str(error).replace(self._url, "")
+            missing = isinstance(error, FileNotFoundError) or re.search(r"\b(404|410)\b", said)
             kind = FileNotFoundError if missing else OSError
             raise kind(f"cannot be fetched: {error}") from error
         local.seek(0)

@@ -19,9 +19,11 @@ def guard_command() -> None:
     For the time before and after `commandline.run`, which nothing else can catch. A process that
     ignores Ctrl-C goes on doing so.
     """
-    given = getattr(sys, "orig_argv", [])
+    argv = getattr(sys, "argv", None) or [""]
+    # Before Python 3.10 there is only -m itself, while the module is being located.
+    given = getattr(sys, "orig_argv", [argv[0], "tfrecords"])
     module = given[given.index("-m") + 1] if "-m" in given[:-1] else ""
-    script = os.path.basename((getattr(sys, "argv", None) or [""])[0])
+    script = os.path.basename(argv[0])
     ours = module.split(".")[0] in ("aacf_tf", "tfrecords") or script == "train_main.py"
     if ours or script.startswith("aacf-"):
         _replace((signal.default_int_handler, _raise), _end)
