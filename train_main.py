@@ -9,6 +9,9 @@ The same command resumes a run that was killed.
 
 from __future__ import annotations
 
+import tfrecords  # noqa: F401  (first: it guards the command against Ctrl-C)
+
+# isort: split
 from pathlib import Path
 from typing import Sequence
 

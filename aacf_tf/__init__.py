@@ -7,6 +7,9 @@ Names are imported on first use, so that `import aacf_tf` does not start TensorF
 
 from __future__ import annotations
 
+import tfrecords  # noqa: F401  (first: it guards a command against Ctrl-C)
+
+# isort: split
 import os
 import sys
 

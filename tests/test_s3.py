@@ -37,6 +37,7 @@ for line in sys.stdin:
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
         try:
+            commandline._show_messages()  # on this standard output
             rest = values([name, *arguments])[1:]
             commandline._guarded(lambda positional: module.main(positional, values), rest)
         except SystemExit as end:

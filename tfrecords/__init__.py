@@ -7,6 +7,9 @@ Names are resolved on first use, so that importing the package does not import T
 
 from __future__ import annotations
 
+import tfrecords.utils.interrupt  # noqa: F401  (first: Ctrl-C while the rest is imported)
+
+# isort: split
 import os
 import sys
 

@@ -48,7 +48,7 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
     for warning in run.info.warnings:
-        print(warning)
+        logger.warning(warning)
     if recipe.head in PAIR_HEADS and not run.context_learns:
         logger.warning(
             "Warning: no clip of 'train' has a conjugate: the context cannot be learned, and "

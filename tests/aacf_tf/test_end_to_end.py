@@ -113,9 +113,9 @@ def check_alike(seen):
         assert np.isfinite(prediction.action_evidence)
 
 
-def test_without_a_pair_the_combined_score_is_the_action_s(tiny_recipe, tmp_path, capsys):
+def test_without_a_pair_the_combined_score_is_the_action_s(tiny_recipe, tmp_path, caplog):
     metrics, rows, seen = travel(no_pairs, tiny_recipe, tmp_path)
-    assert "the context cannot be learned" in capsys.readouterr().out
+    assert "the context cannot be learned" in caplog.text
     check_alike(seen)
     action, combined = (probabilities(rows, score) for score in ("action", "combined"))
     np.testing.assert_allclose(combined, action, atol=1e-6)

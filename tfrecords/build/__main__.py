@@ -5,4 +5,4 @@ from tfrecords.utils import commandline
 
 if __name__ == "__main__":
     command.define_flags()
-    commandline.run(command.main, command.__doc__ or "")
+    commandline.run(command.main, command.__doc__)

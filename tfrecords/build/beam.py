@@ -12,6 +12,7 @@ must be able to reach input, media and output, and have this package installed.
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import Callable, Iterator, Sequence
 
 import apache_beam as beam
@@ -60,10 +61,11 @@ def write_all(
         raise UserError(f"The Beam pipeline failed: {reason}") from error
 
 
+@dataclass(eq=False)
 class WriteShard(beam.DoFn):
     """Writes the shard of a name and passes the name on.
 
-    Args:
+    Attributes:
         open_source: Function that opens the source, here or on another machine; can be pickled.
         identity: Digest of the source, which every worker must find the same.
         output: Data set directory.
@@ -71,40 +73,30 @@ class WriteShard(beam.DoFn):
         num_shards: Files a split, as for `shards.list_shards`.
     """
 
-    _source: Source
-
-    def __init__(
-        self,
-        open_source: Callable[[], Source],
-        identity: str,
-        output: str,
-        quality: int,
-        num_shards: int,
-    ):
-        self._open_source = open_source
-        self._identity = identity
-        self._output = output
-        self._quality = quality
-        self._num_shards = num_shards
-        self._shared = Shared()  # one source a process: it remembers where shots end
+    open_source: Callable[[], Source]
+    identity: str
+    output: str
+    quality: int
+    num_shards: int
+    shared: Shared = field(default_factory=Shared)  # one source a process: it knows the shots
 
     def setup(self) -> None:
         """Opens the source, once a process."""
         commandline.quiet_tensorflow()
         shards.prepare_process()
-        self._source = self._shared.acquire(self._open)
+        self._source = self.shared.acquire(self._open)
         rows = self._source.rows()
-        self._shards = {shard.name: shard for shard in shards.list_shards(rows, self._num_shards)}
+        self._shards = {shard.name: shard for shard in shards.list_shards(rows, self.num_shards)}
 
     def process(self, element: str) -> Iterator[str]:
         """Decodes the rows of a shard one by one and writes it."""
         shard = self._shards[element]
-        outcomes = (shards.outcome(self._source, row, self._quality) for row in shard.rows)
-        shards.write_one(to_path(self._output), shard, outcomes)
+        outcomes = (shards.outcome(self._source, row, self.quality) for row in shard.rows)
+        shards.write_one(to_path(self.output), shard, outcomes)
         yield element
 
     def _open(self) -> Source:
-        source = self._open_source()
-        if source.identity() != self._identity:
+        source = self.open_source()
+        if source.identity() != self.identity:
             raise UserError("A worker sees other rows or files than the machine that sent it.")
         return source

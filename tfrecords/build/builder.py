@@ -1,12 +1,4 @@
-"""Builds a data set directory from the rows of a source.
-
->>> from tfrecords.build import build_dataset
->>> from tfrecords.sources import SourceOptions
->>> info = build_dataset(SourceOptions(input="clips.csv"), "data/mine", source="csv")
-
-Rows are decoded on all cores and written in the order of the input. A build that was stopped
-continues if it is called again; the result is the same, byte for byte, whatever the runner.
-"""
+"""Builds a data set directory from the rows of a source; `command` describes what is built."""
 
 from __future__ import annotations
 

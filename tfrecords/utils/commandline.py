@@ -14,6 +14,7 @@ from typing import Callable, NoReturn, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
+from tfrecords.utils import interrupt
 from tfrecords.utils.errors import UserError
 
 
@@ -99,18 +100,22 @@ def _project_flags(module: str) -> str:
 
 
 def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) -> None:
+    interrupt.release()
     try:
         main(arguments)
+        interrupt.guard_command()
     except UserError as error:
         _fail(str(error), code=error.exit_code)
     except KeyboardInterrupt:
-        _fail("Interrupted; the same command continues where this one stopped.", code=130)
+        _fail(interrupt.SENTENCE, code=interrupt.EXIT_CODE)
     except MemoryError:
         _fail("There is not enough memory; the same command continues where it stopped.", code=1)
     except OSError as error:
         named = error.strerror and error.filename is not None
         _fail(f"{error.strerror}: {error.filename}" if named else str(error), code=1)
     except Exception as error:
+        if interrupt.seen():
+            _fail(interrupt.SENTENCE, code=interrupt.EXIT_CODE)
         # An error of TensorFlow's runtime, such as a full disk; not imported to find that out.
         errors = getattr(sys.modules.get("tensorflow"), "errors", None)
         if errors is None or not isinstance(error, errors.OpError):
@@ -120,6 +125,7 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
 
 
 def _fail(message: str, code: int) -> NoReturn:
+    interrupt.guard_command()
     bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
     for bar in list(bars):  # an error on a line of its own
         bar.close()

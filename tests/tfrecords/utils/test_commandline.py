@@ -158,3 +158,25 @@ def test_help_shows_the_project_s_flags_and_succeeds(command, flag):
 def test_help_full_succeeds(command):
     done = command("--helpfull")
     assert done.returncode == 0 and "--kind" in done.stdout and "--alsologtostderr" in done.stdout
+
+
+def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path):
+    """A stand-in for NumPy is interrupted on import, as the real one turns that into an error."""
+    folder = tmp_path / "numpy"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise ImportError('a library')\n"
+    )
+    project = str(Path(__file__).resolve().parents[3])
+    done = subprocess.run(
+        [sys.executable, "-m", "tfrecords.build", "--source=demo", f"--output={tmp_path / 'out'}"],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{project}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 130
+    assert done.stderr == (
+        "error: Interrupted; the same command continues where this one stopped.\n"
+    )
