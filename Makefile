@@ -19,7 +19,7 @@ docs:  ## the documentation with its API reference, into site/
 test:
 	$(PYTHON) -m pytest -n 2 --dist loadfile
 
-coverage:  ## the tests again, with the share of lines that they run; takes half as long again
+coverage:  ## the tests with the share of lines that they run; takes a third longer
 	$(PYTHON) -m pytest -n 2 --dist loadfile --cov
 
 slow:  ## the tests that take minutes
