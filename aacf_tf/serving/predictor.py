@@ -20,7 +20,7 @@ from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
-from tfrecords.media import video
+from tfrecords.media import images, video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reading.phases import frame_indices
@@ -31,10 +31,7 @@ from tfrecords.utils.progress import progress
 logger = logging.getLogger(__name__)
 
 # Kind of a model -> suffixes of its files.
-SUFFIXES = {
-    "image": {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"},
-    "video": {".avi", ".flv", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"},
-}
+SUFFIXES = {"image": images.EXTENSIONS, "video": (*video.EXTENSIONS, ".gif")}
 
 
 class Predictor:
@@ -140,12 +137,17 @@ class Predictor:
             UsageError: There is no file of the model's kind.
             UserError: None of the files can be read.
         """
-        suffixes = SUFFIXES[self.kind]
-        paths = sorted(
+        entries = sorted(path for path in Path(folder).iterdir() if path.name[0] != ".")
+        paths = [
             path
-            for path in Path(folder).iterdir()
-            if path.suffix.lower() in suffixes and path.is_file()
-        )
+            for path in entries
+            if path.suffix.lower() in SUFFIXES[self.kind] and path.is_file()
+        ]
+        others = [path.name for path in sorted({*entries} - {*paths})]
+        if others:
+            logger.warning(
+                f"Warning: not taken, since no {self.kind}s by their names: {', '.join(others)}"
+            )
         if not paths:
             raise UsageError(
                 f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "

@@ -46,7 +46,7 @@ def read_image(path: str, short_side: int = 0) -> Photograph:
             ratio kept. 0 (default): no scaling.
 
     Raises:
-        UnreadableError: there is no such file, it is no image, is cut short or beyond `MAX_PIXELS`.
+        UnreadableError: If there is no such file, or it is no image, cut short or too large.
     """
     try:
         with filesystem.open_media(path) as file, _open(file) as image:

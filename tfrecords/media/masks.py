@@ -83,8 +83,9 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
             else:
                 import scipy.io
 
-                shapes = {name: shape for name, shape, _ in scipy.io.whosmat(file)}
-                _check_size(path, math.prod(shapes[key]))
+                shape, kind = {name: found for name, *found in scipy.io.whosmat(file)}[key]
+                width = 1 if kind in ("logical", "int8", "uint8") else 8  # bytes
+                _check_size(path, math.prod(shape) * width)
                 mask = scipy.io.loadmat(file, variable_names=[key])[key]
             mask = mask if mask.dtype == bool else mask > 0
     except UnreadableError:

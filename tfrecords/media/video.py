@@ -29,12 +29,16 @@ from av.video.reformatter import Colorspace
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UserError, raise_if_machine
 
+EXTENSIONS = (
+    *(".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".3gp"),
+    *(".ogv", ".ts", ".mts", ".m2ts", ".m2v", ".vob", ".asf", ".3g2", ".divx", ".mxf", ".ogg"),
+)
 # A longer clip would not fit into one record (protobuf ends at 2 GiB), nor into a laptop's memory.
 MAX_CLIP_BYTES = 2 << 30
 # A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
 MAX_PIXELS = 1 << 26
 RATES = (10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0)
-DEFAULT_RATE = 25.0  # frames/s where the file names no rate and has a single frame
+DEFAULT_RATE = 25.0  # frames/s if the file names no rate and has a single frame
 # Frames on an even timeline: 44 minutes at 25 frames/s. A gap of weeks has no more ticks.
 MAX_FRAMES = 1 << 16
 BACK = 0.5  # seconds; a frame that lies farther back than this begins another recording
@@ -63,7 +67,7 @@ class Header(NamedTuple):
 
 
 class Video(NamedTuple):
-    """A span: `frames` uint8 [T, H, W, 3] RGB, `fps` frames/s, `times` float [T] seconds."""
+    """A decoded span: RGB `frames` uint8 [T, H, W, 3], `fps`, `times` in seconds, float [T]."""
 
     frames: np.ndarray
     fps: float
@@ -80,14 +84,15 @@ def read_frames(
     """Decodes the span [start, end) of a video, its frames evenly spaced.
 
     Args:
-        path: a local file or a URL of `filesystem`.
-        start: seconds.
-        end: seconds; None: to the end of the file.
-        short_side: pixels; a larger frame is scaled down to it, aspect ratio kept. 0: no scaling.
-        fps: frames/s; None: the file's own, its mean where it varies.
+        path: Local file, or URL of `filesystem`.
+        start: Start in seconds, default 0.
+        end: End in seconds; None (default): the end of the file.
+        short_side: Shorter side in pixels to which larger frames are scaled down, their aspect
+            ratio kept. 0 (default): no scaling.
+        fps: Frame rate; None (default): the file's own, its mean if it varies.
 
     Raises:
-        UnreadableError: as `read_span`.
+        UnreadableError: As `read_span`.
     """
     video = read_span(path, start, end, short_side)
     return resample(path, video, fps or video.fps)
@@ -101,7 +106,7 @@ def read_span(
     A file that breaks off gives the frames before the break. Arguments as `read_frames`.
 
     Raises:
-        UnreadableError: no frame of the span can be decoded, or it is too long for one record.
+        UnreadableError: If no frame of the span can be decoded, or it is too long for a record.
     """
     frames: list[np.ndarray] = []
     times: list[float] = []
@@ -132,7 +137,7 @@ def read_span(
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:
-    """Stacks frames as `np.stack`, but empties the list: a long clip is not held twice."""
+    """Stacks frames and empties the list meanwhile, so that a long clip is not held twice."""
     stacked = np.empty((len(frames), *frames[0].shape), frames[0].dtype)
     for n in range(len(frames) - 1, -1, -1):
         stacked[n] = frames.pop()
@@ -140,10 +145,10 @@ def _stack(frames: list[np.ndarray]) -> np.ndarray:
 
 
 def resample(path: str, video: Video, fps: float) -> Video:
-    """Puts a span of a file on an even timeline; the very frames where they already are on it.
+    """Puts a span of a file on an even timeline; keeps the frames if they are on it already.
 
     Raises:
-        UnreadableError: as `even_index`.
+        UnreadableError: As `even_index`.
     """
     index = even_index(path, video, fps)
     if np.array_equal(index, np.arange(len(video.times))):
@@ -152,10 +157,10 @@ def resample(path: str, video: Video, fps: float) -> Video:
 
 
 def even_index(path: str, video: Video, fps: float) -> np.ndarray:
-    """`sample_index` of a span of a file.
+    """Returns the `sample_index` of a span of a file.
 
     Raises:
-        UnreadableError: the frames are so far apart that what fills the gap would be too long.
+        UnreadableError: If the frames are so far apart that the filled gap would be too long.
     """
     seconds = video.times[-1] - video.times[0]
     longest = max(MAX_FRAMES, len(video.times))
@@ -168,25 +173,26 @@ def even_index(path: str, video: Video, fps: float) -> np.ndarray:
     return sample_index(video.times, video.fps, fps)
 
 
-def sample_index(times: np.ndarray, own: float, fps: float) -> np.ndarray:
-    """Returns the index of the visible frame at each tick of an even timeline.
+def sample_index(times: np.ndarray, rate: float, fps: float) -> np.ndarray:
+    """Returns which frame is on the screen at each tick of an even timeline.
 
     Args:
-        times: float [T], seconds, increasing.
-        own: Frame rate of the video.
+        times: Increasing times of the frames in seconds, float [T].
+        rate: Frame rate of the video.
         fps: Frame rate of the timeline.
 
     Returns:
-        int [T'], T' = the duration times `fps`, at least 1; 0..T-1 where frames are even already.
+        Indices, int [T'] with T' = duration times `fps`, at least 1; 0..T-1 if the frames are even
+        already.
     """
     count = len(times)
-    even = times[0] + np.arange(count) / own
-    if abs(fps - own) < 1e-3 * own and np.abs(times - even).max() < 0.75 / own:
+    even = times[0] + np.arange(count) / rate
+    if abs(fps - rate) < 1e-3 * rate and np.abs(times - even).max() < 0.75 / rate:
         return np.arange(count)
-    duration = times[-1] - times[0] + 1.0 / own
+    duration = times[-1] - times[0] + 1.0 / rate
     ticks = times[0] + np.arange(max(1, round(duration * fps))) / fps
     # A quarter of a frame forgives timestamps rounded to milliseconds.
-    index = np.searchsorted(times, ticks + 0.25 / own, side="right") - 1
+    index = np.searchsorted(times, ticks + 0.25 / rate, side="right") - 1
     return np.clip(index, 0, count - 1)
 
 
@@ -207,7 +213,7 @@ def measure_rate(times: np.ndarray, nominal: float) -> float:
 
 
 def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
-    """Measures the rate, see `measure_rate`, of that many frames between two times in seconds."""
+    """Returns the mean rate of frames between two times, or the nominal one (1 %)."""
     if count < 2 or last <= first:
         return nominal
     mean = (count - 1) / (last - first)
@@ -215,7 +221,7 @@ def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-    """(height, width) scaled so that the shorter is `short_side`; never enlarged. 0: as it is."""
+    """Scales (height, width) down so that the shorter side is `short_side`; 0: as it is."""
     shorter = min(height, width)
     if not short_side or shorter <= short_side:
         return height, width
@@ -223,7 +229,7 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
 
 
 def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """uint8 [H, W, C] to (height, width): areas averaged when shrinking, else bilinear."""
+    """Resizes uint8 [H, W, C] to (height, width): area averages if smaller, else bilinear."""
     if image.shape[:2] == tuple(size):
         return image
     smaller = size[0] * size[1] < image.shape[0] * image.shape[1]
@@ -232,10 +238,10 @@ def resize(image: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 
 def read_header(path: str) -> Header:
-    """Opens a file and reads what it says of itself.
+    """Opens a file and reads its header.
 
     Raises:
-        UnreadableError: the file cannot be opened, or holds no video.
+        UnreadableError: If the file cannot be opened, or holds no video.
     """
     with _open(path) as container:
         stream = _stream(container, path)
@@ -248,11 +254,11 @@ def read_header(path: str) -> Header:
 def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, VideoFrame]]:
     """Yields (time in seconds, nominal frames/s, frame) in the order shown.
 
-    Begins at a key frame before `start`, or at the first frame where the file cannot be searched.
+    Begins at a key frame before `start`, or at the first frame if the file cannot be searched.
     Broken packets are left out.
 
     Raises:
-        UnreadableError: the file cannot be opened, or not a single frame can be decoded.
+        UnreadableError: If the file cannot be opened, or not a single frame can be decoded.
     """
     first = True
     for time, rate, frame in _decode(path, start):
@@ -386,7 +392,7 @@ def _fetch(path: str) -> BinaryIO:
 
 
 def _nominal_rate(stream: VideoStream) -> float:
-    """The header's frames/s, if it is credible."""
+    """Returns the header's frame rate if it is credible, else `DEFAULT_RATE`."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0.1 <= rate <= 1000:
             return float(rate)
@@ -415,7 +421,7 @@ def _packets(
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """uint8 [H, W, 3] RGB, turned as the file's display matrix says."""
+    """Converts a frame to RGB, uint8 [H, W, 3], turned as the file's display matrix says."""
     bt709 = int(frame.colorspace) == int(Colorspace.ITU709)
     space = Colorspace.ITU709 if bt709 else None
     image = frame.reformat(format="rgb24", src_colorspace=space).to_ndarray()

@@ -1,4 +1,4 @@
-"""A table of videos: one clip a row; or, with `--stills`, of photographs.
+"""Reads a table of videos, one clip a row, or with `--stills` of photographs.
 
     video,label                                  required
     start,end                                    seconds; empty: the whole file
@@ -146,7 +146,7 @@ class Table:
         return value
 
     def _id(self, media: str, cells: dict[str, str], start: float, end: Optional[float]) -> str:
-        """The file, and the span where one is given; a second row of the same adds its line."""
+        """Returns the file and, if given, the span; a second row of the same adds its line."""
         name = media
         if cells.get("start") or cells.get("end"):
             name += f"@{start:.3f}-" + ("" if end is None else f"{end:.3f}")

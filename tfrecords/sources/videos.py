@@ -1,7 +1,7 @@
-"""Rows of a table of video files: from a row to a clip, its mask and its conjugate.
+"""Decodes rows of a table of video files: the clip, its mask and its conjugate.
 
-Or to photographs: with `stills` each row becomes as many of them, evenly spaced over its clip; a
-row that names a photograph becomes that one.
+With `stills` each row becomes as many photographs, evenly spaced over its clip; a row that names a
+photograph becomes that one.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class VideoSource(Source):
     """A source whose rows name video files; a subclass reads the table.
 
     Args:
-        options: Options, see `SourceOptions`.
+        options: Options of the source.
         rows: Rows of the table.
-        paths: file of every path that the rows name.
-        labels: class names.
+        paths: Path of every file that the rows name.
+        labels: Class names.
         conjugate: Origin of conjugates, one of `CONJUGATES`.
     """
 
@@ -70,7 +70,7 @@ class VideoSource(Source):
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def rows(self) -> list[Row]:
-        """All rows, in the order of the table."""
+        """Returns all rows, in the order of the table."""
         return self._rows
 
     def fingerprint(self) -> str:
@@ -138,7 +138,7 @@ class VideoSource(Source):
     def _conjugate(
         self, row: Row, end: float, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
     ) -> tuple[Optional[str], Optional[float], Optional[np.ndarray]]:
-        """(file, start in it, frames); frames None: the row has no conjugate."""
+        """Returns the conjugate as (file, start in it, frames); frames None: there is none."""
         if self.conjugate in ("remove_person", "frozen_frame"):
             made = self._made(clip, mask)
             # The clip itself is no conjugate: an empty mask, or a clip in which nothing moves.
@@ -163,7 +163,7 @@ class VideoSource(Source):
         return clip if mask is None else remove_person(clip, mask)
 
     def _before_or_after(self, row: Row, end: float) -> Optional[tuple[str, float, float]]:
-        """(file, start, end) of the conjugate of a row, whose clip reaches to `end`."""
+        """Returns (file, start, end) of the conjugate of a row, whose clip reaches to `end`."""
         if not row.labels or (row.end is None and not row.start):
             return None  # no action to leave out, or the clip is the whole file
         path, margin = self._paths[row.media], self._options.margin
@@ -194,7 +194,7 @@ class VideoSource(Source):
         return (row.media, *span) if span else None
 
     def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
-        """The nearest clip with no action, of the same video and split (a tie: before)."""
+        """Returns the nearest clip with no action of the same video and split (a tie: before)."""
         if not row.labels:
             return None
         others = [
@@ -207,6 +207,6 @@ class VideoSource(Source):
 
 
 def _end(row: Row, span: Video) -> float:
-    """Returns the end of a row's clip in seconds: that of the table, or of a shorter file."""
+    """Returns the end of a row's clip in seconds: the table's, or an earlier one of the file."""
     end = float(span.times[-1]) + 1.0 / span.fps
     return end if row.end is None or end < row.end - 1.0 / span.fps else row.end

@@ -122,9 +122,13 @@ def test_videos_are_sampled_at_the_recipe_s_rate(exported):
 def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, caplog):
     for number in range(20):
         write_clip(tmp_path / f"{number:02d}.mkv", frames(height=48, seed=number, batch=1)[0])
+    (tmp_path / "19.mkv").rename(tmp_path / "19.MTS")  # known by its content, taken by its name
     (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "notes.txt").write_text("not a video")
+    (tmp_path / "more").mkdir()
     predictions = load(exported[1]).predict_folder(tmp_path)
     assert len(predictions) == 20 and "broken.mp4 cannot be read" in caplog.text
+    assert "not taken, since no videos by their names: more, notes.txt" in caplog.text
     # Twenty clips of one source are enough to say how far the context can be trusted.
     assert 0 <= predictions[0].context_trust <= 1
     assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)

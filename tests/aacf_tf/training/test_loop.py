@@ -17,7 +17,7 @@ from aacf_tf import build_model, recipes
 from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.runs import devices
 from aacf_tf.runs.run import Run
-from aacf_tf.training import loop, optimizers, restoring
+from aacf_tf.training import loop, optimizers, plan, restoring
 from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.history import is_best, stops_early
 from aacf_tf.training.monitoring import ProgressLine, time
@@ -449,3 +449,22 @@ def test_the_time_spent_on_waiting_for_data_by_hand(monkeypatch):
     line.on_epoch_begin(1)
     assert line.waiting is None
     line.close()
+
+
+def test_suspicious_classes_are_said_by_plan_and_training(
+    tiny_recipe, tmp_path, monkeypatch, messages
+):
+    clips = [np.full((6, 24, 24, 3), 20 * n, np.uint8) for n in range(4)]
+    pairs = [ClipPair(str(n), clip, clip, ("a",), 6.0) for n, clip in enumerate(clips)]
+    write_dataset(tmp_path / "data", {"train": pairs}, labels=["a", "b"], num_shards=1)
+    run = Run.open(tiny_recipe, tmp_path / "data", tmp_path / "run")
+    warning = "Warning: no clip of the split 'train' has the label 'b'."
+    assert warning in plan.describe(run).splitlines()
+
+    def stop(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(loop, "begin_backbone", stop)
+    with pytest.raises(InterruptedError):
+        loop.train(run)
+    assert warning in messages()

@@ -6,27 +6,12 @@ import math
 import os
 from typing import Any, Iterable, NoReturn, Optional
 
+from tfrecords.media import video
 from tfrecords.records.dataset import load_labels
 from tfrecords.sources.base import SourceOptions
 from tfrecords.sources.table import normalize_label
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError
-
-# Where there are several files of one name, the first of these serves.
-VIDEO_EXTENSIONS = (
-    ".avi",
-    ".mp4",
-    ".mkv",
-    ".webm",
-    ".mov",
-    ".m4v",
-    ".mpg",
-    ".mpeg",
-    ".flv",
-    ".wmv",
-    ".3gp",
-    ".ogv",
-)
 
 
 def require_local(path: Optional[str], flag: str, expected: str) -> str:
@@ -52,9 +37,9 @@ def videos_by_stem(folder: str) -> dict[str, str]:
         below = os.path.relpath(parent, folder)
         for name in names:
             stem, extension = os.path.splitext(name)
-            if extension.lower() in VIDEO_EXTENSIONS:
+            if extension.lower() in video.EXTENSIONS:  # of several of one name the first serves
                 path = os.path.normpath(os.path.join(below, name)).replace(os.sep, "/")
-                rank = (VIDEO_EXTENSIONS.index(extension.lower()), path)
+                rank = (video.EXTENSIONS.index(extension.lower()), path)
                 best[stem] = min(best.get(stem, rank), rank)
     return {stem: path for stem, (_, path) in best.items()}
 
