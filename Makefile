@@ -11,7 +11,7 @@ lint:  ## style, docstrings, formatting, and who may import whom
 	lint-imports
 
 types:
-	pyright
+	pyright --project .
 
 docs:  ## the documentation with its API reference, into site/
 	mkdocs build --strict
