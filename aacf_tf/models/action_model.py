@@ -127,7 +127,6 @@ class ActionModel(keras.Model):
         common = {
             "has_conjugate": x.get("has_conjugate"),
             "has_action": has_action,
-            "multi_label": self.multi_label,
             "label_smoothing": self.label_smoothing,
         }
         conjugate = outputs.get("conjugate")

@@ -55,7 +55,6 @@ def baseline_terms(
     *,
     has_conjugate: tf.Tensor | None,
     has_action: tf.Tensor,
-    multi_label: bool = False,
     label_smoothing: float = 0.0,
 ) -> dict[str, tf.Tensor]:
     """Returns the terms of heads without factors; arguments as for `factorization_terms`.
@@ -64,6 +63,7 @@ def baseline_terms(
         float32 `[B]` by name: `classification`; `background`: the conjugate's class is the last one
         (in multi-label data: none); `uniform`: its target is the uniform distribution.
     """
+    multi_label = targets.dtype.is_floating
     terms = {
         "classification": classification(
             clip["combined_scores"], targets, multi_label, label_smoothing
@@ -93,7 +93,6 @@ def factorization_terms(
     has_action: tf.Tensor,
     swapped: tf.Tensor | None = None,
     context_targets: tf.Tensor | None = None,
-    multi_label: bool = False,
     context_learns: bool = True,
     time_spread_floor: float = 0.8,
     label_smoothing: float = 0.0,
@@ -105,13 +104,13 @@ def factorization_terms(
             `action`, `context` `[B, D]`, and of a head with attention `action_logits`,
             `action_attention` `[B, T, H, W]`.
         conjugate: The same for the conjugates; None if the batch has none.
-        targets: As for `classification`.
+        targets: As for `classification`; floats are those of multi-label data.
         has_conjugate: bool `[B]`; without a conjugate, every term with a prime is 0.
         has_action: bool `[B]`; a clip with no action asks for absence, and its pair terms are 0.
         swapped: bool `[B]`, whether the actor was pasted into the conjugate of another clip, which
             is the conjugate here; None: nowhere.
         context_targets: Class of the context, like `targets`; None: the same.
-        multi_label, label_smoothing: See `classification`.
+        label_smoothing: See `classification`.
         context_learns: Whether the data set has any pair; otherwise zc, which gets no gradient, is
             left out of `combined`.
         time_spread_floor: Least entropy over time, as a share of log T.
@@ -120,7 +119,7 @@ def factorization_terms(
         float32 `[B]` by name: `recipes.FACTOR_TERMS`, without `presence` and `time_spread` for a
         head without attention, and SWAP_TERMS.
     """
-    smoothing = label_smoothing
+    smoothing, multi_label = label_smoothing, targets.dtype.is_floating
     za, zc = clip["action_scores"], clip["context_scores"]
     explained = tf.stop_gradient(zc) if context_learns else tf.zeros_like(zc)
     if swapped is not None:

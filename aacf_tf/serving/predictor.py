@@ -20,7 +20,7 @@ from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
-from tfrecords.media import images, video
+from tfrecords.media import images, timeline, video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reading.phases import frame_indices
@@ -176,7 +176,7 @@ class Predictor:
         """
         times, fps, nominal = self._timeline(path, start, end)
         # As `read` and `sample` would, so these are the frames that the evaluation takes.
-        even = video.sample_index(times, fps, fps)
+        even = timeline.sample_index(times, fps, fps)
         wanted = times[even[self.sample(len(even), fps)]]
         # One frame more on both sides, since seeking may be off by one; a span takes frames by the
         # middle of their time.
@@ -201,7 +201,7 @@ class Predictor:
         if not times:
             until = "" if end is None else f"{end:g}"
             raise UnreadableError(str(path), f"no frame lies in the span [{start:g}, {until}) s")
-        return np.array(times), video.measure_rate(np.array(times), rate), rate
+        return np.array(times), timeline.measure_rate(np.array(times), rate), rate
 
     def read(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Video:
         """Decodes a span of a video into memory, see `predict`.

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from av.error import FFmpegError
 
-from tfrecords.media import video
+from tfrecords.media import timeline, video
 
 # Histograms of 4 x 4 parts of the frame: a cut may keep the colours, seldom their place.
 GRID = 4
@@ -179,7 +179,7 @@ def _scan(path: str, start: float, stop: float, context: float) -> Optional[Chun
     if not count:
         return None if ended else Chunk((), None, rate)
     cuts += _cuts(held, settled, len(held))
-    fps = video.mean_rate(count, first, last, rate)
+    fps = timeline.mean_rate(count, first, last, rate)
     end = last + 1.0 / fps
     inside = tuple(cut for cut in cuts if start <= cut < stop)
     return Chunk(inside, end if ended else None, fps)

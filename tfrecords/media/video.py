@@ -26,6 +26,7 @@ from av.format import Flags
 from av.stream import Disposition
 from av.video.reformatter import Colorspace
 
+from tfrecords.media import timeline
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UserError, raise_if_machine
 
@@ -37,7 +38,6 @@ EXTENSIONS = (
 MAX_CLIP_BYTES = 2 << 30
 # A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
 MAX_PIXELS = 1 << 26
-RATES = (10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0)
 DEFAULT_RATE = 25.0  # frames/s if the file names no rate and has a single frame
 # Frames on an even timeline: 44 minutes at 25 frames/s. A gap of weeks has no more ticks.
 MAX_FRAMES = 1 << 16
@@ -133,7 +133,7 @@ def read_span(
     if not frames:
         span = f"[{start:g}, {'' if end is None else f'{end:g}'})"
         raise UnreadableError(path, f"no frame lies in the span {span} s")
-    return Video(_stack(frames), measure_rate(np.array(times), rate), np.array(times))
+    return Video(_stack(frames), timeline.measure_rate(np.array(times), rate), np.array(times))
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:
@@ -157,7 +157,7 @@ def resample(path: str, video: Video, fps: float) -> Video:
 
 
 def even_index(path: str, video: Video, fps: float) -> np.ndarray:
-    """Returns the `sample_index` of a span of a file.
+    """Returns the `timeline.sample_index` of a span of a file.
 
     Raises:
         UnreadableError: If the frames are so far apart that the filled gap would be too long.
@@ -170,54 +170,7 @@ def even_index(path: str, video: Video, fps: float) -> np.ndarray:
             f"{len(video.times)} frames spread over {seconds:.0f} s make too long a clip at "
             f"{fps:g} frames/s; give start and end",
         )
-    return sample_index(video.times, video.fps, fps)
-
-
-def sample_index(times: np.ndarray, rate: float, fps: float) -> np.ndarray:
-    """Returns which frame is on the screen at each tick of an even timeline.
-
-    Args:
-        times: Increasing times of the frames in seconds, float [T].
-        rate: Frame rate of the video.
-        fps: Frame rate of the timeline.
-
-    Returns:
-        Indices, int [T'] with T' = duration times `fps`, at least 1; 0..T-1 if the frames are even
-        already.
-    """
-    count = len(times)
-    even = times[0] + np.arange(count) / rate
-    if abs(fps - rate) < 1e-3 * rate and np.abs(times - even).max() < 0.75 / rate:
-        return np.arange(count)
-    duration = times[-1] - times[0] + 1.0 / rate
-    ticks = times[0] + np.arange(max(1, round(duration * fps))) / fps
-    # A quarter of a frame forgives timestamps rounded to milliseconds.
-    index = np.searchsorted(times, ticks + 0.25 / rate, side="right") - 1
-    return np.clip(index, 0, count - 1)
-
-
-def measure_rate(times: np.ndarray, nominal: float) -> float:
-    """Returns the frame rate of decoded frames: the header's if the timestamps bear it out (1 %).
-
-    Else their mean, or the usual rate near it (1.5 %) if they are its timeline in ticks of the
-    header's rate: 25 pictures in 30 chunks a second are a film of 25.
-    """
-    if not len(times):
-        return nominal
-    mean = mean_rate(len(times), times[0], times[-1], nominal)
-    for rate in sorted(RATES, key=lambda rate: abs(rate - mean)):
-        drift = times - np.arange(len(times)) / rate
-        if abs(rate / mean - 1) < 0.015 and mean < nominal and np.ptp(drift) < 1.01 / nominal:
-            return rate
-    return mean
-
-
-def mean_rate(count: int, first: float, last: float, nominal: float) -> float:
-    """Returns the mean rate of frames between two times, or the nominal one (1 %)."""
-    if count < 2 or last <= first:
-        return nominal
-    mean = (count - 1) / (last - first)
-    return nominal if abs(mean / nominal - 1) < 0.01 else float(mean)
+    return timeline.sample_index(video.times, video.fps, fps)
 
 
 def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:

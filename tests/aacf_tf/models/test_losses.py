@@ -217,9 +217,7 @@ def test_baseline_terms_of_multi_label_data(pair):
     y = tf.constant([[1.0, 0, 1, 0], [0, 0, 0, 1]])
     sides = [{"combined_scores": tf.constant(side["action_scores"])} for side in (clip, other)]
     flags = tf.constant([True, True])
-    terms = losses.baseline_terms(
-        *sides, y, has_conjugate=flags, has_action=flags, multi_label=True
-    )
+    terms = losses.baseline_terms(*sides, y, has_conjugate=flags, has_action=flags)
     z = other["action_scores"]
     np.testing.assert_allclose(terms["background"], softplus(z).sum(-1), rtol=1e-5)
     uniform = (softplus(z) - 0.5 * z).sum(-1)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from tfrecords.media import video
+from tfrecords.media import timeline, video
 from tfrecords.media.video import UnreadableError
 from tfrecords.utils.errors import MachineError
 
@@ -75,7 +75,7 @@ def test_fps_halves_and_doubles(tmp_path, write_video, counted):
 
 def test_rounded_timestamps_leave_frames_as_they_are():
     times = np.round(np.arange(300) / 29.97, 3)
-    index = video.sample_index(times, 29.97, 29.97)
+    index = timeline.sample_index(times, 29.97, 29.97)
     np.testing.assert_array_equal(index, np.arange(300))
 
 
