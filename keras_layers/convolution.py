@@ -72,7 +72,7 @@ class Conv3D(keras.layers.Conv3D):
         return shaped
 
     def _needs_padding(self, frames: Optional[int]) -> bool:
-        """Whether oneDNN's gradient of the kernel is wrong with SAME padding."""
+        """Returns whether oneDNN's gradient of the kernel is wrong with SAME padding."""
         if frames is None:
             return False
         taps, stride = self.kernel_size[0], self.strides[0]
@@ -96,7 +96,7 @@ class Conv3D(keras.layers.Conv3D):
         return tf.reshape(padded, [batch, *sizes, inputs.shape[-1]])
 
     def _may_transform(self, shape: tf.TensorShape) -> bool:
-        """Whether a Winograd path computes the same convolution."""
+        """Returns whether a Winograd path computes the same convolution."""
         return (
             None not in shape[1:]
             and self.compute_dtype == "float32"
@@ -107,7 +107,7 @@ class Conv3D(keras.layers.Conv3D):
         )
 
     def _takes_winograd(self, shape: tf.TensorShape) -> bool:
-        """Whether `winograd_conv3d` was faster for such shapes when measured."""
+        """Returns whether `winograd_conv3d` was faster for such shapes when measured."""
         _, _, height, width, channels = shape
         taps, *space = self.kernel_size
         if space != [3, 3] or taps not in (1, 3):

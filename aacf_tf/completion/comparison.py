@@ -84,8 +84,8 @@ def figures(completed: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> Figur
     """Returns the figures of the module's docstring.
 
     Args:
-        completed, truth: uint8 [N, H, W, 3].
-        mask: uint8 [N, H, W], 1 in a hole; none is empty.
+        completed, truth: Images, uint8 [N, H, W, 3].
+        mask: Mask, uint8 [N, H, W], 1 in a hole; none is empty.
     """
     weights = mask[..., None] / (3.0 * mask.sum((1, 2))[:, None, None, None])
     difference = (completed.astype(np.float64) - truth) / 255

@@ -15,8 +15,8 @@ def halve(image: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Halves the size, rounded up; a cell is the mean of the known ones of its 2 x 2 pixels.
 
     Args:
-        image: float32 [B, H, W, C].
-        known: float32 [B, H, W, 1], 0 in the hole, else 1.
+        image: Image, float32 [B, H, W, C].
+        known: Map of the known pixels, float32 [B, H, W, 1], 0 in the hole, else 1.
 
     Returns:
         The same at half the size; a cell is known if one of its pixels is, and 0 otherwise.
@@ -30,8 +30,8 @@ def diffuse(image: tf.Tensor, known: tf.Tensor, levels: int, colour: Sequence[fl
     """Fills holes smoothly from their rims: heat flow, from coarse to fine.
 
     Args:
-        image: float32 [B, H, W, 3].
-        known: float32 [B, H, W, 1], 0 in the hole, else 1.
+        image: Image, float32 [B, H, W, 3].
+        known: Map of the known pixels, float32 [B, H, W, 1], 0 in the hole, else 1.
         levels: Number of halvings; holes up to 2 ** levels pixels wide are closed.
         colour: Red, green and blue of pixels that remain open.
 
@@ -56,8 +56,8 @@ def diffuse_crops(image: np.ndarray, mask: np.ndarray) -> tf.Tensor:
     """Returns crops with their holes diffused.
 
     Args:
-        image: uint8 [B, S, S, 3].
-        mask: uint8 [B, S, S], 1 in a hole.
+        image: Image, uint8 [B, S, S, 3].
+        mask: Mask, uint8 [B, S, S], 1 in a hole.
     """
     colours, hole = scale(image, mask)
     levels = math.ceil(math.log2(image.shape[1]))

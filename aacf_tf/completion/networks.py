@@ -39,7 +39,7 @@ class Completer(tf.Module):
         colour: Mean red, green and blue of the pictures, 0..1.
 
     Attributes:
-        network: float32 [B, H, W, 4] (colours 0..1, mask) -> [B, H, W, 3].
+        network: Model, float32 [B, H, W, 4] (colours 0..1, mask) -> [B, H, W, 3].
     """
 
     def __init__(self, width: int, fill: str, size: int, colour: tuple[float, float, float]):
@@ -52,8 +52,8 @@ class Completer(tf.Module):
         """Completes images.
 
         Args:
-            image: float32 [B, H, W, 3], 0..1; H and W multiples of `STRIDE`.
-            mask: float32 [B, H, W, 1], 1 in the hole, else 0.
+            image: Image, float32 [B, H, W, 3], 0..1; H and W multiples of `STRIDE`.
+            mask: Mask, float32 [B, H, W, 1], 1 in the hole, else 0.
             training: Whether batch normalization uses the batch's statistics.
 
         Returns:

@@ -95,8 +95,8 @@ def squared_error(painted: tf.Tensor, image: tf.Tensor, mask: tf.Tensor) -> tf.T
     """Returns the mean squared error over all pixels and colors of the holes.
 
     Args:
-        painted, image: float32 [B, H, W, 3].
-        mask: float32 [B, H, W, 1], 1 in the hole.
+        painted, image: Images, float32 [B, H, W, 3].
+        mask: Mask, float32 [B, H, W, 1], 1 in the hole.
 
     Returns:
         float32 scalar.
@@ -108,8 +108,8 @@ def cut_windows(image: tf.Tensor, corner: tf.Tensor, side: int) -> tf.Tensor:
     """Cuts squares out of images.
 
     Args:
-        image: float32 [B, H, W, 3].
-        corner: int32 [B, 2], top and left; the squares lie inside.
+        image: Image, float32 [B, H, W, 3].
+        corner: Corners, int32 [B, 2], top and left; the squares lie inside.
         side: Side of the squares, pixels.
 
     Returns:

@@ -54,7 +54,7 @@ class Results:
             step: Steps done.
             phase: Phase of the last one.
             losses: Means of `LOSSES` since the last row.
-            completed: uint8 [N, S, S, 3], the completed held-out crops; None: not compared.
+            completed: Completed held-out crops, uint8 [N, S, S, 3]; None: not compared.
         """
         row = {**dict.fromkeys(_COLUMNS), "step": step, "phase": phase, **dict(zip(LOSSES, losses))}
         for name in LOSSES:

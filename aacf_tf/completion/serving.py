@@ -161,10 +161,10 @@ def _part(known: tf.Tensor) -> tuple[tf.Tensor, ...]:
 
 
 def holds_square(known: tf.Tensor, side: int) -> tf.Tensor:
-    """Whether a square of `side` pixels fits into a hole, a bool scalar.
+    """Returns whether a square of `side` pixels fits into a hole, a bool scalar.
 
     Args:
-        known: float32 [1, H, W, 1], 0 in the hole, else 1.
+        known: Map of the known pixels, float32 [1, H, W, 1], 0 in the hole, else 1.
         side: Side of the square, pixels.
     """
     sums = tf.cast(known[0, ..., 0] > 0, tf.int32)

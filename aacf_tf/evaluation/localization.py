@@ -149,7 +149,7 @@ def off_centre(coverage: Iterable[np.ndarray]) -> np.ndarray:
     """Selects the third of the clips (at least one) whose actor is farthest from the centre.
 
     Args:
-        coverage: For each clip `[t, h, w]`, the share of each cell that is the actor's.
+        coverage: Share of each cell that is the actor's, `[t, h, w]` for each clip.
 
     Returns:
         Selection, bool `[N]`. Distances are those of the centre of gravity, in picture heights and

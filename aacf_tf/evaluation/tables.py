@@ -26,7 +26,7 @@ def score_rows(metrics: Mapping[str, Any], baseline: Mapping[str, Any] | None) -
 
     Args:
         metrics: Content of metrics.json, or anything with `head` and `splits` of that shape.
-        baseline: The same for average pooling, if it was trained.
+        baseline: Metrics of average pooling, if it was trained.
     """
     sources = [("average pooling", "combined", baseline)] if baseline else []
     name = head_name(metrics["head"])

@@ -20,7 +20,7 @@ class ActionModel(keras.Model):
 
     Args:
         backbone: Model from pixels to features.
-        head: One of `aacf_tf.models.heads`.
+        head: Head, one of `aacf_tf.models.heads`.
         loss_weights: Weight of each loss term that acts.
         pairs_first_steps: Steps from the start of a stage in which only `difference` and `presence`
             act; training from scratch in one phase does not start.
@@ -204,5 +204,5 @@ class ActionModel(keras.Model):
 
 
 def is_kernel(variable: tf.Variable) -> bool:
-    """Whether weight decay applies to a variable: not to biases, not to batch norm."""
+    """Returns whether weight decay applies to a variable: not to biases, not to batch norm."""
     return "kernel" in variable.name

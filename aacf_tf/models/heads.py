@@ -268,7 +268,7 @@ def make_head(
     """Builds a head.
 
     Args:
-        kind: One of `HEADS`.
+        kind: Name of the head, one of `HEADS`.
         classes: Number of real classes.
         hidden: Width of the attention's hidden layer, for heads that have one.
         dropout, seed, context_learns: See the heads.

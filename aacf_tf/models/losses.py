@@ -23,8 +23,8 @@ def classification(
 
     Args:
         scores: Logits, cast to float32.
-        targets: int `[B]` class ids, or with `multi_label` float `[B, K]` of 0 and 1: sigmoid
-            cross entropy, summed over the classes.
+        targets: Class ids, int `[B]`; with `multi_label` 0 and 1, float `[B, K]`: sigmoid cross
+            entropy, summed over the classes.
         multi_label: Whether clips may have several labels.
         label_smoothing: Share of the target spread over all classes (single label only).
     """
@@ -103,12 +103,14 @@ def factorization_terms(
         clip: Outputs of the head for the clips: `action_scores`, `context_scores` `[B, K]`,
             `action`, `context` `[B, D]`, and of a head with attention `action_logits`,
             `action_attention` `[B, T, H, W]`.
-        conjugate: The same for the conjugates; None if the batch has none.
+        conjugate: Outputs for the conjugates; None if the batch has none.
         targets: As for `classification`; floats are those of multi-label data.
-        has_conjugate: bool `[B]`; without a conjugate, every term with a prime is 0.
-        has_action: bool `[B]`; a clip with no action asks for absence, and its pair terms are 0.
-        swapped: bool `[B]`, whether the actor was pasted into the conjugate of another clip, which
-            is the conjugate here; None: nowhere.
+        has_conjugate: Whether a clip has a conjugate, bool `[B]`; without one, every term with a
+            prime is 0.
+        has_action: Whether a clip has an action, bool `[B]`; one with none asks for absence, and
+            its pair terms are 0.
+        swapped: Whether the actor was pasted into the conjugate of another clip, which is the
+            conjugate here, bool `[B]`; None: nowhere.
         context_targets: Class of the context, like `targets`; None: the same.
         label_smoothing: See `classification`.
         context_learns: Whether the data set has any pair; otherwise zc, which gets no gradient, is

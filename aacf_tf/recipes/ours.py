@@ -17,7 +17,7 @@ def demo() -> Recipe:
 
     Source: our benchmark; the schedule 'from scratch' with the pair losses alone in its first half.
     Backbone and factorization learn together from the biased pairs, without masks or pretraining.
-    Cost: 6 minutes on 2 cores, average pooling beside it and everything else included.
+    Cost: 5 minutes on 2 quiet cores, average pooling beside it and everything else included.
     Expected: on `test_uniform` top-1 of the action score about .86, of average pooling .19.
     Command: `python train_main.py`
     """

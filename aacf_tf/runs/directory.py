@@ -33,7 +33,7 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
     Raises:
         UsageError: It holds another run, or any although `resume` is false, or none although `new`
             is false.
-        UserError: config.json is damaged.
+        UserError: If config.json is damaged.
     """
     path = current.workdir / CONFIG_FILE
     plans = [current.plan(stage) for stage in current.recipe.stages]
@@ -77,9 +77,9 @@ def require_same(workdir: Path, other: str, before: Any, now: Any) -> None:
 
     Args:
         workdir: Directory of the run.
-        other: What the directory then holds a run with, such as `another recipe`.
+        other: Difference that the message names, such as `another recipe`.
         before: Content of its config.json.
-        now: The same of the run that is to go on there.
+        now: Content for the run that is to continue there.
     """
     changed = _difference(before, now)
     if changed:

@@ -125,7 +125,7 @@ class _Cache:
         self.directory = to_path(f"{str(run.data).rstrip('/')}-features/{name}")
 
     def holds(self, splits: Sequence[str]) -> bool:
-        """Whether all these splits are cached."""
+        """Returns whether all these splits are cached."""
         if not (self.directory / INFO_FILE).is_file():
             return False
         return {*splits} <= {*load_info(self.directory).splits}

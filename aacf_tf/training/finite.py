@@ -71,7 +71,7 @@ class FiniteCheck(keras.callbacks.Callback):
 
 
 def _skips_overflows(model: keras.Model) -> bool:
-    """Whether the optimizer skips non-finite gradients by itself (loss scaling).
+    """Returns whether the optimizer skips non-finite gradients by itself (loss scaling).
 
     Under mixed_float16 Keras skips such a step and halves the loss's scale, as long as it can.
     """

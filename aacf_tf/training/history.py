@@ -17,13 +17,13 @@ def read_history(path: Path) -> list[dict[str, float]]:
 
 
 def is_best(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
-    """Whether the last epoch is the best on `validation`; ties go to the later one."""
+    """Returns whether the last epoch is the best on `validation`; ties go to the later one."""
     values = _judgements(plan, history)
     return bool(values) and values[-1] >= max(values)
 
 
 def stops_early(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
-    """Whether the best epoch is `patience` or more epochs ago."""
+    """Returns whether the best epoch is `patience` or more epochs ago."""
     values = _judgements(plan, history)
     patience = plan.stage.patience
     if not patience or not values:

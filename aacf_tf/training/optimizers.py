@@ -67,7 +67,7 @@ class _GroupRates:
     every strategy.
 
     Attributes:
-        gradient_norm: float32 scalar, norm of the last step's gradient over all replicas.
+        gradient_norm: Norm of the last step's gradient over all replicas, float32 scalar.
     """
 
     rates: Mapping[str, float] = {}

@@ -103,7 +103,7 @@ def _rates(plan: StagePlan) -> str:
 
 
 def _negatives(run: Run) -> bool:
-    """Whether there are clips without a label, which have a separate weight."""
+    """Returns whether the data contain clips without a label, which have a separate weight."""
     if run.info.multi_label:
         return False
     return any(counts.get("negatives", 0) for counts in run.info.splits.values())

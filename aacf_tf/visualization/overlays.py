@@ -89,7 +89,7 @@ def in_space(
         frame: Size (height, width) of the frame in pixels.
         size: Size (height, width) of the network's input.
         centres: Centres of the map's rows `[h]` and columns `[w]`, in pixels of that input.
-        resize: How the frame came to that size, see `tfrecords.reading.preprocess`.
+        resize: Kind of resizing that gave the frame that size, see `tfrecords.reading.preprocess`.
 
     Returns:
         Map, float32 `[height, width]`; 0 outside the network's input ("short_side" crops the rim).

@@ -68,7 +68,7 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     """Loads a run's head without its classifiers, which depend on the run's classes.
 
     Args:
-        head: One of `aacf_tf.models.heads`, built.
+        head: Built head, one of `aacf_tf.models.heads`.
         path: Any weight file; only checkpoints of runs are used.
 
     Returns:

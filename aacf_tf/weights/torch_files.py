@@ -80,7 +80,7 @@ class _Tensor(NamedTuple):
 
 
 def is_torch_file(head: bytes) -> bool:
-    """Whether a file with these first 64 bytes may be a PyTorch file."""
+    """Returns whether a file with these first 64 bytes may be a PyTorch file."""
     return head[:4] == b"PK\x03\x04" or head[2:].startswith(_LEGACY_HEAD)
 
 

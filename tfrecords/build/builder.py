@@ -38,7 +38,7 @@ def build_dataset(
     """Builds a data set directory, or the part of it that is still missing.
 
     Args:
-        options: Where the rows come from and what becomes of them.
+        options: Options of the source: its input, and what becomes of its rows.
         output: The directory; may be remote.
         source: Name of the source, one of `tfrecords.sources.SOURCES`.
         quality: JPEG quality, 1..100.

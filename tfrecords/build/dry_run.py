@@ -31,7 +31,7 @@ def describe(
         shards: All shards of the build.
         quality: JPEG quality of the frames.
         workers: Rows decoded at a time.
-        output: Where the build would write, to see whether the result fits.
+        output: Directory that the build would write, to see whether the result fits.
     """
     rows = source.rows()
     sought = sum(row.wants_conjugate(source.conjugate) for row in rows)

@@ -149,6 +149,6 @@ def _change(noted: dict, plan: dict) -> Optional[str]:
 
 
 def _has_content(directory: AnyPath) -> bool:
-    """Whether anything was built that a user might want to keep."""
+    """Returns whether anything was built that a user might want to keep."""
     shards = dataset.all_shards(directory)
     return (directory / dataset.INFO_FILE).is_file() or any(map(file_size, shards))

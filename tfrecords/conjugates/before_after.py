@@ -28,8 +28,8 @@ def free_span(
 ) -> Optional[Span]:
     """Chooses the conjugate's span: as long as the clip, on the longer free side (a tie: before).
 
-    It begins `margin` away from the clip, stays in the shot and touches no annotated action. Where
-    the side is shorter than the clip, all of it is taken, down to `MIN_FRAMES` frames.
+    It begins `margin` away from the clip, stays in the shot and touches no annotated action. If the
+    side is shorter than the clip, all of it is taken, down to `MIN_FRAMES` frames.
 
     Args:
         clip: Span (start, end) of the clip in seconds, as all spans.
@@ -71,8 +71,8 @@ def windows(
 ) -> list[Span]:
     """Lists all spans in `shots` that could be the conjugate; other arguments as `free_span`.
 
-    As long as the clip, one each `STEP` of its length; where no free piece of the shots has that
-    room, the longest one there is (a tie: the first).
+    Each is as long as the clip, and they are `STEP` of its length apart; if no free piece of the
+    shots is that long, the longest piece is the only one (a tie: the first).
     """
     start, end = clip
     blocked = [*actions, (start - margin, end + margin)]
@@ -125,7 +125,7 @@ def most_alike(path: str, clip: Span, candidates: Iterable[Span]) -> Optional[Sp
         One of the candidates, or None if all are farther than `UNLIKE`.
 
     Raises:
-        UnreadableError: as `shots.frames`.
+        UnreadableError: As for `shots.frames`.
     """
     candidates = list(candidates)
     if not candidates:

@@ -32,9 +32,9 @@ def blend(image: np.ndarray, filled: np.ndarray, hole: np.ndarray, kind: str) ->
 
     Args:
         image: Picture, uint8 [H, W, 3].
-        filled: The same with the hole filled; only pixels in the hole are used.
+        filled: Picture with the hole filled, of the same shape; only pixels in the hole are used.
         hole: Map of the hole, bool [H, W].
-        kind: How to blend, "poisson", "feather" or "none".
+        kind: Kind of blending, "poisson", "feather" or "none".
 
     Returns:
         The picture, uint8 [H, W, 3]; its own pixels outside the hole.

@@ -43,7 +43,7 @@ class Eraser:
 
     Args:
         filler: "telea" (default), or the folder of an exported completion network.
-        blending: How the seam is blended: "poisson" (default), "feather" or "none".
+        blending: Blending of the seam: "poisson" (default), "feather" or "none".
         decoys: Whether photographs get a decoy, default False.
 
     Attributes:

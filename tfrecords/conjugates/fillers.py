@@ -66,7 +66,7 @@ class Network:
         digest: Hash of its graph and variables, the same wherever it lies.
 
     Raises:
-        UsageError: there is no SavedModel at `path`, or (by the first call) it is another.
+        UsageError: If `path` holds no SavedModel, or (on the first call) one of another kind.
     """
 
     def __init__(self, path: str):

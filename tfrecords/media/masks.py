@@ -105,7 +105,7 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
 
 
 def _check_size(path: str, size: int) -> None:
-    """UnreadableError for a mask that is larger than any clip: a few bytes may unpack to many."""
+    """Rejects a mask that is larger than any clip: a few bytes may unpack to many."""
     limit = min(MAX_MASK_BYTES, video.MAX_CLIP_BYTES)
     if size > limit:
         raise UnreadableError(path, f"a mask of {size:,} bytes (at most {limit:,})")

@@ -86,8 +86,8 @@ def read_dataset(
         training: Whether to shuffle, with a random start, crop and flip, the same for both clips of
             a pair; otherwise in order, the centre of the clip, the whole frame.
         seed: Seed of all that is random.
-        view: For a test of several views, the position of one: its start in the clip's free time,
-            the crop's top and left in the free room, each 0..1; the last two None: the whole frame.
+        view: Position of one view, in a test of several: its start in the clip's free time, the
+            crop's top and left in the free room, each 0..1; the last two None: the whole frame.
             None: the centre, the whole frame.
         cache: Whether to keep all frames of the split in memory, decoded and resized (height x
             width x 3 bytes each; for small data sets).
@@ -213,7 +213,7 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
 
 
 def has_masks(directory: StrPath, split: str) -> bool:
-    """Whether any record of a split has a mask; reads up to the first that has one."""
+    """Returns whether any record of a split has a mask; reads up to the first that has one."""
     paths = shard_paths(directory, load_info(directory), split)
     sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
     with translate_errors(directory):

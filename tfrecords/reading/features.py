@@ -59,7 +59,7 @@ def read_features(
         batch_size, seed: As for `read_dataset`.
         training: Whether to shuffle, with a random view of each record; otherwise in order, the
             first view.
-        map_crop: In training, side in cells of the random crop of height and width; 0: none.
+        map_crop: Side, in cells, of the random crop in training; 0: none.
         conjugates: Whether to add their maps to the inputs.
         masks: Whether to add "mask" and "has_mask"; not in training, whose views differ.
         **options: Any other field of `Schedule` and `SampleWeights`, see

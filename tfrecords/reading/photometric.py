@@ -23,8 +23,8 @@ def make_jitter(amount: float) -> Callable[[Dict[str, tf.Tensor]], Dict[str, tf.
     """Returns a function that changes the light and colours of a batch.
 
     Args:
-        amount: In (0, 1): brightness changes by up to that share of white, contrast and saturation
-            by factors within 1 +- amount.
+        amount: Strength, in (0, 1): brightness changes by up to that share of white, contrast and
+            saturation by factors within 1 +- amount.
 
     Returns:
         From inputs with clip, conjugate uint8 [B, T, h, w, 3] and `COLORS` float32 [B, DRAWN] in

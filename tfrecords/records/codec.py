@@ -143,7 +143,7 @@ def parse(
     """Parses one record inside a graph; frames stay encoded.
 
     Args:
-        serialized: string scalar.
+        serialized: Record, string scalar.
         masks: Whether to fetch the masks.
         boxes: Whether to fetch the boxes.
         streams: Kinds of frames to fetch, of clip and conjugate.

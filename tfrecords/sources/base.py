@@ -91,7 +91,7 @@ class Row:
     line: int = 0
 
     def wants_conjugate(self, kind: str) -> bool:
-        """Whether the build looks for a conjugate of that kind, or makes one."""
+        """Returns whether the build looks for a conjugate of that kind, or makes one."""
         return {
             "none": False,
             "given": self.conjugate_media is not None,

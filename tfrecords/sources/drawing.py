@@ -62,9 +62,9 @@ class Scene:
     """A kind of place: three colours (RGB, of ground, texture and objects) and their pattern.
 
     Attributes:
-        ground, texture, things: the colours; each clip's differ a little.
-        pattern: -1 is ground, 1 is texture.
-        round_things: whether the objects are ellipses; rectangles otherwise.
+        ground, texture, things: Colours; each clip's differ a little.
+        pattern: Function that gives the pattern: -1 is ground, 1 is texture.
+        round_things: Whether the objects are ellipses; rectangles otherwise.
     """
 
     ground: tuple[int, int, int]
@@ -258,7 +258,7 @@ def _figure_layers(figure: _Figure, movement: Movement) -> list[tuple[np.ndarray
 def _shape_distance(
     figure: _Figure, u: np.ndarray, v: np.ndarray, radius: np.ndarray
 ) -> np.ndarray:
-    """Signed distance (pixels, about) to the outline of the body."""
+    """Returns the signed distance to the outline of the body, in pixels, approximately."""
     short = figure.aspect * radius
     if figure.shape == "bar":
         return np.maximum(np.abs(u) - radius, np.abs(v) - short)

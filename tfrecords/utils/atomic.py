@@ -51,7 +51,7 @@ def write_json(path: StrPath, content: Any) -> None:
     """Writes JSON atomically, for people to read; keys keep their order.
 
     Raises:
-        ValueError: a number is NaN or infinite, for which JSON has no word.
+        ValueError: If a number is NaN or infinite, which JSON cannot express.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")

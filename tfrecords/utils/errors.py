@@ -70,7 +70,7 @@ def _has_room() -> bool:
 
 
 def _can_be_read(path: str) -> bool:
-    """Returns whether a local file can be read to its end; decoders say EIO of cut files too."""
+    """Returns whether a local file can be read to its end; decoders give EIO for cut files too."""
     if not os.path.isfile(path):
         return False
     try:

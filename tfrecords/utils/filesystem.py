@@ -48,7 +48,7 @@ def to_path(path: Union[str, PathLike[str], RemotePath]) -> AnyPath:
 
 
 def absolute(path: Union[str, PathLike[str]]) -> str:
-    """The same path, whatever the working directory; a remote one as it is."""
+    """Makes a path independent of the working directory; a remote one only loses a final slash."""
     path = os.fspath(path)
     return path.rstrip("/") if is_remote(path) else os.path.abspath(os.path.expanduser(path))
 
@@ -68,7 +68,7 @@ def open_file(path: str) -> BinaryIO:
     connection that breaks off must not pass for a short video.
 
     Raises:
-        OSError: there is no such file, or it cannot be fetched.
+        OSError: If the file does not exist or cannot be fetched.
     """
     return RemotePath(path).fetch() if is_remote(path) else open(os.path.expanduser(path), "rb")
 
@@ -79,7 +79,7 @@ def open_media(path: str) -> BinaryIO:
     A row opens its video up to four times, and the next row is often of the same one.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         OSError: If a local file cannot be opened.
         MachineError: If the store does not give a file that may be there.
     """

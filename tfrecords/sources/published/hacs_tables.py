@@ -29,7 +29,7 @@ def read_clips(path: str) -> list[Entry]:
     """Reads the csv of clips; those without a class or a label (withheld) are left out.
 
     Raises:
-        UsageError: a row is not what HACS's rows are.
+        UsageError: If a row does not have the form of HACS's rows.
     """
     entries = []
     for line, cells in TableReader(path, COLUMNS):

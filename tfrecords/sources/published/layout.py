@@ -15,12 +15,15 @@ from tfrecords.utils.errors import UsageError
 
 
 def require_local(path: Optional[str], flag: str, expected: str) -> str:
-    """A path of this machine; UsageError where none is given, or a URL, which cannot be searched.
+    """Returns a path on this machine; a URL is refused, since it cannot be searched.
 
     Args:
         path: Path as given by the user.
-        flag: such as "--input".
+        flag: Flag of the path, such as "--input".
         expected: Expected content, for the message.
+
+    Raises:
+        UsageError: If no path is given, or a URL.
     """
     if not path or filesystem.is_remote(path):
         received = path or "none"
@@ -31,7 +34,7 @@ def require_local(path: Optional[str], flag: str, expected: str) -> str:
 
 
 def videos_by_stem(folder: str) -> dict[str, str]:
-    """Name without extension -> path relative to `folder`, of every video below it."""
+    """Maps the name without extension of every video below a folder to its path in it."""
     best: dict[str, tuple[int, str]] = {}
     for parent, _, names in os.walk(folder):
         below = os.path.relpath(parent, folder)
@@ -45,10 +48,10 @@ def videos_by_stem(folder: str) -> dict[str, str]:
 
 
 def read_span(start: Any, end: Any, place: str) -> tuple[float, float]:
-    """(start, end) in seconds, of two cells; `place` (file and line) is for the message.
+    """Returns (start, end) in seconds from two cells; `place` (file, line) is for the message.
 
     Raises:
-        UsageError: they are no span.
+        UsageError: The cells are not a span.
     """
     try:
         span = float(start), float(end)
@@ -65,7 +68,7 @@ def fail(place: str, message: str) -> NoReturn:
 
 
 def ordered_labels(options: SourceOptions, used: Iterable[str]) -> list[str]:
-    """The classes in the order of `--labels`, else sorted.
+    """Returns the classes in the order of `--labels`, else sorted.
 
     Raises:
         UsageError: `--labels` lacks a class that is used.

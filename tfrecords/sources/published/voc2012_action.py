@@ -95,7 +95,7 @@ class ImageRow(Row):
     others: tuple[Box, ...] = ()
 
     def wants_conjugate(self, kind: str) -> bool:
-        """Whether the build removes people: those with a box."""
+        """Returns whether the build removes people: those with a box."""
         return kind == "remove_person" and bool(self.boxes)
 
 
@@ -142,7 +142,7 @@ class Voc2012ActionSource(Source):
         """Decodes an image, draws its mask and removes the people in its boxes.
 
         Raises:
-            UnreadableError: names the image; it or its annotation is missing or damaged.
+            UnreadableError: Names the image; it or its annotation is missing or damaged.
         """
         if row.problem:
             raise UnreadableError(row.media, row.problem)
@@ -228,7 +228,7 @@ def read_annotation(path: str) -> Annotation:
     from 1.
 
     Raises:
-        UnreadableError: the file is missing, or a person with <actions> has no box.
+        UnreadableError: The file is missing, or a person with <actions> has no box.
     """
     try:
         root = ElementTree.parse(path).getroot()
@@ -303,7 +303,7 @@ def _read_list(path: str) -> list[str]:
     """Reads the images that a list names, without those it does not know (0).
 
     Raises:
-        UsageError: a line is not image, number of the object, label.
+        UsageError: A line is not image, number of the object, label.
     """
     try:
         with open(path, encoding="utf-8") as file:
