@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf.models.factory import build_model, make_backbone
+from aacf_tf.models.heads import make_head
 from aacf_tf.runs.checkpoints import parts
 from aacf_tf.runs.run import Run
 from aacf_tf.weights import load_stream_weights
@@ -72,3 +73,7 @@ def test_balanced_classes_weigh_the_same(tiny_recipe, tmp_path):
         np.testing.assert_allclose(weights, [expected[int(t)] for t in targets], rtol=1e-6)
     plain = dataclasses.replace(run, recipe=tiny_recipe)
     assert plain.class_weights is None
+
+
+def test_packaged_weights_hold_no_attention():
+    assert load_attention(make_head("aacf", 2, hidden=8), "imagenet") == ""
