@@ -83,7 +83,7 @@ def _stored_mask(path: str) -> Optional[np.ndarray]:
             else:
                 import scipy.io
 
-                shape, kind = {name: found for name, *found in scipy.io.whosmat(file)}[key]
+                shape, kind = {name: rest for name, *rest in scipy.io.whosmat(file)}[key]
                 width = 1 if kind in ("logical", "int8", "uint8") else 8  # bytes
                 _check_size(path, math.prod(shape) * width)
                 mask = scipy.io.loadmat(file, variable_names=[key])[key]

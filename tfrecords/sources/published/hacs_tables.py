@@ -33,16 +33,16 @@ def read_clips(path: str) -> list[Entry]:
     """
     entries = []
     for line, cells in TableReader(path, COLUMNS):
-        place = f"{path}, line {line}"
-        split = _split(cells["subset"], place)
+        location = f"{path}, line {line}"
+        split = _split(cells["subset"], location)
         if split == "testing" and not (cells["classname"] and cells["label"] in ("1", "-1")):
             continue
         if cells["label"] not in ("1", "-1"):
-            fail(place, f"expected 1 or -1 in the column label, received {cells['label']!r}")
+            fail(location, f"expected 1 or -1 in the column label, received {cells['label']!r}")
         label, video = normalize_label(cells["classname"]), cells["youtube_id"]
         if not label or not video:
-            fail(place, "expected a classname and a youtube_id, received none")
-        start, end = read_span(cells["start"], cells["end"], place)
+            fail(location, "expected a classname and a youtube_id, received none")
+        start, end = read_span(cells["start"], cells["end"], location)
         entries.append(Entry(label, video, split, start, end, cells["label"] == "1", line))
     if not any(entry.positive for entry in entries):
         fail(path, "expected a row with label 1, received none")
@@ -64,28 +64,28 @@ def read_segments(path: str) -> list[Entry]:
         raise UsageError(f"{path}: expected JSON with an object 'database' ({error}).") from error
     entries = []
     for number, (video, info) in enumerate(videos, 1):
-        place = f"{path}, video {video}"
+        location = f"{path}, video {video}"
         try:
             annotations = [(item["label"], [*item["segment"]]) for item in info["annotations"]]
-            split = _split(info["subset"], place)
+            split = _split(info["subset"], location)
         except (KeyError, TypeError) as error:
             raise UsageError(
-                f"{place}: expected a subset and annotations with label and segment ({error!r})."
+                f"{location}: expected a subset and annotations with label and segment ({error!r})."
             ) from error
         for label, span in annotations:
             if len(span) != 2 or not label:
                 fail(
-                    place,
+                    location,
                     f"expected a label and a segment [start, end], received {label!r}, {span}",
                 )
-            start, end = read_span(span[0], span[1], place)
+            start, end = read_span(span[0], span[1], location)
             entries.append(Entry(label, video, split, start, end, True, number))
     if not entries:
         fail(path, "expected a video with annotations, received none")
     return entries
 
 
-def _split(subset: str, place: str) -> str:
+def _split(subset: str, location: str) -> str:
     if subset not in SPLITS:
-        fail(place, f"expected the subset {', '.join(SPLITS)}, received {subset!r}")
+        fail(location, f"expected the subset {', '.join(SPLITS)}, received {subset!r}")
     return SPLITS[subset]
