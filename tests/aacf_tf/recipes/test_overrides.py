@@ -39,6 +39,9 @@ def test_the_methods_numbers():
         "swap_uniform": 1.0,
         "background": 1.0,
         "uniform": 1.0,
+        "action": 1.0,
+        "average": 1.0,
+        "average_uniform": 0.5,
     }
     assert (loss.time_spread_floor, loss.negative) == (0.8, 0.01)
     stage = recipes.load_recipe("demo").stages[0]
