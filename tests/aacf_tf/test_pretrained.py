@@ -61,7 +61,7 @@ def test_efficientnet_on_photographs(tmp_path, capsys):
         row = next(csv.DictReader(file))
     predictor = load(tmp_path / "run/export/aacf")
     assert predictor.card.score == "average"
-    (clip,) = (pair.frames for pair in photographs("test", 1))
+    (clip,) = (pair.clip for pair in photographs("test", 1))
     Image.fromarray(clip[0]).save(tmp_path / "photograph.png")
     prediction = predictor.predict(tmp_path / "photograph.png")
     assert prediction.average == prediction.probabilities

@@ -196,7 +196,7 @@ def test_every_recipe_passes_its_check(name):
         ("stages.0.optimizer", "foo", "stages.0.optimizer: expected one of adam, adamw, sgd"),
         ("stages.1.epochs", "0", "stages.1.epochs: expected at least 1, received 0"),
         ("stages.0.batch_size", "0", "stages.0.batch_size: expected at least 1"),
-        ("score", "x", "score: expected one of action, combined, received 'x'"),
+        ("score", "x", "score: expected one of action, context, combined, average, received 'x'"),
         ("seed", "-1", "seed: expected 0 to"),
         ("data.test_crops", "2", "test_crops: expected 1, 3 or 5, received 2"),
         ("stages.0.keep_head", "true", "keep_head: expected the stage before .* received 'none'"),
