@@ -21,7 +21,7 @@ from aacf_tf import recipes
 from aacf_tf.backbones import BACKBONES
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.filesystem import check_output, to_path
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")
@@ -79,6 +79,8 @@ def main(arguments: Sequence[str]) -> None:
     workdir = to_path(FLAGS.workdir or f"runs/{recipe.name}")
     if FLAGS.data is None and recipe.name != "demo":
         raise UsageError(f"--data: expected a data set directory for the recipe {recipe.name!r}.")
+    if FLAGS.mode != "plan":
+        check_output(workdir, "workdir", folder=True)
     # Imports TensorFlow: flags are checked before.
     from aacf_tf import pipeline
 
