@@ -336,6 +336,7 @@ class Predictor:
             action=scores.get("action"),
             context=scores.get("context"),
             combined=scores.get("combined"),
+            average=scores.get("average"),
             action_attention=outputs.get("action_attention"),
             context_attention=outputs.get("context_attention"),
             action_logits=outputs.get("action_logits"),
