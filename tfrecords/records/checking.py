@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import reprlib
 from collections import Counter
+from pathlib import Path
 from typing import Iterable, Iterator, List, Optional, Tuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from tfrecords.records.dataset import (
     INFO_FILE,
     LABELS_FILE,
     DatasetInfo,
+    check_lengths,
     load_info,
     shard_paths,
 )
@@ -29,6 +32,7 @@ from tfrecords.records.example import Example
 from tfrecords.records.feature_codec import FEATURES_FILE, FeatureInfo, decode_features
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UserError
+from tfrecords.utils.filesystem import to_path
 
 MAX_TIME = 1 << 53  # microseconds: 285 years
 CHANNELS = {names.FRAMES: 3, names.MASKS: 1, names.FLOW_FRAMES: 2}
@@ -41,6 +45,8 @@ def read_shard(path: StrPath) -> Iterator[Tuple[int, bytes]]:
         UserError: The file is damaged or cannot be read; names the record.
     """
     number = 0
+    if isinstance(to_path(path), Path):
+        check_lengths(str(path))
     records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     while True:
         with naming(path, number):
@@ -133,7 +139,7 @@ def _check_labels(example: Example, info: DatasetInfo) -> List[str]:
     if [info.labels[number] for number in index] != labels:
         raise UserError(
             f"{names.LABEL_STRING}: expected the labels of the ids {index} in {LABELS_FILE}, "
-            f"received {', '.join(labels) or 'none'}"
+            f"received {reprlib.repr(labels)}"
         )
     if len(index) > 1 and not info.multi_label:
         raise UserError(f"{names.LABEL_INDEX}: expected one label, received {len(index)}")
@@ -164,7 +170,7 @@ def _check_context(example: Example, info: DatasetInfo) -> Tuple[int, int]:
     kind = example.value(names.FORMAT, str)
     if kind not in names.IMAGE_FORMATS:
         formats = " or ".join(names.IMAGE_FORMATS)
-        raise UserError(f"{names.FORMAT}: expected {formats}, received {kind!r}")
+        raise UserError(f"{names.FORMAT}: expected {formats}, received {reprlib.repr(kind)}")
     size = example.frame_size()
     if info.frame_size and list(size) != info.frame_size:
         expected = " x ".join(map(str, info.frame_size))

@@ -48,7 +48,7 @@ import tensorflow as tf
 from tfrecords.records import names
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
-from tfrecords.records.example import Example
+from tfrecords.records.example import PNG, Example
 from tfrecords.utils.errors import UsageError, UserError
 
 
@@ -254,8 +254,10 @@ def _conjugate_place(pair: ClipPair, frames: int) -> tuple[str, float, float]:
 
 def _decode_image(encoded: bytes, channels: int) -> np.ndarray:
     """Decodes a JPEG or PNG, uint8 [H, W, channels], or [H, W] of one channel."""
-    if channels == 2:  # OpenCV cannot read images of two channels
-        return tf.io.decode_png(encoded).numpy()
+    if encoded.startswith(PNG):
+        # OpenCV has no images of two channels, and allocates whatever a damaged chunk claims.
+        image = tf.io.decode_png(encoded, 0 if channels == 2 else channels).numpy()
+        return image[..., 0] if channels == 1 else image
     flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:

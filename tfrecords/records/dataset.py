@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import csv
 import difflib
+import functools
 import hashlib
 import io
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import (
     Annotated,
     Dict,
@@ -61,6 +64,8 @@ SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 
+MAX_RECORD = 1 << 31  # bytes, as protobuf
+CHECKED_RECORDS = 10_000  # of a split, whose lengths are looked at in a second, before TensorFlow
 MAX_SHARDS = 99_999  # their names have five digits
 # What one number of `DatasetInfo` may be: files or records of a split, pixels of a side.
 Count = Annotated[int, Limits(0, 1 << 32)]
@@ -286,7 +291,7 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     """Returns the paths of a split's shards, in order.
 
     Raises:
-        UserError: The split or one of its files is missing.
+        UserError: The split or one of its files is missing, or a file would crash TensorFlow.
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
@@ -295,7 +300,33 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     missing = [name for name in names if name not in existing]
     if missing:
         raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
+    if isinstance(directory, Path) and info.splits[split]["clips"] <= CHECKED_RECORDS:
+        for path in map(directory.joinpath, names):
+            check_lengths(str(path), path.stat().st_mtime_ns)
     return [str(directory / name) for name in names]
+
+
+@functools.lru_cache(maxsize=MAX_SHARDS)
+def check_lengths(path: str, changed: int = 0) -> None:
+    """Raises a UserError if a record of a local shard claims a length beyond protobuf's.
+
+    TensorFlow allocates what is claimed, and ends with a signal if that cannot be.
+
+    Args:
+        path: File, looked at once.
+        changed: Time of its last change, so that another file of that name is looked at again.
+    """
+    with open(path, "rb") as file:
+        number, end = 0, os.fstat(file.fileno()).st_size
+        while file.tell() < end:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_RECORD:
+                raise UserError(
+                    f"Record {number} of {path} is corrupt: expected at most {MAX_RECORD:,} bytes, "
+                    f"received {length:,}."
+                )
+            file.seek(length + 8, os.SEEK_CUR)  # and two checksums
+            number += 1
 
 
 def load_manifest(directory: StrPath) -> Optional[Dict[str, ShardEntry]]:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair
-from tfrecords.records import checking, codec, names
+from tfrecords.records import codec, names
 from tfrecords.records.checking import check_record, naming, read_shard
 from tfrecords.records.dataset import DatasetInfo
 from tfrecords.records.example import image_size
@@ -250,4 +250,14 @@ def test_a_shard_is_read_to_its_damage(tmp_path, record):
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(UserError, match=r"Record 1 of .*a\.tfrecord is corrupt: the file is damag"):
         list(read_shard(path))
-    assert checking.MAX_TIME > 1e6 * 86400 * 365 * 100
+
+
+def test_a_length_that_would_crash_tensorflow_is_refused(tmp_path, record):
+    """If its checksum were right, TensorFlow would allocate 2^60 bytes and die."""
+    path = tmp_path / "a.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(record)
+    length = struct.pack("<Q", 1 << 60)
+    path.write_bytes(path.read_bytes() + length + bytes(100))
+    with pytest.raises(UserError, match=r"Record 1 of .*a\.tfrecord is corrupt: expected at most"):
+        list(read_shard(path))
