@@ -121,7 +121,7 @@ CHANGES = [
     )),
     (value(names.LABEL_INDEX, -1), "clip/label/index: expected label ids of 0 to 1, received -1"),
     (value(names.LABEL_INDEX, 2), "clip/label/index: expected label ids of 0 to 1, received 2"),
-    (value(names.LABEL_INDEX, 0), r"label/string: expected the labels of the ids \[0\] .* run"),
+    (value(names.LABEL_INDEX, 0), r"label/string: expected the labels of the ids \[0\] .*'run'"),
     (value(names.CLIP_START, -1), "clip/start/timestamp, clip/end/timestamp: .* received -1, "),
     (value(names.CLIP_END, 0), "expected rising microseconds of 0 or more, received 1000000, 0"),
     (value(names.CONJUGATE + names.CLIP_END, -5), "CONJUGATE/clip/start/timestamp, "),
