@@ -39,6 +39,7 @@ from tfrecords.reading.phases import (
     Draws,
     Tensors,
     augment,
+    check_labels,
     complete,
     decode,
     draw,
@@ -50,6 +51,7 @@ from tfrecords.reading.photometric import make_jitter
 from tfrecords.reading.preprocess import crop_size
 from tfrecords.reading.swap import swap_actors
 from tfrecords.records import codec
+from tfrecords.records.checking import check_records
 from tfrecords.records.dataset import (
     DatasetInfo,
     load_info,
@@ -145,7 +147,7 @@ def read_dataset(
     colors = training and augmentation.jitter > 0 and RGB in spec.streams
 
     def read(serialized: tf.Tensor) -> Tensors:
-        record = parse(serialized, spec)
+        record = check_labels(parse(serialized, spec), info)
         target, weight = targets(record["labels"], info, weights)
         return {**record, "target": target, "weight": weight}
 
@@ -229,5 +231,7 @@ def count_labels(directory: StrPath, split: str) -> List[int]:
     with translate_errors(directory):
         for ids in labels.as_numpy_iterator():
             for number in ids:
+                if not 0 <= number < len(counts):
+                    check_records(directory)
                 counts[number] += 1
     return counts

@@ -18,10 +18,11 @@ from tfrecords.reading.preprocess import (
     decode_image,
     preprocess,
     preprocess_flow,
+    refuse_large,
 )
 from tfrecords.records import codec
 from tfrecords.records.dataset import DatasetInfo
-from tfrecords.records.names import FLOW, MODALITIES, Stream
+from tfrecords.records.names import FLOW, LABEL_INDEX, MODALITIES, Stream
 
 Tensors = Dict[str, tf.Tensor]
 Scalar = Union[float, tf.Tensor]
@@ -162,6 +163,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
 
 def decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes images of one size, string [T], to uint8 [T, H, W, channels]."""
+    encoded = refuse_large(encoded)
     if encoded.shape[0] is not None:
         # One operation a frame: a loop would take as long as copying the frame twice.
         return tf.stack([decode_image(image, channels) for image in tf.unstack(encoded)])
@@ -229,6 +231,16 @@ def augment(
     if spec.masks:
         inputs.update(mask=tf.squeeze(inputs["mask"], -1), has_mask=record["has_mask"])
     return inputs
+
+
+def check_labels(record: Tensors, info: DatasetInfo) -> Tensors:
+    """Returns a record whose label ids are checked: TensorFlow would take many a wrong one."""
+    labels, classes = record["labels"], len(info.labels)
+    known = tf.reduce_all((labels >= 0) & (labels < classes))
+    expected = f"{LABEL_INDEX}: expected label ids of 0 to {classes - 1} in the record"
+    check = tf.debugging.Assert(known, [expected, record["id"], "received", labels])
+    with tf.control_dependencies([check]):
+        return {**record, "labels": tf.identity(labels)}
 
 
 def targets(

@@ -60,7 +60,7 @@ def read_segments(path: str) -> list[Entry]:
             videos = json.load(file)["database"].items()
     except OSError as error:
         raise UsageError(f"Expected a JSON file at {path}: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(f"{path}: expected JSON with an object 'database' ({error}).") from error
     entries = []
     for number, (video, info) in enumerate(videos, 1):
@@ -73,7 +73,7 @@ def read_segments(path: str) -> list[Entry]:
                 f"{location}: expected a subset and annotations with label and segment ({error!r})."
             ) from error
         for label, span in annotations:
-            if len(span) != 2 or not label:
+            if len(span) != 2 or not label or not isinstance(label, str):
                 fail(
                     location,
                     f"expected a label and a segment [start, end], received {label!r}, {span}",
