@@ -43,7 +43,7 @@ def build_backbone(name: str, **options: Any) -> keras.Model:
     """
     if name not in BACKBONES:
         raise ValueError(f"Expected a backbone of {', '.join(BACKBONES)}. Received {name!r}.")
-    build = getattr(importlib.import_module(f"aacf_tf.backbones.{_HOME[name]}"), name)
+    build = getattr(importlib.import_module(f"aacf_tf.backbones.networks.{_HOME[name]}"), name)
     known = list(inspect.signature(build).parameters)
     for option in options:
         if option not in known:

@@ -32,6 +32,7 @@ class SplitMetrics(_Clips, total=False):
     action: Scores
     context: Scores
     combined: Scores
+    average: Scores
     reliability: dict[str, Any]  # top1, mean_ap, context_trust
     localization: dict[str, Any]
 

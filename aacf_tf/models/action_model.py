@@ -65,7 +65,9 @@ class ActionModel(keras.Model):
         self.label_smoothing = label_smoothing
         names = ["loss", *loss_weights]
         if not multi_label:
-            names += ["action_accuracy"] if head.factors else []
+            names += [
+                f"{score}_accuracy" for score in ("action", "average") if score in head.scores
+            ]
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.map_metrics: list[tuple[str, keras.metrics.Metric]] = []
@@ -132,12 +134,13 @@ class ActionModel(keras.Model):
         conjugate = outputs.get("conjugate")
         if not self.head.factors:
             return losses.baseline_terms(outputs, conjugate, y, **common)
+        common.update(swapped=x.get("swapped"), context_targets=x.get("context_target"))
+        if "average" in self.head.scores:
+            return losses.apart_terms(outputs, conjugate, y, **common)
         return losses.factorization_terms(
             outputs,
             conjugate,
             y,
-            swapped=x.get("swapped"),
-            context_targets=x.get("context_target"),
             context_learns=self.head.context_learns,
             time_spread_floor=self.time_spread_floor,
             **common,
@@ -170,8 +173,9 @@ class ActionModel(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         x = x if isinstance(x, Mapping) else {}
         scores = {"accuracy": y_pred["combined_scores"]}
-        if self.head.factors:
-            scores["action_accuracy"] = y_pred["action_scores"]
+        for score in ("action", "average"):
+            if score in self.head.scores:
+                scores[f"{score}_accuracy"] = y_pred[f"{score}_scores"]
         for name, values in scores.items():
             if name in self.trackers:
                 # As in the evaluation: the best real class, of clips that have one.

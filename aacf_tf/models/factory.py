@@ -82,6 +82,12 @@ def build_model(
         negatives=negatives,
         multi_label=multi_label,
         context_learns=context_learns,
+        apart={
+            "branch_gradient": recipe.loss.branch_gradient,
+            "context_weight": recipe.context_weight,
+        }
+        if recipe.loss.form == "apart"
+        else None,
     )
     model = ActionModel(
         network,

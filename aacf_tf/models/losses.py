@@ -11,7 +11,7 @@ from typing import Mapping
 
 import tensorflow as tf
 
-from aacf_tf.recipes.options import SWAP_TERMS
+from aacf_tf.recipes.options import APART_TERMS, SWAP_TERMS
 
 Outputs = Mapping[str, tf.Tensor]
 
@@ -160,6 +160,60 @@ def factorization_terms(
         absence = tf.nn.softplus(presence_score(conjugate["action_logits"]))
         terms["presence"] += paired * absence
     return {**terms, **{name: paired * term for name, term in pair_terms.items()}}
+
+
+def apart_terms(
+    clip: Outputs,
+    conjugate: Outputs | None,
+    targets: tf.Tensor,
+    *,
+    has_conjugate: tf.Tensor | None,
+    has_action: tf.Tensor,
+    swapped: tf.Tensor | None = None,
+    context_targets: tf.Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """Returns the terms of the loss form `apart`: no expert's class loss contains another's score.
+
+    A swapped clip has no terms of its conjugate, which is another clip's scene. Arguments as for
+    `factorization_terms`; the outputs have `average_scores` `[B, K]` beside the others.
+
+    Returns:
+        float32 `[B]` by name: `recipes.options.APART_TERMS`.
+    """
+    multi_label = targets.dtype.is_floating
+
+    def learn(scores: tf.Tensor, wanted: tf.Tensor = targets) -> tf.Tensor:
+        return classification(scores, wanted, multi_label, label_smoothing)
+
+    scene = targets if context_targets is None else context_targets
+    other = tf.zeros_like(has_action) if swapped is None else swapped
+    chosen = tf.cast(other & has_action, tf.float32)
+    average = learn(clip["average_scores"])
+    presence = presence_score(clip["action_logits"])
+    nothing = tf.zeros_like(average)
+    terms = {
+        **dict.fromkeys(APART_TERMS, nothing),
+        "action": learn(clip["action_scores"]),
+        "context": chosen * learn(clip["context_scores"], scene),
+        "presence": tf.where(has_action, tf.nn.softplus(-presence), tf.nn.softplus(presence)),
+        "average": (1 - chosen) * average,
+        "average_swap": chosen * average,
+    }
+    if conjugate is None:
+        return terms
+    za = conjugate["action_scores"]
+    pair_terms = {
+        "difference": learn(clip["action_scores"] - za),
+        "context": learn(conjugate["context_scores"]),
+        "uniform": uniform_target(za, multi_label),
+        "agreement": 1 - cosine(clip["context"], conjugate["context"]),
+        "disagreement": tf.nn.relu(cosine(clip["action"], conjugate["action"])),
+        "presence": tf.nn.softplus(presence_score(conjugate["action_logits"])),
+        "average_uniform": uniform_target(conjugate["average_scores"], multi_label),
+    }
+    paired = tf.cast(has_conjugate & has_action & ~other, tf.float32)
+    return {**terms, **{name: terms[name] + paired * term for name, term in pair_terms.items()}}
 
 
 def presence_score(action_logits: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ import re
 
 from aacf_tf.backbones import IMAGE_BACKBONES
 from aacf_tf.recipes.fields import Bounds, check_bounds, check_fields
-from aacf_tf.recipes.options import Recipe
+from aacf_tf.recipes.options import HEAD_TERMS, Recipe
 from tfrecords.utils.errors import UsageError
 
 _FOLDER = re.compile(r"\w[\w.-]*")
@@ -35,6 +35,13 @@ def check(recipe: Recipe) -> None:
         raise UsageError(
             f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
             f"received {recipe.modality}."
+        )
+    factors = "difference" in HEAD_TERMS[recipe.head]
+    apart = recipe.head == "aacf" and recipe.loss.form == "apart"
+    if recipe.score == "average" and factors and not apart:
+        raise UsageError(
+            "score: expected action, context or combined without the average expert of head=aacf "
+            f"with loss.form=apart, received average with {recipe.head} and {recipe.loss.form}."
         )
     if recipe.export_winograd and recipe.export_precision != "float32":
         raise UsageError(

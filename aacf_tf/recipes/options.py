@@ -26,6 +26,17 @@ PAIR_TERMS = {"difference", "context", "agreement", "disagreement", "background"
 PAIR_HEADS = tuple(head for head, terms in HEAD_TERMS.items() if PAIR_TERMS & {*terms})
 # Additional terms of swapped pairs, for heads with factors.
 SWAP_TERMS = ("swap_action", "swap_uniform")
+# Terms of the head `aacf` in the loss form `apart`: the branch's, then the average expert's.
+_BRANCH_TERMS = (
+    "action",
+    "difference",
+    "context",
+    "uniform",
+    "agreement",
+    "disagreement",
+    "presence",
+)
+APART_TERMS = (*_BRANCH_TERMS, "average", "average_swap", "average_uniform")
 Optimizer = Literal["adam", "adamw", "sgd", "sgdw"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
@@ -102,9 +113,18 @@ class LossOptions:
     """Weight of each loss term (`aacf_tf.models.losses`); 0 leaves it out.
 
     `combined` to `time_spread` belong to the factorization, `swap_action` and `swap_uniform` to its
-    swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name.
+    swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name. The form
+    `apart` has `action` in place of `combined` and of these, `uniform` for the action score of
+    conjugates, and `average` and `average_uniform` for the average expert; no `time_spread`.
 
     Attributes:
+        form: Form of the loss of the head `aacf`: `scratch`, in which the action expert learns what
+            the context does not explain, or `apart`, for pretrained backbones: the experts learn
+            apart, beside an average-pooled one. In `apart` every head standardizes the channels.
+        average_on: Training of the average expert: `mix` (clips, swapped clips, and conjugates with
+            a uniform target) or `clips` alone.
+        branch_gradient: Share of its gradient that the branch of `apart` (all but the average
+            expert) passes to the backbone.
         time_spread_floor: Entropy over time, as a share of log T, below which `time_spread` acts.
         negative: Sample weight of a clip with no action.
     """
@@ -120,12 +140,19 @@ class LossOptions:
     swap_uniform: NonNegative = 1.0
     background: NonNegative = 1.0
     uniform: NonNegative = 1.0
+    action: NonNegative = 1.0
+    average: NonNegative = 1.0
+    average_uniform: NonNegative = 0.5
     time_spread_floor: NonNegative = 0.8
     negative: NonNegative = 0.01
+    form: Literal["scratch", "apart"] = "scratch"
+    average_on: Literal["mix", "clips"] = "mix"
+    branch_gradient: Share = 0.2
 
     def weights(self) -> dict[str, float]:
         """Returns the weight of each term by name."""
-        names = {item.name for item in fields(self)} - {"time_spread_floor", "negative"}
+        settings = {"form", "average_on", "branch_gradient", "time_spread_floor", "negative"}
+        names = {item.name for item in fields(self)} - settings
         return {name: getattr(self, name) for name in sorted(names)}
 
 
@@ -196,7 +223,10 @@ class Recipe:
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
             within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
-        score: Score of the served model's `probabilities`: `action` or `combined`.
+        score: Score of the served model's `probabilities`: `action`, `context`, `combined`, or of
+            the loss form `apart` also `average`. A head that lacks it serves `combined`.
+        context_weight: Weight w of the context in the score `combined` of the loss form `apart`,
+            za + w zc; in the form `scratch` it is 1.
         baseline: How average pooling is trained for comparison, under `baselines/average`: `alone`
             (from scratch, by the same stages), `stage` (the stage that trains it is evaluated) or
             `none`.
@@ -223,7 +253,8 @@ class Recipe:
     synchronized_batch_norm: bool = False
     head: Annotated[str, HEADS] = "aacf"
     hidden: Annotated[Optional[int], Bounds(0)] = None
-    score: Literal["action", "combined"] = "action"
+    score: Literal["action", "context", "combined", "average"] = "action"
+    context_weight: NonNegative = 0.2
     baseline: Literal["alone", "stage", "none"] = "none"
     mask_threshold: Share = 0.25
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0

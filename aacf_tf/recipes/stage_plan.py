@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Dict, Tuple
 
-from aacf_tf.recipes.options import HEAD_TERMS, PAIR_HEADS, SWAP_TERMS, Recipe, Stage
+from aacf_tf.recipes.options import (
+    APART_TERMS,
+    HEAD_TERMS,
+    PAIR_HEADS,
+    SWAP_TERMS,
+    Recipe,
+    Stage,
+)
 
 
 @dataclass(frozen=True)
@@ -69,9 +76,15 @@ def plan_stage(recipe: Recipe, stage: Stage, steps: int = 0) -> StagePlan:
     pairs = head in PAIR_HEADS
     swap = data.swap if stage.head is None else 0.0
     terms, factors = HEAD_TERMS[head], "difference" in HEAD_TERMS[head]
-    if swap and factors:
+    known = recipe.loss.weights()
+    if head == "aacf" and recipe.loss.form == "apart":
+        terms = APART_TERMS
+        mixed = recipe.loss.average_on == "mix"
+        known["average_swap"] = known["average"] if mixed and swap else 0.0
+        known["average_uniform"] *= mixed
+    elif swap and factors:
         terms = (*terms, *SWAP_TERMS)
-    weights = {term: recipe.loss.weights().get(term, 1.0) for term in terms}
+    weights = {term: known.get(term, 1.0) for term in terms}
     warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
     decoupled = stage.optimizer in ("adamw", "sgdw")
     return StagePlan(

@@ -12,7 +12,8 @@
     features         frames   uint8 [batch, T, H, W, 3]         features, action, context
 
 The scores and maps: `probabilities` (of the score the recipe names), `action_probabilities`,
-`context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
+`context_probabilities`, `combined_probabilities`, of the loss form `apart` also
+`average_probabilities` `[batch, C]`; `action_attention`,
 `context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, log-evidence
 that an action is present, relative to a uniform map (logsumexp of the logits - log N). A head omits
 what it lacks (`aacf_tf.models.heads`); one without attention has `class_activation`
@@ -101,7 +102,7 @@ def export(
         fps=data.fps or 0.0,
         resize=data.resize,
         strides=list(model.strides()),
-        score=recipe.score if head.factors else "combined",
+        score=recipe.score if recipe.score in head.scores else "combined",
         multi_label=multi_label,
         context_learns=head.factors and head.context_learns,
         modality=recipe.modality,

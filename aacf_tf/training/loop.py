@@ -23,6 +23,7 @@ from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
+from aacf_tf.training.standardization import fit_standardization
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.corruption import translate_errors
@@ -101,6 +102,10 @@ def _train_stage(
     if plan.cached_views:
         with termination.at_once():  # can take hours; finished shards survive an interruption
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
+    begins = not (stage.keep_head or checkpoint.epochs_done or checkpoint.steps_done)
+    if model.head.standardized and begins:
+        with termination.at_once():
+            fit_standardization(run, stage, model)
     strategy = tf.distribute.get_strategy()
     worker_index, workers = worker_of(strategy)
     chief = worker_index == 0

@@ -64,6 +64,11 @@ def _stage(run: Run, plan: StagePlan) -> list[str]:
     ]
     if plan.pairs_first_steps:
         lines.append(f"             to step {plan.pairs_first_steps} only difference and presence")
+    if recipe.loss.form == "apart":
+        if kind == "aacf" and stage.backbone_rate:
+            share = recipe.loss.branch_gradient
+            lines.append(f"             {share:g} of the branch's gradient reaches the backbone")
+        lines.append("  channels   standardized by the initial training features")
     weights = [f"negative clips {recipe.loss.negative:g}"] if _negatives(run) else []
     if weights or recipe.data.class_weights:
         weights.append("classes balanced" if recipe.data.class_weights else "all others 1")

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Iterator, Optional
 import cv2
 import numpy as np
 
-from tfrecords.media import flow, pictures
+from tfrecords.media import flow, letters, pictures
 from tfrecords.records import dataset
 from tfrecords.utils.atomic import StrPath, replacing
 from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import check_output, to_path
 
 if TYPE_CHECKING:
     from tfrecords.records.clip_pair import ClipPair
@@ -58,6 +59,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
         raise UsageError(f"Expected --pairs to name a .png or .jpg file, received {path!r}.")
     if count < 1:
         raise UsageError(f"Expected --count of at least 1, received {count}.")
+    check_output(to_path(path), "pairs")
     info = dataset.load_info(directory)
     dataset.require_frames(directory, info)
     split = split or next((name for name, of in info.splits.items() if of.get("pairs")), None)
@@ -195,7 +197,7 @@ def _write(sheet: np.ndarray, lines: list[tuple], width: int) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(sheet)
-    pen, letters = ImageDraw.Draw(image), pictures.font(14)
+    pen = ImageDraw.Draw(image)
     for x, y, text, colour in lines:
-        pen.text((x, y), pictures.fit_text(text, width, letters), colour, letters)
+        letters.write(pen, (x, y), text, 14, colour, width)
     return np.asarray(image)

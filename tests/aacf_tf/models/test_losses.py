@@ -222,3 +222,50 @@ def test_baseline_terms_of_multi_label_data(pair):
     np.testing.assert_allclose(terms["background"], softplus(z).sum(-1), rtol=1e-5)
     uniform = (softplus(z) - 0.5 * z).sum(-1)
     np.testing.assert_allclose(terms["uniform"], uniform, rtol=1e-5)
+
+
+def test_each_term_of_the_form_apart_equals_numpy(pair, rng):
+    """Clip 0 has its conjugate, clip 1 is swapped into a scene of class 2."""
+    clip, other, y = pair
+    for side in (clip, other):
+        side["average_scores"] = rng.normal(size=(2, 4)).astype(np.float32)
+    options = {"swapped": tf.constant([False, True]), "context_targets": tf.constant([1, 2])}
+    tensors = [{k: tf.constant(v) for k, v in side.items()} for side in (clip, other)]
+    flags = {"has_conjugate": tf.constant([True] * 2), "has_action": tf.constant([True] * 2)}
+    terms = losses.apart_terms(*tensors, tf.constant(y), **flags, **options)
+    za, zc, zg = (clip[f"{name}_scores"] for name in ("action", "context", "average"))
+    za2, zc2, zg2 = (other[f"{name}_scores"][0] for name in ("action", "context", "average"))
+
+    def uniform(scores):
+        return np.mean([cross_entropy(scores, k) for k in range(4)])
+
+    def score(side, i):
+        return np.log(np.mean(np.exp(side["action_logits"][i])))
+
+    def cosine(name):
+        a, b = clip[name][0], other[name][0]
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    expected = {
+        "action": [cross_entropy(za[0], 1), cross_entropy(za[1], 3)],
+        "difference": [cross_entropy(za[0] - za2, 1), 0],
+        "context": [cross_entropy(zc2, 1), cross_entropy(zc[1], 2)],
+        "uniform": [uniform(za2), 0],
+        "agreement": [1 - cosine("context"), 0],
+        "disagreement": [max(0, cosine("action")), 0],
+        "presence": [
+            softplus(-score(clip, 0)) + softplus(score(other, 0)),
+            softplus(-score(clip, 1)),
+        ],
+        "average": [cross_entropy(zg[0], 1), 0],
+        "average_swap": [0, cross_entropy(zg[1], 3)],
+        "average_uniform": [uniform(zg2), 0],
+    }
+    assert set(terms) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    flags["has_conjugate"] = tf.constant([False] * 2)
+    alone = losses.apart_terms(*tensors, tf.constant(y), **flags, **options)
+    without = losses.apart_terms(tensors[0], None, tf.constant(y), **flags, **options)
+    for name, value in alone.items():
+        np.testing.assert_array_equal(value, without[name])
