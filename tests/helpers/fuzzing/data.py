@@ -51,6 +51,11 @@ def _make_tables(folder: Path) -> None:
         b'\xef\xbb\xbfFile, Class Name ,Start (s),subset,note\r\n"a\nb.mp4",run,1,train,x\r\n'
         b"c.mp4,walk,2.5,test,\r\n"
     )
+    (folder / "image.xml").write_bytes(
+        b"<annotation><size><width>64</width><height>48</height></size><object><name>person</name>"
+        b"<actions><running>1</running></actions><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30"
+        b"</xmax><ymax>40</ymax></bndbox></object></annotation>"
+    )
     (folder / "labels.txt").write_bytes("run\nwalk\ncafé\n".encode())
 
 
@@ -59,8 +64,11 @@ def _open_tables(seeds: Path, folder: Path) -> Reader:
     from tfrecords.records.dataset import load_labels
     from tfrecords.sources.base import SourceOptions
     from tfrecords.sources.csv import CsvSource
+    from tfrecords.sources.published.voc2012_action import read_annotation
 
     def read(path: Path) -> Any:
+        if path.suffix == ".xml":
+            return read_annotation(str(path))
         if path.suffix == ".txt":
             return load_labels(path)
         source = CsvSource(SourceOptions(input=str(path), multi_label=True))

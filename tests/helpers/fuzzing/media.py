@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from fuzzing.surface import Reader, Surface
 
-# Container -> (codec, pixel format); each keeps its times in another way.
+# Name -> (codec, pixel format); each container keeps its times in another way.
 CODECS = {
-    "mp4": ("mpeg4", "yuv420p"),
-    "avi": ("mjpeg", "yuvj420p"),
-    "mkv": ("ffv1", "bgr0"),
-    "ts": ("mpeg2video", "yuv420p"),
-    "webm": ("libvpx", "yuv420p"),
-    "mov": ("libx264", "yuv420p"),
+    "mpeg4.mp4": ("mpeg4", "yuv420p"),
+    "h264.mp4": ("libx264", "yuv420p"),
+    "h264.mov": ("libx264", "yuv420p"),
+    "mjpeg.avi": ("mjpeg", "yuvj420p"),
+    "mpeg4.avi": ("mpeg4", "yuv420p"),
+    "ffv1.mkv": ("ffv1", "bgr0"),
+    "mpeg2.ts": ("mpeg2video", "yuv420p"),
+    "vp8.webm": ("libvpx", "yuv420p"),
 }
 SIZE = 48, 64
 
@@ -81,12 +83,13 @@ def _make_videos(folder: Path) -> None:
     import av
 
     frames = make_frames(16)
-    for suffix, (codec, pixels) in CODECS.items():
-        path = str(folder / f"clip.{suffix}")
-        with av.open(path, "w", options={"fflags": "+bitexact"}) as container:
+    for name, (codec, pixels) in CODECS.items():
+        with av.open(str(folder / name), "w", options={"fflags": "+bitexact"}) as container:
             stream: Any = container.add_stream(codec, rate=10)
             stream.height, stream.width, stream.pix_fmt = *SIZE, pixels
             stream.codec_context.thread_count = 1
+            if codec == "mpeg4":
+                stream.codec_context.max_b_frames = 1
             for image in frames:
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
             container.mux(stream.encode())

@@ -136,6 +136,8 @@ def _make_wire(folder: Path) -> None:
 
     export(_model(), _recipe(), LABELS, folder / "model")
     make_images(folder)
+    for path in (*folder.glob("*.tif"), *folder.glob("*.bmp"), *folder.glob("*.webp")):
+        path.unlink()  # of formats that are refused, one is enough
     record = codec.encode(make_pairs(1)[0], {label: n for n, label in enumerate(LABELS)}, "PNG")
     (folder / "example.record").write_bytes(record)
 
