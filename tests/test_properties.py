@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from fuzzing import data
+from fuzzing.mutate import mutate, places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -113,8 +117,6 @@ def test_any_pair_comes_back(pair):
 
 @given(st.data())
 def test_any_bytes_are_a_record_or_one_sentence(data):
-    from fuzzing.mutate import mutate
-
     pair = ClipPair(
         "a", np.zeros((2, 3, 4, 3), np.uint8), None, ("run",), mask=np.ones((2, 3, 4), bool)
     )
@@ -124,3 +126,40 @@ def test_any_bytes_are_a_record_or_one_sentence(data):
         assert isinstance(codec.decode(mutate(rng, "a.record", whole, [whole])), ClipPair)
     except UserError as error:
         assert "\n" not in str(error)
+
+
+# ---- json files ----------------------------------------------------------------------------------
+
+NUMBERS = st.integers() | st.floats() | st.sampled_from([0, -1, 1 << 31, 1 << 63, 10**400])
+PLAIN = st.none() | st.booleans() | NUMBERS | st.text(max_size=5) | st.just("\ud800")
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+FILES = ("model", "segments")
+
+
+@pytest.fixture(scope="session")
+def readers(tmp_path_factory):
+    """Folder of the valid json files; name -> reader."""
+    folder = tmp_path_factory.mktemp("json")
+    data.make_json(folder)
+    return folder, data.json_readers(folder)
+
+
+@pytest.mark.parametrize("name", [f"{name}.json" for name in FILES])
+@given(st.data())
+@settings(max_examples=25)
+def test_any_json_loads_or_is_one_sentence(readers, tmp_path, name, data):
+    folder, read = readers
+    root = [json.loads((folder / name).read_text())]
+    read[name](folder / name)
+    node, key = data.draw(st.sampled_from([*places(root)]))
+    node[key] = data.draw(VALUES)
+    (tmp_path / name).write_text(json.dumps(root[0]))
+    try:
+        read[name](tmp_path / name)
+    except UserError as error:
+        assert name in str(error) or "features" in name
+        assert len(str(error)) < 1000

@@ -270,6 +270,7 @@ def json_readers(folder: Path) -> dict[str, Reader]:
     from aacf_tf.serving.card import ModelCard
     from aacf_tf.training.history import read_history, to_csv
     from tfrecords.build import plan
+    from tfrecords.reading.corruption import translate_errors
     from tfrecords.reading.features import read_features
     from tfrecords.records import dataset
     from tfrecords.show.describe import describe
@@ -291,7 +292,8 @@ def json_readers(folder: Path) -> dict[str, Reader]:
         to_dict(load_recipe(str(path)))
 
     def read_cached(path: Path) -> None:
-        list(read_features(path.parent, "train", 1, training=False))
+        with translate_errors(path.parent):
+            list(read_features(path.parent, "train", 1, training=False))
 
     def read_spans(path: Path) -> None:
         assert all(isinstance(x, str) for span in read_segments(str(path)) for x in span[:3])

@@ -128,17 +128,18 @@ def _change(rng: random.Random, data: bytes) -> bytes:
 # ---- inside a format -----------------------------------------------------------------------------
 
 
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Yields (object or list, key) of every value of a structure."""
     for key in list(node) if isinstance(node, dict) else range(len(node)):
         yield node, key
         if isinstance(node[key], (dict, list)):
-            yield from _places(node[key])
+            yield from places(node[key])
 
 
 def _json(rng: random.Random, data: bytes) -> bytes:
     root = [json.loads(data)]
     for _ in range(rng.choice((1, 1, 1, 2))):
-        node, key = rng.choice([*_places(root)])
+        node, key = rng.choice([*places(root)])
         fate = rng.random()
         if fate < 0.15 and node is not root:
             del node[key]
