@@ -30,7 +30,6 @@ SYNONYMS: Dict[str, Tuple[str, ...]] = {
     "conjugate_end": ("conjugateendtime", "conjugatestop"),
 }
 NEAR = 0.76  # similarity (`difflib`) from which on a name is taken for a slip of the pen
-LONGEST = 400  # characters of a message, which may hold whole rows
 SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 
 
@@ -70,8 +69,6 @@ class TableReader:
     def fail(self, message: str, line: int = 0) -> NoReturn:
         """Raises a UsageError that names the table and a line of it."""
         where = f"{self._path}, line {line}" if line else self._path
-        if len(message) > LONGEST:
-            message = f"{message[:LONGEST]} ..."
         raise UsageError(f"{where}: {message}.")
 
     def __iter__(self) -> Iterator[Tuple[int, Dict[str, str]]]:

@@ -99,3 +99,9 @@ def test_what_is_no_table_is_refused_at_its_line(tmp_path, row, line, message):
     (tmp_path / "t.csv").write_bytes(b"video,label\na,x\nc,\xc3\xa4\n" + row)
     with pytest.raises(UsageError, match=rf"t.csv, line {line}: {message}"):
         list(TableReader(str(tmp_path / "t.csv"), ("video", "label")))
+
+
+def test_a_sentence_is_short_whatever_the_row(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, "video,label\n" + "a," * 50_000 + "b\n")
+    assert len(str(caught.value)) < 2100 and "expected 2 cells" in str(caught.value)
