@@ -8,7 +8,6 @@ from typing import Annotated, Dict, List, Literal, Optional, TypedDict
 
 from tfrecords.utils.json_files import Limits, read_json
 
-AXES = ("time", "height", "width")
 Side = Annotated[int, Limits(1, 1 << 16)]
 
 

@@ -51,7 +51,7 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import keras_policy, resolve_precision
-from aacf_tf.serving.card import AXES, ModelCard
+from aacf_tf.serving.card import Axis, Centres, ModelCard
 from aacf_tf.serving.signatures import make_signatures
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
@@ -91,7 +91,10 @@ def export(
     """
     data, head = recipe.data, model.head
     backbone, winograd = _inference_backbone(model, recipe)
-    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    time, height, width = (
+        Axis(start=axis.start, stride=axis.stride, size=axis.size)
+        for axis in receptive_field(model.geometry, (data.frames, data.height, data.width))
+    )
     card = ModelCard(
         recipe=recipe.name,
         backbone=recipe.backbone,
@@ -108,10 +111,7 @@ def export(
         modality=recipe.modality,
         precision=recipe.export_precision,
         winograd=winograd,
-        map_centres={
-            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(AXES, axes)
-        },
+        map_centres=Centres(time=time, height=height, width=width),
         digest=digest,
     )
 

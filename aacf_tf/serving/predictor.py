@@ -363,13 +363,11 @@ class Predictor:
 
 def _check_pixels(values: np.ndarray, shape: str) -> None:
     """Refuses what TensorFlow would take without a word: floats in 0..1 become black."""
-    found = values.shape if isinstance(values, np.ndarray) else ()
+    found = list(values.shape) if isinstance(values, np.ndarray) else []
     kind = values.dtype.name if isinstance(values, np.ndarray) else type(values).__name__
     if kind != "uint8" or len(found) != shape.count(",") + 1 or found[-1] != 3 or 0 in found:
         hint = "; np.rint(255 * x).astype(np.uint8) makes it of 0..1" if "float" in kind else ""
-        raise UsageError(
-            f"Expected pixels 0..255, uint8 {shape}, received {kind} {list(found)}{hint}."
-        )
+        raise UsageError(f"Expected pixels 0..255, uint8 {shape}, received {kind} {found}{hint}.")
 
 
 def load(path: str | Path) -> Predictor:

@@ -12,11 +12,11 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property, lru_cache
 from importlib import metadata
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import TYPE_CHECKING, Any, List, Optional, Tuple
 
 if TYPE_CHECKING:
     from PIL.ImageDraw import ImageDraw
@@ -46,7 +46,7 @@ class Font:
         self.path = path
 
     @cached_property
-    def characters(self) -> Dict[int, int]:
+    def characters(self) -> Collection[int]:
         """The characters that it has; none if its letters cannot be drawn in every size."""
         from matplotlib.ft2font import FT2Font
 
@@ -54,7 +54,7 @@ class Font:
             self.sized(16)
             return FT2Font(self.path).get_charmap()
         except (OSError, RuntimeError, ValueError):
-            return {}
+            return ()
 
     def has(self, character: str) -> bool:
         """Returns whether it can show a character."""

@@ -22,7 +22,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, TypeVar, Union
 
-from tfrecords.utils.errors import MachineError, UsageError
+from tfrecords.utils.errors import MachineError, UserError
 
 T = TypeVar("T")
 
@@ -328,7 +328,7 @@ def file_size(path: AnyPath) -> int:
 
 
 def check_output(path: AnyPath, flag: str, folder: bool = False) -> None:
-    """Raises a UsageError if a local file or folder cannot be written: before the work, not after.
+    """Raises a UserError if a local file or folder cannot be written: before the work, not after.
 
     Args:
         path: What will be written; a remote one is not tried.
@@ -346,7 +346,7 @@ def check_output(path: AnyPath, flag: str, folder: bool = False) -> None:
         with tempfile.NamedTemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise UsageError(f"--{flag}: {path} cannot be written: {error.strerror}.") from error
+        raise UserError(f"--{flag}: {path} cannot be written: {error.strerror}.") from error
 
 
 def remove_folder(path: AnyPath) -> None:

@@ -20,7 +20,7 @@ from aacf_tf.attend.video import display_maps, look, write_video
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = ["down", "right"]
 FRAMES, SIZE = 6, 24
@@ -189,7 +189,7 @@ def test_a_real_video(shared_data, model_directory, tmp_path):
 def test_wrong_use_is_one_sentence(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full.csv").mkdir()
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UserError, match=message):
         run(*arguments)
 
 

@@ -251,7 +251,7 @@ def test_outputs_are_tried_first(tmp_path, name, folder, reason):
     (tmp_path / "full").mkdir()
     (tmp_path / "file").write_text("x")
     if reason:
-        with pytest.raises(UsageError, match=rf"^--output: .* cannot be written: .*{reason}"):
+        with pytest.raises(UserError, match=rf"^--output: .* cannot be written: .*{reason}"):
             filesystem.check_output(tmp_path / name, "output", folder)
     else:
         filesystem.check_output(tmp_path / name, "output", folder)
