@@ -39,6 +39,7 @@ TEST = [
     "pytest>=7.4",
     "pytest-cov>=4.1",
     "pytest-xdist>=3.3",
+    "hypothesis>=6.100",
     "moto[server]>=5",  # an S3 server for the tests of remote paths
     "nbclient>=0.8",
     "ipykernel>=6",
