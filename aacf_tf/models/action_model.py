@@ -7,6 +7,7 @@ from typing import Any, Mapping
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import streams_of
 from aacf_tf.models import losses
 
@@ -113,12 +114,10 @@ class ActionModel(keras.Model):
 
     def strides(self) -> tuple[int, int, int]:
         """Returns the strides of the feature map (time, height, width) in frames and pixels."""
-        # The free sides are divisible by the strides of every backbone.
-        stream = self.geometry
-        *sides, channels = stream.input_shape[1:]
+        sides = self.geometry.input_shape[1:4]
         size = [side or free for side, free in zip(sides, (64, 960, 960))]
-        grid = stream.compute_output_shape((1, *size, channels))[1:4]
-        return tuple(side // cells for side, cells in zip(size, grid))
+        time, height, width = receptive_field(self.geometry, size)
+        return time.stride, height.stride, width.stride
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Returns the unweighted terms of the head's loss, float32 `[B]` by name."""

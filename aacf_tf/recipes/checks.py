@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aacf_tf.backbones import IMAGE_BACKBONES
+from aacf_tf.backbones.catalog import EXPECTED, has_fixed_size, is_backbone, sees_images
 from aacf_tf.recipes.fields import Bounds, check_bounds, check_fields
 from aacf_tf.recipes.options import HEAD_TERMS, Recipe
 from tfrecords.utils.errors import UsageError
@@ -31,11 +31,7 @@ def check(recipe: Recipe) -> None:
             name = f"stages.{index}.milestones.{number}"
             check_bounds(f"{name}.0", share, Bounds(0, 1))
             check_bounds(f"{name}.1", factor, Bounds(0))
-    if recipe.modality != "rgb" and recipe.backbone in IMAGE_BACKBONES:
-        raise UsageError(
-            f"modality: expected rgb for the backbone {recipe.backbone}, which is of photographs, "
-            f"received {recipe.modality}."
-        )
+    _check_backbone(recipe)
     factors = "difference" in HEAD_TERMS[recipe.head]
     apart = recipe.head == "aacf" and recipe.loss.form == "apart"
     if recipe.score == "average" and factors and not apart:
@@ -84,3 +80,22 @@ def check(recipe: Recipe) -> None:
                 f"stages.{index}.keep_head: expected the stage before it to train the head "
                 f"{head!r}, received {before!r}."
             )
+
+
+def _check_backbone(recipe: Recipe) -> None:
+    """Checks that there is such a backbone, and that it takes the recipe's clips."""
+    name, data = recipe.backbone, recipe.data
+    if not is_backbone(name):
+        raise UsageError(f"backbone: expected one of {EXPECTED}, received {name!r}.")
+    if recipe.modality != "rgb" and (sees_images(name) or has_fixed_size(name)):
+        reason = "is of photographs" if sees_images(name) else "takes frames"
+        raise UsageError(
+            f"modality: expected rgb for the backbone {name}, which {reason}, "
+            f"received {recipe.modality}."
+        )
+    if has_fixed_size(name) and (data.crop < 1 or data.resize == "whole"):
+        field, wanted = ("crop", "1") if data.crop < 1 else ("resize", "stretch or short_side")
+        raise UsageError(
+            f"data.{field}: expected {wanted} for the backbone {name}, whose clips are all of one "
+            f"size, received {getattr(data, field)}."
+        )

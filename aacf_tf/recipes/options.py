@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Dict, Literal, Optional, Tuple, get_args
 
-from aacf_tf.backbones import BACKBONES
 from aacf_tf.recipes.fields import Bounds
 
 # Loss terms (`aacf_tf.models.losses`) of the heads (`aacf_tf.models.heads`).
@@ -214,11 +213,12 @@ class Recipe:
     Attributes:
         name: Name of the recipe.
         data, loss, stages: See the classes.
-        backbone: One of BACKBONES.
+        backbone: Name of the backbone, see `aacf_tf.backbones.build_backbone`.
         backbone_options: Keyword arguments of the backbone's function.
         modality: Input of the backbone: `rgb`, `flow`, or both in `two_stream`.
         weights: File of published weights, or checkpoint of another run, to initialize the
-            backbone (`aacf_tf.weights.loading`); empty: random weights.
+            backbone (`aacf_tf.weights.loading`), or their name, `imagenet` or `kinetics`; empty:
+            random weights.
         synchronized_batch_norm: Whether batch norm statistics cover all replicas.
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
@@ -246,7 +246,7 @@ class Recipe:
     data: DataOptions = field(default_factory=DataOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     stages: Tuple[Stage, ...] = (Stage("main"),)
-    backbone: Annotated[str, tuple(BACKBONES)] = "small"
+    backbone: str = "small"
     backbone_options: Dict[str, Any] = field(default_factory=dict)
     modality: Modality = "rgb"
     weights: str = ""
