@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple, Sequence, Union
 
 import numpy as np
-import tensorflow as tf
 from tensorflow import keras
 
 from keras_layers import FramesToImages, ImagesToFrames
@@ -131,14 +130,15 @@ def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
     """Returns the axes of every tensor that has a place, by its `id`."""
     known, placeless = {id(model.input): axes}, set()
     for layer in model.layers:  # in the order of the computation
-        for node in range(len(layer.inbound_nodes)):  # a layer may belong to several models
-            inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
+        for index, node in enumerate(layer.inbound_nodes):  # a layer may belong to several models
+            # Unlike `get_input_at`, with the second operand of an operator.
+            inputs = [id(tensor) for tensor in node.keras_inputs]
             if isinstance(layer, ImagesToFrames):
                 inputs = inputs[:1]  # the second input, the clips, only gives B and T
             if isinstance(layer, _layers.InputLayer) or not {*known, *placeless} >= {*inputs}:
                 continue
             places = [known[tensor] for tensor in inputs if tensor in known]
-            output = id(layer.get_output_at(node))
+            output = id(layer.get_output_at(index))
             if places and not isinstance(layer, _GLOBAL):
                 known[output] = _through_layer(layer, _merge(places))
             else:
