@@ -18,7 +18,7 @@ from typing import Sequence
 from absl import flags
 
 from aacf_tf import recipes
-from aacf_tf.backbones import BACKBONES
+from aacf_tf.backbones.catalog import EXPECTED
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import check_output, to_path
@@ -37,16 +37,16 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
 flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
-flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone, instead of the recipe's.")
+flags.DEFINE_string("backbone", None, f"Backbone, instead of the recipe's: {EXPECTED}.")
 flags.DEFINE_enum(
     "modality", None, recipes.MODALITIES, "What the backbone sees: frames, optical flow, or both."
 )
 flags.DEFINE_string(
     "weights",
     None,
-    "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), or the "
-    "directory of a run, whose attention is taken too. Most recipes then fine-tune; see "
-    "docs/training.md.",
+    "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), imagenet "
+    "or kinetics for weights that a package or Keras has, or the directory of a run, whose "
+    "attention is taken too. Most recipes then fine-tune; see docs/training.md.",
 )
 flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
 flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Dict, Literal, Optional, Tuple, get_args
 
-from aacf_tf.backbones import BACKBONES
 from aacf_tf.recipes.fields import Bounds
 
 # Loss terms (`aacf_tf.models.losses`) of the heads (`aacf_tf.models.heads`).
@@ -26,6 +25,8 @@ PAIR_TERMS = {"difference", "context", "agreement", "disagreement", "background"
 PAIR_HEADS = tuple(head for head, terms in HEAD_TERMS.items() if PAIR_TERMS & {*terms})
 # Additional terms of swapped pairs, for heads with factors.
 SWAP_TERMS = ("swap_action", "swap_uniform")
+# Additional terms of every head, each of a view of the clips that reading then adds.
+REMEDY_TERMS = ("background_erasing", "human_mask")
 # Terms of the head `aacf` in the loss form `apart`: the branch's, then the average expert's.
 _BRANCH_TERMS = (
     "action",
@@ -71,6 +72,11 @@ class DataOptions:
         swap: Share of training pairs whose actor is pasted into the conjugate of another clip,
             which becomes the conjugate: the scene then says nothing about the action. Needs masks
             in `train`; acts in stages that train the recipe's own head.
+        fame: Share of training clips whose moving foreground is pasted on another clip (FAME;
+            `tfrecords.reading.remedies`). It, `stillmix` and their like in `LossOptions` act in
+            stages that train the recipe's own head.
+        stillmix: Share of training clips half mixed with a still frame that a network of still
+            frames, trained first, finds telling (StillMix).
         jitter: Strength of photometric augmentation in training: brightness changes by up to this
             share of white, contrast and saturation by factors within 1 +- it; 0: none.
         cache: Whether to keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB
@@ -98,6 +104,8 @@ class DataOptions:
     flip: bool = True
     frozen_conjugates: Share = 0.0
     swap: Share = 0.0
+    fame: Share = 0.0
+    stillmix: Share = 0.0
     jitter: Annotated[float, Bounds(0, 0.99)] = 0.0
     cache: bool = False
     shard: Literal["record", "file"] = "record"
@@ -116,6 +124,7 @@ class LossOptions:
     swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name. The form
     `apart` has `action` in place of `combined` and of these, `uniform` for the action score of
     conjugates, and `average` and `average_uniform` for the average expert; no `time_spread`.
+    `background_erasing` and `human_mask` are remedies for every head (REMEDY_TERMS).
 
     Attributes:
         form: Form of the loss of the head `aacf`: `scratch`, in which the action expert learns what
@@ -143,6 +152,8 @@ class LossOptions:
     action: NonNegative = 1.0
     average: NonNegative = 1.0
     average_uniform: NonNegative = 0.5
+    background_erasing: NonNegative = 0.0
+    human_mask: NonNegative = 0.0
     time_spread_floor: NonNegative = 0.8
     negative: NonNegative = 0.01
     form: Literal["scratch", "apart"] = "scratch"
@@ -214,11 +225,12 @@ class Recipe:
     Attributes:
         name: Name of the recipe.
         data, loss, stages: See the classes.
-        backbone: One of BACKBONES.
+        backbone: Name of the backbone, see `aacf_tf.backbones.build_backbone`.
         backbone_options: Keyword arguments of the backbone's function.
         modality: Input of the backbone: `rgb`, `flow`, or both in `two_stream`.
         weights: File of published weights, or checkpoint of another run, to initialize the
-            backbone (`aacf_tf.weights.loading`); empty: random weights.
+            backbone (`aacf_tf.weights.loading`), or their name, `imagenet` or `kinetics`; empty:
+            random weights.
         synchronized_batch_norm: Whether batch norm statistics cover all replicas.
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
@@ -246,7 +258,7 @@ class Recipe:
     data: DataOptions = field(default_factory=DataOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     stages: Tuple[Stage, ...] = (Stage("main"),)
-    backbone: Annotated[str, tuple(BACKBONES)] = "small"
+    backbone: str = "small"
     backbone_options: Dict[str, Any] = field(default_factory=dict)
     modality: Modality = "rgb"
     weights: str = ""

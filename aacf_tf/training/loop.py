@@ -24,6 +24,7 @@ from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
 from aacf_tf.training.standardization import fit_standardization
+from aacf_tf.training.still_frames import find_stills
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.corruption import translate_errors
@@ -48,6 +49,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     recipe = run.recipe
     strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
+    if run.stills is None and any(run.plan(stage).stillmix for stage in recipe.stages):
+        run.stills = find_stills(run, train)
     for warning in run.info.warnings:
         logger.warning(warning)
     if recipe.head in PAIR_HEADS and not run.context_learns:

@@ -269,3 +269,44 @@ def test_each_term_of_the_form_apart_equals_numpy(pair, rng):
     without = losses.apart_terms(tensors[0], None, tf.constant(y), **flags, **options)
     for name, value in alone.items():
         np.testing.assert_array_equal(value, without[name])
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("names", [("combined",), ("action", "average")])
+def test_the_terms_of_remedies_are_those_of_numpy(rng, names, multi_label):
+    views = {}
+    for view in ("", "erased", "masked"):
+        scores = {f"{name}_scores": rng.normal(size=(3, 4)) for name in (*names, "context")}
+        views[view] = {**scores, "pooled": rng.normal(size=(3, 5))}
+    outputs = {**views[""], **{view: views[view] for view in ("erased", "masked")}}
+    targets = np.eye(4, dtype=np.float32)[[1, 0, 3]] if multi_label else np.array([1, 0, 3])
+    terms = losses.remedy_terms(
+        tf.nest.map_structure(lambda x: tf.constant(x, tf.float32), outputs),
+        tf.constant(targets),
+        has_action=tf.constant([True, True, False]),
+        person=tf.constant([True, False, True]),
+    )
+    wanted = {"background_erasing": np.zeros(3), "human_mask": np.zeros(3)}
+    for name in names:
+        erased, masked = (views[view][f"{name}_scores"] for view in ("erased", "masked"))
+        if multi_label:
+            sigmoid = 1 / (1 + np.exp(-erased))
+            right = np.where(targets > 0, sigmoid, 1 - sigmoid)
+            learned = -np.log(right).sum(1)
+            likely = 1 / (1 + np.exp(-masked))
+            entropy = -(likely * np.log(likely) + (1 - likely) * np.log(1 - likely))
+            missing = (np.log(2) - entropy).sum(1)
+        else:
+            likely = np.exp(erased) / np.exp(erased).sum(1, keepdims=True)
+            learned = -np.log(likely[range(3), targets])
+            likely = np.exp(masked) / np.exp(masked).sum(1, keepdims=True)
+            missing = np.log(4) + (likely * np.log(likely)).sum(1)
+        wanted["background_erasing"] += learned / len(names)
+        wanted["human_mask"] += np.where([True, False, False], missing, 0) / len(names)
+    lengths = [
+        views[view]["pooled"] / np.linalg.norm(views[view]["pooled"], axis=1, keepdims=True)
+        for view in ("", "erased")
+    ]
+    wanted["background_erasing"] += ((lengths[0] - lengths[1]) ** 2).sum(1)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(terms[name], values, rtol=1e-5, atol=1e-6)

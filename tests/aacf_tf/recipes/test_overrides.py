@@ -42,6 +42,8 @@ def test_the_methods_numbers():
         "action": 1.0,
         "average": 1.0,
         "average_uniform": 0.5,
+        "background_erasing": 0.0,
+        "human_mask": 0.0,
     }
     assert (loss.time_spread_floor, loss.negative) == (0.8, 0.01)
     stage = recipes.load_recipe("demo").stages[0]
