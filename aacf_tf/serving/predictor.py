@@ -78,13 +78,12 @@ class Predictor:
         self.size = (self.card.height, self.card.width)
         self._axes = self.card.axes()
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
-        # Twice the network's input is enough to look at.
-        self.short_side = max(256, 2 * max(self.size))
+        self.short_side = max(256, 2 * max(self.size))  # twice the input is enough to look at
 
     def _check_outputs(self) -> None:
         """Compares the card and the labels with what the model takes and returns."""
-        card, (_, takes) = self.card, self._serve.structured_input_signature
-        returns = self._serve.structured_outputs
+        card, returns = self.card, self._serve.structured_outputs
+        takes = self._serve.structured_input_signature[1]
         for name in ("probabilities", f"{card.score}_probabilities"):
             if name not in returns or returns[name].shape[-1] not in (None, len(self.labels)):
                 raise ValueError(
@@ -110,8 +109,7 @@ class Predictor:
         if self.card.resize != "whole":
             return self.size, self.centres[1:]
         scale = max(side / full for side, full in zip(self.size, frame))
-        axes = zip(self._axes[1:], grid)
-        centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
+        centres = [first + step * np.arange(n) for (first, step, _), n in zip(self._axes[1:], grid)]
         return tuple(round(full * scale) for full in frame), centres
 
     def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
