@@ -98,7 +98,7 @@ def work(link: Any, folder: Path, seeds: Path, names: List[str]) -> None:
     """Reads inputs, in a process of its own, until it is told to stop."""
     for name in ("tmp", "empty", "inputs"):
         (folder / name).mkdir(parents=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
+    os.environ["TMPDIR"] = os.environ["MPLCONFIGDIR"] = tempfile.tempdir = str(folder / "tmp")
     os.chdir(folder / "empty")
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):  # what the readers and the libraries print

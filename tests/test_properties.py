@@ -137,7 +137,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=5,
 )
-FILES = ("model", "segments")
+FILES = ("dataset", "manifest", "build", "features", "model", "segments")
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +150,7 @@ def readers(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [f"{name}.json" for name in FILES])
 @given(st.data())
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_any_json_loads_or_is_one_sentence(readers, tmp_path, name, data):
     folder, read = readers
     root = [json.loads((folder / name).read_text())]

@@ -150,11 +150,13 @@ def open_set(directory: Path) -> Any:
 
     Its error is that of the verification, which must find whatever the reader refuses.
     """
+    import matplotlib.font_manager  # noqa: F401  (it looks for fonts when it is imported)
     import tensorflow as tf
 
     from tfrecords.reading.clips import read_dataset
     from tfrecords.reading.corruption import translate_errors
     from tfrecords.reading.features import read_features
+    from tfrecords.records.dataset import load_info, shard_paths
     from tfrecords.show.contact_sheet import write_pairs
     from tfrecords.show.describe import describe
     from tfrecords.show.verify import verify
@@ -177,6 +179,7 @@ def open_set(directory: Path) -> Any:
         except UserError as error:
             refused = error
         with _after(refused), translate_errors(directory):
+            shard_paths(directory, load_info(directory), "train")  # as whoever opens the reader
             found = [x for batch in batches.as_numpy_iterator() for x in batch[0].values()]
         if zlib.crc32((directory / SHARD).read_bytes()) % 4 == 0:  # they take longer
             with _after(refused):
