@@ -4,7 +4,7 @@ Parameters bear the names of the files that exist: those of the common I3D port
 (`Mixed_3b.b1a.conv3d.weight`), of Kensho Hara's 3D-ResNets (`layer1.0.conv1.weight`) and of
 torchvision's DenseNet (`features.denseblock1.denselayer1.norm1.weight`).
 
-Those of `Small` are the layers' names of `aacf_tf.backbones.small`.
+Those of `Small` are the layers' names of `aacf_tf.backbones.networks.small`.
 
 Every network takes scaled images `[B, C, T, H, W]` (DenseNet `[B, C, H, W]`) and returns its end
 points by name, in order, channels second. PyTorch alone is needed, no TensorFlow.

@@ -155,7 +155,7 @@ def predict(weights: dict[str, str], pixels: dict[str, np.ndarray], classes: int
     Raises:
         UsageError: a file does not fit.
     """
-    from aacf_tf.backbones.i3d import i3d
+    from aacf_tf.backbones.networks.i3d import i3d
     from aacf_tf.backbones.two_stream import two_stream_i3d
     from aacf_tf.weights import load_weights
 

@@ -23,7 +23,7 @@ from absl import flags
 from aacf_tf.completion.options import FILLS, OPTIMIZERS, PRESETS, SCHEDULES, Settings
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import is_remote
+from tfrecords.utils.filesystem import check_output, is_remote
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
@@ -112,6 +112,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
                 f"--workdir: expected a directory outside --{flag}, or the run would take the "
                 f"sheets it draws for pictures, received {values.workdir}."
             )
+    check_output(Path(values.workdir), "workdir", folder=True)
     given = {}
     for field in dataclasses.fields(Settings):
         value = getattr(values, field.name)

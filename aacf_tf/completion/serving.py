@@ -22,8 +22,7 @@ from typing import Any, Callable
 
 import tensorflow as tf
 
-from aacf_tf.completion import filling
-from aacf_tf.completion.networks import REACH, STRIDE, Completer
+from aacf_tf.completion.networks import REACH, STRIDE, Completer, halve
 from aacf_tf.completion.options import Settings
 from aacf_tf.serving.export import write_saved_model
 
@@ -103,7 +102,7 @@ def _fill(completer: Completer, pixels: tf.Tensor, hole: tf.Tensor, widest: int)
     anything = [tf.TensorShape([1, None, None, channels]) for channels in (3, 1)]
     image, known, scale = tf.while_loop(
         too_large,
-        lambda image, known, scale: (*filling.halve(image, known), 2 * scale),
+        lambda image, known, scale: (*halve(image, known), 2 * scale),
         (image, known, tf.constant(1)),
         shape_invariants=(*anything, tf.TensorShape([])),
     )

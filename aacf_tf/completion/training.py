@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.completion import comparison, draws, filling, serving
+from aacf_tf.completion import comparison, draws, networks, serving
 from aacf_tf.completion.objectives import LOSSES, Trainee
 from aacf_tf.completion.options import Settings
 from aacf_tf.completion.pictures import Parts, Pictures
@@ -66,7 +66,7 @@ class Trainer:
         colour = self.pictures.mean_colour()
         self.trainee = Trainee(settings, colour)
         crops = draws.draw_held_out(self.held_out, settings)
-        self.comparison = comparison.Comparison(crops, filling.diffuse_crops)
+        self.comparison = comparison.Comparison(crops, networks.diffuse_crops)
         self.results = Results(settings, self.comparison, workdir)
         if not claimed:  # only once pictures could be read
             write_json(workdir / CONFIG_FILE, self._config())
@@ -170,8 +170,8 @@ class Trainer:
         self.results.add(self.step, phase, [value / count for value in sums], completed)
 
     def _complete_crops(self, image: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        colours, hole = filling.scale(image, mask)
-        return filling.lay_in(self.trainee.completer(colours, hole), image, hole)
+        colours, hole = networks.scale(image, mask)
+        return networks.lay_in(self.trainee.completer(colours, hole), image, hole)
 
     def _check_finite(self, losses: dict[str, tf.Tensor], step: int, phase: str) -> None:
         for name, value in losses.items():

@@ -44,6 +44,7 @@ class SplitMetrics(_Clips, total=False):
     action: Scores
     context: Scores
     combined: Scores
+    average: Scores
     reliability: Reliability
     # Values of the maps; those of the clips off the centre once more, as `off_centre_third`.
     localization: Dict[str, Any]

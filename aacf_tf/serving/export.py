@@ -12,7 +12,8 @@
     features         frames   uint8 [batch, T, H, W, 3]         features, action, context
 
 The scores and maps: `probabilities` (of the score the recipe names), `action_probabilities`,
-`context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
+`context_probabilities`, `combined_probabilities`, of the loss form `apart` also
+`average_probabilities` `[batch, C]`; `action_attention`,
 `context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, log-evidence
 that an action is present, relative to a uniform map (logsumexp of the logits - log N). A head omits
 what it lacks (`aacf_tf.models.heads`); one without attention has `class_activation`
@@ -51,7 +52,7 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import keras_policy, resolve_precision
-from aacf_tf.serving.card import AXES, ModelCard
+from aacf_tf.serving.card import Axis, Centres, ModelCard
 from aacf_tf.serving.signatures import make_signatures
 from aacf_tf.weights.bundles import check_checkpoint
 from tfrecords.records import codec
@@ -94,7 +95,10 @@ def export(
     """
     data, head = recipe.data, model.head
     backbone, winograd = _inference_backbone(model, recipe)
-    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    time, height, width = (
+        Axis(start=axis.start, stride=axis.stride, size=axis.size)
+        for axis in receptive_field(model.geometry, (data.frames, data.height, data.width))
+    )
     card = ModelCard(
         recipe=recipe.name,
         backbone=recipe.backbone,
@@ -105,16 +109,13 @@ def export(
         fps=data.fps or 0.0,
         resize=data.resize,
         strides=list(model.strides()),
-        score=recipe.score if head.factors else "combined",
+        score=recipe.score if recipe.score in head.scores else "combined",
         multi_label=multi_label,
         context_learns=head.factors and head.context_learns,
         modality=recipe.modality,
         precision=recipe.export_precision,
         winograd=winograd,
-        map_centres={
-            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(AXES, axes)
-        },
+        map_centres=Centres(time=time, height=height, width=width),
         digest=digest,
     )
 

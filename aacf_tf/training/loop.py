@@ -23,6 +23,8 @@ from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
+from aacf_tf.training.standardization import fit_standardization
+from aacf_tf.training.still_frames import find_stills
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.own_runs import load_attention
@@ -48,6 +50,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     recipe = run.recipe
     strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
+    if run.stills is None and any(run.plan(stage).stillmix for stage in recipe.stages):
+        run.stills = find_stills(run, train)
     for warning in run.info.warnings:
         logger.warning(warning)
     if recipe.head in PAIR_HEADS and not run.context_learns:
@@ -102,6 +106,10 @@ def _train_stage(
     if plan.cached_views:
         with termination.at_once():  # can take hours; finished shards survive an interruption
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
+    begins = not (stage.keep_head or checkpoint.epochs_done or checkpoint.steps_done)
+    if model.head.standardized and begins:
+        with termination.at_once():
+            fit_standardization(run, stage, model)
     strategy = tf.distribute.get_strategy()
     chief = worker_of(strategy)[0] == 0
     steps_done = checkpoint.epochs_done * steps + checkpoint.steps_done

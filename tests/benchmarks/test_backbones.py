@@ -11,7 +11,7 @@ from tensorflow import keras
 
 from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.batch_norm import fold_batch_norm
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from benchmarks import backbones, machine, sheet
 from tfrecords.utils.errors import UsageError
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from aacf_tf.backbones.two_stream import CHANNELS, read_array
 from examples import classify_kinetics
 from tfrecords.media.video import Video

@@ -27,7 +27,7 @@ from tfrecords.reading.order import (
     record_key,
     shuffle_epochs,
 )
-from tfrecords.reading.phases import Tensors, decode_images, targets
+from tfrecords.reading.phases import Tensors, check_labels, decode_images, targets
 from tfrecords.reading.preprocess import Window, crop_and_flip
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
@@ -106,7 +106,8 @@ def read_features(
 
     def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         inputs = _decode(record, shape, features.frames, map_crop if training else 0)
-        return inputs, *targets(record["labels"], info, weights)
+        labels = check_labels(record, info)["labels"]
+        return inputs, *targets(labels, info, weights)
 
     if training:
         # Selected before the shuffle, so that of several views only one is kept in memory.

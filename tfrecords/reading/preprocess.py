@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.media.flow import NO_MOTION
-from tfrecords.records.names import FLOW, RGB
+from tfrecords.records.names import FLOW, MAX_PIXELS, RGB
 
+PNG = int.from_bytes(b"\x89PNG", "big", signed=True)
 RESIZES = ("stretch", "short_side", "whole")
 
 
@@ -138,6 +139,20 @@ def preprocess_flow(
 
 
 PREPROCESS = {RGB: preprocess, FLOW: preprocess_flow}
+
+
+def refuse_large(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns encoded images, string [T]; a PNG of more than `MAX_PIXELS` fails undecoded.
+
+    A few kilobytes may unpack to gigabytes. TensorFlow itself refuses a JPEG beyond 512 MB.
+    """
+    words = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
+    kind, width, height = words[:, 0], words[:, 4], words[:, 5]  # of a PNG's header
+    pixels = tf.cast(width, tf.float32) * tf.cast(height, tf.float32)
+    fine = tf.reduce_all((kind != PNG) | (pixels <= MAX_PIXELS))
+    check = tf.debugging.Assert(fine, ["expected pictures of at most", MAX_PIXELS, "pixels"])
+    with tf.control_dependencies([check]):
+        return tf.identity(encoded)
 
 
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:

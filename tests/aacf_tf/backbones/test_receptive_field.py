@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.densenet import densenet161
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.densenet import densenet161
+from aacf_tf.backbones.networks.i3d import i3d
+from aacf_tf.backbones.networks.resnet3d import resnet3d34
+from aacf_tf.backbones.networks.small import small
 from aacf_tf.backbones.receptive_field import Axis, end_points, receptive_field
-from aacf_tf.backbones.resnet3d import resnet3d34
-from aacf_tf.backbones.small import small
 
 SCALED_TO_ZERO = {"small": 115.4, "inception_i3d": 127.5, "part": 0.0}
 

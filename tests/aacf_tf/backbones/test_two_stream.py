@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from aacf_tf.backbones.two_stream import read_array, two_stream_i3d
 from tfrecords.utils.errors import UsageError
 

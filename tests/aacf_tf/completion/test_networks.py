@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.completion import filling
+from aacf_tf.completion import networks
 from aacf_tf.completion.networks import REACH, STRIDE, Completer, build_discriminators
 
 # Of the paper's table of the completion network: kernel, dilation, stride, outputs. A stride of
@@ -119,7 +119,7 @@ def test_an_untrained_one_adds_nothing_to_the_diffusion(rng):
 def test_halve_by_hand():
     image = tf.reshape(tf.constant([[1.0, 3.0, 5.0], [9.0, 7.0, 2.0]]), [1, 2, 3, 1])
     known = tf.reshape(tf.constant([[1.0, 1.0, 0.0], [0.0, 1.0, 0.0]]), [1, 2, 3, 1])
-    half, there = filling.halve(image, known)
+    half, there = networks.halve(image, known)
     assert half.numpy().tolist() == [[[[pytest.approx(11 / 3)], [0.0]]]]
     assert there.numpy().tolist() == [[[[1.0], [0.0]]]]
 
@@ -129,15 +129,15 @@ def test_diffusion(rng):
     known = np.ones((1, 37, 50, 1), np.float32)
     known[:, 5:20, 30:50] = known[:, 30:, :9] = 0  # both at a border
     flat = np.full((1, 37, 50, 3), 0.7, np.float32) * known
-    np.testing.assert_allclose(filling.diffuse(flat, known, 5, colour), 0.7, atol=1e-5)
+    np.testing.assert_allclose(networks.diffuse(flat, known, 5, colour), 0.7, atol=1e-5)
     noise = rng.uniform(size=flat.shape).astype(np.float32)
-    filled = filling.diffuse(noise, known, 5, colour).numpy()
+    filled = networks.diffuse(noise, known, 5, colour).numpy()
     kept = np.broadcast_to(known > 0, filled.shape)
     np.testing.assert_array_equal(filled[kept], noise[kept])
     # Between a dark and a bright side it rises evenly, as the harmonic solution does.
     across = np.tile(np.linspace(0, 1, 48, dtype=np.float32)[:, None], (1, 48, 1, 3))
     strip = np.ones((1, 48, 48, 1), np.float32)
     strip[:, :, 16:32] = 0
-    assert np.abs(filling.diffuse(across, strip, 6, colour) - across).max() < 0.03
-    nothing = filling.diffuse(noise, np.zeros_like(known), 5, colour)
+    assert np.abs(networks.diffuse(across, strip, 6, colour) - across).max() < 0.03
+    nothing = networks.diffuse(noise, np.zeros_like(known), 5, colour)
     np.testing.assert_allclose(nothing, np.broadcast_to(colour, noise.shape), rtol=1e-5)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf import build_model, recipes
-from aacf_tf.backbones.small import PixelsToPatches, small
+from aacf_tf.backbones.networks.small import PixelsToPatches, small
 from aacf_tf.models.losses import SWAP_TERMS, factorization_terms
 from aacf_tf.recipes import FACTOR_TERMS
 from tfrecords.utils.errors import UsageError

@@ -39,6 +39,11 @@ def test_the_methods_numbers():
         "swap_uniform": 1.0,
         "background": 1.0,
         "uniform": 1.0,
+        "action": 1.0,
+        "average": 1.0,
+        "average_uniform": 0.5,
+        "background_erasing": 0.0,
+        "human_mask": 0.0,
     }
     assert (loss.time_spread_floor, loss.negative) == (0.8, 0.01)
     stage = recipes.load_recipe("demo").stages[0]
@@ -193,7 +198,7 @@ def test_every_recipe_passes_its_check(name):
         ("stages.0.optimizer", "foo", "stages.0.optimizer: expected one of adam, adamw, sgd"),
         ("stages.1.epochs", "0", "stages.1.epochs: expected at least 1, received 0"),
         ("stages.0.batch_size", "0", "stages.0.batch_size: expected at least 1"),
-        ("score", "x", "score: expected one of action, combined, received 'x'"),
+        ("score", "x", "score: expected one of action, context, combined, average, received 'x'"),
         ("seed", "-1", "seed: expected 0 to"),
         ("data.test_crops", "2", "test_crops: expected 1, 3 or 5, received 2"),
         ("stages.0.keep_head", "true", "keep_head: expected the stage before .* received 'none'"),

@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
+from aacf_tf.backbones.networks.small import small
 from aacf_tf.backbones.receptive_field import receptive_field
-from aacf_tf.backbones.small import small
 
 SIDE = 9  # of the actor, pixels
 MARGIN = 13  # of its centre from the rim, where padding distorts the maps

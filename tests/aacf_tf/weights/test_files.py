@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from aacf_tf.weights import files, load_weights, naming
 from tfrecords.utils.errors import UsageError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from aacf_tf.weights import load_weights
 
 

@@ -12,7 +12,7 @@ from tensorflow import keras
 
 from aacf_tf import recipes
 from aacf_tf.backbones import build_backbone
-from aacf_tf.backbones.i3d import i3d
+from aacf_tf.backbones.networks.i3d import i3d
 from aacf_tf.weights import load_weights
 from aacf_tf.weights.naming import NAMINGS
 from tfrecords.utils.errors import UsageError

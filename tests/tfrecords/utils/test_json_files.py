@@ -84,7 +84,7 @@ def test_what_is_right_is_read(tmp_path):
 def test_wrong_values_are_named(tmp_path, change, message):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({**GOOD, **change}))
-    with pytest.raises(UserError, match=rf"^{path}: {message}") as caught:
+    with pytest.raises(UserError, match=rf"^{path}: .*{message}") as caught:
         read_json(path, Content)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
 

@@ -14,7 +14,7 @@ from typing import Any, Optional
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
+from aacf_tf.backbones.networks.common import chosen_end_point, model_up_to, scaled_pixels
 from keras_layers import BatchNormalization3D, Conv3D
 
 END_POINTS = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4", "fc")

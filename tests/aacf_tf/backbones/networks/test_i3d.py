@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.common import chosen_end_point
-from aacf_tf.backbones.i3d import END_POINTS, I3DLogits, i3d
+from aacf_tf.backbones.networks.common import chosen_end_point
+from aacf_tf.backbones.networks.i3d import END_POINTS, I3DLogits, i3d
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from typing import Any, Optional
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
-from keras_layers.inception3d import ConvUnit3D, InceptionModule3D
+from aacf_tf.backbones.networks.common import chosen_end_point, model_up_to, scaled_pixels
+from keras_layers.convolution.inception3d import ConvUnit3D, InceptionModule3D
 
 _POOL = keras.layers.MaxPooling3D
 # End point: layer and its arguments (ConvUnit3D: channels, kernel, stride; pooling: window, stride,

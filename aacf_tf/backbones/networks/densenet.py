@@ -13,7 +13,7 @@ from typing import Optional
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.backbones.common import chosen_end_point, model_up_to, scaled_pixels
+from aacf_tf.backbones.networks.common import chosen_end_point, model_up_to, scaled_pixels
 from keras_layers import FramesToImages, ImagesToFrames
 
 END_POINTS = (

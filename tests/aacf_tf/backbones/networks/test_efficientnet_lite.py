@@ -7,7 +7,11 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf.backbones import build_backbone
-from aacf_tf.backbones.efficientnet_lite import END_POINTS, efficientnet_lite0, efficientnet_lite2
+from aacf_tf.backbones.networks.efficientnet_lite import (
+    END_POINTS,
+    efficientnet_lite0,
+    efficientnet_lite2,
+)
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.weights import load_weights
 from aacf_tf.weights.packaged import packaged_weights

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.backbones.resnet3d import END_POINTS, ShortcutA, resnet3d34
+from aacf_tf.backbones.networks.resnet3d import END_POINTS, ShortcutA, resnet3d34
 
 BLOCKS = {1: 3, 2: 4, 3: 6, 4: 3}
 # 0..1, as in the authors' mean.py of 2020; of 2017/18: 0..255, without a deviation.

@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers.convolution import Conv3D
+from keras_layers.convolution.conv3d import Conv3D
 from keras_layers.normalization import BatchNormalization3D
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.backbones.densenet import END_POINTS, densenet161
+from aacf_tf.backbones.networks.densenet import END_POINTS, densenet161
 
 BLOCKS = {1: 6, 2: 12, 3: 36, 4: 24}
 

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers.winograd import BACK, FORWARD, KERNEL_1D, TILE, WINDOW
-from keras_layers.winograd_line import line_tile, line_winograd_conv3d
+from keras_layers.convolution.winograd import BACK, FORWARD, KERNEL_1D, TILE, WINDOW
+from keras_layers.convolution.winograd_line import line_tile, line_winograd_conv3d
 
 KERNEL_2D = np.kron(KERNEL_1D, KERNEL_1D).astype(np.float32)  # [36, 9]
 

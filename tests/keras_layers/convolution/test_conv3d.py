@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from keras_layers import Conv3D, winograd_conv3d
-from keras_layers.winograd_line import line_winograd_conv3d
+from keras_layers.convolution.winograd_line import line_winograd_conv3d
 
 
 def _gradients(convolve, inputs, kernel, upstream):
@@ -86,7 +86,7 @@ def test_winograd_along_a_line_gives_the_convolution_and_its_gradients(
 def test_training_takes_winograd_along_a_line_where_it_pays(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "keras_layers.convolution.line_winograd_conv3d",
+        "keras_layers.convolution.conv3d.line_winograd_conv3d",
         lambda x, k, tile: calls.append(tile) or _direct(x, k),
     )
     options = {"padding": "same", "use_bias": False}
@@ -106,7 +106,8 @@ def test_training_takes_winograd_along_a_line_where_it_pays(monkeypatch):
 def test_training_takes_winograd_where_it_pays(monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "keras_layers.convolution.winograd_conv3d", lambda x, k: calls.append(1) or _direct(x, k)
+        "keras_layers.convolution.conv3d.winograd_conv3d",
+        lambda x, k: calls.append(1) or _direct(x, k),
     )
     options = {"padding": "same", "use_bias": False}
     wide = tf.zeros([1, 2, 14, 14, 96])

@@ -1,0 +1,1 @@
+"""Networks, one a file: each builds its Keras model from pixels up to an end point."""
