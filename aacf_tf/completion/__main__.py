@@ -67,9 +67,17 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """Runs the command; see the module's docstring."""
     settings = _check(arguments, values)
 
+    from aacf_tf.runs.directory import alone  # imports TensorFlow: flags are checked before
+
+    with alone(Path(values.workdir)):
+        _train(settings, values)
+
+
+def _train(settings: Settings, values: flags.FlagValues) -> None:
+    """Trains, or goes on with it, and exports the network."""
     from aacf_tf.completion.pictures import open_images
     from aacf_tf.completion.training import Trainer
-    from aacf_tf.runs.termination import Termination  # imports TensorFlow: flags are checked before
+    from aacf_tf.runs.termination import Termination
 
     parts = open_images(values.images, values.held_out_images or "")
     trainer = Trainer(settings, parts, Path(values.workdir))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from aacf_tf.backbones.catalog import EXPECTED, has_fixed_size, is_backbone, sees_images
 from aacf_tf.recipes.fields import Bounds, check_bounds, check_fields
 from aacf_tf.recipes.options import HEAD_TERMS, REMEDY_TERMS, Recipe
 from tfrecords.utils.errors import UsageError
 
+_MOST_PIXELS = 1 << 28  # of a clip: 800 MB of bytes
+_WIDEST = 1 << 14  # channels
 _FOLDER = re.compile(r"\w[\w.-]*")
 
 
@@ -26,6 +29,16 @@ def check(recipe: Recipe) -> None:
             f"received {', '.join(map(repr, names)) or 'none'}."
         )
     check_fields(recipe)
+    if Path(recipe.name).name != recipe.name:
+        raise UsageError(f"name: expected a name that a folder can have, received {recipe.name!r}.")
+    if data.frames * data.height * data.width > _MOST_PIXELS:
+        raise UsageError(
+            f"data: expected clips of at most {_MOST_PIXELS:,} pixels, received {data.frames} "
+            f"frames of {data.height}x{data.width}."
+        )
+    for option, value in {**recipe.backbone_options, "hidden": recipe.hidden}.items():
+        if isinstance(value, (int, float)) and abs(value) > _WIDEST:
+            raise UsageError(f"{option}: expected at most {_WIDEST}, received {value!r}.")
     for index, stage in enumerate(recipe.stages):
         for number, (share, factor) in enumerate(stage.milestones):
             name = f"stages.{index}.milestones.{number}"

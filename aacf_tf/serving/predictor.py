@@ -20,6 +20,7 @@ from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
+from aacf_tf.weights.bundles import check_checkpoint
 from tfrecords.media import images, timeline, video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
@@ -58,6 +59,7 @@ class Predictor:
         self.labels = load_labels(assets / LABELS_FILE)
         self.card = ModelCard.read(assets / MODEL_FILE)
         try:
+            check_checkpoint(directory / "variables" / "variables")
             self._saved = tf.saved_model.load(str(directory))
             self._serve = self._saved.signatures["serve_tensor"]
             self._check_outputs()

@@ -26,6 +26,7 @@ from aacf_tf.training.restoring import begin_backbone
 from aacf_tf.training.standardization import fit_standardization
 from aacf_tf.training.still_frames import find_stills
 from aacf_tf.training.validation import Validation
+from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError
@@ -87,7 +88,7 @@ def _train_stage(
     model = run.build(stage, backbone=backbone)
     if stage.keep_head and head is not None:
         model.head.set_weights(head.get_weights())
-    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
+    elif not newest(run.checkpoint_folder(stage)):
         summary = load_attention(model.head, run.recipe.weights)
         if summary:
             logger.info(summary)
@@ -110,11 +111,12 @@ def _train_stage(
         with termination.at_once():
             fit_standardization(run, stage, model)
     strategy = tf.distribute.get_strategy()
-    worker_index, workers = worker_of(strategy)
-    chief = worker_index == 0
+    chief = worker_of(strategy)[0] == 0
     steps_done = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
     progress_line = ProgressLine(title, clips, plan.steps, steps_done, shown=chief)
+    if strategy.num_replicas_in_sync == 1:
+        progress_line.measure(model)
     validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), progress_line]
     if chief:
@@ -135,11 +137,8 @@ def _train_stage(
             )
             return batches.map(_without_id)
 
-        batches = _spread(strategy, read_own)
-        if workers == 1:
-            progress_line.measure(model, batches)
         model.fit(
-            batches,
+            _spread(strategy, read_own),
             steps_per_epoch=steps - first_step,
             initial_epoch=checkpoint.epochs_done,
             epochs=checkpoint.epochs_done + epochs,

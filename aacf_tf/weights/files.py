@@ -19,6 +19,8 @@ import tensorflow as tf
 from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from aacf_tf.recipes import load_recipe
+from aacf_tf.weights.bundles import TABLE_MAGIC, check_checkpoint
+from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.naming import KERAS, PYTORCH, TENSORFLOW
 from aacf_tf.weights.torch_files import is_torch_file, read_torch_file
 from tfrecords.utils.errors import UsageError
@@ -27,7 +29,6 @@ from tfrecords.utils.filesystem import is_remote
 # Files that this project writes.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the tables of TensorFlow checkpoints
 _ROLES = {
     "w": "kernel",
     "W": "kernel",  # Keras 1
@@ -111,14 +112,14 @@ def recognise(path: str | Path) -> tuple[str, str]:
         raise UsageError(f"Expected a file of weights, received {path}, which does not exist.")
     with open(path, "rb") as file:
         head = file.read(64)
-        file.seek(max(0, path.stat().st_size - len(_TABLE_MAGIC)))
+        file.seek(max(0, path.stat().st_size - len(TABLE_MAGIC)))
         tail = file.read()
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
         with _opened_h5(path) as file:
             return (KERAS if "layer_names" in _root(file).attrs else OWN_H5), str(path)
     if is_torch_file(head):
         return PYTORCH, str(path)
-    if tail == _TABLE_MAGIC:  # one file alone: the first version of the format
+    if tail == TABLE_MAGIC:  # one file alone: the first version of the format
         return _checkpoint_kind(str(path)), str(path)
     raise UsageError(
         "Expected a TensorFlow checkpoint, a PyTorch file or a Keras .h5 file, received "
@@ -141,6 +142,7 @@ def read_file(kind: str, path: str) -> WeightFile:
 
 def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
     """Opens a TensorFlow checkpoint; UsageError if it is damaged."""
+    check_checkpoint(prefix)
     try:
         return tf.train.load_checkpoint(prefix)
     except Exception as error:  # of many types, without a common one
@@ -224,7 +226,7 @@ def _checkpoint_in(folder: Path) -> Path:
         stages = [folder / "checkpoints" / stage.name for stage in load_recipe(str(config)).stages]
         folder = next((stage for stage in reversed(stages) if stage.is_dir()), folder)
     for directory in (folder / "best", folder):
-        last = tf.train.latest_checkpoint(str(directory))
+        last = newest(directory)
         if last:
             return Path(last)
     checkpoints = sorted(folder.glob("*.index"))

@@ -14,7 +14,7 @@ from typing import Any, Dict, Iterator, Optional
 from tfrecords.records import dataset
 from tfrecords.records.dataset import PLAN_FILE
 from tfrecords.sources import Source, SourceOptions
-from tfrecords.utils import atomic
+from tfrecords.utils import atomic, lock
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size
 from tfrecords.utils.json_files import read_json
@@ -118,14 +118,7 @@ def alone(directory: AnyPath) -> Iterator[None]:
     if isinstance(directory, RemotePath):
         yield
         return
-    import fcntl
-
-    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
-    with open(directory / PROGRESS / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"Another build is writing into {directory}.") from error
+    with lock.alone(directory / PROGRESS / "lock", f"Another build is writing into {directory}"):
         yield
 
 

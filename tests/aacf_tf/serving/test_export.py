@@ -21,6 +21,8 @@ from aacf_tf.serving import export, signatures
 from tfrecords import ClipPair
 from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
+from tfrecords.utils import lock
+from tfrecords.utils.errors import UsageError
 
 
 def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures, frames):
@@ -291,8 +293,40 @@ def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, label
     model, directory, first = exported
     assert first.name == "1"
     (directory / "2.tmp").mkdir()  # what a killed export leaves
+    (before, *_) = model.head.trainable_variables
+    value = before.numpy()
+    before.assign_add(tf.ones_like(before))
     assert export.export(model, served_recipe, labels, directory).name == "2"
     assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
+    before.assign(value)
+
+
+def test_the_same_weights_are_not_exported_twice(
+    random_model, served_recipe, labels, tmp_path, caplog, monkeypatch
+):
+    """Those of another run, or with another description, are."""
+    saved = []
+
+    def save(directory, variables, signatures, description, add_files):
+        saved.append(write(directory, variables, signatures, description, add_files))
+        return saved[-1]
+
+    write = export.write_saved_model
+    monkeypatch.setattr(export, "write_saved_model", save)
+    monkeypatch.setattr(export, "make_signatures", lambda *_: {})
+    model, directory = random_model(), tmp_path / "aacf"
+
+    def version(names=labels, **options):
+        return export.export(model, served_recipe, names, directory, **options).name
+
+    caplog.set_level("INFO", "aacf_tf")
+    assert [version(), version()] == ["1", "1"] and len(saved) == 1
+    assert "aacf/1 holds this model already" in caplog.text
+    assert version(digest="of other data") == "2" and version(["a", "b", "c"]) == "3"
+    (saved[-1] / "variables/variables.index").write_bytes(b"damaged")
+    assert version(["a", "b", "c"]) == "4"
+    with lock.alone(directory / ".lock", ""), pytest.raises(UsageError, match="is exporting into"):
+        version(digest="of the next data")
 
 
 @pytest.mark.parametrize(
