@@ -121,6 +121,8 @@ def _load(backbone: Any, path: Path) -> Any:
     """Loads a file into a backbone; of other frameworks' files, which do not fit it, all values."""
     from aacf_tf.weights import files, load_weights
 
+    if path.suffix == ".h5":  # to recognise it takes as long as to read it
+        return load_weights(backbone, path)
     kind, place = files.recognise(path)
     if kind in (files.PYTORCH, files.TENSORFLOW):
         return files.read_file(kind, place)
