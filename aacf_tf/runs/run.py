@@ -48,8 +48,8 @@ class Run:
         info: Description of the data set.
         mirror: Mirror of a remote working directory (`aacf_tf.runs.mirror`).
         caches: Name of a stage -> directory of the cached features that it is trained on.
-        stills: Frames that `data.stillmix` mixes in (`aacf_tf.training.still_frames`); None: those
-            of the working directory.
+        stills: Frames that `data.stillmix` mixes in
+            (`aacf_tf.training.preparation.still_frames`); None: those of the working directory.
     """
 
     recipe: Recipe
