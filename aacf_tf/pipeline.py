@@ -27,7 +27,8 @@ from aacf_tf.runs.directory import alone, claim
 from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
-from aacf_tf.training import feature_cache, loop, plan, restoring
+from aacf_tf.training import loop, plan, restoring
+from aacf_tf.training.preparation import feature_cache
 from tfrecords.build import build_dataset, summary
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.sources import SourceOptions

@@ -44,7 +44,7 @@ class _Head(keras.layers.Layer):
         seed: Seed of the dropout.
         actions: Number of real classes, which come first; None: all.
         standardized: Whether to standardize the channels by the weights `mean` and `deviation`,
-            which `aacf_tf.training.standardization` sets.
+            which `aacf_tf.training.preparation.standardization` sets.
     """
 
     terms: tuple[str, ...] = HEAD_TERMS["average"]

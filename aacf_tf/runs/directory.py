@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterator, List, TypeVar
 
 from aacf_tf import recipes
 from aacf_tf.runs.checkpoints import BEST
-from aacf_tf.runs.run import Run
+from aacf_tf.runs.run import STILLS_FILE, Run
 from aacf_tf.weights.checkpoint_folder import NOTE, tidy
 from tfrecords.records.dataset import digest
 from tfrecords.utils import lock
@@ -125,7 +125,8 @@ def alone(workdir: Path) -> Iterator[None]:
     """
     message = f"Another run is working in {workdir}"
     with lock.alone(workdir / ".lock", message, UsageError):
-        for folder in (workdir, workdir / BASELINE):
+        runs = (workdir, workdir / BASELINE)
+        for folder in (*runs, *(run / STILLS_FILE.parent for run in runs)):
             for pattern in _LEFT:
                 for path in folder.glob(pattern):
                     if path.is_dir():

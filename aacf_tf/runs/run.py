@@ -19,10 +19,22 @@ from tfrecords.reading.clips import count_labels, count_steps, has_masks, read_d
 from tfrecords.reading.features import read_features
 from tfrecords.records.dataset import DatasetInfo, load_info, require_flow
 from tfrecords.utils.atomic import StrPath
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
 
 STILLS_FILE = Path("stillmix", "frames.npy")
+
+
+def read_stills(path: Path) -> np.ndarray:
+    """Reads the frames of a `STILLS_FILE`, uint8 `[M, h, w, 3]`; UserError if it is damaged."""
+    try:
+        frames = np.load(path, mmap_mode="r")  # compares the size with the file's before it reads
+        if frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3:
+            return np.array(frames)
+        reason = f"{frames.dtype} {list(frames.shape)}"
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+    raise UserError(f"{path}: expected frames, received a damaged file ({reason}); remove it.")
 
 
 @dataclass
@@ -36,8 +48,8 @@ class Run:
         info: Description of the data set.
         mirror: Mirror of a remote working directory (`aacf_tf.runs.mirror`).
         caches: Name of a stage -> directory of the cached features that it is trained on.
-        stills: Frames that `data.stillmix` mixes in (`aacf_tf.training.still_frames`); None: those
-            of the working directory.
+        stills: Frames that `data.stillmix` mixes in
+            (`aacf_tf.training.preparation.still_frames`); None: those of the working directory.
     """
 
     recipe: Recipe
@@ -171,7 +183,7 @@ class Run:
         path = self.workdir / STILLS_FILE
         if self.stills is None and not path.is_file():
             raise UsageError(f"data.stillmix: expected the frames {path} of training, found none.")
-        return np.load(path) if self.stills is None else self.stills
+        return read_stills(path) if self.stills is None else self.stills
 
     def stage_batches(
         self, split: str, stage: Stage, training: bool, **options: Any

@@ -55,9 +55,8 @@ class Predictor:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        assets = directory / "assets"
-        self.labels = load_labels(assets / LABELS_FILE)
-        self.card = ModelCard.read(assets / MODEL_FILE)
+        self.labels = load_labels(directory / "assets" / LABELS_FILE)
+        self.card = ModelCard.read(directory / "assets" / MODEL_FILE)
         try:
             check_checkpoint(directory / "variables" / "variables")
             self._saved = tf.saved_model.load(str(directory))
@@ -386,9 +385,8 @@ def load(path: str | Path) -> Predictor:
         'wave'
     """
     directory = Path(path)
-    exported = versions(directory)
-    if not (directory / "saved_model.pb").is_file() and exported:
-        directory = directory / str(max(exported))
+    if not (directory / "saved_model.pb").is_file():
+        directory = directory / str(max(versions(directory), default=""))
     if not (directory / "saved_model.pb").is_file():
         raise UsageError(
             f"Expected an exported model such as WORKDIR/export/aacf, received {str(path)!r}, "

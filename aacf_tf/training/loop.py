@@ -17,14 +17,14 @@ from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
-from aacf_tf.training import feature_cache
 from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
+from aacf_tf.training.preparation import feature_cache
+from aacf_tf.training.preparation.standardization import fit_standardization
+from aacf_tf.training.preparation.still_frames import find_stills
 from aacf_tf.training.restoring import begin_backbone
-from aacf_tf.training.standardization import fit_standardization
-from aacf_tf.training.still_frames import find_stills
 from aacf_tf.training.validation import Validation
 from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.own_runs import load_attention

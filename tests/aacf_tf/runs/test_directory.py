@@ -6,12 +6,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aacf_tf import pipeline, recipes
 from aacf_tf.evaluation.metrics import read_metrics
 from aacf_tf.runs import directory
-from aacf_tf.runs.run import Run
+from aacf_tf.runs.run import Run, read_stills
 from aacf_tf.training import loop, restoring
 from tfrecords.utils.errors import UsageError, UserError
 
@@ -60,7 +61,7 @@ def test_a_second_training_is_refused(run, monkeypatch):
 
 
 def test_what_a_killed_run_left_is_cleared(tmp_path):
-    for folder in (tmp_path, tmp_path / "baselines/average"):
+    for folder in (tmp_path, tmp_path / "baselines/average", tmp_path / "stillmix"):
         for name in ("config.json", "logs/main/history.csv", "report/index.html"):
             lay(folder / f"{name}.tmp")
         lay(folder / "export/aacf/2.tmp/saved_model.pb")
@@ -149,6 +150,18 @@ GOOD = {
         }
     },
 }
+
+
+@pytest.mark.parametrize("content", [b"", b"frames", b"\x93NUMPY\x01\x00v\x00{'descr'"])
+def test_damaged_frames_of_stillmix(tmp_path, content):
+    path = lay(tmp_path / "frames.npy", content)
+    with pytest.raises(UserError, match=r"frames\.npy: expected frames, .*; remove it"):
+        read_stills(path)
+    np.save(path, np.zeros((2, 3, 3, 3), np.float32))
+    with pytest.raises(UserError, match=r"damaged file \(float32 \[2, 3, 3, 3\]\)"):
+        read_stills(path)
+    np.save(path, np.zeros((2, 3, 3, 3), np.uint8))
+    assert read_stills(path).shape == (2, 3, 3, 3)
 
 
 def test_metrics_as_they_are_written(tmp_path):

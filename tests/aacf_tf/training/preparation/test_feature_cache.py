@@ -12,7 +12,8 @@ from aacf_tf import recipes
 from aacf_tf.runs.checkpoints import BEST, parts
 from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
-from aacf_tf.training import feature_cache, loop, restoring
+from aacf_tf.training import loop, restoring
+from aacf_tf.training.preparation import feature_cache
 from tfrecords import read_dataset
 from tfrecords.records import writer
 from tfrecords.records.dataset import load_info, load_manifest

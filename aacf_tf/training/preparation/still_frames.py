@@ -15,7 +15,7 @@ from typing import Callable
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf.runs.run import STILLS_FILE, Run
+from aacf_tf.runs.run import STILLS_FILE, Run, read_stills
 from aacf_tf.training.restoring import restore
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.atomic import replacing
@@ -40,7 +40,7 @@ def find_stills(run: Run, train: Callable[[Run], None]) -> np.ndarray:
     """
     path = run.workdir / STILLS_FILE
     if path.is_file():
-        return np.load(path)
+        return read_stills(path)
     stills = _still_run(run)
     logger.info("stillmix: a network of still frames is trained first")
     train(stills)
