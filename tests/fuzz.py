@@ -113,7 +113,9 @@ def work(link: Any, folder: Path, seeds: Path, names: List[str]) -> None:
     for name in names:
         (folder / name).mkdir()
         readers[name] = surface_of(name).open(seeds / name, folder / name)
-    for name in names:  # some libraries look at the machine when they are used first
+    import matplotlib.font_manager  # noqa: F401  (it asks a program of the system for fonts)
+
+    for name in names:  # other libraries look at the machine when they are used first
         for path in _valid(seeds / name):
             with contextlib.suppress(Exception):
                 readers[name](path)

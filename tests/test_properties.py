@@ -137,7 +137,17 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=5,
 )
-FILES = ("dataset", "manifest", "build", "features", "model", "segments")
+FILES = (
+    "dataset",
+    "manifest",
+    "build",
+    "features",
+    "model",
+    "config",
+    "metrics",
+    "history",
+    "segments",
+)
 
 
 @pytest.fixture(scope="session")

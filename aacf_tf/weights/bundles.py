@@ -187,6 +187,8 @@ def _parse(data: Any) -> Message:
     while place < len(data):
         tag, place = _varint(data, place)
         form = tag & 7
+        if not 8 <= tag < 1 << 32:  # field 0, or no field
+            raise ValueError("a broken message")
         if form:  # 8 or 4 bytes, or as many as stand before them
             size, place = _varint(data, place) if form == 2 else ({1: 8, 5: 4}[form], place)
             value, place = data[place : place + size], place + size
@@ -217,9 +219,12 @@ def _text_of(message: Message, field: int) -> bytes:
 def _elements(message: Message) -> int:
     """Returns the number of elements of the shape in a message's field 2."""
     shapes = [_parse(shape) for shape in message.get(2, [])]
-    sides = [_number_of(_parse(side), 1) for shape in shapes for side in shape.get(2, [])]
+    parsed = [_parse(side) for shape in shapes for side in shape.get(2, [])]
+    sides = [_number_of(side, 1) for side in parsed]
     most = math.prod(max(side, 1) for side in sides)
-    if len(sides) > _RANK or most > _LARGEST or any(_number_of(shape, 3) for shape in shapes):
+    named = any(2 in side for side in parsed)  # a name that is no text ends the process
+    unknown = any(_number_of(shape, 3) for shape in shapes)
+    if len(sides) > _RANK or most > _LARGEST or unknown or named:
         raise ValueError(f"a shape of {sides[:_RANK]}")
     return math.prod(sides)
 

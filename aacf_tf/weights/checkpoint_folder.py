@@ -109,4 +109,5 @@ def _noted(path: Path) -> str:
     except (OSError, ValueError):
         return ""
     match = re.search(r'^model_checkpoint_path: "([^"]+)"$', text, re.MULTILINE)
-    return Path(match[1]).name if match else ""
+    name = Path(match[1]).name if match else ""
+    return name if len(name.encode()) < 200 else ""  # no file system has longer ones

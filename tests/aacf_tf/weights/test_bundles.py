@@ -73,6 +73,9 @@ TEXT = varint(1 << 40) + bytes(4)  # a length, and its checksum
         (message({1: b"text", 2: shape(2, 3), 5: 24}), "text in place of a number"),
         (message({1: 1, 2: b"\x12\x7f", 5: 24}), "a message that is cut"),
         (b"\x0b", "a broken entry"),
+        (b"\x08\x01\x00\x00", "a broken message"),
+        (message({1: 1, 2: b"\x12\x02\x00\x00", 5: 4}), "a broken message"),
+        (message({1: 1, 2: message({2: message({1: 6, 2: b"\xff"})}), 5: 24}), "a shape of"),
         (b"\xff" * 20, "more than 64 bits"),
     ],
 )

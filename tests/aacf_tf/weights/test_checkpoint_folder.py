@@ -34,6 +34,7 @@ def names(folder):
         b'model_checkpoint_path: "ckpt-',
         b'model_checkpoint_path: 3\nall_model_checkpoint_paths: "ckpt-8"',
         b'model_checkpoint_path: "../../elsewhere/ckpt-99"\n',
+        b'model_checkpoint_path: "ckpt-' + b"9" * 300 + b'"\n',
     ],
 )
 def test_the_newest_is_found_without_tensorflow_s_note(manager, tmp_path, caplog, note):

@@ -150,7 +150,6 @@ def open_set(directory: Path) -> Any:
 
     Its error is that of the verification, which must find whatever the reader refuses.
     """
-    import matplotlib.font_manager  # noqa: F401  (it looks for fonts when it is imported)
     import tensorflow as tf
 
     from tfrecords.reading.clips import read_dataset
@@ -269,9 +268,11 @@ def json_readers(folder: Path) -> dict[str, Reader]:
     """Returns the reader of each json file; `folder` holds a copy of what `make_json` wrote."""
     from aacf_tf.evaluation.metrics import read_metrics
     from aacf_tf.recipes import load_recipe, to_dict
-    from aacf_tf.runs.directory import read_config
+    from aacf_tf.report import tables
+    from aacf_tf.runs.directory import read_config, read_history
     from aacf_tf.serving.card import ModelCard
-    from aacf_tf.training.history import read_history, to_csv
+    from aacf_tf.training.history import to_csv
+    from aacf_tf.visualization import curves
     from tfrecords.build import plan
     from tfrecords.reading.corruption import translate_errors
     from tfrecords.reading.features import read_features
@@ -301,6 +302,18 @@ def json_readers(folder: Path) -> dict[str, Reader]:
     def read_spans(path: Path) -> None:
         assert all(isinstance(x, str) for span in read_segments(str(path)) for x in span[:3])
 
+    def read_scores(path: Path) -> None:
+        metrics: Any = read_metrics(path.parent)
+        for table in (tables.score_table, tables.map_table, tables.class_tables):
+            table(metrics, metrics)
+        tables.measures(metrics)
+
+    def read_curve(path: Path) -> None:
+        history = read_history(path)
+        to_csv(history)
+        if history and zlib.crc32(path.read_bytes()) % 8 == 0:
+            curves.plot(history)
+
     homes = {"dataset": "set", "manifest": "set", "build": "set", "features": "cached"}
     readers: dict[str, Reader] = {
         "dataset": read_info,
@@ -309,9 +322,9 @@ def json_readers(folder: Path) -> dict[str, Reader]:
         "features": read_cached,
         "model": read_card,
         "config": read_recipe,
-        "metrics": lambda path: read_metrics(path.parent),
+        "metrics": read_scores,
         "segments": read_spans,
-        "history": lambda path: to_csv(read_history(path)),
+        "history": read_curve,
     }
 
     def at_home(name: str, reader: Reader) -> Reader:

@@ -64,6 +64,7 @@ def _open_checkpoints(seeds: Path, folder: Path) -> Reader:
     import tensorflow as tf
 
     from aacf_tf.runs import checkpoints
+    from aacf_tf.weights import checkpoint_folder
     from aacf_tf.weights.own_runs import load_attention
 
     model = _model()
@@ -78,6 +79,8 @@ def _open_checkpoints(seeds: Path, folder: Path) -> Reader:
         (home / path.name).unlink()
         shutil.copy(path, home / path.name)
         if path.name == "checkpoint":
+            checkpoint_folder.newest(home)
+            checkpoint_folder.tidy(home)
             return _load(model.backbone, home)
         prefix = str(home / path.name.partition(".")[0])
         if path.name.startswith("ckpt"):
