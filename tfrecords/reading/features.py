@@ -180,8 +180,11 @@ def _decode(
         inputs[name] = cells
     if "mask" in record:
         inputs["has_mask"] = tf.size(record["mask"]) > 0
-        mask = decode_images(record["mask"], 1)[..., 0]
         empty = [side or 1 for side in frames]
-        mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
+        mask = tf.cond(
+            inputs["has_mask"],
+            lambda: decode_images(record["mask"], 1)[..., 0],
+            lambda: tf.zeros(empty, tf.uint8),
+        )
         inputs["mask"] = tf.ensure_shape(mask, frames)
     return inputs

@@ -298,7 +298,9 @@ def _check_maps(
             raise UserError(f"{wanted[0]}: expected a map in each view, received none")
     if names.MASKS not in example:
         return 0
-    return _check_pictures(example, names.MASKS, None)
+    length, height, width = features.frames if features else (None, None, None)
+    size = (height, width) if height and width else None
+    return _check_pictures(example, names.MASKS, size, length or 0)
 
 
 def _fits(shape: Iterable[int], expected: Iterable[Optional[int]]) -> bool:

@@ -228,6 +228,14 @@ def test_feature_maps_are_checked_against_their_description(record, change, mess
 
     with pytest.raises(UserError, match=r"bytes, entry 1: expected 480 bytes of float16 .* 478"):
         check_record(changed(features, cut), info, "train", FeatureInfo(**said))
+    for shape, sound in (((4, 8, 10), True), ((3, 8, 10), False), ((4, 8, 9), False)):
+        masks = np.ones(shape, np.uint8)
+        masked = encode_features(record, "Mixed_5c", maps, [maps[0], None], masks)
+        if sound:
+            check_record(masked, info, "train", FeatureInfo(**said))
+            continue
+        with pytest.raises(UserError, match=r"CLASS_SEGMENTATION/image/encoded"):
+            check_record(masked, info, "train", FeatureInfo(**said))
 
 
 def test_sizes_are_read_off_headers():
