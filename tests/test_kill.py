@@ -1,6 +1,6 @@
 """Builds and trainings killed hard at random moments go on, and end where undisturbed ones end.
 
-python -m pytest -m slow -s tests/test_kill.py      prints the moments and counts of the kills
+python -m pytest -m slow -s tests/test_kill.py      20 kills each (or AACF_KILLS), with counts
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 EPOCHS = 40
-KILLS = 20
+KILLS = int(os.environ.get("AACF_KILLS", "20"))
 TRAIN = [
     str(PROJECT / "train_main.py"),
     "--recipe=demo",
@@ -56,7 +56,7 @@ def finish(*command: str) -> str:
 
 def kill(command: list[str], state: Callable[[], object], pause: float) -> Counter[str]:
     """Kills a command again and again, each time a moment after what it has written changes."""
-    moments, counts = random.Random(0), Counter()
+    moments, counts, begun = random.Random(0), Counter(), time.monotonic()
     while counts["kills"] < KILLS:
         before, process = state(), start(*command)
         while state() == before and process.poll() is None:
@@ -68,6 +68,7 @@ def kill(command: list[str], state: Callable[[], object], pause: float) -> Count
         assert "Traceback" not in output, output
         counts["kills" if process.returncode == -signal.SIGKILL else "ended before"] += 1
         counts["with a warning"] += "Warning: " in output
+        print(f"{time.monotonic() - begun:.0f} s", dict(counts), flush=True)
         assert counts["ended before"] < KILLS, output
     return counts
 

@@ -48,7 +48,14 @@ class ProgressLine(keras.callbacks.Callback):
         self._new_epoch()
 
     def measure(self, model: ActionModel) -> None:
-        """Has each step of a compiled model on one device note when its batch has come."""
+        """Has each step of a compiled model on one device note when its batch has come.
+
+        Does nothing where TensorFlow's operations are to be deterministic: a clock is not.
+        """
+        try:
+            tf.timestamp()
+        except tf.errors.FailedPreconditionError:
+            return
         with tf.device("CPU:0"):
             came = self._came = tf.Variable(0.0, trainable=False, dtype=tf.float64)
         step = model.train_step

@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from typing import Callable, NoReturn, Optional, Sequence
 
@@ -18,6 +19,8 @@ from absl import logging as absl_logging
 
 from tfrecords.utils import interrupt
 from tfrecords.utils.errors import UserError
+
+_NODE = r"\{\{.*?\}\} ?| \[Op:\w+\]"  # how TensorFlow names an operation
 
 
 def quiet_tensorflow() -> None:
@@ -134,6 +137,8 @@ def _describe(error: Exception) -> Optional[str]:
         return str(error)
     if isinstance(error, MemoryError):
         return "There is not enough memory; the same command continues where it stopped."
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return f"There is not enough memory to load a library: {error}."
     if isinstance(error, OSError):
         named = error.strerror and error.filename is not None
         return f"{error.strerror}: {error.filename}" if named else str(error)
@@ -145,7 +150,7 @@ def _describe(error: Exception) -> Optional[str]:
     # Where in the graph it happened is written above the cause, and indented below it.
     where = ("Graph execution error:", "Detected at node", "<stack traces", " ", "\t")
     causes = [line for line in lines if line and not line.startswith(where)]
-    return causes[0] if causes else type(error).__name__
+    return re.sub(_NODE, "", causes[0]) if causes else type(error).__name__
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -148,6 +148,7 @@ def test_messages_of_the_packages_are_plain_lines_of_the_output(command):
     "message",
     [
         "OOM when allocating\n\nHint: ...",
+        "{{function_node __wrapped__SaveV2}} OOM when allocating [Op:SaveV2]",
         "Graph execution error:\n\nDetected at node a/Assert defined at (most recent call last):\n"
         '  File "x.py", line 1, in <module>\n\nDetected at node b defined at (most recent call '
         "last):\n<stack traces unavailable>\nOOM when allocating\n\t [[{{node a/Assert}}]]",
