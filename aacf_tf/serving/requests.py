@@ -15,7 +15,7 @@ from tfrecords.media.images import MAX_PIXELS
 Tensors = Dict[str, tf.Tensor]
 
 LARGE = 1 << 22  # pixels; ten such pictures are decoded and resized in 600 MB, one of 8192 x 8192
-MAX_SCALED = 1 << 21  # pixels of a frame whose shorter side is scaled to the network's
+MAX_SCALED = 1 << 22  # pixels of a frame whose shorter side is scaled to the network's
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _SIDES = 16  # bytes before width and height in a PNG, each of 4 bytes
 _HEADER = 24  # bytes with them

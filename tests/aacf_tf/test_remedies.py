@@ -57,10 +57,16 @@ def recipe(tiny_recipe):
 @pytest.mark.parametrize(
     ("remedy", "head", "form", "line"),
     [
-        ("data.fame", "aacf", "scratch", "changes    fame in 0.5 of the clips"),
+        pytest.param(
+            *("data.fame", "aacf", "scratch", "changes    fame in 0.5 of the clips"),
+            marks=pytest.mark.slow,
+        ),
         ("data.stillmix", "average", "scratch", "changes    stillmix in 0.5 of the clips"),
         ("loss.background_erasing", "aacf", "apart", "+ 0.5 background_erasing"),
-        ("loss.human_mask", "linear_factors", "scratch", "+ 0.5 human_mask"),
+        pytest.param(
+            *("loss.human_mask", "linear_factors", "scratch", "+ 0.5 human_mask"),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_epoch(masked_data, recipe, tmp_path, capsys, remedy, head, form, line):

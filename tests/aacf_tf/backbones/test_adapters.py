@@ -159,7 +159,10 @@ def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
     assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize("name", ["keras:MobileNetV2", "keras_cv:videoswin_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["keras:MobileNetV2", pytest.param("keras_cv:videoswin_tiny", marks=pytest.mark.slow)],
+)
 def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     options, stride = {**NETWORKS[name][0]}, NETWORKS[name][1]
     options.pop("input_shape", None)  # the recipe's

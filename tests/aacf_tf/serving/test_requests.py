@@ -69,4 +69,4 @@ def test_strips_that_would_fill_the_memory_are_refused():
     with pytest.raises(
         tf.errors.InvalidArgumentError, match=r"Expected frames that cover \(32, 32"
     ):
-        requests.check_scaled(tf.zeros([1, 1, 3000, 3], tf.uint8), (32, 32))
+        requests.check_scaled(tf.zeros([1, 1, 5000, 3], tf.uint8), (32, 32))

@@ -6,6 +6,7 @@ No TensorFlow in the script; each run is a process of its own because absl's fla
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,8 @@ def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path):
         text=True,
         check=False,
         cwd=tmp_path,
+        # A job in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.returncode == 130
     assert done.stderr == (
