@@ -3,7 +3,7 @@ PYTHON ?= python
 
 .PHONY: check lint types docs test fuzz coverage slow demo
 
-check: lint types docs test
+check: lint types docs test fuzz
 
 lint:  ## style, docstrings, formatting, and who may import whom
 	ruff check .
