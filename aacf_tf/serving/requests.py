@@ -15,7 +15,6 @@ from tfrecords.media.images import MAX_PIXELS
 Tensors = Dict[str, tf.Tensor]
 
 LARGE = 1 << 22  # pixels; ten such pictures are decoded and resized in 600 MB, one of 8192 x 8192
-MAX_SCALED = 1 << 22  # pixels of a frame whose shorter side is scaled to the network's
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _SIDES = 16  # bytes before width and height in a PNG, each of 4 bytes
 _HEADER = 24  # bytes with them
@@ -50,25 +49,6 @@ def check_shapes(inputs: Tensors, specs: Mapping[str, tf.TensorSpec]) -> Tensors
     checks.append(tf.debugging.Assert(alike, [message, *batches]))
     with tf.control_dependencies(checks):
         return {name: tf.identity(value) for name, value in inputs.items()}
-
-
-def check_scaled(frames: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Refuses strips: with their shorter side scaled to the network's, they would fill the memory.
-
-    Args:
-        frames: Pixels `[..., H, W, C]`.
-        size: Height and width that a scaled frame covers, pixels.
-
-    Returns:
-        The frames, which depend on the check.
-    """
-    sides = tf.shape(frames)[-3:-1]
-    real = tf.cast(sides, tf.float32)
-    scaled = tf.reduce_prod(real * tf.reduce_max(tf.cast(size, tf.float32) / real))
-    message = f"Expected frames that cover {size} in {MAX_SCALED} pixels or fewer, received sides"
-    fits = tf.debugging.Assert(scaled <= MAX_SCALED, [message, sides])
-    with tf.control_dependencies([fits]):
-        return tf.identity(frames)
 
 
 def check_record(fps: tf.Tensor, streams: Sequence[tf.Tensor]) -> tf.Tensor:

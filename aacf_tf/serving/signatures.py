@@ -50,8 +50,6 @@ def make_signatures(
         return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
 
     def fit_one(name: str, clip: tf.Tensor) -> tf.Tensor:
-        if data.resize != "stretch":
-            clip = requests.check_scaled(clip, size)
         return PREPROCESS[inputs[name]](clip, size, data.resize)
 
     def fit(clips: Tensors) -> Tensors:

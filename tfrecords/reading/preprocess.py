@@ -15,6 +15,7 @@ from tfrecords.records.names import FLOW, MAX_PIXELS, RGB
 
 PNG = int.from_bytes(b"\x89PNG", "big", signed=True)
 RESIZES = ("stretch", "short_side", "whole")
+MAX_SCALED = 1 << 22  # pixels of a frame whose shorter side is scaled to the network's
 
 
 class Window(NamedTuple):
@@ -66,6 +67,8 @@ def preprocess(
 
     Raises:
         ValueError: `resize` is not known.
+        tf.errors.InvalidArgumentError: Scaled with its aspect ratio kept, a frame would have more
+            than `MAX_SCALED` pixels.
     """
     if resize not in RESIZES:
         raise ValueError(f"Expected resize to be one of {RESIZES}. Received resize={resize!r}.")
@@ -191,13 +194,18 @@ def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
 
 
 def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
-    """Returns (height, width) to which frames of `sides` are scaled before any cut, int32."""
-    scaled = tf.constant(size)
-    if resize != "stretch":
-        sides = tf.cast(sides, tf.float32)
-        scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
-        scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)
-    return scaled
+    """Returns (height, width) to which frames of `sides` are scaled before any cut, int32.
+
+    Refuses strips: with their shorter side scaled to the network's, they would fill the memory.
+    """
+    if resize == "stretch":
+        return tf.constant(size)
+    real = tf.cast(sides, tf.float32)
+    scaled = real * tf.reduce_max(tf.cast(size, tf.float32) / real)
+    message = f"Expected frames that cover {size} in {MAX_SCALED} pixels or fewer, received sides"
+    fits = tf.debugging.Assert(tf.reduce_prod(scaled) <= MAX_SCALED, [message, sides])
+    with tf.control_dependencies([fits]):
+        return tf.maximum(tf.cast(tf.round(scaled), tf.int32), tf.constant(size))
 
 
 def _cut(

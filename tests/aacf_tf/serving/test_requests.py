@@ -62,11 +62,3 @@ def test_two_streams_are_of_as_many_clips():
         tf.errors.InvalidArgumentError, match=r"Expected flow of shape \[batch, 8\]"
     ):
         requests.check_shapes({**given, "flow": tf.zeros([2, 7], tf.string)}, specs)
-
-
-def test_strips_that_would_fill_the_memory_are_refused():
-    requests.check_scaled(tf.zeros([1, 3, 3000, 3], tf.uint8), (32, 32))
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"Expected frames that cover \(32, 32"
-    ):
-        requests.check_scaled(tf.zeros([1, 1, 5000, 3], tf.uint8), (32, 32))
