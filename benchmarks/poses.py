@@ -129,6 +129,7 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
         UsageError: a directory holds a run with other settings or data.
     """
     from aacf_tf import pipeline
+    from aacf_tf.runs.directory import claim
     from aacf_tf.runs.run import Run
     from benchmarks import variants
 
@@ -144,6 +145,8 @@ def run_variant(recipe: Recipe, data: Path, workdir: Path, average: Path) -> Non
     pipeline.run(pooling, data, average, mode="train")
     source = Run.open(pooling, data, average)
     target = Run.open(recipe, data, workdir)
+    # Before checkpoints are there: beside them a run's config.json must be.
+    claim(target, resume=True, new=True, chief=True)
     for folder in (Run.checkpoint_folder, Run.log_folder):
         variants.copy_folder(folder(source, recipe.stages[0]), folder(target, recipe.stages[0]))
     pipeline.run(recipe, data, workdir, mode="train")

@@ -76,10 +76,11 @@ def test_table_has_mean_and_deviation(tmp_path):
     cells = [Cell("frozen", head, seed) for head in ("average", "aacf") for seed in (0, 1)]
     for cell in cells:
         score = {"top1": 0.2 + 0.1 * cell.seed, "mean_ap": 0.5}
-        entry = {"combined": score}
+        entry = {"clips": 8, "combined": score}
         if cell.head == "aacf":
             entry["action"] = {**score, "top1": 0.8}
-        content = {"splits": dict.fromkeys(tables.SPLITS, entry)}
+        content = {"recipe": "demo", "head": cell.head, "labels": ["a"]}
+        content["splits"] = dict.fromkeys(tables.SPLITS, entry)
         content["splits"]["test_uniform"] = {**entry, "localization": {"action_mass": 0.7}}
         folder = cell.folder(tmp_path)
         folder.mkdir(parents=True)

@@ -34,7 +34,7 @@ def test_table_by_hand(tmp_path):
         (tmp_path / "baselines/average", "average", theirs),
     ):
         folder.mkdir(parents=True, exist_ok=True)
-        content = {"head": head, "splits": {"test": entry}}
+        content = {"recipe": "demo", "head": head, "labels": ["a"], "splits": {"test": entry}}
         (folder / "metrics.json").write_text(json.dumps(content))
     lines = [line.split() for line in tables.table(tmp_path).splitlines() if line]
     assert ["test", "8", "0.125", "/", "0.062", "0.500", "/", "0.250", "1.000", "/"] in lines

@@ -111,7 +111,8 @@ def test_average_pooling_stands_beside_where_it_was_trained(run, squares_data):
     beside = run[0] / "baselines" / "average"
     beside.mkdir(parents=True)
     scores = {"top1": 0.321, "mean_ap": 0.432, "per_class_ap": {"down": 0.543, "right": None}}
-    content = {"head": "average", "labels": LABELS, "splits": {"test": {"combined": scores}}}
+    entry = {"clips": 8, "combined": scores}
+    content = {"recipe": "demo", "head": "average", "labels": LABELS, "splits": {"test": entry}}
     (beside / "metrics.json").write_text(json.dumps(content))
     _, text = write(run, squares_data)
     assert all(digits in text for digits in ("average pooling", "0.321", "0.432", "0.543"))
