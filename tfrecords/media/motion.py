@@ -69,7 +69,7 @@ def motion_mask(frames: np.ndarray) -> np.ndarray:
 def _change(frames: np.ndarray) -> np.ndarray:
     """Returns the pixels that differ from the scene: bool [T, H, W]."""
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
-    path = camera_path(grey, np.ones(grey.shape, bool))
+    path = _camera(grey)
     changed = np.zeros(grey.shape, bool)
     for n, frame in enumerate(frames):
         onto = np.linalg.inv(path[n])
@@ -79,6 +79,27 @@ def _change(frames: np.ndarray) -> np.ndarray:
             difference = _median(np.stack(found))
             changed[n] = difference > max(LEAST, NOISE * np.median(difference))
     return changed
+
+
+def _camera(grey: np.ndarray) -> np.ndarray:
+    """Returns the camera's path; identities if more of the picture stands still by them.
+
+    Corners of a bright actor before a dim background may outnumber those of the background.
+    """
+    still = np.tile(np.eye(3), (len(grey), 1, 1))
+    path = camera_path(grey, np.ones(grey.shape, bool))
+    return min((still, path), key=lambda one: _unrest(grey, one))
+
+
+def _unrest(grey: np.ndarray, path: np.ndarray) -> float:
+    """Returns the mean difference of neighbouring frames by a path, each pixel's at most `LOST`."""
+    size = grey.shape[2], grey.shape[1]
+    total = 0.0
+    for n in range(len(grey) - 1):
+        matrix = np.linalg.inv(path[n]) @ path[n + 1]
+        moved = cv2.warpPerspective(grey[n + 1], matrix, size, borderMode=cv2.BORDER_REPLICATE)
+        total += np.minimum(cv2.absdiff(grey[n], moved), LOST).mean()
+    return total
 
 
 def _partners(frame: int, count: int) -> list[int]:
@@ -154,4 +175,4 @@ def _without_specks(mask: np.ndarray) -> np.ndarray:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     least = max(4.0, SPECK * mask.size)
     kept = [contour for contour in contours if cv2.contourArea(contour) >= least]
-    return cv2.drawContours(np.zeros_like(mask), kept, -1, 1, cv2.FILLED) > 0
+    return cv2.drawContours(np.zeros_like(mask), kept, -1, (1,), cv2.FILLED) > 0

@@ -79,6 +79,17 @@ def test_neither_a_cut_nor_a_flash_nor_a_single_frame_is_motion():
     assert single.shape == (1, 96, 128) and not single.any()
 
 
+def test_a_bright_actor_before_a_dim_background_is_not_taken_for_the_camera():
+    random = np.random.default_rng(0)
+    frames = np.stack([random.integers(60, 80, (40, 48, 3))] * 6).astype(np.uint8)
+    truth = np.zeros((6, 40, 48), bool)
+    for t in range(6):
+        truth[t, 12:24, 4 + 5 * t : 16 + 5 * t] = True
+    frames[truth] = 250
+    found = motion_mask(frames)
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
+
+
 def test_the_same_clip_gives_the_same_mask():
     frames, _ = filmed(pan=2, length=8)
     np.testing.assert_array_equal(motion_mask(frames), motion_mask(frames.copy()))
