@@ -39,6 +39,7 @@ TEST = [
     "pytest>=7.4",
     "pytest-cov>=4.1",
     "pytest-xdist>=3.3",
+    "hypothesis>=6.100",
     "moto[server]>=5",  # an S3 server for the tests of remote paths
     "nbclient>=0.8",
     "ipykernel>=6",
@@ -47,6 +48,12 @@ TEST = [
 # One release of ruff and of pyright, since another one may format or judge differently.
 LINT = ["ruff==0.17.6", "import-linter>=2,<3", "pyright[nodejs]==1.1.414"]
 DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.26"]
+
+# Scripts that DejaVu Sans lacks, for labels in pictures: Noto Sans as package data, 15 MB.
+FONTS = ["noto-cjk-sans-jp-regular==0.0.1"] + [
+    f"fontpkg-noto-sans-{script}; python_version >= '3.10'"
+    for script in ("devanagari", "khmer", "tamil", "telugu", "thai")
+]
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "aacf_tf" / "__init__.py").read_text())[1]
@@ -59,6 +66,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9,<3.12",
+    # With it `pip install -e .` puts this folder on the path. Without, the packages would have an
+    # importer of their own, which is asked too late: a folder of data called tfrecords, in the
+    # directory that Python is started in, would be taken for the package.
+    package_dir={"": "."},
     packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
     package_data={"": ["py.typed", "*.pyi", "*.html"]},
     py_modules=["train_main"],
@@ -74,6 +85,7 @@ setup(
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
         "beam": [BEAM],
+        "fonts": FONTS,
         # What benchmarks/data.py measures the reader against.
         "bench": ["simplejpeg>=1.7"],
     },

@@ -18,10 +18,10 @@ from typing import Sequence
 from absl import flags
 
 from aacf_tf import recipes
-from aacf_tf.backbones import BACKBONES
+from aacf_tf.backbones.catalog import EXPECTED
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.filesystem import check_output, to_path
 
 FLAGS = flags.FLAGS
 MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")
@@ -37,15 +37,16 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
 flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
-flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone, instead of the recipe's.")
+flags.DEFINE_string("backbone", None, f"Backbone, instead of the recipe's: {EXPECTED}.")
 flags.DEFINE_enum(
     "modality", None, recipes.MODALITIES, "What the backbone sees: frames, optical flow, or both."
 )
 flags.DEFINE_string(
     "weights",
     None,
-    "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), or the "
-    "directory of a run, whose attention is taken too; see docs/training.md.",
+    "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), imagenet "
+    "or kinetics for weights that a package or Keras has, or the directory of a run, whose "
+    "attention is taken too. Most recipes then fine-tune; see docs/training.md.",
 )
 flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
 flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str]) -> None:
     workdir = to_path(FLAGS.workdir or f"runs/{recipe.name}")
     if FLAGS.data is None and recipe.name != "demo":
         raise UsageError(f"--data: expected a data set directory for the recipe {recipe.name!r}.")
+    if FLAGS.mode != "plan":
+        check_output(workdir, "workdir", folder=True)
     # Imports TensorFlow: flags are checked before.
     from aacf_tf import pipeline
 
@@ -101,7 +104,10 @@ def _seeds() -> list[int]:
 
 def _recipe() -> recipes.Recipe:
     """Returns the recipe with the fields that flags override, checked."""
-    recipe = recipes.load_recipe(FLAGS.recipe or ("default" if FLAGS.data else "demo"))
+    name = FLAGS.recipe or ("default" if FLAGS.data else "demo")
+    recipe = recipes.load_recipe(name)
+    if name in recipes.RECIPES and FLAGS.weights:
+        recipe = recipes.pretrained(recipe)
     for field in ("backbone", "modality", "weights", "head", "precision", "strategy"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)

@@ -8,6 +8,7 @@ WORKDIR/seed-N/              run directory of each of several seeds (`aacf_tf.ev
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from pathlib import Path
@@ -22,11 +23,12 @@ from aacf_tf.evaluation.tables import table
 from aacf_tf.recipes import Recipe
 from aacf_tf.report.page import write_report
 from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
-from aacf_tf.runs.directory import claim
+from aacf_tf.runs.directory import alone, claim
 from aacf_tf.runs.mirror import worked_on
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
-from aacf_tf.training import feature_cache, loop, plan, restoring
+from aacf_tf.training import loop, plan, restoring
+from aacf_tf.training.preparation import feature_cache
 from tfrecords.build import build_dataset, summary
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.sources import SourceOptions
@@ -58,7 +60,8 @@ def run(
         resume: Whether to resume a run found in `workdir`; otherwise it is an error.
 
     Raises:
-        UsageError: `workdir` holds another run, or the input of a step is missing.
+        UsageError: `workdir` holds another run, another training is at work in it, or the input of
+            a step is missing.
         UserError: A step failed.
     """
     if mode == "plan":
@@ -69,17 +72,21 @@ def run(
     with worked_on(workdir) as (folder, mirror):
         current = Run.open(recipe, data, folder)
         current.mirror = mirror
-        claim(current, resume, new=mode in ("all", "train", "features"), chief=chief)
-        if mode == "features":
-            stage, model = restoring.build_frozen(current)
-            print(f"features {feature_cache.cache(current, stage, model, [*current.info.splits])}")
-            return
-        if mode in ("all", "train"):
-            loop.train(current)
-            if _baseline_alone(recipe):
-                loop.train(_baseline_run(current))
-        if chief:
-            _finish(current, [step for step in STEPS if mode in ("all", step)])
+        trains = mode in ("all", "train")
+        # A remote directory, worked on in a copy, has no locks.
+        with alone(folder) if trains and chief and not mirror else contextlib.nullcontext():
+            claim(current, resume, new=trains or mode == "features", chief=chief)
+            if mode == "features":
+                stage, model = restoring.build_frozen(current)
+                made = feature_cache.cache(current, stage, model, [*current.info.splits])
+                print(f"features {made}")
+                return
+            if trains:
+                loop.train(current)
+                if _baseline_alone(recipe):
+                    loop.train(_baseline_run(current))
+            if chief:
+                _finish(current, [step for step in STEPS if mode in ("all", step)])
         sum_over_workers(strategy, [0.0])  # barrier: if one worker exits early, the others abort
 
 

@@ -15,9 +15,9 @@ Then `model.fit` runs on that batch again and again and, for whole epochs, on th
 callbacks of a run. The parts are scaled to its step on the repeated batch; waiting for data is what
 a step on data takes longer, and between steps lies what `fit` and its callbacks do from the end of
 a step to the beginning of the next, so that all parts sum to the time from step to step. The share
-of waiting is as training itself reports it (`callbacks.ProgressLine.waiting`): 1 - the time of a
-step on the repeated batch / the time of a step on data, the first step left out. So it counts the
-cores that making batches takes from the step, too. Three lines stand beside it: the share of the
+of waiting is 1 - the time of a step on the repeated batch / the time of a step on data, the first
+step left out. So it counts the cores that making batches takes from the step, too, which training
+does not (`monitoring.ProgressLine.waiting`). Three lines stand beside it: the share of the
 time that a loop stands still in `next()`, what a batch costs alone, and the seconds until the first
 batch, which with `data.cache` include decoding the whole split. Validation and checkpoints, once an
 epoch, are no part of a step.
@@ -314,7 +314,7 @@ def split(prefixes: Mapping[str, Sequence[float]], repeated: Fit, real: Fit) -> 
 
     Args:
         prefixes: name -> milliseconds, one a round, in the order of `STEP`; the last is the whole.
-        repeated: on one batch; its median counts, as in `monitoring.time_repeated_batch`.
+        repeated: on one batch; its median counts.
         real: on data; the mean of all steps but the first.
     """
     whole = prefixes[STEP[-1]]

@@ -84,7 +84,8 @@ def run(
     """
     from aacf_tf import recipes
     from aacf_tf.runs.run import Run
-    from aacf_tf.training import feature_cache, restoring
+    from aacf_tf.training import restoring
+    from aacf_tf.training.preparation import feature_cache
     from benchmarks import sheet
 
     _write_pairs(folder / "data", size, clips)

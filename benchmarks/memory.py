@@ -78,7 +78,7 @@ def plan(recipe: Recipe) -> Iterator[Work]:
     """Lists the measurements of a recipe, stage by stage."""
     for place, stage in enumerate(recipe.stages):
         if recipes.plan_stage(recipe, stage).cached_views:
-            from aacf_tf.training.feature_cache import views_a_batch
+            from aacf_tf.training.preparation.feature_cache import views_a_batch
 
             yield Work(recipe.name, place, True, views_a_batch(recipe.data, None))
         yield Work(recipe.name, place, False, stage.batch_size)

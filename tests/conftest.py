@@ -14,6 +14,16 @@ import aacf_tf  # noqa: F401  (before TensorFlow: it sets what every command of 
 PROJECT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Has pytest-xdist keep the order of the files.
+
+    It would begin with those of the most tests; the longest ones have few, and at the end one
+    process would be left alone with them.
+    """
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real videos (AACF_TEST_DATA, default ../shared/data); skips where it is absent."""

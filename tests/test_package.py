@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,20 @@ def files_of(package: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory) -> Path:
-    """Folder with the installed package, built from a copy so that the clone stays clean."""
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("site")
+def source(tmp_path_factory) -> Path:
+    """A copy to install, so that the clone stays clean."""
+    source = tmp_path_factory.mktemp("source")
     for package in PACKAGES:
         shutil.copytree(PROJECT / package, source / package)
     for name in ("setup.py", "pyproject.toml", "README.md", "train_main.py"):
         shutil.copy(PROJECT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def installed(source, tmp_path_factory) -> Path:
+    """Folder with the installed package."""
+    target = tmp_path_factory.mktemp("site")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*pip, f"--target={target}", str(source)], check=True, cwd=source)
     return target
@@ -51,3 +59,31 @@ def test_lazy_names_and_commands_are_found_outside_the_clone(installed):
     assert shown[0] == str(installed / "aacf_tf" / "__init__.py")
     assert "load_recipe" in shown and "ActionContextFactorization" in shown
     assert {"aacf-train", "aacf-attend"} <= {path.name for path in (installed / "bin").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def linked(source, tmp_path_factory) -> Path:
+    """Folder with what `pip install -e` lays down for the same copy."""
+    target = tmp_path_factory.mktemp("linked")
+    code = "import sys, setuptools.build_meta as b; print(b.build_editable(sys.argv[1]))"
+    run = {"cwd": source, "capture_output": True, "text": True, "check": True}
+    built = subprocess.run([sys.executable, "-c", code, str(target)], **run)
+    with zipfile.ZipFile(target / built.stdout.split()[-1]) as wheel:
+        wheel.extractall(target)
+    return target
+
+
+@pytest.mark.parametrize("kind", ["installed", "linked"])
+def test_folders_of_data_called_like_the_packages_do_not_hide_them(kind, request, tmp_path):
+    for package in PACKAGES:
+        (tmp_path / package / "videos").mkdir(parents=True)
+    code = (
+        "import site, sys; site.addsitedir(sys.argv[1]);"
+        "import aacf_tf, keras_layers, tfrecords, tfrecords.utils.errors;"
+        "print(aacf_tf.__file__, keras_layers.__file__, tfrecords.__file__)"
+    )
+    command = [sys.executable, "-c", code, str(request.getfixturevalue(kind))]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    run = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+    found = subprocess.run(command, **run, check=True).stdout.split()
+    assert [Path(file).parent.name for file in found] == list(PACKAGES)

@@ -12,7 +12,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 NAMES = {
-    "tfrecords": ("ClipPair", "load_info", "read_dataset", "write_dataset"),
+    "tfrecords": ("ClipPair", "load_info", "read_dataset", "translate_errors", "write_dataset"),
     "aacf_tf": ("build_model", "load_recipe", "load"),
     "aacf_tf.backbones": ("BACKBONES", "build_backbone"),
     "aacf_tf.recipes": (

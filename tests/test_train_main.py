@@ -42,6 +42,9 @@ def test_help_is_quick_and_ours():
         (["--recipe=jhmdb"], "--data: expected a data set directory"),
         (["--set=loss.nothing=1"], "--set loss.nothing: expected one of"),
         (["--set=loss.context"], "--set: expected field=value, received 'loss.context'"),
+        # With weights the recipe has one stage; without, two.
+        (["--recipe=stills", "--weights=a", "--set=stages.1.epochs=3"], "number 0..0, received 1"),
+        (["--recipe=stills", "--set=stages.1.epochs=3", "--set=a"], "field=value, received 'a'"),
         (["surplus"], "Expected flags only"),
         (["--mode=fly"], "--mode=fly"),
         (["--seed=1,2,1"], "--seed: expected a number, or different ones as 0,1,2, received"),

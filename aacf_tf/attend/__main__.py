@@ -24,7 +24,8 @@ from typing import Sequence
 
 from absl import flags
 
-from tfrecords.utils import commandline
+from tfrecords.media import timeline
+from tfrecords.utils import commandline, filesystem
 from tfrecords.utils.errors import UsageError
 
 # Flag of the input -> suffix of the output.
@@ -104,8 +105,14 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
         raise UsageError(f"--output: expected a name that ends in {ending}, received {output}.")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output: expected a name in a folder that exists, received {output}.")
+    filesystem.check_output(output, "output")
     if asked == "input" and not path.is_dir():
         raise UsageError(f"--input: no such folder: {values.input!r}.")
+    if asked != "input" and path.is_dir():
+        raise UsageError(
+            f"--{asked}: expected a file, received the folder {str(path)!r}: --input takes folders "
+            "of videos or photographs, and ffmpeg makes a video of a folder of frames."
+        )
     if asked != "input" and not path.is_file():
         raise UsageError(f"--{asked}: no such file: {str(path)!r}.")
     if output.exists() and output.samefile(path):
@@ -115,12 +122,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> tuple[str, Pat
             "--start, --end: expected with a video only, "
             f"received {values.start if values.end is None else values.end} with --image."
         )
-    if values.start < 0:
-        raise UsageError(f"--start: expected 0 or more seconds, received {values.start}.")
-    if values.end is not None and values.end <= values.start:
-        raise UsageError(
-            f"--end: expected more than --start={values.start}, received {values.end}."
-        )
+    timeline.check_span(values.start, values.end, "--")
     return asked, output
 
 

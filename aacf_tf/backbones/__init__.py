@@ -3,6 +3,6 @@
 Each scales its input itself and takes any number of frames and any frame size.
 """
 
-from aacf_tf.backbones.catalog import BACKBONES, IMAGE_BACKBONES, build_backbone
+from aacf_tf.backbones.catalog import BACKBONES, build_backbone
 
-__all__ = ["BACKBONES", "IMAGE_BACKBONES", "build_backbone"]
+__all__ = ["BACKBONES", "build_backbone"]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import NamedTuple, Sequence, Union
 
 import numpy as np
-import tensorflow as tf
 from tensorflow import keras
 
 from keras_layers import FramesToImages, ImagesToFrames
@@ -21,13 +20,25 @@ _layers = keras.layers
 _POINTWISE = (
     _layers.Activation,
     _layers.BatchNormalization,
+    _layers.Dense,  # acts on the last axis
     _layers.Dropout,
+    _layers.Normalization,
     _layers.ReLU,
     _layers.Rescaling,
 )
-_MERGING = (_layers.Add, _layers.Concatenate)
+# The same, of keras.applications alone and without a public name, or Python's operators.
+_POINTWISE_NAMES = ("CustomScaleLayer", "LayerScale", "StochasticDepth")
+_OPERATORS = ("__operators__.add", "math.multiply")
+_MERGING = (_layers.Add, _layers.Concatenate, _layers.Multiply)
+# What comes of them has no place: gates of channels (squeeze and excitation).
+_GLOBAL = (_layers.GlobalAveragePooling2D, _layers.GlobalAveragePooling3D)
 _FOLDING = (FramesToImages, ImagesToFrames)  # the axes of images are those of their clips
-_CONVOLUTIONS = (_layers.Conv2D, _layers.Conv3D, _layers.DepthwiseConv2D)
+_CONVOLUTIONS = (
+    _layers.Conv2D,
+    _layers.Conv3D,
+    _layers.DepthwiseConv2D,
+    _layers.SeparableConv2D,
+)
 _TRANSPOSED = (_layers.Conv2DTranspose, _layers.Conv3DTranspose)
 _POOLS = (
     _layers.AveragePooling2D,
@@ -77,7 +88,8 @@ def receptive_field(backbone: keras.Model, size: Sequence[int]) -> Axes:
         size: Size (T, H, W) of the input, on which the padding depends.
 
     Returns:
-        The axes in time, height and width.
+        The axes in time, height and width. What gates channels by the average of a whole image
+        (squeeze and excitation) is left out.
 
     Raises:
         ValueError: If the receptive field of a layer is unknown.
@@ -115,16 +127,22 @@ def _pixels(size: Sequence[int]) -> Axes:
 
 
 def _through_model(model: keras.Model, axes: Axes) -> dict[int, Axes]:
-    """Returns the axes of every tensor by its `id`."""
-    known = {id(model.input): axes}
+    """Returns the axes of every tensor that has a place, by its `id`."""
+    known, placeless = {id(model.input): axes}, set()
     for layer in model.layers:  # in the order of the computation
-        for node in range(len(layer.inbound_nodes)):  # a layer may belong to several models
-            inputs = [id(tensor) for tensor in tf.nest.flatten(layer.get_input_at(node))]
+        for index, node in enumerate(layer.inbound_nodes):  # a layer may belong to several models
+            # Unlike `get_input_at`, with the second operand of an operator.
+            inputs = [id(tensor) for tensor in node.keras_inputs]
             if isinstance(layer, ImagesToFrames):
                 inputs = inputs[:1]  # the second input, the clips, only gives B and T
-            if not isinstance(layer, _layers.InputLayer) and known.keys() >= set(inputs):
-                merged = _merge([known[tensor] for tensor in inputs])
-                known[id(layer.get_output_at(node))] = _through_layer(layer, merged)
+            if isinstance(layer, _layers.InputLayer) or not {*known, *placeless} >= {*inputs}:
+                continue
+            places = [known[tensor] for tensor in inputs if tensor in known]
+            output = id(layer.get_output_at(index))
+            if places and not isinstance(layer, _GLOBAL):
+                known[output] = _through_layer(layer, _merge(places))
+            else:
+                placeless.add(output)
     return known
 
 
@@ -150,10 +168,12 @@ def _windows(layer: keras.layers.Layer) -> Sequence[Window]:
     """Returns the windows that a layer moves over the last axes of its input."""
     if callable(getattr(layer, "windows", None)):
         return layer.windows()
-    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)):
+    if isinstance(layer, (*_POINTWISE, *_MERGING, *_FOLDING)) or _is_pointwise(layer):
         return []
     if isinstance(layer, (_layers.ZeroPadding2D, _layers.ZeroPadding3D)):
         return [(1, 1, padding) for padding in layer.padding]
+    if isinstance(layer, _layers.Cropping2D):
+        return [(1, 1, (-before, -behind)) for before, behind in layer.cropping]
     if isinstance(layer, _CONVOLUTIONS) and not isinstance(layer, _TRANSPOSED):
         reach = [1 + (k - 1) * d for k, d in zip(layer.kernel_size, layer.dilation_rate)]
     elif isinstance(layer, _POOLS):
@@ -165,6 +185,17 @@ def _windows(layer: keras.layers.Layer) -> Sequence[Window]:
             f"Received one with the layer {layer.name!r} ({type(layer).__name__})."
         )
     return [(k, stride, layer.padding) for k, stride in zip(reach, layer.strides)]
+
+
+def _is_pointwise(layer: keras.layers.Layer) -> bool:
+    """Returns whether a layer acts on each position, of those that their class does not tell."""
+    if isinstance(layer, _layers.LayerNormalization):
+        axis = [layer.axis] if isinstance(layer.axis, int) else [*layer.axis]
+        return axis in ([-1], [3], [4])
+    kind = type(layer).__name__
+    if kind == "TFOpLambda":
+        return layer.get_config()["function"] in _OPERATORS
+    return kind in _POINTWISE_NAMES
 
 
 def _merge(branches: Sequence[Axes]) -> Axes:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from aacf_tf.backbones.catalog import BACKBONES, build_backbone
+from aacf_tf.backbones.catalog import BACKBONES, EXPECTED, build_backbone, is_backbone, sees_images
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
 
@@ -27,7 +27,9 @@ SIZES = {
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     """Defines the command's flags."""
-    flags.DEFINE_enum("backbone", None, BACKBONES, "Backbone; else all.", flag_values=values)
+    flags.DEFINE_string(
+        "backbone", None, f"{EXPECTED}; without it all but those of Keras.", flag_values=values
+    )
     flags.DEFINE_list(
         "size",
         None,
@@ -41,20 +43,26 @@ def table(backbone: str, size: Sequence[int]) -> str:
     """Returns the end points of a backbone for one input size as a Markdown table.
 
     Args:
-        backbone: Name of a backbone, one of `BACKBONES`, built with its default options.
+        backbone: Name of a backbone, built with its default options; of one of another package the
+            last map alone.
         size: Frames, height and width of the input.
     """
-    from aacf_tf.backbones.receptive_field import end_points
+    from aacf_tf.backbones.receptive_field import end_points, receptive_field
 
-    model = build_backbone(backbone, all_end_points=True)
+    if backbone in BACKBONES:
+        model = build_backbone(backbone, all_end_points=True)
+        points, outputs = end_points(model, size), model.output
+    else:
+        model = build_backbone(backbone, input_shape=(*size, 3))
+        points, outputs = {"last": receptive_field(model, size)}, {"last": model.output}
     lines = [
         f"| {backbone} at {_by(size)} | map | stride | receptive field | first centre |",
         "|---|---|---|---|---|",
     ]
-    for name, axes in end_points(model, size).items():
+    for name, axes in points.items():
         cells = (
             f"`{name}`",
-            _by([*(axis.size for axis in axes), model.output[name].shape[-1]]),
+            _by([*(axis.size for axis in axes), outputs[name].shape[-1]]),
             _by([axis.stride for axis in axes]),
             _by([axis.last - axis.first + 1 for axis in axes]),
             ", ".join(f"{axis.start:g}" for axis in axes),
@@ -71,6 +79,8 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """Runs the command; see the module's docstring."""
     if arguments:
         raise UsageError(f"Expected flags alone, received {arguments[0]!r}.")
+    if values.backbone and not is_backbone(values.backbone):
+        raise UsageError(f"--backbone: expected one of {EXPECTED}, received {values.backbone!r}.")
     backbones = [values.backbone] if values.backbone else BACKBONES
     size = None
     if values.size is not None:
@@ -80,7 +90,9 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
                 f"received {','.join(values.size)!r}."
             )
         size = [int(side) for side in values.size]
-    print("\n\n".join(table(backbone, size or SIZES[backbone]) for backbone in backbones))
+    for number, backbone in enumerate(backbones):
+        usual = (1, 224, 224) if sees_images(backbone) else (32, 224, 224)
+        print("\n" * min(number, 1) + table(backbone, size or SIZES.get(backbone, usual)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ error of any other displacement. `read_array` returns floats, without rounding.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -97,10 +98,13 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies the weights of a backbone to another of the same kind, whatever is trainable."""
     streams = streams_of(source)
     for name, stream in streams_of(target).items():
-        # By name: Keras's order depends on what is trainable. The streams share their names.
-        values = {variable.name: variable for variable in streams[name].variables}
+        # By name: Keras's order depends on what is trainable. The streams share their names; what
+        # has one name within a stream is of one kind, and so in order.
+        values = defaultdict(list)
+        for variable in streams[name].variables:
+            values[variable.name].append(variable)
         for variable in stream.variables:
-            variable.assign(values[variable.name])
+            variable.assign(values[variable.name].pop(0))
 
 
 def read_array(path: str | PathLike[str], stream: str) -> np.ndarray:

@@ -23,7 +23,7 @@ from absl import flags
 from aacf_tf.completion.options import FILLS, OPTIMIZERS, PRESETS, SCHEDULES, Settings
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import is_remote
+from tfrecords.utils.filesystem import check_output, is_remote
 
 
 def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
@@ -67,9 +67,17 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     """Runs the command; see the module's docstring."""
     settings = _check(arguments, values)
 
+    from aacf_tf.runs.directory import alone  # imports TensorFlow: flags are checked before
+
+    with alone(Path(values.workdir)):
+        _train(settings, values)
+
+
+def _train(settings: Settings, values: flags.FlagValues) -> None:
+    """Trains, or goes on with it, and exports the network."""
     from aacf_tf.completion.pictures import open_images
     from aacf_tf.completion.training import Trainer
-    from aacf_tf.runs.termination import Termination  # imports TensorFlow: flags are checked before
+    from aacf_tf.runs.termination import Termination
 
     parts = open_images(values.images, values.held_out_images or "")
     trainer = Trainer(settings, parts, Path(values.workdir))
@@ -104,6 +112,7 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> Settings:
                 f"--workdir: expected a directory outside --{flag}, or the run would take the "
                 f"sheets it draws for pictures, received {values.workdir}."
             )
+    check_output(Path(values.workdir), "workdir", folder=True)
     given = {}
     for field in dataclasses.fields(Settings):
         value = getattr(values, field.name)

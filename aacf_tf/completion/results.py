@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,7 @@ from aacf_tf.completion.objectives import LOSSES
 from aacf_tf.completion.options import PHASES, Settings
 from aacf_tf.training.history import to_csv
 from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UserError
 
 _COLUMNS = ("step", "phase", *LOSSES, *comparison.FIGURES)
 
@@ -37,8 +38,8 @@ class Results:
 
     def read(self, step: int) -> None:
         """Reads the history up to a step."""
-        rows = read_csv(self.workdir / "history.csv")
-        history = [{name: _parse(name, text) for name, text in row.items()} for row in rows]
+        kinds = {**dict.fromkeys(_COLUMNS, _number), "step": int, "phase": str}
+        history = read_csv(self.workdir / "history.csv", kinds)
         self.history = [row for row in history if row["step"] <= step]
 
     def write(self) -> None:
@@ -101,12 +102,25 @@ class Results:
         )
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """Returns the rows of a CSV file by the names in its first line."""
-    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+def read_csv(path: Path, kinds: Mapping[str, Callable[[str], Any]]) -> list[dict[str, Any]]:
+    """Returns the rows of a CSV file by the names in its first line.
+
+    Args:
+        path: The file.
+        kinds: Name of each column -> what reads a cell.
+
+    Raises:
+        UserError: The file is missing or damaged.
+    """
+    try:
+        rows = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        return [{name: read(row[name]) for name, read in kinds.items()} for row in rows]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error) as error:
+        raise UserError(
+            f"Expected a table with the columns {', '.join(kinds)} in {path}, received one that is "
+            "missing or damaged; copy the file back, or give another --workdir."
+        ) from error
 
 
-def _parse(name: str, text: str) -> Any:
-    if name == "phase":
-        return text
-    return int(text) if name == "step" else float(text) if text else None
+def _number(text: str) -> float | None:
+    return float(text) if text else None

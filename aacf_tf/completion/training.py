@@ -34,6 +34,7 @@ from aacf_tf.runs.directory import CONFIG_FILE, read_config, require_same
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.serving.export import versions
 from aacf_tf.training.history import to_csv
+from aacf_tf.weights.checkpoint_folder import newest, tidy
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.progress import progress
@@ -53,7 +54,7 @@ class Trainer:
 
     Raises:
         UsageError: The directory holds a run of other settings or pictures.
-        UserError: No picture can be read, or config.json or the last checkpoint is damaged.
+        UserError: No picture can be read, or a file of the run is missing or damaged.
     """
 
     def __init__(self, settings: Settings, parts: Parts, workdir: Path):
@@ -80,11 +81,14 @@ class Trainer:
             step=self._step,
             sums=self._sums,
         )
-        self._manager = tf.train.CheckpointManager(checkpoint, str(workdir / "checkpoints"), 2)
-        if self._manager.latest_checkpoint:
-            read(checkpoint, self._manager.latest_checkpoint)
+        folder = workdir / "checkpoints"
+        tidy(folder)
+        self._manager = tf.train.CheckpointManager(checkpoint, str(folder), 2)
+        last = newest(folder)
+        if last:
+            read(checkpoint, last)
             self.results.read(self.step)
-            skipped = read_csv(workdir / "skipped.csv")
+            skipped = read_csv(workdir / "skipped.csv", {"file": str, "reason": str})
             self._skipped_before = {row["file"]: row["reason"] for row in skipped}
         self._complete = tf.function(self._complete_crops)
 
@@ -118,12 +122,12 @@ class Trainer:
                 judged = done % compare == 0 or done == total
                 if done % row == 0 or judged or settings.phase(done) != phase:
                     self._add_row(phase, judged)
-                    newest = self.results.history[-1]
-                    error = f"{newest['squared_error']:.4f}"
+                    added = self.results.history[-1]
+                    error = f"{added['squared_error']:.4f}"
                     bar.set_postfix({"squared error": error}, refresh=False)
-                    if newest["psnr"] is not None:
+                    if added["psnr"] is not None:
                         bar.write(
-                            f"step {done}, {phase}: held-out PSNR {newest['psnr']:.2f} dB, Telea "
+                            f"step {done}, {phase}: held-out PSNR {added['psnr']:.2f} dB, Telea "
                             f"{self.comparison.telea['psnr']:.2f} dB"
                         )
                 due = time.monotonic() - saved > 60 * SAVE_MINUTES
@@ -179,13 +183,13 @@ class Trainer:
                 )
 
     def _saved_step(self) -> int:
-        newest = self._manager.latest_checkpoint
-        return int(newest.rsplit("-", 1)[1]) if newest else 0
+        last = self._manager.latest_checkpoint
+        return int(last.rsplit("-", 1)[1]) if last else 0
 
     def _is_claimed(self) -> bool:
         """Returns whether the directory holds this very run; raises if it holds another."""
         path = self.workdir / CONFIG_FILE
-        if not path.is_file():
+        if not path.is_file() and not any(self.workdir.glob("checkpoints/ckpt-*")):
             return False
         before, now = read_config(path), self._config()
         digests = before.pop("images_digest", None), now.pop("images_digest")

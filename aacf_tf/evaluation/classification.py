@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from aacf_tf.evaluation.metrics import Scores
 
-SCORES = ("action", "context", "combined")
+SCORES = ("action", "context", "combined", "average")
 # Fewer clips of one source say too little about how far its context can be trusted.
 MIN_CLIPS_FOR_RELIABILITY = 20
 

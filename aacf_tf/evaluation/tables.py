@@ -85,7 +85,7 @@ def _localization_lines(metrics: Metrics, baseline: Metrics | None) -> list[str]
         cells = "".join(f"{_number(value):>7}" for value in numbers)
         share = _number(values.get("action_time_share") if prefix == "action" else None)
         cells += f"{share:>12}" if timed else ""
-        lines.append(f"{split:<16}{name:<18} {cells}{_number(values['mask_area']):>14}")
+        lines.append(f"{split:<16}{name:<18} {cells}{_number(values.get('mask_area')):>14}")
     return lines
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 import tensorflow as tf
 from tensorflow import keras
 
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import streams_of
 from aacf_tf.models import losses
+from tfrecords.reading.remedies.batch import ERASED, MASKED
+
+VIEWS = (ERASED, MASKED)
 
 
 class ActionModel(keras.Model):
@@ -30,12 +34,13 @@ class ActionModel(keras.Model):
     Call arguments:
         inputs: A dict with `clip` `[B, T, h, w, 3]` (0..255) and, for training, `conjugate` of the
             same shape and `has_conjugate` bool `[B]`, for swapped pairs `swapped` bool `[B]` and
-            `context_target` like the targets; or the clips alone. For a frozen backbone its cached
-            maps `features` and `conjugate_features` `[B, t, h, w, D]` replace the clips.
+            `context_target` like the targets; for remedies the views `erased` and `masked` of the
+            shape of `clip`, and `person` bool `[B]`; or the clips alone. For a frozen backbone its
+            cached maps `features` and `conjugate_features` `[B, t, h, w, D]` replace the clips.
 
     Returns:
-        The head's outputs for the clips; for pairs also those for the conjugates, under
-        `conjugate`.
+        The head's outputs for the clips; also those for the conjugates of pairs and for views,
+        under `conjugate` and the view's name. With views all have the average features `pooled`.
 
     Attributes:
         map_metrics: Pairs of (name of a map that the head returns, metric of it), updated by inputs
@@ -65,7 +70,9 @@ class ActionModel(keras.Model):
         self.label_smoothing = label_smoothing
         names = ["loss", *loss_weights]
         if not multi_label:
-            names += ["action_accuracy"] if head.factors else []
+            names += [
+                f"{score}_accuracy" for score in ("action", "average") if score in head.scores
+            ]
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.map_metrics: list[tuple[str, keras.metrics.Metric]] = []
@@ -82,15 +89,24 @@ class ActionModel(keras.Model):
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         conjugates = {"conjugate", "conjugate_features"}
         pairs = isinstance(inputs, Mapping) and bool(conjugates & {*inputs}) and self.head.pairs
-        outputs = self.head(self.features(inputs, pairs, training), training=training)
-        if not pairs:
+        views = [name for name in VIEWS if isinstance(inputs, Mapping) and name in inputs]
+        features = self.features(inputs, pairs, training, views)
+        outputs = self.head(features, training=training)
+        others = ["conjugate"] * pairs + views
+        if views:
+            outputs["pooled"] = tf.reduce_mean(tf.cast(features, tf.float32), axis=[1, 2, 3])
+        if not others:
             return outputs
-        halves = {name: tf.split(value, 2, axis=0) for name, value in outputs.items()}
-        clip = {name: half[0] for name, half in halves.items()}
-        return {**clip, "conjugate": {name: half[1] for name, half in halves.items()}}
+        parts = {name: tf.split(value, 1 + len(others)) for name, value in outputs.items()}
+        clip, *rest = (
+            {name: part[index] for name, part in parts.items()} for index in range(1 + len(others))
+        )
+        return {**clip, **dict(zip(others, rest))}
 
-    def features(self, inputs: Any, pairs: bool, training: bool = False) -> tf.Tensor:
-        """Returns the maps `[B, t, h, w, D]` of the clips; for pairs, followed by the conjugates'.
+    def features(
+        self, inputs: Any, pairs: bool, training: bool = False, views: Sequence[str] = ()
+    ) -> tf.Tensor:
+        """Returns the maps `[B, t, h, w, D]` of the clips, then for pairs the conjugates', views'.
 
         Cached maps (`features`, `conjugate_features`) are returned unchanged.
         """
@@ -99,7 +115,8 @@ class ActionModel(keras.Model):
 
         def join(clip: str, conjugate: str) -> tf.Tensor:
             # ONE batch, so that batch norm sees clips and conjugates together.
-            return tf.concat([inputs[clip], inputs[conjugate]], axis=0) if pairs else inputs[clip]
+            stacks = [inputs[name] for name in (clip, *[conjugate] * pairs, *views)]
+            return tf.concat(stacks, axis=0) if stacks[1:] else stacks[0]
 
         if "features" in inputs:
             features = join("features", "conjugate_features")
@@ -111,12 +128,10 @@ class ActionModel(keras.Model):
 
     def strides(self) -> tuple[int, int, int]:
         """Returns the strides of the feature map (time, height, width) in frames and pixels."""
-        # The free sides are divisible by the strides of every backbone.
-        stream = self.geometry
-        *sides, channels = stream.input_shape[1:]
+        sides = self.geometry.input_shape[1:4]
         size = [side or free for side, free in zip(sides, (64, 960, 960))]
-        grid = stream.compute_output_shape((1, *size, channels))[1:4]
-        return tuple(side // cells for side, cells in zip(size, grid))
+        time, height, width = receptive_field(self.geometry, size)
+        return time.stride, height.stride, width.stride
 
     def loss_terms(self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Returns the unweighted terms of the head's loss, float32 `[B]` by name."""
@@ -129,15 +144,27 @@ class ActionModel(keras.Model):
             "has_action": has_action,
             "label_smoothing": self.label_smoothing,
         }
+        terms = self._head_terms(x, y, outputs, common)
+        if {*losses.REMEDY_TERMS} & {*self.loss_weights}:
+            remedies = losses.remedy_terms(
+                outputs, y, has_action, x.get("person"), self.label_smoothing
+            )
+            terms = {**terms, **remedies}
+        return terms
+
+    def _head_terms(
+        self, x: Any, y: tf.Tensor, outputs: Mapping[str, Any], common: dict[str, Any]
+    ) -> dict[str, tf.Tensor]:
         conjugate = outputs.get("conjugate")
         if not self.head.factors:
             return losses.baseline_terms(outputs, conjugate, y, **common)
+        common.update(swapped=x.get("swapped"), context_targets=x.get("context_target"))
+        if "average" in self.head.scores:
+            return losses.apart_terms(outputs, conjugate, y, **common)
         return losses.factorization_terms(
             outputs,
             conjugate,
             y,
-            swapped=x.get("swapped"),
-            context_targets=x.get("context_target"),
             context_learns=self.head.context_learns,
             time_spread_floor=self.time_spread_floor,
             **common,
@@ -170,8 +197,9 @@ class ActionModel(keras.Model):
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         x = x if isinstance(x, Mapping) else {}
         scores = {"accuracy": y_pred["combined_scores"]}
-        if self.head.factors:
-            scores["action_accuracy"] = y_pred["action_scores"]
+        for score in ("action", "average"):
+            if score in self.head.scores:
+                scores[f"{score}_accuracy"] = y_pred[f"{score}_scores"]
         for name, values in scores.items():
             if name in self.trackers:
                 # As in the evaluation: the best real class, of clips that have one.

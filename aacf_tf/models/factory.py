@@ -7,10 +7,13 @@ from tensorflow import keras
 
 from aacf_tf.backbones import build_backbone
 from aacf_tf.backbones.batch_norm import freeze_batch_norm
+from aacf_tf.backbones.catalog import has_fixed_size
+from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.backbones.two_stream import streams_of, two_stream
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.heads import make_head
 from aacf_tf.recipes import Recipe, Stage, plan_stage
+from tfrecords.reading.preprocess import crop_size
 from tfrecords.records.names import FLOW, MODALITIES
 from tfrecords.utils.errors import UsageError
 
@@ -19,14 +22,18 @@ def make_backbone(recipe: Recipe) -> keras.Model:
     """Builds a recipe's backbone for its modality.
 
     Raises:
-        UsageError: The backbone does not take the modality, or does not return one feature map.
+        UsageError: The backbone does not take the modality or the size of the clips, or does not
+            return one feature map.
     """
+    data = recipe.data
     options, streams = dict(recipe.backbone_options), MODALITIES[recipe.modality].streams
     if len(streams) > 1:
         backbone = two_stream(recipe.backbone, **options)
     else:
         if streams == (FLOW,):
             options.setdefault("channels", FLOW.channels)
+        if has_fixed_size(recipe.backbone):
+            options.setdefault("input_shape", (data.frames, data.height, data.width, 3))
         backbone = build_backbone(recipe.backbone, **options)
     for network, stream in zip(streams_of(backbone).values(), streams):
         input_shape, output_shape = network.input_shape, network.output_shape
@@ -40,6 +47,12 @@ def make_backbone(recipe: Recipe) -> keras.Model:
                 "backbone_options: expected a backbone that ends in one feature map "
                 f"[B, t, h, w, D], received one that gives {output_shape} (no include_top, no "
                 "all_end_points)."
+            )
+        size = crop_size((data.height, data.width), data.crop)
+        if any(axis.size < 1 for axis in receptive_field(network, (data.frames, *size))):
+            raise UsageError(
+                f"data.height, data.width: expected clips of a size that leaves {recipe.backbone} "
+                f"a cell, received {size[0]} x {size[1]} pixels in training."
             )
     return backbone
 
@@ -82,6 +95,12 @@ def build_model(
         negatives=negatives,
         multi_label=multi_label,
         context_learns=context_learns,
+        apart={
+            "branch_gradient": recipe.loss.branch_gradient,
+            "context_weight": recipe.context_weight,
+        }
+        if recipe.loss.form == "apart"
+        else None,
     )
     model = ActionModel(
         network,
@@ -93,8 +112,11 @@ def build_model(
         time_spread_floor=recipe.loss.time_spread_floor,
         label_smoothing=stage.label_smoothing,
     )
-    # The first call creates the head's variables; 32 pixels are enough for every backbone.
-    shape = [side or least for side, least in zip(model.geometry.input_shape, (1, 8, 32, 32))]
+    # The first call creates the head's variables; 32 pixels are enough for every backbone of ours.
+    least = (1, 8, 32, 32)
+    if recipe.backbone.startswith("keras:"):
+        least = (1, 1, *crop_size((recipe.data.height, recipe.data.width), recipe.data.crop))
+    shape = [side or free for side, free in zip(model.geometry.input_shape, least)]
     inputs = MODALITIES[recipe.modality].inputs
     model({name: tf.zeros([*shape, stream.channels]) for name, stream in inputs.items()})
     return model

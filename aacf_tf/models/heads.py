@@ -9,23 +9,24 @@
     linear_factors      two linear projections of the average with the pair losses, no attention
 
 Outputs of a head, all float32: `combined_scores` `[B, K]` always; with factors `action_scores`,
-`context_scores` `[B, K]` and `action`, `context` `[B, D]`; with attention `action_attention` and
+`context_scores` `[B, K]` and `action`, `context` `[B, D]`, and in the loss form `apart`
+`average_scores` `[B, K]`; with attention `action_attention` and
 `action_logits` `[B, T, H, W]`, and for aacf `context_attention`; without attention
 `class_activation` `[B, T, H, W]`: the evidence of each position for the predicted class. If the
 data contain clips with no action, they form an extra last class, which is never predicted.
 
-`terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `factors` says whether it
-has action and context scores. `HEADS` has the class of each name.
+`terms` names the loss terms (`aacf_tf.models.losses`) that train a head, `scores` its scores,
+`factors` says whether action and context are among them. `HEADS` has the class of each name.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Mapping
 
 import tensorflow as tf
 from tensorflow import keras
 
-from aacf_tf.recipes.options import HEAD_TERMS, PAIR_TERMS
+from aacf_tf.recipes.options import APART_TERMS, HEAD_TERMS, PAIR_TERMS
 from keras_layers import (
     ActionContextFactorization,
     AttentionPooling,
@@ -42,10 +43,12 @@ class _Head(keras.layers.Layer):
         dropout: Dropout rate before the classifiers.
         seed: Seed of the dropout.
         actions: Number of real classes, which come first; None: all.
+        standardized: Whether to standardize the channels by the weights `mean` and `deviation`,
+            which `aacf_tf.training.preparation.standardization` sets.
     """
 
-    terms = HEAD_TERMS["average"]
-    factors = False
+    terms: tuple[str, ...] = HEAD_TERMS["average"]
+    scores: tuple[str, ...] = ("combined",)
 
     def __init__(
         self,
@@ -54,11 +57,30 @@ class _Head(keras.layers.Layer):
         dropout: float = 0.0,
         seed: int = 0,
         actions: int | None = None,
+        standardized: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
-        self.classes, self.actions = classes, actions or classes
+        self.classes, self.actions, self.standardized = classes, actions or classes, standardized
         self.dropout = StatelessDropout(dropout, seed, dtype="float32")
+
+    def build(self, input_shape: Any) -> None:
+        if self.standardized:
+            fixed: dict[str, Any] = {"shape": input_shape[-1:], "trainable": False}
+            self.mean = self.add_weight(name="mean", initializer="zeros", **fixed)
+            self.deviation = self.add_weight(name="deviation", initializer="ones", **fixed)
+        super().build(input_shape)
+
+    def standardize(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns the features, float32 if their channels are standardized."""
+        if not self.standardized:
+            return features
+        return (tf.cast(features, tf.float32) - self.mean) / self.deviation
+
+    @property
+    def factors(self) -> bool:
+        """Whether the head has action and context scores."""
+        return "action" in self.scores
 
     @property
     def pairs(self) -> bool:
@@ -71,6 +93,7 @@ class _Head(keras.layers.Layer):
             "dropout": self.dropout.rate,
             "seed": self.dropout.seed,
             "actions": self.actions,
+            "standardized": self.standardized,
         }
         return {**super().get_config(), **config}
 
@@ -98,7 +121,7 @@ class FactorizationHead(_Head):
     """
 
     terms = HEAD_TERMS["aacf"]
-    factors = True
+    scores = ("action", "context", "combined")
 
     def __init__(
         self, classes: int, *, hidden: int = 256, context_learns: bool = True, **kwargs: Any
@@ -110,11 +133,52 @@ class FactorizationHead(_Head):
         self.context_classifier = _classifier(classes, "context_classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        outputs = self.factorization(features)
+        outputs = self.factorization(self.standardize(features))
         return {**outputs, **_factor_scores(self, outputs, training)}
 
     def get_config(self) -> dict[str, Any]:
         config = {"hidden": self.hidden, "context_learns": self.context_learns}
+        return {**super().get_config(), **config}
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class ApartHead(FactorizationHead):
+    """AACF in the loss form `apart`: an average-pooled expert beside it, for pretrained backbones.
+
+    Args:
+        classes: Number of classes, K.
+        branch_gradient: Share of its gradient that the factorization passes to the features; the
+            average expert, which its full gradient would cost accuracy, passes all.
+        context_weight: Weight w of the context in the combined score, za + w zc.
+
+    The other arguments and those of the call are as for `FactorizationHead`.
+    """
+
+    terms = APART_TERMS
+    scores = (*FactorizationHead.scores, "average")
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        branch_gradient: float = 0.2,
+        context_weight: float = 0.2,
+        **kwargs: Any,
+    ):
+        super().__init__(classes, **kwargs)
+        self.branch_gradient, self.context_weight = branch_gradient, context_weight
+        self.average_classifier = _classifier(classes, "average_classifier")
+
+    def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = self.standardize(features)
+        share = self.branch_gradient
+        outputs = self.factorization(share * features + (1 - share) * tf.stop_gradient(features))
+        average = self.dropout(_average(features), training=training)
+        scores = _factor_scores(self, outputs, training, self.context_weight)
+        return {**outputs, **scores, "average_scores": self.average_classifier(average)}
+
+    def get_config(self) -> dict[str, Any]:
+        config = {"branch_gradient": self.branch_gradient, "context_weight": self.context_weight}
         return {**super().get_config(), **config}
 
 
@@ -128,7 +192,7 @@ class LinearFactorsHead(_Head):
     """
 
     terms = HEAD_TERMS["linear_factors"]
-    factors = True
+    scores = FactorizationHead.scores
 
     def __init__(self, classes: int, *, context_learns: bool = True, **kwargs: Any):
         super().__init__(classes, **kwargs)
@@ -145,6 +209,7 @@ class LinearFactorsHead(_Head):
         super().build(input_shape)
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = self.standardize(features)
         pooled = _average(features)
         factors = {
             "action": self.action_projection(pooled),
@@ -175,6 +240,7 @@ class AverageHead(_Head):
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
+        features = self.standardize(features)
         scores = self.classifier(self.dropout(_average(features), training=training))
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
@@ -211,7 +277,7 @@ class AttentionHead(_Head):
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = tf.cast(features, tf.float32)
+        features = tf.cast(self.standardize(features), tf.float32)
         logits = self.score(self.project(features))  # (B, T, H, W, 1)
         pooled, weights = self.pooling((logits, features))
         return {
@@ -237,7 +303,7 @@ class NonLocalHead(_Head):
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = self.block(tf.cast(features, tf.float32))
+        features = self.block(tf.cast(self.standardize(features), tf.float32))
         scores = self.classifier(self.dropout(_average(features), training=training))
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
@@ -264,6 +330,7 @@ def make_head(
     negatives: bool = False,
     multi_label: bool = False,
     context_learns: bool = True,
+    apart: Mapping[str, float] | None = None,
 ) -> keras.layers.Layer:
     """Builds a head.
 
@@ -275,15 +342,19 @@ def make_head(
         negatives: Whether the data contain clips with no action. Unless data are multi-label, they
             form one more class, and so do the conjugates of `average_background`.
         multi_label: Whether clips may have several labels.
+        apart: Arguments of `ApartHead`, which takes the place of `aacf`; heads of any kind then
+            standardize the channels. None: the loss form `scratch`.
 
     Raises:
         ValueError: The name is unknown.
     """
     if kind not in HEADS:
         raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
-    head = HEADS[kind]
+    head = ApartHead if kind == "aacf" and apart is not None else HEADS[kind]
     options: dict[str, Any] = {"dropout": dropout, "seed": seed, "actions": classes, "name": "head"}
-    if head.factors:
+    if apart is not None:
+        options.update(apart if head is ApartHead else {}, standardized=True)
+    if "action" in head.scores:
         options["context_learns"] = context_learns
     if kind in ("aacf", "attention"):
         options["hidden"] = hidden
@@ -301,12 +372,15 @@ def _average(features: tf.Tensor) -> tf.Tensor:
 
 
 def _factor_scores(
-    head: FactorizationHead | LinearFactorsHead, factors: dict[str, tf.Tensor], training: bool
+    head: FactorizationHead | LinearFactorsHead,
+    factors: dict[str, tf.Tensor],
+    training: bool,
+    weight: float = 1.0,
 ) -> dict[str, tf.Tensor]:
     action = head.action_classifier(head.dropout(factors["action"], training=training))
     context = head.context_classifier(head.dropout(factors["context"], training=training))
     return {
         "action_scores": action,
         "context_scores": context,
-        "combined_scores": action + context if head.context_learns else action,
+        "combined_scores": action + weight * context if head.context_learns else action,
     }

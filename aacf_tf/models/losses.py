@@ -7,11 +7,12 @@ reconstruction: the paper's supplement names the idea, not the equations.
 
 from __future__ import annotations
 
-from typing import Mapping
+from typing import Any, Mapping
 
 import tensorflow as tf
 
-from aacf_tf.recipes.options import SWAP_TERMS
+from aacf_tf.recipes.options import APART_TERMS, REMEDY_TERMS, SWAP_TERMS
+from tfrecords.reading.remedies.batch import ERASED, MASKED
 
 Outputs = Mapping[str, tf.Tensor]
 
@@ -160,6 +161,111 @@ def factorization_terms(
         absence = tf.nn.softplus(presence_score(conjugate["action_logits"]))
         terms["presence"] += paired * absence
     return {**terms, **{name: paired * term for name, term in pair_terms.items()}}
+
+
+def apart_terms(
+    clip: Outputs,
+    conjugate: Outputs | None,
+    targets: tf.Tensor,
+    *,
+    has_conjugate: tf.Tensor | None,
+    has_action: tf.Tensor,
+    swapped: tf.Tensor | None = None,
+    context_targets: tf.Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """Returns the terms of the loss form `apart`: no expert's class loss contains another's score.
+
+    A swapped clip has no terms of its conjugate, which is another clip's scene. Arguments as for
+    `factorization_terms`; the outputs have `average_scores` `[B, K]` beside the others.
+
+    Returns:
+        float32 `[B]` by name: `recipes.options.APART_TERMS`.
+    """
+    multi_label = targets.dtype.is_floating
+
+    def learn(scores: tf.Tensor, wanted: tf.Tensor = targets) -> tf.Tensor:
+        return classification(scores, wanted, multi_label, label_smoothing)
+
+    scene = targets if context_targets is None else context_targets
+    other = tf.zeros_like(has_action) if swapped is None else swapped
+    chosen = tf.cast(other & has_action, tf.float32)
+    average = learn(clip["average_scores"])
+    presence = presence_score(clip["action_logits"])
+    nothing = tf.zeros_like(average)
+    terms = {
+        **dict.fromkeys(APART_TERMS, nothing),
+        "action": learn(clip["action_scores"]),
+        "context": chosen * learn(clip["context_scores"], scene),
+        "presence": tf.where(has_action, tf.nn.softplus(-presence), tf.nn.softplus(presence)),
+        "average": (1 - chosen) * average,
+        "average_swap": chosen * average,
+    }
+    if conjugate is None:
+        return terms
+    za = conjugate["action_scores"]
+    pair_terms = {
+        "difference": learn(clip["action_scores"] - za),
+        "context": learn(conjugate["context_scores"]),
+        "uniform": uniform_target(za, multi_label),
+        "agreement": 1 - cosine(clip["context"], conjugate["context"]),
+        "disagreement": tf.nn.relu(cosine(clip["action"], conjugate["action"])),
+        "presence": tf.nn.softplus(presence_score(conjugate["action_logits"])),
+        "average_uniform": uniform_target(conjugate["average_scores"], multi_label),
+    }
+    paired = tf.cast(has_conjugate & has_action & ~other, tf.float32)
+    return {**terms, **{name: terms[name] + paired * term for name, term in pair_terms.items()}}
+
+
+def remedy_terms(
+    outputs: Mapping[str, Any],
+    targets: tf.Tensor,
+    has_action: tf.Tensor,
+    person: tf.Tensor | None,
+    label_smoothing: float = 0.0,
+) -> dict[str, tf.Tensor]:
+    """Returns the terms of the remedies, of the scores that name the action.
+
+    These are `action_scores` and `average_scores`, or of a head without factors `combined_scores`;
+    their mean, if there are two.
+
+    Args:
+        outputs: Outputs for the clips, with those for the views `erased` and `masked` by name.
+        targets, has_action, label_smoothing: As for `factorization_terms`.
+        person: Whether a person is masked in the view, bool `[B]`.
+
+    Returns:
+        float32 `[B]` by name, 0 without the view. `background_erasing`: the cross entropy of the
+        clip with one of its frames mixed into all, and the squared distance of both clips' average
+        features, of length 1. `human_mask`: what the entropy of the clip without its person lacks
+        to the greatest.
+    """
+    multi_label = targets.dtype.is_floating
+    names = [name for name in ("action_scores", "average_scores") if name in outputs]
+    names = names or ["combined_scores"]
+    nothing = tf.zeros([tf.shape(targets)[0]])
+    terms: dict[str, tf.Tensor] = {**dict.fromkeys(REMEDY_TERMS, nothing)}
+    erased, masked = outputs.get(ERASED), outputs.get(MASKED)
+    if erased is not None:
+        learned = [
+            classification(erased[name], targets, multi_label, label_smoothing) for name in names
+        ]
+        distance = 2 * (1 - cosine(outputs["pooled"], erased["pooled"]))
+        terms["background_erasing"] = tf.add_n(learned) / len(names) + distance
+    if masked is not None:
+        missing = tf.add_n([_missing_entropy(masked[name], multi_label) for name in names])
+        chosen = tf.cast(has_action & person, tf.float32)
+        terms["human_mask"] = chosen * missing / len(names)
+    return terms
+
+
+def _missing_entropy(scores: tf.Tensor, multi_label: bool) -> tf.Tensor:
+    """Returns the greatest entropy of logits `[B, K]` less theirs; multi-label: summed over K."""
+    if multi_label:
+        scores = tf.stack([scores, tf.zeros_like(scores)], axis=-1)
+    logs = tf.nn.log_softmax(scores)
+    missing = tf.math.log(float(scores.shape[-1])) + tf.reduce_sum(tf.exp(logs) * logs, axis=-1)
+    return tf.reduce_sum(missing, axis=-1) if multi_label else missing
 
 
 def presence_score(action_logits: tf.Tensor) -> tf.Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any, Dict
 
-from aacf_tf.recipes.options import (
-    Recipe,
-)
+from aacf_tf.recipes.options import Recipe
 from aacf_tf.recipes.ours import default, demo, jhmdb, stills
 from aacf_tf.recipes.overrides import from_dict
 from aacf_tf.recipes.paper import actionthread, hacs30, hollywood2, voc2012
-from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.json_files import read_json
 
 RECIPES = {
     "default": default,
@@ -33,16 +31,11 @@ def load_recipe(name: str) -> Recipe:
     """
     if name.endswith(".json"):
         try:
-            return from_dict(json.loads(to_path(name).read_text(encoding="utf-8"))["recipe"])
-        except KeyError as error:
+            return from_dict(read_json(name, Dict[str, Any]).get("recipe"))
+        except UserError as error:
+            reason = str(error).rstrip(".")
             raise UsageError(
-                f"--recipe: expected the config.json of a run, received {name}, which has no "
-                f"{error}."
-            ) from error
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"--recipe: expected the config.json of a run, received {name} "
-                f"({type(error).__name__}: {error})."
+                f"--recipe: expected the config.json of a run, received {name} ({reason})."
             ) from error
     if name not in RECIPES:
         raise UsageError(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Dict, Literal, Tuple, Union, get_args, get_origin, get_type_hints
 
 from tfrecords.utils.errors import UsageError
+
+_MOST = 1e15  # of any number; more than whole numbers of 64 bits can count steps by
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Bounds:
 
     Attributes:
         low: Least value.
-        high: Greatest value; None: any.
+        high: Greatest value; None: any finite one.
     """
 
     low: float
@@ -24,8 +25,8 @@ class Bounds:
 
     def __contains__(self, value: Any) -> bool:
         # An edited config.json may hold anything.
-        known = isinstance(value, (int, float)) and math.isfinite(value)
-        return known and self.low <= value and (self.high is None or value <= self.high)
+        high = _MOST if self.high is None else self.high
+        return isinstance(value, (int, float)) and self.low <= value <= high
 
     def __str__(self) -> str:
         return f"at least {self.low:g}" if self.high is None else f"{self.low:g} to {self.high:g}"

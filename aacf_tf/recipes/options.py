@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Dict, Literal, Optional, Tuple, get_args
 
-from aacf_tf.backbones import BACKBONES
 from aacf_tf.recipes.fields import Bounds
 
 # Loss terms (`aacf_tf.models.losses`) of the heads (`aacf_tf.models.heads`).
@@ -26,6 +25,19 @@ PAIR_TERMS = {"difference", "context", "agreement", "disagreement", "background"
 PAIR_HEADS = tuple(head for head, terms in HEAD_TERMS.items() if PAIR_TERMS & {*terms})
 # Additional terms of swapped pairs, for heads with factors.
 SWAP_TERMS = ("swap_action", "swap_uniform")
+# Additional terms of every head, each of a view of the clips that reading then adds.
+REMEDY_TERMS = ("background_erasing", "human_mask")
+# Terms of the head `aacf` in the loss form `apart`: the branch's, then the average expert's.
+_BRANCH_TERMS = (
+    "action",
+    "difference",
+    "context",
+    "uniform",
+    "agreement",
+    "disagreement",
+    "presence",
+)
+APART_TERMS = (*_BRANCH_TERMS, "average", "average_swap", "average_uniform")
 Optimizer = Literal["adam", "adamw", "sgd", "sgdw"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 Strategy = Literal["auto", "one_device", "mirrored", "multi_worker"]
@@ -60,6 +72,11 @@ class DataOptions:
         swap: Share of training pairs whose actor is pasted into the conjugate of another clip,
             which becomes the conjugate: the scene then says nothing about the action. Needs masks
             in `train`; acts in stages that train the recipe's own head.
+        fame: Share of training clips whose moving foreground is pasted on another clip (FAME;
+            `tfrecords.reading.remedies`). It, `stillmix` and their like in `LossOptions` act in
+            stages that train the recipe's own head.
+        stillmix: Share of training clips half mixed with a still frame that a network of still
+            frames, trained first, finds telling (StillMix).
         jitter: Strength of photometric augmentation in training: brightness changes by up to this
             share of white, contrast and saturation by factors within 1 +- it; 0: none.
         cache: Whether to keep the decoded, resized training frames in memory (demo 0.3 GB, J-HMDB
@@ -87,6 +104,8 @@ class DataOptions:
     flip: bool = True
     frozen_conjugates: Share = 0.0
     swap: Share = 0.0
+    fame: Share = 0.0
+    stillmix: Share = 0.0
     jitter: Annotated[float, Bounds(0, 0.99)] = 0.0
     cache: bool = False
     shard: Literal["record", "file"] = "record"
@@ -102,9 +121,19 @@ class LossOptions:
     """Weight of each loss term (`aacf_tf.models.losses`); 0 leaves it out.
 
     `combined` to `time_spread` belong to the factorization, `swap_action` and `swap_uniform` to its
-    swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name.
+    swapped pairs (`data.swap`), `background` and `uniform` to the baselines of that name. The form
+    `apart` has `action` in place of `combined` and of these, `uniform` for the action score of
+    conjugates, and `average` and `average_uniform` for the average expert; no `time_spread`.
+    `background_erasing` and `human_mask` are remedies for every head (REMEDY_TERMS).
 
     Attributes:
+        form: Form of the loss of the head `aacf`: `scratch`, in which the action expert learns what
+            the context does not explain, or `apart`, for pretrained backbones: the experts learn
+            apart, beside an average-pooled one. In `apart` every head standardizes the channels.
+        average_on: Training of the average expert: `mix` (clips, swapped clips, and conjugates with
+            a uniform target) or `clips` alone.
+        branch_gradient: Share of its gradient that the branch of `apart` (all but the average
+            expert) passes to the backbone.
         time_spread_floor: Entropy over time, as a share of log T, below which `time_spread` acts.
         negative: Sample weight of a clip with no action.
     """
@@ -120,12 +149,21 @@ class LossOptions:
     swap_uniform: NonNegative = 1.0
     background: NonNegative = 1.0
     uniform: NonNegative = 1.0
+    action: NonNegative = 1.0
+    average: NonNegative = 1.0
+    average_uniform: NonNegative = 0.5
+    background_erasing: NonNegative = 0.0
+    human_mask: NonNegative = 0.0
     time_spread_floor: NonNegative = 0.8
     negative: NonNegative = 0.01
+    form: Literal["scratch", "apart"] = "scratch"
+    average_on: Literal["mix", "clips"] = "mix"
+    branch_gradient: Share = 0.2
 
     def weights(self) -> dict[str, float]:
         """Returns the weight of each term by name."""
-        names = {item.name for item in fields(self)} - {"time_spread_floor", "negative"}
+        settings = {"form", "average_on", "branch_gradient", "time_spread_floor", "negative"}
+        names = {item.name for item in fields(self)} - settings
         return {name: getattr(self, name) for name in sorted(names)}
 
 
@@ -187,16 +225,20 @@ class Recipe:
     Attributes:
         name: Name of the recipe.
         data, loss, stages: See the classes.
-        backbone: One of BACKBONES.
+        backbone: Name of the backbone, see `aacf_tf.backbones.build_backbone`.
         backbone_options: Keyword arguments of the backbone's function.
         modality: Input of the backbone: `rgb`, `flow`, or both in `two_stream`.
         weights: File of published weights, or checkpoint of another run, to initialize the
-            backbone (`aacf_tf.weights.loading`); empty: random weights.
+            backbone (`aacf_tf.weights.loading`), or their name, `imagenet` or `kinetics`; empty:
+            random weights.
         synchronized_batch_norm: Whether batch norm statistics cover all replicas.
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
             within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
-        score: Score of the served model's `probabilities`: `action` or `combined`.
+        score: Score of the served model's `probabilities`: `action`, `context`, `combined`, or of
+            the loss form `apart` also `average`. A head that lacks it serves `combined`.
+        context_weight: Weight w of the context in the score `combined` of the loss form `apart`,
+            za + w zc; in the form `scratch` it is 1.
         baseline: How average pooling is trained for comparison, under `baselines/average`: `alone`
             (from scratch, by the same stages), `stage` (the stage that trains it is evaluated) or
             `none`.
@@ -216,14 +258,15 @@ class Recipe:
     data: DataOptions = field(default_factory=DataOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     stages: Tuple[Stage, ...] = (Stage("main"),)
-    backbone: Annotated[str, tuple(BACKBONES)] = "small"
+    backbone: str = "small"
     backbone_options: Dict[str, Any] = field(default_factory=dict)
     modality: Modality = "rgb"
     weights: str = ""
     synchronized_batch_norm: bool = False
     head: Annotated[str, HEADS] = "aacf"
     hidden: Annotated[Optional[int], Bounds(0)] = None
-    score: Literal["action", "combined"] = "action"
+    score: Literal["action", "context", "combined", "average"] = "action"
+    context_weight: NonNegative = 0.2
     baseline: Literal["alone", "stage", "none"] = "none"
     mask_threshold: Share = 0.25
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0

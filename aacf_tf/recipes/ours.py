@@ -1,4 +1,7 @@
-"""Our recipes; `default` and `stills` are for the user's own data."""
+"""Our recipes; `default` and `stills` are for the user's own data.
+
+Those two are from scratch; under `--weights` they fine-tune (`aacf_tf.recipes.pretrained`).
+"""
 
 from __future__ import annotations
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import reprlib
 from typing import Any, Mapping, cast
 
 from aacf_tf.recipes.fields import FieldType, field_types
 from aacf_tf.recipes.options import DataOptions, LossOptions, Recipe, Stage
 from tfrecords.utils.errors import UsageError
 
+_WHOLE = 1 << 63  # beyond it, whole numbers may not have a float
 _NOTHING = (None, 0, "", "recipe")  # how earlier versions wrote None
 
 
@@ -28,7 +30,7 @@ def override(recipe: Recipe, path: str, value: Any) -> Recipe:
     """
     if isinstance(value, str):
         # Anything else is a plain word.
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
             value = json.loads(value)
     if path == "backbone" and value != recipe.backbone:
         # The options belong to the backbone that the recipe named.
@@ -69,13 +71,15 @@ def _convert(field: FieldType, value: Any, path: str) -> Any:
         raise UsageError(f"{path}: expected one field of it at a time, received {value!r}.")
     if field.optional and not isinstance(value, bool) and value in _NOTHING:
         return None
-    if field.kind is float and type(value) is int:
+    if field.kind is float and type(value) is int and abs(value) < _WHOLE:
         return float(value)
     if field.kind is tuple:  # the milestones
         pairs = value if isinstance(value, (list, tuple)) else [value]
         numbers = [pair for pair in pairs if isinstance(pair, (list, tuple)) and len(pair) == 2]
         if len(numbers) < len(pairs) or not all(
-            type(number) in (int, float) for pair in numbers for number in pair
+            type(number) in (int, float) and abs(number) < _WHOLE
+            for pair in numbers
+            for number in pair
         ):
             raise UsageError(f"{path}: expected pairs such as [[0.5, 0.1]], received {value!r}.")
         return tuple((float(share), float(factor)) for share, factor in numbers)
@@ -91,13 +95,16 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
-def from_dict(content: Mapping[str, Any]) -> Recipe:
+def from_dict(content: Any) -> Recipe:
     """Returns the recipe of plain data, the inverse of `to_dict`; missing fields get defaults.
 
     Raises:
-        UsageError: A field is unknown or a value has another type, as in an edited file.
-        KeyError: `name`, `data`, `loss` or `stages` is missing.
+        UsageError: A field is unknown or missing, or a value has another type, as in an edited
+            file.
     """
+    _require(content, Mapping, "recipe")
+    for name, kind in {"name": str, "data": Mapping, "loss": Mapping, "stages": list}.items():
+        _require(content.get(name), kind, name)
     parts = {
         "data": DataOptions(**_fields(DataOptions, content["data"], "data.")),
         "loss": LossOptions(**_fields(LossOptions, content["loss"], "loss.")),
@@ -114,9 +121,17 @@ def from_dict(content: Mapping[str, Any]) -> Recipe:
 def _fields(cls: type, content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns plain data as the values of a dataclass's fields."""
     types = field_types(cls)
+    _require(content, Mapping, prefix.rstrip("."))
     for name in content:
         if name not in types:
             raise UsageError(
                 f"{prefix}{name}: expected one of {', '.join(types)}, received {name!r}."
             )
     return {name: _convert(types[name], value, prefix + name) for name, value in content.items()}
+
+
+def _require(value: Any, kind: type, path: str) -> None:
+    """Raises UsageError if plain data are not of a type: a text, a list or fields by name."""
+    if not isinstance(value, kind):
+        expected = {str: "a text", list: "a list"}.get(kind, "fields by name")
+        raise UsageError(f"{path}: expected {expected}, received {reprlib.repr(value)}.")

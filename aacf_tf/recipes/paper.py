@@ -1,6 +1,8 @@
 """The paper's recipes, by its supplement.
 
-What that leaves open is our choice, and each docstring says what.
+What that leaves open is our choice, and each docstring says what. Under `--weights` the loss is of
+the form `apart` (`aacf_tf.recipes.pretrained`): with the form `scratch`, on ImageNet features of
+photographs, the action score had a third of average pooling's mean AP.
 """
 
 from __future__ import annotations

@@ -6,7 +6,15 @@ import math
 from dataclasses import dataclass
 from typing import Dict, Tuple
 
-from aacf_tf.recipes.options import HEAD_TERMS, PAIR_HEADS, SWAP_TERMS, Recipe, Stage
+from aacf_tf.recipes.options import (
+    APART_TERMS,
+    HEAD_TERMS,
+    PAIR_HEADS,
+    REMEDY_TERMS,
+    SWAP_TERMS,
+    Recipe,
+    Stage,
+)
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,7 @@ class StagePlan:
         pairs: Whether the head's loss needs conjugates.
         loss_weights: Weight of each term that acts.
         swap: Share of training pairs whose actor is pasted into another clip's scene.
+        fame, stillmix: Shares of training clips that these remedies change.
         frozen_conjugates: Share of training pairs whose conjugate repeats the clip's first frame;
             1 if nothing looks at conjugates, which then need not be decoded.
         steps: Training steps of the whole stage.
@@ -38,6 +47,8 @@ class StagePlan:
     pairs: bool
     loss_weights: Dict[str, float]
     swap: float
+    fame: float
+    stillmix: float
     frozen_conjugates: float
     steps: int
     warmup_steps: int
@@ -67,11 +78,20 @@ def plan_stage(recipe: Recipe, stage: Stage, steps: int = 0) -> StagePlan:
     data = recipe.data
     head = stage.head or recipe.head
     pairs = head in PAIR_HEADS
-    swap = data.swap if stage.head is None else 0.0
+    own = stage.head is None
+    swap = data.swap if own else 0.0
     terms, factors = HEAD_TERMS[head], "difference" in HEAD_TERMS[head]
-    if swap and factors:
+    known = recipe.loss.weights()
+    if head == "aacf" and recipe.loss.form == "apart":
+        terms = APART_TERMS
+        mixed = recipe.loss.average_on == "mix"
+        known["average_swap"] = known["average"] if mixed and swap else 0.0
+        known["average_uniform"] *= mixed
+    elif swap and factors:
         terms = (*terms, *SWAP_TERMS)
-    weights = {term: recipe.loss.weights().get(term, 1.0) for term in terms}
+    if own:
+        terms = (*terms, *REMEDY_TERMS)
+    weights = {term: known.get(term, 1.0) for term in terms}
     warmup = stage.warmup * steps if stage.warmup < 1 else stage.warmup
     decoupled = stage.optimizer in ("adamw", "sgdw")
     return StagePlan(
@@ -80,6 +100,8 @@ def plan_stage(recipe: Recipe, stage: Stage, steps: int = 0) -> StagePlan:
         pairs=pairs,
         loss_weights={term: weight for term, weight in weights.items() if weight},
         swap=swap,
+        fame=data.fame if own else 0.0,
+        stillmix=data.stillmix if own else 0.0,
         frozen_conjugates=data.frozen_conjugates if pairs or swap else 1.0,
         steps=steps,
         warmup_steps=min(int(warmup), steps),

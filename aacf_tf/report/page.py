@@ -13,9 +13,8 @@ the dozen clips only. `page.html` is the template, `style.html` the style that p
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 
 import jinja2
 
@@ -25,6 +24,7 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Recipe
 from aacf_tf.report import tables
 from aacf_tf.report.figures import draw_figures
+from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import curves, panels
 from tfrecords.utils.atomic import write_text
@@ -110,6 +110,6 @@ def _curves(workdir: Path) -> Iterator[tuple[str, str]]:
     for folder, name in ((workdir, ""), (workdir / BASELINE, "average pooling, ")):
         paths = folder.glob("logs/*/history.json")
         for path in sorted(paths, key=lambda path: path.stat().st_mtime):
-            history: Any = json.loads(path.read_text(encoding="utf-8"))
+            history = read_history(path)
             if history:
                 yield f"{name}stage {path.parent.name}", curves.plot(history)

@@ -1,24 +1,39 @@
-"""WORKDIR/config.json, which says which run a directory holds.
+"""A run's directory: which run it holds, one training at a time, and the files that it reads.
 
-recipe   what `load_recipe` reads to repeat the run
-data     the data set's directory and digest
-plan     the stages as they are trained on these data; a note, not read again
+WORKDIR/config.json
+    recipe   what `load_recipe` reads to repeat the run
+    data     the data set's directory and digest
+    plan     the stages as they are trained on these data; a note, not read again
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
+import reprlib
+import shutil
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Dict, Iterator, List, TypeVar
 
 from aacf_tf import recipes
-from aacf_tf.runs.run import Run
+from aacf_tf.runs.checkpoints import BEST
+from aacf_tf.runs.run import STILLS_FILE, Run
+from aacf_tf.weights.checkpoint_folder import NOTE, tidy
 from tfrecords.records.dataset import digest
+from tfrecords.utils import lock
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath
+from tfrecords.utils.json_files import read_json
+
+T = TypeVar("T")
 
 CONFIG_FILE = "config.json"
+# Folder of the baseline, average pooling, below the run directory of a head.
+BASELINE = "baselines/average"
+# What a killed run leaves of files and exports that it was writing.
+_LEFT = ("*.tmp", "logs/*/*.tmp", "report/*.tmp", "export/*/*.tmp")
+_REMEDY = "copy the file back, or give another --workdir"
 # Fields that may change when a run is resumed: where its data lie, how it is computed, how often it
 # is saved, in how many views it is judged, how it is exported.
 _CHANGEABLE = (
@@ -33,9 +48,12 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
     Raises:
         UsageError: It holds another run, or any although `resume` is false, or none although `new`
             is false.
-        UserError: If config.json is damaged.
+        UserError: If config.json is missing beside checkpoints, or damaged.
     """
     path = current.workdir / CONFIG_FILE
+    begun = [
+        file for name in ("ckpt-*", NOTE) for file in path.parent.glob(f"checkpoints/*/{name}")
+    ]
     plans = [current.plan(stage) for stage in current.recipe.stages]
     config = {
         "recipe": recipes.to_dict(current.recipe),
@@ -43,13 +61,14 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
         "data": {"directory": str(current.data), "digest": digest(current.data)},
     }
     # If training has not begun, as with a wrong --weights, there is nothing to lose.
-    if path.is_file() and any(current.workdir.glob("checkpoints/*/checkpoint")):
+    if begun:
         if not resume:
             raise UsageError(
                 f"--noresume: expected a new --workdir, received {current.workdir}, "
                 "which holds a run."
             )
-        before = read_config(path, _with_defaults)
+        before = read_config(path)
+        before["recipe"] = _with_defaults(path, before.get("recipe"))
         for name in ("recipe", "data"):
             require_same(current.workdir, f"another {name}", before.get(name, {}), config[name])
     elif not new:
@@ -58,18 +77,74 @@ def claim(current: Run, resume: bool, new: bool, chief: bool) -> None:
         write_json(path, config)
 
 
-def read_config(path: Path, parse: Callable[[Any], dict[str, Any]] = dict) -> dict[str, Any]:
-    """Returns the parsed content of a config.json; UserError if the file is damaged."""
+def read_config(path: Path) -> dict[str, Any]:
+    """Returns the content of a config.json; UserError if it is missing or damaged."""
+    return read_file(path, Dict[str, Any], _REMEDY)
+
+
+def read_file(path: AnyPath, kind: type[T], remedy: str) -> T:
+    """Reads a JSON file of a run.
+
+    Args:
+        path: The file.
+        kind: Type of its content, see `tfrecords.utils.json_files.read_json`.
+        remedy: What to do if it is missing or damaged, for the error.
+
+    Raises:
+        UserError: It is.
+    """
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError, UsageError) as error:
-        reason = str(error).rstrip(".")
-        raise UserError(f"Expected the settings of a run in {path}: {reason}.") from error
+        return read_json(path, kind)
+    except UserError as error:
+        raise UserError(f"{str(error).rstrip('.')}; {remedy}.") from error
 
 
-def _with_defaults(config: dict[str, Any]) -> dict[str, Any]:
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Returns the entries of a history.json, one per epoch; none if there is no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not path.is_file():
+        return []
+    history = read_file(path, List[Dict[str, float]], _REMEDY)
+    epochs = [entry.get("epoch") for entry in history]
+    if epochs != [*range(1, len(history) + 1)]:
+        raise UserError(
+            f"{path}: expected the epochs from 1 on, received {reprlib.repr(epochs)}; {_REMEDY}."
+        )
+    return history
+
+
+@contextlib.contextmanager
+def alone(workdir: Path) -> Iterator[None]:
+    """Keeps other trainings out of a working directory within a block; clears what a kill left.
+
+    Raises:
+        UsageError: Another one is at work there.
+    """
+    message = f"Another run is working in {workdir}"
+    with lock.alone(workdir / ".lock", message, UsageError):
+        runs = (workdir, workdir / BASELINE)
+        for folder in (*runs, *(run / STILLS_FILE.parent for run in runs)):
+            for pattern in _LEFT:
+                for path in folder.glob(pattern):
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink()
+            for path in [*folder.glob("checkpoints/*"), *folder.glob(f"checkpoints/*/{BEST}")]:
+                tidy(path)
+        yield
+
+
+def _with_defaults(path: Path, recipe: Any) -> dict[str, Any]:
     """Fills in fields that recipes did not have when the run was made."""
-    return {**config, "recipe": recipes.to_dict(recipes.from_dict(config["recipe"]))}
+    try:
+        return recipes.to_dict(recipes.from_dict(recipe))
+    except UsageError as error:
+        reason = str(error).rstrip(".")
+        raise UserError(f"{path}: expected the recipe of a run ({reason}); {_REMEDY}.") from error
 
 
 def require_same(workdir: Path, other: str, before: Any, now: Any) -> None:

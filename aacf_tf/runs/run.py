@@ -7,18 +7,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import build_model
 from aacf_tf.recipes import Recipe, Stage, StagePlan, plan_stage
+from aacf_tf.recipes.options import REMEDY_TERMS
 from aacf_tf.runs.mirror import Mirror
 from tfrecords.reading.clips import count_labels, count_steps, has_masks, read_dataset
 from tfrecords.reading.features import read_features
 from tfrecords.records.dataset import DatasetInfo, load_info, require_flow
 from tfrecords.utils.atomic import StrPath
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
+
+STILLS_FILE = Path("stillmix", "frames.npy")
+
+
+def read_stills(path: Path) -> np.ndarray:
+    """Reads the frames of a `STILLS_FILE`, uint8 `[M, h, w, 3]`; UserError if it is damaged."""
+    try:
+        frames = np.load(path, mmap_mode="r")  # compares the size with the file's before it reads
+        if frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3:
+            return np.array(frames)
+        reason = f"{frames.dtype} {list(frames.shape)}"
+    except (ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+    raise UserError(f"{path}: expected frames, received a damaged file ({reason}); remove it.")
 
 
 @dataclass
@@ -32,6 +48,8 @@ class Run:
         info: Description of the data set.
         mirror: Mirror of a remote working directory (`aacf_tf.runs.mirror`).
         caches: Name of a stage -> directory of the cached features that it is trained on.
+        stills: Frames that `data.stillmix` mixes in
+            (`aacf_tf.training.preparation.still_frames`); None: those of the working directory.
     """
 
     recipe: Recipe
@@ -40,6 +58,7 @@ class Run:
     info: DatasetInfo
     mirror: Mirror | None = None
     caches: dict[str, AnyPath] = field(default_factory=dict)
+    stills: np.ndarray | None = None
 
     @classmethod
     def open(cls, recipe: Recipe, data: StrPath, workdir: str | Path) -> Run:
@@ -60,6 +79,11 @@ class Run:
             raise UsageError(
                 f"Expected masks of the actor in split 'train' of {self.data} to swap actors by, "
                 f"received no record with one; add --set data.swap=0{frozen}."
+            )
+        if self.recipe.loss.human_mask and not has_masks(self.data, "train"):
+            raise UsageError(
+                f"Expected masks of the actor in split 'train' of {self.data} for loss.human_mask, "
+                "received no record with one; add --set loss.human_mask=0."
             )
         for stage in self.recipe.stages:
             if stage.patience and not self.info.splits.get("validation", {}).get("clips"):
@@ -141,6 +165,10 @@ class Run:
                 "flip": data.flip,
                 "frozen_conjugates": plan.frozen_conjugates,
                 "swap": plan.swap,
+                "fame": plan.fame,
+                "stillmix": plan.stillmix,
+                **{term: term in plan.loss_weights for term in REMEDY_TERMS},
+                "stills": self._find_stills() if training and plan.stillmix else None,
                 "jitter": data.jitter,
                 "by_file": data.shard == "file",
                 "negative_weight": self.recipe.loss.negative,
@@ -149,6 +177,13 @@ class Run:
                 **options,
             },
         )
+
+    def _find_stills(self) -> np.ndarray:
+        """Returns the frames that are mixed in."""
+        path = self.workdir / STILLS_FILE
+        if self.stills is None and not path.is_file():
+            raise UsageError(f"data.stillmix: expected the frames {path} of training, found none.")
+        return read_stills(path) if self.stills is None else self.stills
 
     def stage_batches(
         self, split: str, stage: Stage, training: bool, **options: Any

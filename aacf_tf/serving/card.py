@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Dict, List, Literal, Optional, TypedDict
 
-from tfrecords.utils.errors import UserError
+from tfrecords.utils.json_files import Limits, read_json
 
-AXES = ("time", "height", "width")
+Side = Annotated[int, Limits(1, 1 << 16)]
+
+
+class Axis(TypedDict):
+    """The centres of a map's cells along an axis, in frames or pixels: start + i * stride."""
+
+    start: float
+    stride: Side
+    size: Side
+
+
+class Centres(TypedDict):
+    """The axes of a map."""
+
+    time: Axis
+    height: Axis
+    width: Axis
 
 
 @dataclass
@@ -19,20 +34,20 @@ class ModelCard:
     recipe: str
     backbone: str
     head: str
-    frames: int  # of a clip, the network's input, as are
-    height: int  # pixels
-    width: int  # pixels
-    fps: float  # frames a second that are sampled; 0: every frame of a video
-    resize: str  # how a frame comes to that size, see `tfrecords.reading.preprocess`
-    strides: list[int]  # frames and pixels from one cell of a map to the next: time, height, width
+    frames: Side  # of a clip, the network's input, as are
+    height: Side  # pixels
+    width: Side  # pixels
+    fps: Annotated[float, Limits(0, 1000)]  # frames/s that are sampled; 0: all of a video
+    resize: Literal["stretch", "short_side", "whole"]  # see `tfrecords.reading.preprocess`
+    # Frames and pixels from one cell of a map to the next: time, height, width.
+    strides: Annotated[List[Side], Limits(3, 3)]
     score: str  # the score behind the output `probabilities`
     multi_label: bool  # classes are judged independently
     context_learns: bool  # False: no pair to learn from, the context scores mean nothing
-    modality: str = "rgb"
+    modality: Literal["rgb", "flow", "two_stream"] = "rgb"
     precision: str = "float32"  # of the backbone; outputs are float32
-    winograd: dict[str, float] = field(default_factory=dict)  # convolution -> speed-up measured
-    # Axis -> {start, stride, size}: cell i lies at frame or pixel start + i * stride.
-    map_centres: dict[str, dict[str, Any]] | None = None
+    winograd: Dict[str, float] = field(default_factory=dict)  # convolution -> speed-up measured
+    map_centres: Optional[Centres] = None
     digest: str = ""  # of the training data
     scaling: str = "inside: pixels 0..255 go in"
 
@@ -41,20 +56,15 @@ class ModelCard:
         """Reads a model.json; fields that this version does not know are ignored.
 
         Raises:
-            UserError: A field is missing.
-            OSError, ValueError: The file is missing or no JSON.
+            UserError: The file cannot be read, or a field is missing or not as expected.
         """
-        content = json.loads(path.read_text(encoding="utf-8"))
-        required = [f.name for f in fields(cls) if f.default is f.default_factory is MISSING]
-        missing = [name for name in required if name not in content]
-        if missing:
-            raise UserError(f"Expected the fields {', '.join(missing)} in {path}, received none.")
-        return cls(**{f.name: content[f.name] for f in fields(cls) if f.name in content})
+        return read_json(path, cls)
 
     def axes(self) -> list[tuple[float, int, int]]:
         """Returns (centre of cell 0, stride, number of cells) of a map's time, height and width."""
         if self.map_centres is not None:
-            axes = (self.map_centres[name] for name in AXES)
+            centres = self.map_centres
+            axes = (centres["time"], centres["height"], centres["width"])
             return [(axis["start"], axis["stride"], axis["size"]) for axis in axes]
         # Older exports: the middles of the stride boxes.
         sizes = (self.frames, self.height, self.width)

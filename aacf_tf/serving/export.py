@@ -12,7 +12,8 @@
     features         frames   uint8 [batch, T, H, W, 3]         features, action, context
 
 The scores and maps: `probabilities` (of the score the recipe names), `action_probabilities`,
-`context_probabilities`, `combined_probabilities` `[batch, C]`; `action_attention`,
+`context_probabilities`, `combined_probabilities`, of the loss form `apart` also
+`average_probabilities` `[batch, C]`; `action_attention`,
 `context_attention`, `action_logits` `[batch, t, h, w]`; `action_evidence` `[batch]`, log-evidence
 that an action is present, relative to a uniform map (logsumexp of the logits - log N). A head omits
 what it lacks (`aacf_tf.models.heads`); one without attention has `class_activation`
@@ -31,6 +32,7 @@ it faster still (docs/performance.md).
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import logging
 import os
 import shutil
@@ -50,13 +52,16 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import keras_policy, resolve_precision
-from aacf_tf.serving.card import AXES, ModelCard
+from aacf_tf.serving.card import Axis, Centres, ModelCard
 from aacf_tf.serving.signatures import make_signatures
+from aacf_tf.weights.bundles import check_checkpoint
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import LABELS_FILE
 from tfrecords.records.names import MODALITIES
+from tfrecords.utils import lock
 from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +78,7 @@ def export(
     multi_label: bool = False,
     digest: str = "",
 ) -> Path:
-    """Writes the next version of a SavedModel, completely or not at all.
+    """Writes the next version of a SavedModel, unless the newest one holds these very weights.
 
     Args:
         model: Trained model in float32.
@@ -86,11 +91,14 @@ def export(
         digest: Digest of the training data, noted in model.json.
 
     Returns:
-        The folder of the version: the highest existing one plus 1.
+        The folder of the version: the highest existing one plus 1, or that one.
     """
     data, head = recipe.data, model.head
     backbone, winograd = _inference_backbone(model, recipe)
-    axes = receptive_field(model.geometry, (data.frames, data.height, data.width))
+    time, height, width = (
+        Axis(start=axis.start, stride=axis.stride, size=axis.size)
+        for axis in receptive_field(model.geometry, (data.frames, data.height, data.width))
+    )
     card = ModelCard(
         recipe=recipe.name,
         backbone=recipe.backbone,
@@ -101,16 +109,13 @@ def export(
         fps=data.fps or 0.0,
         resize=data.resize,
         strides=list(model.strides()),
-        score=recipe.score if head.factors else "combined",
+        score=recipe.score if recipe.score in head.scores else "combined",
         multi_label=multi_label,
         context_learns=head.factors and head.context_learns,
         modality=recipe.modality,
         precision=recipe.export_precision,
         winograd=winograd,
-        map_centres={
-            name: {"start": axis.start, "stride": axis.stride, "size": axis.size}
-            for name, axis in zip(AXES, axes)
-        },
+        map_centres=Centres(time=time, height=height, width=width),
         digest=digest,
     )
 
@@ -118,8 +123,12 @@ def export(
         write_text(folder / "assets" / LABELS_FILE, "".join(label + "\n" for label in labels))
         _write_warmup(folder / "assets.extra", recipe)
 
-    signatures = make_signatures(backbone, head, recipe, len(labels), multi_label)
     variables = [*backbone.variables, *head.variables]
+    there = directory / str(max(versions(directory), default=0))
+    if _holds(there, variables, card, labels):
+        logger.info(f"export   {there} holds this model already; without it, it is written anew")
+        return there
+    signatures = make_signatures(backbone, head, recipe, len(labels), multi_label)
     return write_saved_model(directory, variables, signatures, dataclasses.asdict(card), add_files)
 
 
@@ -142,21 +151,47 @@ def write_saved_model(
     Returns:
         The folder of the version: the highest existing one plus 1.
     """
-    version = max(versions(directory), default=0) + 1
-    # ModelServer takes numbers for versions, and only numbers.
-    temporary = directory / f"{version}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
     module: Any = tf.Module()
     # The variables only, not the Keras objects, so that loading needs neither Keras nor our code.
     module.weights = list(variables)
-    tf.saved_model.save(module, str(temporary), signatures=signatures)
     libraries = {"tensorflow": tf.__version__, "keras": metadata.version("keras")}
-    write_json(temporary / "assets" / MODEL_FILE, {**description, "versions": libraries})
-    if add_files:
-        add_files(temporary)
-    final = directory / str(version)
-    os.replace(temporary, final)
+    message = f"Another process is exporting into {directory}"
+    with lock.alone(directory / ".lock", message, UsageError):
+        version = max(versions(directory), default=0) + 1
+        # ModelServer takes numbers for versions, and only numbers.
+        temporary = directory / f"{version}.tmp"
+        shutil.rmtree(temporary, ignore_errors=True)
+        tf.saved_model.save(module, str(temporary), signatures=signatures)
+        write_json(temporary / "assets" / MODEL_FILE, {**description, "versions": libraries})
+        if add_files:
+            add_files(temporary)
+        final = directory / str(version)
+        os.replace(temporary, final)
     return final
+
+
+def _holds(
+    version: Path, variables: Sequence[tf.Variable], card: ModelCard, labels: Sequence[str]
+) -> bool:
+    """Returns whether a version is whole and holds the same weights, description and labels."""
+    prefix = version / "variables" / "variables"
+    installed = importlib.util.find_spec("tensorflow_serving") is not None
+    if installed and not (version / "assets.extra" / WARMUP_FILE).is_file():
+        return False
+    try:
+        before = ModelCard.read(version / "assets" / MODEL_FILE)
+        if dataclasses.replace(before, winograd=card.winograd) != card:  # speeds, never the same
+            return False
+        check_checkpoint(prefix)
+        reader = tf.train.load_checkpoint(str(prefix))
+        for number, variable in enumerate(variables):
+            value = reader.get_tensor(f"weights/{number}/.ATTRIBUTES/VARIABLE_VALUE")
+            if value.tobytes() != variable.numpy().tobytes():
+                return False
+        names = (version / "assets" / LABELS_FILE).read_text(encoding="utf-8")
+        return names.splitlines() == list(labels) and (version / "saved_model.pb").is_file()
+    except Exception:  # damage of any kind
+        return False
 
 
 def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model, dict[str, float]]:

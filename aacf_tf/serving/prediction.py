@@ -17,7 +17,7 @@ class Prediction:
         file: Name of the file, as it was given.
         predicted: Best class by the model's score.
         probabilities: Class to probability, by the score that the model's recipe names.
-        action, context, combined: Class to probability, by each score.
+        action, context, combined, average: Class to probability, by each score.
         reliable: Class to probability, given that there is an action; the context counts as far as
             it can be trusted, see `aacf_tf.evaluation.classification.context_reliability`. Only
             from a folder of 20 or more files.
@@ -40,6 +40,7 @@ class Prediction:
     action: dict[str, float] | None = None
     context: dict[str, float] | None = None
     combined: dict[str, float] | None = None
+    average: dict[str, float] | None = None
     reliable: dict[str, float] | None = None
     context_trust: float | None = None
     action_attention: np.ndarray | None = None

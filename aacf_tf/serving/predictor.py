@@ -20,18 +20,24 @@ from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
+from aacf_tf.weights.bundles import check_checkpoint
 from tfrecords.media import images, timeline, video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reading.phases import frame_indices
 from tfrecords.records.dataset import LABELS_FILE, load_labels
-from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError, UserError, raise_if_machine
 from tfrecords.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
 # Kind of a model -> suffixes of its files.
 SUFFIXES = {"image": images.EXTENSIONS, "video": (*video.EXTENSIONS, ".gif")}
+_NAMED = 20  # files that a warning names
+_FRAMES = (
+    "Frames in files of their own become a video by: ffmpeg -framerate 25 -pattern_type glob -i "
+    "'FOLDER/*.png' VIDEO.mp4."
+)
 
 
 class Predictor:
@@ -49,16 +55,19 @@ class Predictor:
 
     def __init__(self, directory: Path):
         self.directory = directory
-        assets = directory / "assets"
-        self.labels = load_labels(assets / LABELS_FILE)
+        self.labels = load_labels(directory / "assets" / LABELS_FILE)
+        self.card = ModelCard.read(directory / "assets" / MODEL_FILE)
         try:
-            self.card = ModelCard.read(assets / MODEL_FILE)
+            check_checkpoint(directory / "variables" / "variables")
             self._saved = tf.saved_model.load(str(directory))
             self._serve = self._saved.signatures["serve_tensor"]
-        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            self._check_outputs()
+        except Exception as error:  # a damaged file sends TensorFlow into errors of every kind
+            raise_if_machine(error, str(directory))
+            reason = str(error).strip().splitlines() or [""]
             raise UserError(
                 f"Expected a model exported by this project in {directory}, received one that "
-                f"cannot be loaded ({type(error).__name__})."
+                f"cannot be loaded ({type(error).__name__}: {reason[0]})."
             ) from error
         if self.card.modality != "rgb":
             raise UsageError(
@@ -70,8 +79,20 @@ class Predictor:
         self.size = (self.card.height, self.card.width)
         self._axes = self.card.axes()
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
-        # Twice the network's input is enough to look at.
-        self.short_side = max(256, 2 * max(self.size))
+        self.short_side = max(256, 2 * max(self.size))  # twice the input is enough to look at
+
+    def _check_outputs(self) -> None:
+        """Compares the card and the labels with what the model takes and returns."""
+        card, returns = self.card, self._serve.structured_outputs
+        takes = self._serve.structured_input_signature[1]
+        for name in ("probabilities", f"{card.score}_probabilities"):
+            if name not in returns or returns[name].shape[-1] not in (None, len(self.labels)):
+                raise ValueError(
+                    f"its {LABELS_FILE} names {len(self.labels)} classes and its {MODEL_FILE} the "
+                    f"score {card.score}, but {name} is {returns.get(name, 'missing')}"
+                )
+        if card.modality == "rgb" and takes["frames"].shape[1] != card.frames:
+            raise ValueError(f"{MODEL_FILE} says {card.frames} frames, but it takes {takes}")
 
     def seen(
         self, frame: Sequence[int], grid: Sequence[int]
@@ -89,8 +110,7 @@ class Predictor:
         if self.card.resize != "whole":
             return self.size, self.centres[1:]
         scale = max(side / full for side, full in zip(self.size, frame))
-        axes = zip(self._axes[1:], grid)
-        centres = [start + stride * np.arange(size) for (start, stride, _), size in axes]
+        centres = [first + step * np.arange(n) for (first, step, _), n in zip(self._axes[1:], grid)]
         return tuple(round(full * scale) for full in frame), centres
 
     def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
@@ -109,10 +129,6 @@ class Predictor:
             UsageError: There is no such file, or it is not of the model's kind.
             UserError: The file cannot be read.
         """
-        if Path(path).is_dir():
-            raise UsageError(
-                f"Expected a file, received the folder {str(path)!r}, which predict_folder takes."
-            )
         if self.kind == "video":
             return self._predict_video(path, start, end)
         if start or end is not None:
@@ -137,6 +153,8 @@ class Predictor:
             UsageError: There is no file of the model's kind.
             UserError: None of the files can be read.
         """
+        if not Path(folder).is_dir():
+            raise UsageError(f"Expected a folder of {self.kind}s, received {str(folder)!r}.")
         entries = sorted(path for path in Path(folder).iterdir() if path.name[0] != ".")
         paths = [
             path
@@ -145,13 +163,16 @@ class Predictor:
         ]
         others = [path.name for path in sorted({*entries} - {*paths})]
         if others:
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
             logger.warning(
-                f"Warning: not taken, since no {self.kind}s by their names: {', '.join(others)}"
+                f"Warning: not taken, since no {self.kind}s by their names: "
+                f"{', '.join(others[:_NAMED])}{more}"
             )
         if not paths:
+            frames = self.kind == "video" and any(map(images.is_photograph, others))
             raise UsageError(
                 f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "
-                f"{self.directory}, received none."
+                f"{self.directory}, received none{'. ' + _FRAMES if frames else '.'}"
             )
         predictions = []
         for path in progress(paths, desc=Path(folder).name, unit=self.kind, leave=False):
@@ -189,7 +210,7 @@ class Predictor:
         self, path: str | Path, start: float, end: float | None
     ) -> tuple[np.ndarray, float, float]:
         """Returns a span's frame times in seconds, their measured and their nominal rate."""
-        self._check_file(path)
+        self._check_file(path, start, end)
         times = []
         rate = video.DEFAULT_RATE
         for time, rate, _ in video.decode(str(path), start):
@@ -211,7 +232,7 @@ class Predictor:
             UnreadableError: The file cannot be read, or its frames take more than
                 `tfrecords.media.video.MAX_CLIP_BYTES`.
         """
-        self._check_file(path)
+        self._check_file(path, start, end)
         return video.read_frames(str(path), start, end, self.short_side)
 
     def read_image(self, path: str | Path) -> Photograph:
@@ -224,10 +245,16 @@ class Predictor:
         self._check_file(path)
         return read_image(str(path), self.short_side)
 
-    def _check_file(self, path: str | Path) -> None:
+    def _check_file(self, path: str | Path, start: float = 0.0, end: float | None = None) -> None:
+        timeline.check_span(start, end)
         (other,) = {*SUFFIXES} - {self.kind}
         if Path(path).suffix.lower() in SUFFIXES[other]:
             raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
+        if Path(path).is_dir():
+            raise UsageError(
+                f"Expected {self.takes()}, received the folder {str(path)!r}: predict_folder and "
+                f"--input take folders of {self.kind}s. {_FRAMES if self.kind == 'video' else ''}"
+            )
         if not Path(path).is_file():
             raise UsageError(f"No such file: {str(path)!r}.")
 
@@ -249,13 +276,43 @@ class Predictor:
         return frame_indices(tf.constant(length), self.frames, step, None).numpy()
 
     def predict_clip(self, clip: Video, name: str = "") -> Prediction:
-        """Classifies a decoded clip."""
+        """Classifies a decoded clip.
+
+        Args:
+            clip: Frames, uint8 `[T, H, W, 3]`, their rate and their times; T is 1 or more.
+            name: Name in the prediction, default none.
+
+        Raises:
+            UsageError: The clip is of another type or shape; floats are not guessed the range of.
+        """
+        if not isinstance(clip, Video):
+            kind = type(clip).__name__
+            raise UsageError(f"Expected a Video(frames, fps, times), received {kind}.")
+        _check_pixels(clip.frames, "[T, H, W, 3]")
+        if not 0 < clip.fps < np.inf:
+            raise UsageError(f"Expected a clip with a rate above 0 frames/s, received {clip.fps}.")
+        if np.shape(clip.times) != (len(clip.frames),):
+            raise UsageError(
+                f"Expected a time for each of the clip's {len(clip.frames)} frames, received times "
+                f"of shape {np.shape(clip.times)}."
+            )
         indices = self.sample(len(clip.frames), clip.fps)
-        sampled = Video(clip.frames[indices], clip.fps, clip.times[indices])
+        sampled = Video(clip.frames[indices], clip.fps, np.asarray(clip.times)[indices])
         return self._predict_frames(sampled, name)
 
     def predict_image(self, pixels: np.ndarray, name: str = "") -> Prediction:
-        """Classifies a decoded photograph, uint8 `[H, W, 3]`."""
+        """Classifies a decoded photograph.
+
+        Args:
+            pixels: Photograph, uint8 `[H, W, 3]`.
+            name: Name in the prediction, default none.
+
+        Raises:
+            UsageError: As `predict_clip`, or the model is one of videos.
+        """
+        if self.kind != "image":
+            raise UsageError(f"Expected {self.takes()}, received a photograph.")
+        _check_pixels(pixels, "[H, W, 3]")
         return self._predict_frames(Video(pixels[None], 1.0, np.zeros(1)), name)
 
     def _predict_frames(self, clip: Video, name: str) -> Prediction:
@@ -278,6 +335,7 @@ class Predictor:
             action=scores.get("action"),
             context=scores.get("context"),
             combined=scores.get("combined"),
+            average=scores.get("average"),
             action_attention=outputs.get("action_attention"),
             context_attention=outputs.get("context_attention"),
             action_logits=outputs.get("action_logits"),
@@ -302,6 +360,15 @@ class Predictor:
             prediction.reliable, prediction.context_trust = self._by_class(row), trust
 
 
+def _check_pixels(values: np.ndarray, shape: str) -> None:
+    """Refuses what TensorFlow would take without a word: floats in 0..1 become black."""
+    found = list(values.shape) if isinstance(values, np.ndarray) else []
+    kind = values.dtype.name if isinstance(values, np.ndarray) else type(values).__name__
+    if kind != "uint8" or len(found) != shape.count(",") + 1 or found[-1] != 3 or 0 in found:
+        hint = "; np.rint(255 * x).astype(np.uint8) makes it of 0..1" if "float" in kind else ""
+        raise UsageError(f"Expected pixels 0..255, uint8 {shape}, received {kind} {found}{hint}.")
+
+
 def load(path: str | Path) -> Predictor:
     """Loads an exported model.
 
@@ -318,9 +385,8 @@ def load(path: str | Path) -> Predictor:
         'wave'
     """
     directory = Path(path)
-    exported = versions(directory)
-    if not (directory / "saved_model.pb").is_file() and exported:
-        directory = directory / str(max(exported))
+    if not (directory / "saved_model.pb").is_file():
+        directory = directory / str(max(versions(directory), default=""))
     if not (directory / "saved_model.pb").is_file():
         raise UsageError(
             f"Expected an exported model such as WORKDIR/export/aacf, received {str(path)!r}, "

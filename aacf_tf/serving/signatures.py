@@ -10,6 +10,7 @@ from tensorflow import keras
 from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
+from aacf_tf.serving import requests
 from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import PREPROCESS, decode_image
 from tfrecords.records import codec
@@ -38,13 +39,6 @@ def make_signatures(
 
     def see(clips: Tensors) -> tf.Tensor:
         """Computes the backbone's features, float32, from pixels of the network's size."""
-        batch = tf.shape(next(iter(clips.values())))[0]
-        # oneDNN gives the convolution of an empty batch the shape of its input.
-        filled = tf.debugging.assert_positive(
-            batch, "Expected a batch of one clip or more, received an empty one."
-        )
-        with tf.control_dependencies([filled]):
-            clips = {name: tf.identity(clip) for name, clip in clips.items()}
         if len(clips) > 1:
             pixels = {inputs[name].name: clip for name, clip in clips.items()}
         else:
@@ -69,7 +63,14 @@ def make_signatures(
 
         # Frame by frame: the clips of a batch need not be of one size.
         spec = tf.TensorSpec([*sides, channels], tf.uint8)
-        flat = tf.map_fn(decode_one, tf.reshape(encoded, [-1]), fn_output_signature=spec)
+        flat, large = requests.check_pictures(tf.reshape(encoded, [-1]))
+
+        def decode_all(at_once: int) -> tf.Tensor:
+            return tf.map_fn(
+                decode_one, flat, fn_output_signature=spec, parallel_iterations=at_once
+            )
+
+        flat = tf.cond(large, lambda: decode_all(1), lambda: decode_all(10))
         height, width = tf.unstack(tf.shape(flat)[1:3]) if None in sides else size
         return tf.reshape(flat, [-1, frames, height, width, channels])
 
@@ -80,12 +81,13 @@ def make_signatures(
         record = codec.parse(serialized, masks=False, streams=[*inputs.values()])
         step = record["fps"] / data.fps if data.fps else tf.constant(1.0)
         encoded = {name: record[stream.pair[0]] for name, stream in inputs.items()}
-        length = tf.size(next(iter(encoded.values())))
+        length = requests.check_record(record["fps"], [*encoded.values()])
         indices = frame_indices(length, frames, step, None)
         return {name: tf.gather(values, indices) for name, values in encoded.items()}
 
-    def serve_examples(examples: tf.Tensor) -> Tensors:
+    def serve_examples(requested: Tensors) -> Tensors:
         spec = dict.fromkeys(inputs, tf.TensorSpec([frames], tf.string))
+        examples = requested["examples"]
         return serve_encoded(tf.map_fn(sample_example, examples, fn_output_signature=spec))
 
     def features(clips: Tensors) -> Tensors:
@@ -97,12 +99,19 @@ def make_signatures(
     functions = {
         "serving_default": (serve_encoded, images),
         "serve_tensor": (lambda clips: serve(fit(clips)), pixels),
-        "serve_examples": (serve_examples, tf.TensorSpec([None], tf.string, name="examples")),
+        "serve_examples": (
+            serve_examples,
+            {"examples": tf.TensorSpec([None], tf.string, name="examples")},
+        ),
         "features": (features, pixels),
     }
+
+    def checked(function: Callable, specs: dict[str, tf.TensorSpec]) -> Callable:
+        return lambda requested: function(requests.check_shapes(requested, specs))
+
     return {
-        name: tf.function(function, input_signature=[spec])
-        for name, (function, spec) in functions.items()
+        name: tf.function(checked(function, specs), input_signature=[specs])
+        for name, (function, specs) in functions.items()
     }
 
 

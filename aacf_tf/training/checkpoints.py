@@ -23,9 +23,11 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import StagePlan
 from aacf_tf.runs.checkpoints import BEST, parts, read
 from aacf_tf.runs.devices import sum_over_workers, worker_of
+from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
-from aacf_tf.training.history import is_best, read_history, stops_early, to_csv
+from aacf_tf.training.history import is_best, stops_early, to_csv
+from aacf_tf.weights.checkpoint_folder import newest
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UserError
 
@@ -47,7 +49,8 @@ class StageCheckpoint(keras.callbacks.Callback):
         history: One entry per epoch.
 
     Raises:
-        UserError: The checkpoint is damaged, or not every worker has found the same one.
+        UserError: The checkpoint or history.json is damaged, or not every worker has found the
+            same one.
     """
 
     def __init__(self, run: Run, plan: StagePlan, model: ActionModel, termination: Termination):
@@ -67,7 +70,7 @@ class StageCheckpoint(keras.callbacks.Callback):
             **parts(model),
         )
         folder = run.checkpoint_folder(plan.stage)
-        last = tf.train.latest_checkpoint(str(folder))
+        last = newest(folder)
         if last:
             read(whole, last)
         self.epochs_done, self.steps_done = int(self._epoch.numpy()), int(self._step.numpy())
@@ -75,6 +78,11 @@ class StageCheckpoint(keras.callbacks.Callback):
         self._sums = [variable.numpy() for variable in self._metrics] if self.steps_done else []
         self._history_file = run.log_folder(plan.stage) / "history.json"
         self.history = read_history(self._history_file)[: self.epochs_done]
+        if self._chief and len(self.history) < self.epochs_done:
+            raise UserError(
+                f"Expected {self.epochs_done} epochs in {self._history_file}, as in {last}, "
+                f"received {len(self.history)}; copy the file back, or train in another --workdir."
+            )
         self._check_workers_agree()
         if not self._chief:
             # To save needs all workers, as some variables are spread over them; one copy is kept.

@@ -1,19 +1,12 @@
-"""The history of a stage: its file, the best epoch, early stopping."""
+"""The history of a stage: the best epoch, early stopping, its table."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-from pathlib import Path
 from typing import Any, Mapping, Sequence
 
 from aacf_tf.recipes import StagePlan
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """Returns the entries of a history.json; none if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def is_best(plan: StagePlan, history: Sequence[dict[str, float]]) -> bool:
@@ -41,7 +34,7 @@ def _judgements(plan: StagePlan, history: Sequence[dict[str, float]]) -> list[fl
     """
     entries = history[plan.first_judged_epoch :]
     for name, sign in (("val_accuracy", 1), ("val_loss", -1)):
-        if entries and name in entries[-1]:
+        if entries and all(name in entry for entry in entries):
             return [sign * entry[name] for entry in entries]
     return []
 

@@ -17,13 +17,16 @@ from aacf_tf.recipes import PAIR_HEADS, Stage
 from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision, worker_of
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
-from aacf_tf.training import feature_cache
 from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.finite import FiniteCheck
 from aacf_tf.training.monitoring import Board, ProgressLine
 from aacf_tf.training.optimizers import make_optimizer
+from aacf_tf.training.preparation import feature_cache
+from aacf_tf.training.preparation.standardization import fit_standardization
+from aacf_tf.training.preparation.still_frames import find_stills
 from aacf_tf.training.restoring import begin_backbone
 from aacf_tf.training.validation import Validation
+from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.own_runs import load_attention
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.utils.errors import UsageError
@@ -47,6 +50,8 @@ def train(run: Run, backbone: keras.Model | None = None) -> None:
     recipe = run.recipe
     strategy = make_strategy(recipe.strategy)  # first: nothing may have been computed
     run.check_data()
+    if run.stills is None and any(run.plan(stage).stillmix for stage in recipe.stages):
+        run.stills = find_stills(run, train)
     for warning in run.info.warnings:
         logger.warning(warning)
     if recipe.head in PAIR_HEADS and not run.context_learns:
@@ -83,7 +88,7 @@ def _train_stage(
     model = run.build(stage, backbone=backbone)
     if stage.keep_head and head is not None:
         model.head.set_weights(head.get_weights())
-    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))):
+    elif not newest(run.checkpoint_folder(stage)):
         summary = load_attention(model.head, run.recipe.weights)
         if summary:
             logger.info(summary)
@@ -101,12 +106,17 @@ def _train_stage(
     if plan.cached_views:
         with termination.at_once():  # can take hours; finished shards survive an interruption
             run.caches[stage.name] = feature_cache.cache(run, stage, model, ["train", "validation"])
+    begins = not (stage.keep_head or checkpoint.epochs_done or checkpoint.steps_done)
+    if model.head.standardized and begins:
+        with termination.at_once():
+            fit_standardization(run, stage, model)
     strategy = tf.distribute.get_strategy()
-    worker_index, workers = worker_of(strategy)
-    chief = worker_index == 0
+    chief = worker_of(strategy)[0] == 0
     steps_done = checkpoint.epochs_done * steps + checkpoint.steps_done
     clips = min(stage.batch_size, run.info.splits["train"]["clips"])  # a step
     progress_line = ProgressLine(title, clips, plan.steps, steps_done, shown=chief)
+    if strategy.num_replicas_in_sync == 1:
+        progress_line.measure(model)
     validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), progress_line]
     if chief:
@@ -127,11 +137,8 @@ def _train_stage(
             )
             return batches.map(_without_id)
 
-        batches = _spread(strategy, read_own)
-        if workers == 1:
-            progress_line.measure(model, batches)
         model.fit(
-            batches,
+            _spread(strategy, read_own),
             steps_per_epoch=steps - first_step,
             initial_epoch=checkpoint.epochs_done,
             epochs=checkpoint.epochs_done + epochs,

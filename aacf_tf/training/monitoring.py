@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,6 @@ from aacf_tf.models.action_model import ActionModel
 from aacf_tf.training.optimizers import gradient_norm, learning_rates
 from tfrecords.utils.progress import progress
 
-_REPEATS = 4  # steps on one batch, of which the first compiles
-# Steps left from which measuring costs at most 2 % of the stage.
-_WORTH_MEASURING = 50 * _REPEATS
 _POINTS = 20  # scalars of single steps per epoch
 
 
@@ -34,13 +30,14 @@ class ProgressLine(keras.callbacks.Callback):
 
     Attributes:
         rate: Clips per second in this epoch.
-        waiting: Share of this epoch's time spent waiting for data: 1 - time of a step on a repeated
-            batch / time of a step on real data; None: not measured.
+        waiting: Share of the steps' time in this epoch from the call of a step until its batch was
+            there; None: not measured.
     """
 
     def __init__(self, title: str, batch_size: int, steps: int, done: int, shown: bool = True):
         super().__init__()
-        self.batch_size, self.steps_left = batch_size, steps - done
+        self.batch_size = batch_size
+        self._came: tf.Variable | None = None
         self.bar = progress(
             total=steps * batch_size,
             initial=done * batch_size,
@@ -48,16 +45,28 @@ class ProgressLine(keras.callbacks.Callback):
             unit="clip",
             disable=not shown,
         )
-        self.repeated: float | None = None  # seconds
         self._new_epoch()
 
-    def measure(self, model: ActionModel, batches: tf.data.Dataset) -> None:
-        """Times steps on one repeated batch, and restores all variables.
+    def measure(self, model: ActionModel) -> None:
+        """Has each step of a compiled model on one device note when its batch has come.
 
-        Does nothing if few steps are left.
+        Does nothing where TensorFlow's operations are to be deterministic: a clock is not.
         """
-        if self.repeated is None and self.steps_left >= _WORTH_MEASURING:
-            self.repeated = time_repeated_batch(model, batches)
+        try:
+            tf.timestamp()
+        except tf.errors.FailedPreconditionError:
+            return
+        with tf.device("CPU:0"):
+            came = self._came = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        step = model.train_step
+
+        def noting(data: Any) -> Any:
+            # `fit` takes the batch within the compiled function, where Python sees nothing of it.
+            with tf.control_dependencies(tf.nest.flatten(data)):
+                came.assign(tf.timestamp())
+            return step(data)
+
+        model.train_step = noting
 
     @property
     def rate(self) -> float:
@@ -65,20 +74,24 @@ class ProgressLine(keras.callbacks.Callback):
 
     @property
     def waiting(self) -> float | None:
-        if self.repeated is None or not self._steps:
+        if self._came is None or not self._seconds:
             return None
-        return max(0.0, 1 - self.repeated * self._steps / self._seconds)
+        return self._waited / self._seconds
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._new_epoch()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
+        self._start = time.time()  # the clock of `tf.timestamp`
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self._compiled:
-            self._seconds += time.perf_counter() - self._start
+            seconds = max(0.0, time.time() - self._start)
+            self._seconds += seconds
             self._steps += 1
+            if self._came is not None:
+                came = float(self._came.numpy()) - self._start
+                self._waited += min(max(0.0, came), seconds)
         self._compiled = True
         self.bar.update(self.batch_size)
         if logs and (self.bar.n // self.batch_size) % 10 == 0:
@@ -94,35 +107,7 @@ class ProgressLine(keras.callbacks.Callback):
     _compiled = False  # the first step compiles, and is not timed
 
     def _new_epoch(self) -> None:
-        self._steps, self._seconds = 0, 0.0
-
-
-def time_repeated_batch(model: ActionModel, batches: tf.data.Dataset) -> float:
-    """Returns the seconds of a training step without waiting for data.
-
-    Restores weights, optimizer and metrics. The training function that it compiles is used by
-    `fit` afterwards.
-    """
-    variables = [*model.variables, *model.optimizer.variables]
-    before = [variable.numpy() for variable in variables]
-    clock = _Clock()
-    repeated = batches.take(1).cache().repeat()
-    model.fit(repeated, steps_per_epoch=_REPEATS, callbacks=[clock], verbose=0)
-    for variable, value in zip(variables, before):
-        variable.assign(value)
-    return statistics.median(clock.seconds[1:])
-
-
-class _Clock(keras.callbacks.Callback):
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float] = []
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.seconds.append(time.perf_counter() - self._start)
+        self._steps, self._seconds, self._waited = 0, 0.0, 0.0
 
 
 class Board(keras.callbacks.Callback):

@@ -62,8 +62,17 @@ def _stage(run: Run, plan: StagePlan) -> list[str]:
         f"  rate       {_rates(plan)}",
         f"  loss       {' + '.join(f'{w:g} {term}' for term, w in plan.loss_weights.items())}",
     ]
+    remedies = {"actors swapped": plan.swap, "fame": plan.fame, "stillmix": plan.stillmix}
+    shares = [f"{name} in {share:g}" for name, share in remedies.items() if share]
+    if shares:
+        lines.append(f"  changes    {', '.join(shares)} of the clips")
     if plan.pairs_first_steps:
         lines.append(f"             to step {plan.pairs_first_steps} only difference and presence")
+    if recipe.loss.form == "apart":
+        if kind == "aacf" and stage.backbone_rate:
+            share = recipe.loss.branch_gradient
+            lines.append(f"             {share:g} of the branch's gradient reaches the backbone")
+        lines.append("  channels   standardized by the initial training features")
     weights = [f"negative clips {recipe.loss.negative:g}"] if _negatives(run) else []
     if weights or recipe.data.class_weights:
         weights.append("classes balanced" if recipe.data.class_weights else "all others 1")

@@ -13,9 +13,11 @@ from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.checkpoints import BEST, epochs_in, parts, read
 from aacf_tf.runs.devices import keras_policy, make_strategy, resolve_precision
+from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
-from aacf_tf.training.history import read_history, stops_early
+from aacf_tf.training.history import stops_early
 from aacf_tf.weights import load_stream_weights
+from aacf_tf.weights.checkpoint_folder import newest
 from tfrecords.utils.errors import UsageError
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ def begin_backbone(run: Run, source: keras.Model | None) -> keras.Model | None:
     backbone = make_backbone(recipe)
     if source is not None:
         copy_weights(source, backbone)
-    elif not tf.train.latest_checkpoint(str(run.checkpoint_folder(recipe.stages[0]))):
+    elif not newest(run.checkpoint_folder(recipe.stages[0])):
         # A resumed stage restores its own weights, so the file may be gone.
         logger.info(f"weights  {load_stream_weights(backbone, recipe.weights)}")
     return backbone
@@ -48,7 +50,7 @@ def build_frozen(run: Run) -> tuple[Stage, ActionModel]:
     recipe = run.recipe
 
     def is_trained(stage: Stage) -> bool:
-        return tf.train.latest_checkpoint(str(run.checkpoint_folder(stage))) is not None
+        return newest(run.checkpoint_folder(stage)) is not None
 
     frozen = [index for index, stage in enumerate(recipe.stages) if stage.backbone_rate == 0]
     if not frozen or not recipe.data.views:
@@ -82,10 +84,10 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
 
     Raises:
         UsageError: The stage has no checkpoint.
-        UserError: The checkpoint is damaged.
+        UserError: The checkpoint or history.json is damaged.
     """
     folder = run.checkpoint_folder(stage)
-    last = tf.train.latest_checkpoint(str(folder))
+    last = newest(folder)
     if last is None:
         raise UsageError(f"Expected a trained model in {folder}, received no checkpoint there.")
     done = epochs_in(last)
@@ -96,6 +98,6 @@ def restore(run: Run, stage: Stage, best: bool = True) -> ActionModel:
         )
     with keras_policy("float32"):
         model = run.build(stage)
-    path = (best and tf.train.latest_checkpoint(str(folder / BEST))) or last
+    path = (best and newest(folder / BEST)) or last
     read(tf.train.Checkpoint(**parts(model)), path)
     return model

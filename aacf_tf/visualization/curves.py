@@ -8,6 +8,10 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from tfrecords.media import letters
+
+_LETTERS = 40  # of a label in the confusion matrix
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart.
 _LINES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#999999", "#f0e442")
 
@@ -22,6 +26,8 @@ def confusion_picture(
         targets: True classes, bool `[N, K]`; a row without a True is left out.
         labels: Names of the K classes, written if there are at most 30.
     """
+    import matplotlib
+    from matplotlib import font_manager
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -29,15 +35,22 @@ def confusion_picture(
     counts = np.zeros((len(labels), len(labels)))
     np.add.at(counts, (targets[acting].argmax(-1), probabilities[acting].argmax(-1)), 1)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(6, 6), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(labels) <= 30:
-        axes.set_xticks(range(len(labels)), labels, rotation=90)
-        axes.set_yticks(range(len(labels)), labels)
-    canvas.draw()
+    labels = [letters.readable(label)[:_LETTERS] for label in labels]
+    families = []
+    for path in letters.paths(labels):
+        font_manager.fontManager.addfont(path)
+        families.append(font_manager.FontProperties(fname=path).get_name())
+    with matplotlib.rc_context({"font.family": families}):
+        figure = Figure(figsize=(6, 6), layout="constrained")
+        canvas = FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set(xlabel="predicted", ylabel="true")
+        if len(labels) <= 30:
+            # A dollar sign in a label does not begin a formula.
+            axes.set_xticks(range(len(labels)), labels, rotation=90, parse_math=False)
+            axes.set_yticks(range(len(labels)), labels, parse_math=False)
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 

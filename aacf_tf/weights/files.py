@@ -7,6 +7,8 @@ Values have TensorFlow's layout: kernels `[t, h, w, in, out]`, `[h, w, in, out]`
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ import tensorflow as tf
 from h5py import h5l  # pyright: ignore[reportAttributeAccessIssue]
 
 from aacf_tf.recipes import load_recipe
+from aacf_tf.weights.bundles import TABLE_MAGIC, check_checkpoint
+from aacf_tf.weights.checkpoint_folder import newest
 from aacf_tf.weights.naming import KERAS, PYTORCH, TENSORFLOW
 from aacf_tf.weights.torch_files import is_torch_file, read_torch_file
 from tfrecords.utils.errors import UsageError
@@ -27,7 +31,6 @@ from tfrecords.utils.filesystem import is_remote
 # Files that this project writes.
 OWN_CHECKPOINT, OWN_H5 = "checkpoint of a training run", "Keras .weights.h5 file"
 OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends the tables of TensorFlow checkpoints
 _ROLES = {
     "w": "kernel",
     "W": "kernel",  # Keras 1
@@ -45,6 +48,26 @@ _ROLES = {
     "running_var": "moving_variance",
     "running_std": "moving_variance",  # Keras 1, where it is the variance in spite of its name
 }
+
+TRIAL_SECONDS = 30  # and a second for each 10 MB
+# Touches all that is read of an HDF5 file, and takes little more memory than its size.
+H5_TRIAL = """
+import contextlib, os, resource, sys
+import h5py
+size = os.path.getsize(sys.argv[1])
+with contextlib.suppress(OSError, ValueError):  # no Linux; a lower limit is set already
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, [used + (1 << 30) + 2 * size] * 2)
+def read(name, item):
+    for attribute in {"layer_names", "weight_names"}.intersection(item.attrs):
+        item.attrs[attribute]
+    if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf" and item.nbytes <= size:
+        if not (item.external or item.is_virtual):
+            item[()]
+with h5py.File(sys.argv[1], "r") as file:
+    read("", file)
+    file.visititems(read)
+"""
 
 
 class Value(NamedTuple):
@@ -111,14 +134,15 @@ def recognise(path: str | Path) -> tuple[str, str]:
         raise UsageError(f"Expected a file of weights, received {path}, which does not exist.")
     with open(path, "rb") as file:
         head = file.read(64)
-        file.seek(max(0, path.stat().st_size - len(_TABLE_MAGIC)))
+        file.seek(max(0, path.stat().st_size - len(TABLE_MAGIC)))
         tail = file.read()
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        _try_h5(path)
         with _opened_h5(path) as file:
             return (KERAS if "layer_names" in _root(file).attrs else OWN_H5), str(path)
     if is_torch_file(head):
         return PYTORCH, str(path)
-    if tail == _TABLE_MAGIC:  # one file alone: the first version of the format
+    if tail == TABLE_MAGIC:  # one file alone: the first version of the format
         return _checkpoint_kind(str(path)), str(path)
     raise UsageError(
         "Expected a TensorFlow checkpoint, a PyTorch file or a Keras .h5 file, received "
@@ -141,6 +165,7 @@ def read_file(kind: str, path: str) -> WeightFile:
 
 def open_checkpoint(prefix: str) -> tf.train.CheckpointReader:
     """Opens a TensorFlow checkpoint; UsageError if it is damaged."""
+    check_checkpoint(prefix)
     try:
         return tf.train.load_checkpoint(prefix)
     except Exception as error:  # of many types, without a common one
@@ -224,7 +249,7 @@ def _checkpoint_in(folder: Path) -> Path:
         stages = [folder / "checkpoints" / stage.name for stage in load_recipe(str(config)).stages]
         folder = next((stage for stage in reversed(stages) if stage.is_dir()), folder)
     for directory in (folder / "best", folder):
-        last = tf.train.latest_checkpoint(str(directory))
+        last = newest(directory)
         if last:
             return Path(last)
     checkpoints = sorted(folder.glob("*.index"))
@@ -234,6 +259,22 @@ def _checkpoint_in(folder: Path) -> Path:
             f"{folder} with {', '.join(file.name for file in checkpoints[:10]) or 'none'}."
         )
     return checkpoints[0]
+
+
+def _try_h5(path: Path) -> None:
+    """Reads an HDF5 file in a process of its own; UsageError if that fails.
+
+    Over a damaged file the HDF5 library may loop for ever, fill the memory or end with a signal.
+    """
+    command = [sys.executable, "-I", "-c", H5_TRIAL, str(path)]
+    seconds = TRIAL_SECONDS + path.stat().st_size / 1e7
+    try:
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(_damaged(path, TimeoutError("it has no end"))) from error
+    if trial.returncode:
+        last = trial.stderr.strip().splitlines()[-1:] or [f"signal {-trial.returncode}"]
+        raise UsageError(_damaged(path, ValueError(last[0].partition(": ")[2] or last[0])))
 
 
 @contextmanager

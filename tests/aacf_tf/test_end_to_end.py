@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from aacf_tf import load, pipeline, recipes
-from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY, SCORES
+from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY
 from tfrecords import ClipPair, write_dataset
 
 LABELS = ["down", "right", "bright"]
+SCORES = ("action", "context", "combined")
 FRAMES, SIDE = 6, 24
 
 

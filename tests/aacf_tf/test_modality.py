@@ -180,5 +180,5 @@ def test_a_served_model_sees_the_pixels_of_the_reader(
     )
     for record, (inputs, _, _) in zip(records, batches):
         wanted = [inputs[name] for name in ("clip", "flow") if name in inputs]
-        served = serve(tf.constant([record]))["action_attention"]
+        served = serve({"examples": tf.constant([record])})["action_attention"]
         np.testing.assert_array_equal(served, tf.concat(wanted, -1))

@@ -22,7 +22,7 @@ from aacf_tf import recipes
 from aacf_tf.runs import checkpoints
 from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped
-from aacf_tf.training import loop, monitoring, restoring
+from aacf_tf.training import loop, restoring
 from aacf_tf.training.checkpoints import StageCheckpoint
 
 DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
@@ -63,11 +63,7 @@ class Killed(Exception):
 
 
 def disturbed_run(settings):
-    """SIGTERM in the middle of an epoch, a kill behind one, and then to the end.
-
-    Each time steps on a repeated batch are timed before.
-    """
-    monitoring._WORTH_MEASURING = 1
+    """SIGTERM in the middle of an epoch, a kill behind one, and then to the end."""
     run = open_run("disturbed", settings)
     step, epoch = StageCheckpoint.on_train_batch_end, StageCheckpoint.on_epoch_end
 
@@ -95,7 +91,6 @@ def disturbed_run(settings):
         (OUTPUT / "killed.txt").write_text(str(checkpoints.epochs_in(last_of(run))))
     StageCheckpoint.on_epoch_end = epoch
     loop.train(run)
-    monitoring._WORTH_MEASURING = 200
     return run
 
 

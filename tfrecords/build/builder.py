@@ -84,16 +84,16 @@ def build_dataset(
 def summary(directory: StrPath) -> str:
     """Returns the counts of a finished build as text for the terminal."""
     info, plan = dataset.load_info(directory), load_plan(to_path(directory)) or {}
-    keys = ("clips", "pairs", "skipped")
-    total = {key: sum(counts[key] for counts in info.splits.values()) for key in keys}
+    keys, conjugate = ("clips", "pairs", "skipped"), plan.get("conjugate", "none")
+    total = {key: sum(counts.get(key, 0) for counts in info.splits.values()) for key in keys}
     lines = [
         f"{directory}: {total['clips']} clips of {len(info.labels)} classes, {total['pairs']} with "
-        f"a conjugate ({plan['conjugate']}), {total['skipped']} rows skipped"
+        f"a conjugate ({conjugate}), {total['skipped']} rows skipped"
     ]
     for name, counts in info.splits.items():
         lines.append(
             f"  {name:<12} {counts['clips']:>6} clips {counts['pairs']:>6} pairs "
-            f"{counts['skipped']:>4} skipped {counts['shards']:>4} shards"
+            f"{counts.get('skipped', 0):>4} skipped {counts['shards']:>4} shards"
         )
     if plan.get("decoys"):
         counts = info.splits.get("train", {})
@@ -104,9 +104,9 @@ def summary(directory: StrPath) -> str:
             lines[-1] += "as they were"
     if total["skipped"]:
         lines.append(f"  files and reasons: {to_path(directory) / dataset.SKIPPED_FILE}")
-    if not total["pairs"] and plan["conjugate"] != "none":
+    if not total["pairs"] and conjugate != "none":
         lines.append(
-            f"  No clip has a conjugate: {plan['conjugate']} found none. See --conjugate in --help."
+            f"  No clip has a conjugate: {conjugate} found none. See --conjugate in --help."
         )
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ SHOWN = 3  # examples named
 LIMITS = {
     "margin": (0, None),
     "quality": (1, 100),
-    "num_shards": (0, 100_000),
+    "num_shards": (0, dataset.MAX_SHARDS),
     "workers": (0, 1024),
     "stills": (0, 1000),
     "fps": (0.1, 1000),

@@ -23,8 +23,10 @@ from absl import flags
 from tfrecords import sources
 from tfrecords.build import checks, dry_run, shards
 from tfrecords.build.builder import build_dataset, summary
+from tfrecords.records.dataset import INFO_FILE
 from tfrecords.sources import SourceOptions
 from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import check_output, is_remote, to_path
 
 RUNNERS = ("local", "beam")
 
@@ -131,3 +133,9 @@ def _check(arguments: Sequence[str], values: flags.FlagValues) -> None:
         raise UsageError(f"Expected flags only (see --help), received {wrong[0]!r}.")
     if not values.output and not values.dry_run:
         raise UsageError("Expected --output to name the directory to write, received none.")
+    if not values.output or is_remote(values.output):
+        return
+    output = to_path(values.output)
+    writes = values.retry_skipped or not (output / INFO_FILE).is_file()
+    if writes and not values.dry_run:
+        check_output(output, "output", folder=True)

@@ -9,15 +9,15 @@ If not one record was built by a plan, another plan may take over the directory.
 from __future__ import annotations
 
 import contextlib
-import json
-from typing import Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 from tfrecords.records import dataset
 from tfrecords.records.dataset import PLAN_FILE
 from tfrecords.sources import Source, SourceOptions
-from tfrecords.utils import atomic
+from tfrecords.utils import atomic, lock
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, RemotePath, file_size
+from tfrecords.utils.json_files import read_json
 
 PROGRESS = ".build"
 # Raise it, or the version of a source, when records built from the same input change.
@@ -118,14 +118,7 @@ def alone(directory: AnyPath) -> Iterator[None]:
     if isinstance(directory, RemotePath):
         yield
         return
-    import fcntl
-
-    (directory / PROGRESS).mkdir(parents=True, exist_ok=True)
-    with open(directory / PROGRESS / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"Another build is writing into {directory}.") from error
+    with lock.alone(directory / PROGRESS / "lock", f"Another build is writing into {directory}"):
         yield
 
 
@@ -134,13 +127,7 @@ def load(directory: AnyPath) -> Optional[dict]:
     path = directory / PLAN_FILE
     if not path.is_file():
         return None
-    try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(plan, dict):
-            raise ValueError("it is no JSON object")
-    except ValueError as error:
-        raise UserError(f"{path} is corrupt: {error}.") from error
-    return plan
+    return read_json(path, Dict[str, Any])
 
 
 def _change(noted: dict, plan: dict) -> Optional[str]:

@@ -8,20 +8,30 @@ what order, on a thread of this machine or on a cluster (`tfrecords.build.beam`)
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Optional, Union
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Union,
+)
 
 from tfrecords.build.plan import PROGRESS
 from tfrecords.build.rows import Record, record_bytes
 from tfrecords.records import dataset, names
+from tfrecords.records.dataset import Count, ShardEntry, Side
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
+from tfrecords.utils.json_files import Limits, read_json
 from tfrecords.utils.progress import progress
 
 if TYPE_CHECKING:
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 
 ROWS_PER_SHARD = 128
 
+Omitted = Annotated[List[Union[int, str]], Limits(3, 3)]  # line, file, reason
 Outcome = Union[Record, str]  # record of a row, or the reason why it was left out
 
 
@@ -60,16 +71,16 @@ class Notes:
         labels: Label -> clips.
     """
 
-    clips: int = 0
-    pairs: int = 0
-    negatives: int = 0
-    decoys: int = 0
-    fps: list[float] = field(default_factory=list)
-    sizes: list[list[int]] = field(default_factory=list)
-    skipped: list[list] = field(default_factory=list)
-    manifest: dict[str, Any] = field(default_factory=dict)
-    lost: list[list] = field(default_factory=list)
-    labels: dict[str, int] = field(default_factory=dict)
+    clips: Count = 0
+    pairs: Count = 0
+    negatives: Count = 0
+    decoys: Count = 0
+    fps: List[float] = field(default_factory=list)
+    sizes: List[Annotated[List[Side], Limits(2, 2)]] = field(default_factory=list)
+    skipped: List[Omitted] = field(default_factory=list)
+    manifest: ShardEntry = field(default_factory=lambda: ShardEntry(records=0, bytes=0, sha256=""))
+    lost: List[Omitted] = field(default_factory=list)
+    labels: Dict[str, Count] = field(default_factory=dict)
 
     def count(self, labels: Iterable[str], record: Record) -> None:
         """Counts a record with these labels."""
@@ -130,8 +141,7 @@ def reopen(directory: AnyPath, shards: Iterable[Shard], plan: dict) -> None:
 
     The others are kept; their notes are made anew from their records.
     """
-    text = (directory / dataset.SKIPPED_FILE).read_text(encoding="utf-8")
-    skipped = {row["file"] for row in csv.DictReader(io.StringIO(text))}
+    skipped = {file for file, _ in dataset.load_skipped(directory)}
     info, manifest = dataset.load_info(directory), dataset.load_manifest(directory) or {}
     if not skipped:
         return
@@ -227,7 +237,7 @@ class Summary(NamedTuple):
     sizes: set[tuple[int, int]]
     skipped: list[tuple[str, str]]
     lost: list[tuple[str, str]]
-    manifest: dict[str, dict]
+    manifest: dict[str, ShardEntry]
     labels: dict[str, dict[str, int]]
 
 
@@ -240,13 +250,12 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
     splits, rates, sizes, manifest, labels = {}, set(), set(), {}, {}
     skipped, lost = [], []
     for shard in shards:
-        try:
-            text = _notes_file(directory, shard).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
+        file = _notes_file(directory, shard)
+        if not file.is_file():
             raise UserError(
                 f"Expected the shard {directory / shard.name} to be written, received none."
-            ) from error
-        notes = Notes(**json.loads(text))
+            )
+        notes = read_json(file, Notes)
         empty = {"shards": shard.count, "clips": 0, "pairs": 0, "negatives": 0, "skipped": 0}
         counts = splits.setdefault(shard.split, empty)
         counts["clips"] += notes.clips

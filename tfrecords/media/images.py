@@ -105,18 +105,19 @@ def _open(file: BinaryIO) -> Image.Image:
 def _to_rgb(image: Image.Image, path: str) -> np.ndarray:
     """Converts an image to uint8 [H, W, 3]; Pillow would clip deep ones at 255."""
     if image.mode == "F":
-        grey = np.asarray(image, np.float64)
+        grey = np.asarray(image)
         low, high = grey.min(), grey.max()
         if not (low >= 0 and high <= 255):  # nor NaN
             reason = f"expected values in 0..1 or 0..255, received {low:g}..{high:g}"
             raise UnreadableError(path, reason)
-        grey = np.rint(grey * 255 if high <= 1 else grey)
+        grey = np.multiply(grey, 255 if high <= 1 else 1, dtype=np.float32)
+        np.rint(grey, out=grey)  # the largest image in float64 would take gigabytes
     elif image.mode.startswith("I"):
         tags = getattr(image, "tag_v2", {})  # of a TIFF: bits a sample, the largest value
         depth = int(np.max(tags.get(BITS, 16)))
         if MAX_VALUE in tags:
             depth = int(np.max(tags[MAX_VALUE])).bit_length()
-        grey = np.asarray(image).astype(np.int64) >> max(depth - 8, 0)
+        grey = np.asarray(image) >> max(depth - 8, 0)
         if grey.min() < 0 or grey.max() > 255 or depth > 16:
             raise UnreadableError(path, f"expected integers of at most 16 bits, received {depth}")
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from typing import Optional, Sequence
@@ -43,9 +44,9 @@ def read_mask(
     part = span[1] is not None or span[0] > 0
     mask = _stored_mask(path)
     if mask is None:
-        mask = video.read_span(path).frames[..., 1] > 127
+        mask = _filmed_mask(path, clip)
         if part and len(mask) > count + MASK_SLACK:
-            mask = video.read_span(path, *span).frames[..., 1] > 127
+            mask = _filmed_mask(path, clip, *span)
     elif part and len(mask) > count + MASK_SLACK and _fits(mask.shape[1:], size):
         times = [time for time, _, _ in video.decode(media)]
         if abs(len(times) - len(mask)) <= MASK_SLACK:
@@ -57,9 +58,30 @@ def read_mask(
     if len(mask) < count - MASK_SLACK or not len(mask):
         raise UnreadableError(path, f"the mask has {len(mask)} frames, its clip {count}")
     mask = mask[np.minimum(np.arange(count), len(mask) - 1)]
-    if mask.shape[1:] == size:
+    return np.stack([_resize(frame, size) for frame in mask])
+
+
+def _filmed_mask(
+    path: str, clip: Video, start: float = 0.0, end: Optional[float] = None
+) -> np.ndarray:
+    """Reads the mask that a video's span is, in the clip's size; stops where it is too long.
+
+    Frames come one by one, so that a mask takes no more memory than its clip.
+    """
+    count, size = len(clip.frames) + MASK_SLACK + 1, clip.frames.shape[1:3]
+    frames = []
+    for _, _, image in itertools.islice(video.read_images(path, start, end), count):
+        if not _fits(image.shape, size):
+            one, other = (f"{sides[0]} x {sides[1]}" for sides in (image.shape, size))
+            raise UnreadableError(path, f"the mask has frames of {one}, its clip of {other}")
+        frames.append(_resize(image[..., 1] > 127, size))
+    return np.array(frames) if frames else np.zeros((0, *size), bool)
+
+
+def _resize(mask: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    if mask.shape == tuple(size):
         return mask
-    return np.stack([video.resize(frame.astype(np.uint8) * 255, size) > 127 for frame in mask])
+    return video.resize(mask.astype(np.uint8) * 255, size) > 127
 
 
 def _fits(mask: Sequence[int], frame: Sequence[int]) -> bool:

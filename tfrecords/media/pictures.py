@@ -5,15 +5,12 @@ A picture is uint8 `[H, W, 3]`, RGB.
 
 from __future__ import annotations
 
-import os
-from functools import cache
-from typing import TYPE_CHECKING, Sequence, Tuple
+from typing import Sequence, Tuple
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
+from tfrecords.media import letters
 
 WHITE = (255, 255, 255)
 Color = Tuple[int, int, int]
@@ -81,27 +78,10 @@ def text_bar(width: int, height: int, texts: Sequence[str]) -> np.ndarray:
 
     bar = Image.new("RGB", (width, height), (22, 24, 28))
     pen = ImageDraw.Draw(bar)
-    letters = font(max(8, round(height * 0.55)))
+    size = max(8, round(height * 0.55))
     share, margin = width // len(texts), height // 4
+    top = (height - letters.line_height(size)) / 2
     for index, text in enumerate(texts):
-        corner = (index * share + margin, height / 2)
-        shown = fit_text(text, share - 2 * margin, letters)
-        pen.text(corner, shown, fill=(236, 238, 242), font=letters, anchor="lm")
+        corner = (index * share + margin, top)
+        letters.write(pen, corner, text, size, (236, 238, 242), share - 2 * margin)
     return np.asarray(bar)
-
-
-def fit_text(text: str, width: int, letters: FreeTypeFont) -> str:
-    """Cuts a text that is wider than `width` pixels, with an ellipsis."""
-    while text and letters.getlength(text) > width:
-        text = text[:-2].rstrip("…") + "…" if len(text) > 2 else ""
-    return text
-
-
-@cache
-def font(size: int) -> FreeTypeFont:
-    """Loads DejaVu Sans, which comes with matplotlib and knows most alphabets."""
-    import matplotlib
-    from PIL import ImageFont
-
-    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    return ImageFont.truetype(path, size)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
 import numpy as np
+
+from tfrecords.utils.errors import UsageError
 
 # Usual rates in frames/s.
 RATES = (10.0, 12.0, 12.5, 15.0, 20.0, 24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0)
+
+
+def check_span(start: float, end: Optional[float], prefix: str = "") -> None:
+    """Raises a UsageError unless 0 <= start < end, in seconds; `prefix` is that of the names."""
+    if not start >= 0:  # nor is NaN
+        raise UsageError(f"{prefix}start: expected 0 or more seconds, received {start}.")
+    if end is not None and not end > start:
+        raise UsageError(f"{prefix}end: expected more than {prefix}start={start}, received {end}.")
 
 
 def sample_index(times: np.ndarray, rate: float, fps: float) -> np.ndarray:

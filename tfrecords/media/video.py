@@ -111,17 +111,8 @@ def read_span(
     frames: list[np.ndarray] = []
     times: list[float] = []
     size, held, rate = None, 0, DEFAULT_RATE
-    for time, rate, frame in decode(path, start):
-        middle = time + 0.5 / rate
-        if end is not None and middle >= end:
-            break
-        if middle < start:
-            continue
-        try:
-            image = _upright(frame)
-        except (FFmpegError, ValueError) as error:
-            raise_if_machine(error, path)
-            raise UnreadableError(path, f"a frame cannot be converted ({error})") from error
+    for time, nominal, image in read_images(path, start, end):
+        rate = nominal
         size = size or scaled_size(image.shape[0], image.shape[1], short_side)
         frames.append(resize(image, size))
         times.append(time)
@@ -134,6 +125,28 @@ def read_span(
         span = f"[{start:g}, {'' if end is None else f'{end:g}'})"
         raise UnreadableError(path, f"no frame lies in the span {span} s")
     return Video(_stack(frames), timeline.measure_rate(np.array(times), rate), np.array(times))
+
+
+def read_images(
+    path: str, start: float = 0.0, end: Optional[float] = None
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Yields (time in seconds, nominal frames/s, image) of a span, one frame after the other.
+
+    Raises:
+        UnreadableError: As `decode`, or if a frame cannot be converted.
+    """
+    for time, rate, frame in decode(path, start):
+        middle = time + 0.5 / rate
+        if end is not None and middle >= end:
+            return
+        if middle < start:
+            continue
+        try:
+            image = _upright(frame)
+        except (FFmpegError, ValueError) as error:
+            raise_if_machine(error, path)
+            raise UnreadableError(path, f"a frame cannot be converted ({error})") from error
+        yield time, rate, image
 
 
 def _stack(frames: list[np.ndarray]) -> np.ndarray:
@@ -240,7 +253,7 @@ def _decode(path: str, start: float) -> Iterator[tuple[float, float, VideoFrame]
             except (FFmpegError, OverflowError):  # the latter beyond the largest time
                 return
         times = _chunk_times if container.format.name == "avi" else _stamped_times
-        time = -1.0 / rate
+        time = -1e-3  # no frame lies before the file
         for shown, frame in times(container, stream, path, rate):
             time = max(shown, time + 1e-3)
             yield time, rate, frame

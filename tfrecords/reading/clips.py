@@ -13,6 +13,7 @@
     swap      in training, if asked for: pastes the actor of a clip into the scene of its neighbour
               in the batch (`tfrecords.reading.swap`)
     jitter    in training, if asked for: changes light and colours (`tfrecords.reading.photometric`)
+    remedies  in training, if asked for: against scene bias (`tfrecords.reading.remedies`)
 
 With `cache` the frames of every record are decoded and resized before sampling, and kept.
 
@@ -39,6 +40,7 @@ from tfrecords.reading.phases import (
     Draws,
     Tensors,
     augment,
+    check_labels,
     complete,
     decode,
     draw,
@@ -48,8 +50,10 @@ from tfrecords.reading.phases import (
 )
 from tfrecords.reading.photometric import make_jitter
 from tfrecords.reading.preprocess import crop_size
+from tfrecords.reading.remedies.batch import apply_remedies
 from tfrecords.reading.swap import swap_actors
 from tfrecords.records import codec
+from tfrecords.records.checking import check_records
 from tfrecords.records.dataset import (
     DatasetInfo,
     load_info,
@@ -73,6 +77,7 @@ def read_dataset(
     *,
     view: Optional[Tuple[float, Optional[float], Optional[float]]] = None,
     cache: bool = False,
+    stills: Optional[tf.Tensor] = None,
     **options: Any,
 ) -> tf.data.Dataset:
     """Reads a split as batches of (inputs, targets, sample_weights).
@@ -91,8 +96,10 @@ def read_dataset(
             None: the centre, the whole frame.
         cache: Whether to keep all frames of the split in memory, decoded and resized (height x
             width x 3 bytes each; for small data sets).
+        stills: Frames of the clips' size for `stillmix`, uint8 [M, h, w, 3].
         **options: Any other field of `ClipSpec` (`fps`, `resize`, `modality`, `masks`),
-            `Augmentation` (`crop`, `flip`, `frozen_conjugates`, `swap`, `jitter`), `Schedule`
+            `Augmentation` (`crop`, `flip`, `frozen_conjugates`, `swap`, `fame`, `stillmix`,
+            `background_erasing`, `human_mask`, `jitter`), `Schedule`
             (`first_epoch`, `first_step`, `epochs`, `worker`, `by_file`, `shuffle_buffer`) and
             `SampleWeights` (`negative_weight`, `class_weights`), see `tfrecords.reading.options`.
 
@@ -101,13 +108,14 @@ def read_dataset(
         missing conjugate is a copy of the clip); id string [B]; two_stream: flow, conjugate_flow
         uint8 [B, T, h, w, 2] too (flow: clip and conjugate are these); with `masks`: mask uint8
         [B, T, h, w] of 0 and 1, has_mask bool [B]; with `swap` in training: swapped bool [B] and
-        context_target, as targets: the class that the scene belongs to. targets: int32 [B], K = the
-        number of classes for a clip without a label; multi-label data: float32 [B, K] of 0 and 1.
-        sample_weights: float32 [B].
+        context_target, as targets: the class that the scene belongs to; for remedies the views
+        `erased` and `masked` like the clips and person bool [B], see `tfrecords.reading.remedies`.
+        targets: int32 [B], K = the number of classes for a clip without a label; multi-label data:
+        float32 [B, K] of 0 and 1. sample_weights: float32 [B].
 
     Raises:
-        UserError: There is no such data set or split, or `swap` finds no record with a mask; while
-            iterating, inside `translate_errors`: a record is corrupt.
+        UserError: There is no such data set or split, or `swap` or `human_mask` finds no record
+            with a mask; while iterating, inside `translate_errors`: a record is corrupt.
         ValueError: A number is out of its range.
         TypeError: An option is not known.
     """
@@ -135,17 +143,25 @@ def read_dataset(
     window = None if crop is None else crop_size(size, crop)
     chosen = Draws.fixed(*view) if view else None
     keep_masks, swaps = spec.masks, training and augmentation.swap > 0
-    if swaps:
+    remedies, by_mask = training and augmentation.remedies, ()
+    if training:
+        used = {"data.swap": augmentation.swap, "loss.human_mask": augmentation.human_mask}
+        by_mask = tuple(name for name, value in used.items() if value)
+    if by_mask:
         spec = replace(spec, masks=True)
         if not has_masks(directory, split):
             raise UsageError(
-                f"Expected masks of the actor in split {split!r} of {directory} to swap actors by, "
-                "received no record with one; set data.swap to 0."
+                f"Expected masks of the actor in split {split!r} of {directory} for {by_mask[0]}, "
+                f"received no record with one; set {by_mask[0]} to 0."
             )
+    if training and augmentation.stillmix:
+        if stills is None:
+            raise ValueError("Expected stills with stillmix. Received none.")
+        stills = tf.convert_to_tensor(stills)  # captured; an array would be part of the graph
     colors = training and augmentation.jitter > 0 and RGB in spec.streams
 
     def read(serialized: tf.Tensor) -> Tensors:
-        record = parse(serialized, spec)
+        record = check_labels(parse(serialized, spec), info)
         target, weight = targets(record["labels"], info, weights)
         return {**record, "target": target, "weight": weight}
 
@@ -193,13 +209,18 @@ def read_dataset(
     dataset = dataset.batch(share if training else batch_size)
     if swaps:
         dataset = dataset.map(
-            lambda *batch: swap_actors(*batch, keep_masks=keep_masks),
+            lambda *batch: swap_actors(*batch, keep_masks=keep_masks or augmentation.human_mask),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
     if colors:
         change = make_jitter(augmentation.jitter)
         dataset = dataset.map(
             lambda inputs, *rest: (change(inputs), *rest), num_parallel_calls=tf.data.AUTOTUNE
+        )
+    if remedies:
+        dataset = dataset.map(
+            lambda inputs, *rest: (apply_remedies(inputs, augmentation, stills, keep_masks), *rest),
+            num_parallel_calls=tf.data.AUTOTUNE,
         )
     if not training:
         dataset = dataset.repeat(schedule.epochs or 1)
@@ -229,5 +250,7 @@ def count_labels(directory: StrPath, split: str) -> List[int]:
     with translate_errors(directory):
         for ids in labels.as_numpy_iterator():
             for number in ids:
+                if not 0 <= number < len(counts):
+                    check_records(directory)
                 counts[number] += 1
     return counts

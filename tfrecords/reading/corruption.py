@@ -7,15 +7,8 @@ from typing import Iterator
 
 import tensorflow as tf
 
-from tfrecords.records import codec, feature_codec
-from tfrecords.records.dataset import (
-    FEATURES,
-    INFO_FILE,
-    load_info,
-    shard_paths,
-)
+from tfrecords.records.checking import check_records
 from tfrecords.utils.atomic import StrPath
-from tfrecords.utils.errors import UserError
 
 
 @contextlib.contextmanager
@@ -33,28 +26,5 @@ def translate_errors(directory: StrPath) -> Iterator[None]:
         tf.errors.FailedPreconditionError,
         tf.errors.NotFoundError,
     ) as error:
-        _check_records(directory)
+        check_records(directory)
         raise error
-
-
-def _check_records(directory: StrPath) -> None:
-    """Reads and decodes every record; UserError naming the first that cannot be."""
-    info = load_info(directory)
-    decode = feature_codec.decode_features if info.modality == FEATURES else codec.decode
-    for split, counts in info.splits.items():
-        records = 0
-        for path in shard_paths(directory, info, split) if counts["clips"] else ():
-            position = 0
-            try:
-                for serialized in tf.data.TFRecordDataset(path).as_numpy_iterator():
-                    decode(serialized)
-                    position += 1
-            except (tf.errors.OpError, UserError) as error:
-                reason = str(error) if isinstance(error, UserError) else "the file is damaged"
-                raise UserError(f"Record {position} of {path} is corrupt: {reason}.") from error
-            records += position
-        if records != counts["clips"]:
-            raise UserError(
-                f"Expected {counts['clips']} records in split {split!r} as {INFO_FILE} in "
-                f"{directory} says, received {records}; build the data set again."
-            )

@@ -27,7 +27,7 @@ from tfrecords.reading.order import (
     record_key,
     shuffle_epochs,
 )
-from tfrecords.reading.phases import Tensors, decode_images, targets
+from tfrecords.reading.phases import Tensors, check_labels, decode_images, targets
 from tfrecords.reading.preprocess import Window, crop_and_flip
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
@@ -106,7 +106,8 @@ def read_features(
 
     def to_row(record: Tensors) -> Tuple[Tensors, tf.Tensor, tf.Tensor]:
         inputs = _decode(record, shape, features.frames, map_crop if training else 0)
-        return inputs, *targets(record["labels"], info, weights)
+        labels = check_labels(record, info)["labels"]
+        return inputs, *targets(labels, info, weights)
 
     if training:
         # Selected before the shuffle, so that of several views only one is kept in memory.
@@ -179,8 +180,11 @@ def _decode(
         inputs[name] = cells
     if "mask" in record:
         inputs["has_mask"] = tf.size(record["mask"]) > 0
-        mask = decode_images(record["mask"], 1)[..., 0]
         empty = [side or 1 for side in frames]
-        mask = tf.cond(inputs["has_mask"], lambda: mask, lambda: tf.zeros(empty, tf.uint8))
+        mask = tf.cond(
+            inputs["has_mask"],
+            lambda: decode_images(record["mask"], 1)[..., 0],
+            lambda: tf.zeros(empty, tf.uint8),
+        )
         inputs["mask"] = tf.ensure_shape(mask, frames)
     return inputs

@@ -61,6 +61,11 @@ class Augmentation:
         swap: Share of clips whose actor is pasted on the conjugate of the neighbour in the batch,
             which becomes their conjugate too (see `tfrecords.reading.swap`); needs masks. Fewer if
             the neighbour's conjugate is missing or a frozen frame.
+        fame: Share of clips whose moving foreground is pasted on the clip before in the batch;
+            needs no masks (see `tfrecords.reading.remedies`).
+        stillmix: Share of clips half mixed with a still frame that `read_dataset` is given.
+        background_erasing: Whether to add a view of the clips with one frame mixed into all.
+        human_mask: Whether to add a view of the clips without the person; needs masks.
         jitter: Greatest change of light and colours of a pair, below 1 (see
             `photometric.make_jitter`); optical flow has none.
     """
@@ -69,14 +74,23 @@ class Augmentation:
     flip: bool = True
     frozen_conjugates: float = 0.0
     swap: float = 0.0
+    fame: float = 0.0
+    stillmix: float = 0.0
+    background_erasing: bool = False
+    human_mask: bool = False
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("frozen_conjugates", "swap"):
+        for name in ("frozen_conjugates", "swap", "fame", "stillmix"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"Expected {name} in 0..1. Received {name}={getattr(self, name)}.")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"Expected jitter in [0, 1). Received jitter={self.jitter}.")
+
+    @property
+    def remedies(self) -> bool:
+        """Whether any of the remedies of `tfrecords.reading.remedies` is asked for."""
+        return bool(self.fame or self.stillmix or self.background_erasing or self.human_mask)
 
 
 @dataclass(frozen=True)

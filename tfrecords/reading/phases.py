@@ -18,10 +18,12 @@ from tfrecords.reading.preprocess import (
     decode_image,
     preprocess,
     preprocess_flow,
+    refuse_large,
 )
+from tfrecords.reading.remedies import batch
 from tfrecords.records import codec
 from tfrecords.records.dataset import DatasetInfo
-from tfrecords.records.names import FLOW, MODALITIES, Stream
+from tfrecords.records.names import FLOW, LABEL_INDEX, MODALITIES, Stream
 
 Tensors = Dict[str, tf.Tensor]
 Scalar = Union[float, tf.Tensor]
@@ -37,6 +39,7 @@ class Draws(NamedTuple):
     freeze: tf.Tensor  # bool: the conjugate becomes the clip's first frame, repeated
     swap: tf.Tensor  # bool: the actor goes into a neighbour's scene, if possible
     colors: Optional[tf.Tensor] = None  # [DRAWN] in [-1, 1), see `tfrecords.reading.photometric`
+    remedies: Optional[tf.Tensor] = None  # in [0, 1), see `tfrecords.reading.remedies`
 
     @classmethod
     def fixed(
@@ -65,7 +68,8 @@ def draw(
 ) -> Draws:
     """Draws from the epoch's key, int64 [2], and the record's id, a string scalar."""
     # A longer draw begins like a shorter one, so a new kind of draw leaves the others unchanged.
-    count = 6 + (DRAWN if colors else 0)
+    remedies = augmentation.remedies
+    count = 6 + (DRAWN if colors or remedies else 0) + (batch.DRAWN if remedies else 0)
     values = tf.random.stateless_uniform([count], record_key(key, identity))
     time, y, x, mirror, freeze, partner = tf.unstack(values[:6])
     return Draws(
@@ -75,7 +79,8 @@ def draw(
         tf.logical_and(augmentation.flip, mirror < 0.5),
         freeze < augmentation.frozen_conjugates,
         partner < augmentation.swap,
-        2 * values[6:] - 1 if colors else None,
+        2 * values[6 : 6 + DRAWN] - 1 if colors else None,
+        values[6 + DRAWN :] if remedies else None,
     )
 
 
@@ -162,6 +167,7 @@ def decode(record: Tensors, spec: ClipSpec) -> Tensors:
 
 def decode_images(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes images of one size, string [T], to uint8 [T, H, W, channels]."""
+    encoded = refuse_large(encoded)
     if encoded.shape[0] is not None:
         # One operation a frame: a loop would take as long as copying the frame twice.
         return tf.stack([decode_image(image, channels) for image in tf.unstack(encoded)])
@@ -216,6 +222,8 @@ def augment(
     inputs = {"has_conjugate": record["has_conjugate"], "id": record["id"]}
     if draws is not None and draws.colors is not None:
         inputs[COLORS] = draws.colors  # for the batch
+    if draws is not None and draws.remedies is not None:
+        inputs[batch.DRAWS] = draws.remedies
     stacks = {}
     for stream, pair in MODALITIES[spec.modality].pairs:
         for name, source in zip(pair, stream.pair):
@@ -229,6 +237,16 @@ def augment(
     if spec.masks:
         inputs.update(mask=tf.squeeze(inputs["mask"], -1), has_mask=record["has_mask"])
     return inputs
+
+
+def check_labels(record: Tensors, info: DatasetInfo) -> Tensors:
+    """Returns a record whose label ids are checked: TensorFlow would take many a wrong one."""
+    labels, classes = record["labels"], len(info.labels)
+    known = tf.reduce_all((labels >= 0) & (labels < classes))
+    expected = f"{LABEL_INDEX}: expected label ids of 0 to {classes - 1} in the record"
+    check = tf.debugging.Assert(known, [expected, record["id"], "received", labels])
+    with tf.control_dependencies([check]):
+        return {**record, "labels": tf.identity(labels)}
 
 
 def targets(

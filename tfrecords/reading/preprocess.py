@@ -11,9 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.media.flow import NO_MOTION
-from tfrecords.records.names import FLOW, RGB
+from tfrecords.records.names import FLOW, MAX_PIXELS, RGB
 
+PNG = int.from_bytes(b"\x89PNG", "big", signed=True)
 RESIZES = ("stretch", "short_side", "whole")
+MAX_SCALED = 1 << 22  # pixels of a frame whose shorter side is scaled to the network's
 
 
 class Window(NamedTuple):
@@ -65,6 +67,8 @@ def preprocess(
 
     Raises:
         ValueError: `resize` is not known.
+        tf.errors.InvalidArgumentError: Scaled with its aspect ratio kept, a frame would have more
+            than `MAX_SCALED` pixels.
     """
     if resize not in RESIZES:
         raise ValueError(f"Expected resize to be one of {RESIZES}. Received resize={resize!r}.")
@@ -140,6 +144,20 @@ def preprocess_flow(
 PREPROCESS = {RGB: preprocess, FLOW: preprocess_flow}
 
 
+def refuse_large(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns encoded images, string [T]; a PNG of more than `MAX_PIXELS` fails undecoded.
+
+    A few kilobytes may unpack to gigabytes. TensorFlow itself refuses a JPEG beyond 512 MB.
+    """
+    words = tf.io.decode_raw(encoded, tf.int32, little_endian=False, fixed_length=24)
+    kind, width, height = words[:, 0], words[:, 4], words[:, 5]  # of a PNG's header
+    pixels = tf.cast(width, tf.float32) * tf.cast(height, tf.float32)
+    fine = tf.reduce_all((kind != PNG) | (pixels <= MAX_PIXELS))
+    check = tf.debugging.Assert(fine, ["expected pictures of at most", MAX_PIXELS, "pixels"])
+    with tf.control_dependencies([check]):
+        return tf.identity(encoded)
+
+
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a JPEG or PNG, string scalar -> uint8 [H, W, channels]."""
     if channels == 2:  # two channels cannot be asked for, only found
@@ -176,13 +194,18 @@ def _resize(images: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
 
 
 def _scaled_size(sides: tf.Tensor, size: Tuple[int, int], resize: str) -> tf.Tensor:
-    """Returns (height, width) to which frames of `sides` are scaled before any cut, int32."""
-    scaled = tf.constant(size)
-    if resize != "stretch":
-        sides = tf.cast(sides, tf.float32)
-        scale = tf.reduce_max(tf.cast(size, tf.float32) / sides)
-        scaled = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), scaled)
-    return scaled
+    """Returns (height, width) to which frames of `sides` are scaled before any cut, int32.
+
+    Refuses strips: with their shorter side scaled to the network's, they would fill the memory.
+    """
+    if resize == "stretch":
+        return tf.constant(size)
+    real = tf.cast(sides, tf.float32)
+    scaled = real * tf.reduce_max(tf.cast(size, tf.float32) / real)
+    message = f"Expected frames that cover {size} in {MAX_SCALED} pixels or fewer, received sides"
+    fits = tf.debugging.Assert(tf.reduce_prod(scaled) <= MAX_SCALED, [message, sides])
+    with tf.control_dependencies([fits]):
+        return tf.maximum(tf.cast(tf.round(scaled), tf.int32), tf.constant(size))
 
 
 def _cut(

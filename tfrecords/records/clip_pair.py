@@ -7,6 +7,14 @@ from typing import Optional, Sequence
 
 import numpy as np
 
+BOXES_RULE = "0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1"
+
+
+def are_boxes(boxes: np.ndarray) -> bool:
+    """Returns whether boxes, float [n, 4], obey `BOXES_RULE`."""
+    inside = (boxes >= 0) & (boxes <= 1)
+    return bool(inside.all() and (boxes[:, :2] < boxes[:, 2:]).all())
+
 
 @dataclass(eq=False)
 class ClipPair:
@@ -20,7 +28,7 @@ class ClipPair:
         fps: Frame rate of clip and conjugate.
         mask: Map of the actor, bool [T, H, W]; None: not known.
         media_id: File the clip was cut from, as its data set names it.
-        start, end: Span in that file in seconds; `end` None: start + T / fps.
+        start, end: Span in that file in seconds, 0 <= start <= end; `end` None: start + T / fps.
         conjugate_media_id, conjugate_start, conjugate_end: The same for the conjugate; None: those
             of the clip.
         boxes: Boxes of the people who act in a still image (T = 1), float32 [n, 4]: xmin, ymin,
@@ -80,6 +88,15 @@ class ClipPair:
             raise self._error("fps above 0", self.fps)
         if self.end is None:
             self.end = self.start + len(self.clip) / self.fps
+        self._check_span("", self.start, self.end)
+        start = self.conjugate_start or 0.0
+        end = start if self.conjugate_end is None else self.conjugate_end
+        self._check_span("conjugate_", start, end)
+
+    def _check_span(self, prefix: str, start: float, end: float) -> None:
+        if not 0 <= start <= end < np.inf:
+            names = f"{prefix}start, {prefix}end"
+            raise self._error(f"{names} in seconds with 0 <= start <= end", f"{start}, {end}")
 
     def _check_frames(self, name: str, frames: np.ndarray) -> None:
         frames = np.asarray(frames)
@@ -95,11 +112,8 @@ class ClipPair:
         self.boxes = np.asarray(self.boxes, np.float32)
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4:
             raise self._error("boxes as [n, 4]", self.boxes.shape)
-        inside = (self.boxes >= 0) & (self.boxes <= 1)
-        if not inside.all() or (self.boxes[:, :2] >= self.boxes[:, 2:]).any():
-            raise self._error(
-                "boxes of 0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1", self.boxes.tolist()
-            )
+        if not are_boxes(self.boxes):
+            raise self._error(f"boxes of {BOXES_RULE}", self.boxes.tolist())
 
     def _check_flow(self) -> None:
         if (self.conjugate_flow is None) != (self.flow is None or self.conjugate is None):

@@ -48,6 +48,7 @@ import tensorflow as tf
 from tfrecords.records import names
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import SCHEMA_VERSION as SCHEMA_VERSION  # beside the names it counts
+from tfrecords.records.example import PNG, Example
 from tfrecords.utils.errors import UsageError, UserError
 
 
@@ -194,55 +195,52 @@ def decode(serialized: bytes) -> ClipPair:
         UserError: The bytes are not a record of this schema.
     """
     try:
-        example = tf.train.SequenceExample.FromString(serialized)
-        context = example.context.feature
-        lists = example.feature_lists.feature_list
-        has_conjugate = names.CONJUGATE + names.FRAMES in lists
+        example = Example(serialized)
+        size = example.frame_size()
+        paired = names.CONJUGATE + names.FRAMES in example
         boxes = None
-        if names.BOXES[0] in lists:
-            boxes = np.stack(
-                [lists[name].feature[0].float_list.value for name in names.BOXES], axis=-1
-            )
-
-        def text(name: str) -> str:
-            return context[name].bytes_list.value[0].decode()
+        if names.BOXES[0] in example:
+            boxes = np.stack([example.row(name, float) for name in names.BOXES], axis=-1)
 
         def seconds(name: str) -> float:
-            return context[name].int64_list.value[0] / names.MICROSECONDS
+            return example.value(name, int) / names.MICROSECONDS
 
-        def images(name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
-            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
-            return np.stack([_decode_image(image, flags) for image in encoded])
+        def images(name: str, channels: int = 3) -> np.ndarray:
+            pictures = example.pictures(name, size)
+            shape = (len(pictures), *size) if channels == 1 else (len(pictures), *size, channels)
+            stack = np.empty(shape, np.uint8)
+            for n, encoded in enumerate(pictures):
+                stack[n] = _decode_image(encoded, channels)
+            return stack
 
         def flows(name: str) -> Optional[np.ndarray]:
-            if name not in lists:
-                return None
-            encoded = (feature.bytes_list.value[0] for feature in lists[name].feature)
-            return np.stack([tf.io.decode_png(image).numpy() for image in encoded])
+            return images(name, 2) if name in example else None
 
         return ClipPair(
-            id=text(names.EXAMPLE_ID),
+            id=example.value(names.EXAMPLE_ID, str),
             clip=images(names.FRAMES),
-            conjugate=images(names.CONJUGATE + names.FRAMES) if has_conjugate else None,
-            labels=tuple(value.decode() for value in context[names.LABEL_STRING].bytes_list.value),
-            fps=context[names.FRAME_RATE].float_list.value[0],
-            mask=images(names.MASKS, cv2.IMREAD_GRAYSCALE) > 0 if names.MASKS in lists else None,
-            media_id=text(names.MEDIA_ID),
+            conjugate=images(names.CONJUGATE + names.FRAMES) if paired else None,
+            labels=tuple(example.values(names.LABEL_STRING, str)),
+            fps=example.value(names.FRAME_RATE, float),
+            mask=images(names.MASKS, 1) > 0 if names.MASKS in example else None,
+            media_id=example.value(names.MEDIA_ID, str),
             start=seconds(names.CLIP_START),
             end=seconds(names.CLIP_END),
-            conjugate_media_id=text(names.CONJUGATE + names.MEDIA_ID) if has_conjugate else None,
-            conjugate_start=seconds(names.CONJUGATE + names.CLIP_START) if has_conjugate else None,
-            conjugate_end=seconds(names.CONJUGATE + names.CLIP_END) if has_conjugate else None,
+            conjugate_media_id=example.value(names.CONJUGATE + names.MEDIA_ID, str)
+            if paired
+            else None,
+            conjugate_start=seconds(names.CONJUGATE + names.CLIP_START) if paired else None,
+            conjugate_end=seconds(names.CONJUGATE + names.CLIP_END) if paired else None,
             boxes=boxes,
             flow=flows(names.FLOW_FRAMES),
             conjugate_flow=flows(names.CONJUGATE + names.FLOW_FRAMES),
-            decoy=names.DECOY in context,
+            decoy=names.DECOY in example,
         )
-    except Exception as error:  # protobuf, OpenCV and numpy each raise their own kinds
-        reason = " ".join(str(error).split())
+    except (UserError, ValueError, cv2.error, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(
             f"Expected a record of schema version {SCHEMA_VERSION}, received {len(serialized)} "
-            f"bytes that cannot be decoded ({type(error).__name__}: {reason})."
+            f"bytes that cannot be decoded ({reason})."
         ) from error
 
 
@@ -254,9 +252,17 @@ def _conjugate_place(pair: ClipPair, frames: int) -> tuple[str, float, float]:
     return media_id, start, start + frames / pair.fps if end is None else end
 
 
-def _decode_image(encoded: bytes, flags: int) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-    return image[..., ::-1] if image.ndim == 3 else image
+def _decode_image(encoded: bytes, channels: int) -> np.ndarray:
+    """Decodes a JPEG or PNG, uint8 [H, W, channels], or [H, W] of one channel."""
+    if encoded.startswith(PNG):
+        # OpenCV has no images of two channels, and allocates whatever a damaged chunk claims.
+        image = tf.io.decode_png(encoded, 0 if channels == 2 else channels).numpy()
+        return image[..., 0] if channels == 1 else image
+    flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    if image is None:
+        raise UserError("a damaged picture")
+    return image[..., ::-1] if channels == 3 else image
 
 
 def _microseconds(seconds: float) -> int:

@@ -14,18 +14,35 @@ wrong path at once.
 
 from __future__ import annotations
 
+import csv
 import difflib
+import functools
 import hashlib
+import io
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
-from typing import Dict, Iterable, List, Mapping, Optional, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import (
+    Annotated,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Sequence,
+    TypedDict,
+)
 
+from tfrecords.records.names import MAX_PIXELS
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, file_size, to_path
+from tfrecords.utils.json_files import Limits, read_json
 
 SCHEMA_VERSION = 1
 INFO_FILE = "dataset.json"
@@ -45,6 +62,28 @@ SPLIT_WORDS = {
 }
 SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
+
+
+MAX_RECORD = 1 << 31  # bytes, as protobuf
+CHECKED_RECORDS = 10_000  # of a split, whose lengths are looked at in a second, before TensorFlow
+MAX_SHARDS = 99_999  # their names have five digits
+# What one number of `DatasetInfo` may be: files or records of a split, pixels of a side.
+Count = Annotated[int, Limits(0, 1 << 32)]
+Side = Annotated[int, Limits(1, MAX_PIXELS)]
+
+
+class ShardEntry(TypedDict):
+    """What `manifest.json` notes of a shard."""
+
+    records: Count
+    bytes: Annotated[int, Limits(0, 1 << 50)]
+    sha256: str
+
+
+class Manifest(TypedDict):
+    """The content of `manifest.json`."""
+
+    shards: Dict[str, ShardEntry]
 
 
 @dataclass
@@ -68,12 +107,12 @@ class DatasetInfo:
     """
 
     source: str
-    fps: Optional[float]
-    frame_size: Optional[List[int]]
+    fps: Optional[Annotated[float, Limits(1e-9, 1e9)]]
+    frame_size: Optional[Annotated[List[Side], Limits(2, 2)]]
     labels: List[str]
     multi_label: bool = False
-    splits: Dict[str, Dict[str, int]] = field(default_factory=dict)
-    modality: str = "rgb"
+    splits: Dict[str, Dict[str, Count]] = field(default_factory=dict)
+    modality: Literal["rgb", "rgb+flow", "features"] = "rgb"
     schema_version: int = SCHEMA_VERSION
     warnings: List[str] = field(default_factory=list)
 
@@ -114,17 +153,7 @@ def load_info(directory: StrPath) -> DatasetInfo:
             f"Expected a data set directory with a {INFO_FILE}, received {str(directory)!r}, "
             "which has none (an unfinished build is continued by the same build command)."
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        known = {item.name for item in fields(DatasetInfo)}
-        info = DatasetInfo(**{name: value for name, value in content.items() if name in known})
-        for counts in info.splits.values():
-            if not all(isinstance(counts[key], int) for key in ("shards", "clips", "pairs")):
-                raise ValueError("counts of a split are not integers")
-        if not all(isinstance(text, str) for text in info.warnings):
-            raise ValueError("warnings are not texts")
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UserError(f"Expected {path} to describe a data set, received {error}.") from error
+    info = read_json(path, DatasetInfo)
     if info.schema_version != SCHEMA_VERSION:
         raise UserError(
             f"Expected records of schema version {SCHEMA_VERSION} in {path}, "
@@ -136,6 +165,22 @@ def load_info(directory: StrPath) -> DatasetInfo:
             f"Expected the {len(labels)} classes of {path.with_name(LABELS_FILE)} in {path}, "
             f"received {len(info.labels)} that differ."
         )
+    for split, counts in info.splits.items():
+        if not SPLIT_NAME.fullmatch(split):
+            raise UserError(f"{path}: expected splits named [a-z0-9_]+, received {split!r}.")
+        for key in ("shards", "clips", "pairs"):
+            if key not in counts:
+                raise UserError(f"{path}: expected the field splits.{split}.{key}, received none.")
+        if counts["shards"] > MAX_SHARDS:
+            raise UserError(
+                f"{path}: expected splits.{split}.shards to be at most {MAX_SHARDS}, received "
+                f"{counts['shards']}."
+            )
+        most = max(counts.get(key, 0) for key in ("pairs", "negatives", "decoys"))
+        if most > counts["clips"] or (counts["clips"] and not counts["shards"]):
+            raise UserError(
+                f"{path}: expected splits.{split} to be counts of clips, received {counts}."
+            )
     return info
 
 
@@ -246,7 +291,7 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     """Returns the paths of a split's shards, in order.
 
     Raises:
-        UserError: The split or one of its files is missing.
+        UserError: The split or one of its files is missing, or a file would crash TensorFlow.
     """
     count = info.require_split(split)["shards"]
     directory = to_path(directory)
@@ -255,10 +300,36 @@ def shard_paths(directory: StrPath, info: DatasetInfo, split: str) -> list[str]:
     missing = [name for name in names if name not in existing]
     if missing:
         raise UserError(f"Expected the shard {directory / missing[0]}, received no such file.")
+    if isinstance(directory, Path) and info.splits[split]["clips"] <= CHECKED_RECORDS:
+        for path in map(directory.joinpath, names):
+            check_lengths(str(path), path.stat().st_mtime_ns)
     return [str(directory / name) for name in names]
 
 
-def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
+@functools.lru_cache(maxsize=MAX_SHARDS)
+def check_lengths(path: str, changed: int = 0) -> None:
+    """Raises a UserError if a record of a local shard claims a length beyond protobuf's.
+
+    TensorFlow allocates what is claimed, and ends with a signal if that cannot be.
+
+    Args:
+        path: File, looked at once.
+        changed: Time of its last change, so that another file of that name is looked at again.
+    """
+    with open(path, "rb") as file:
+        number, end = 0, os.fstat(file.fileno()).st_size
+        while file.tell() < end:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_RECORD:
+                raise UserError(
+                    f"Record {number} of {path} is corrupt: expected at most {MAX_RECORD:,} bytes, "
+                    f"received {length:,}."
+                )
+            file.seek(length + 8, os.SEEK_CUR)  # and two checksums
+            number += 1
+
+
+def load_manifest(directory: StrPath) -> Optional[Dict[str, ShardEntry]]:
     """Reads {"records", "bytes", "sha256"} of each shard; None: an old directory has no manifest.
 
     Raises:
@@ -267,14 +338,30 @@ def load_manifest(directory: StrPath) -> Optional[dict[str, dict]]:
     path = to_path(directory) / MANIFEST_FILE
     if not path.is_file():
         return None
+    return read_json(path, Manifest)["shards"]
+
+
+def load_skipped(directory: StrPath) -> list[tuple[str, str]]:
+    """Reads (file, reason) of every row in skipped.csv; empty: there is no such file.
+
+    Raises:
+        UserError: The file is no such table.
+    """
+    path = to_path(directory) / SKIPPED_FILE
+    if not path.is_file():
+        return []
     try:
-        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
-        for entry in shards.values():
-            if not {"records", "bytes", "sha256"} <= set(entry):
-                raise ValueError("an entry without records, bytes and sha256")
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UserError(f"Expected {path} to describe shards, received {error!r}.") from error
-    return shards
+        table = io.StringIO(path.read_text(encoding="utf-8"), newline="")
+        rows = list(csv.reader(table))
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: expected a table of files and reasons ({error}).") from error
+    for line, row in enumerate(rows or [[]], 1):
+        if len(row) != 2 or (line == 1 and row != ["file", "reason"]):
+            received = ", ".join(row)[:100] or "none"
+            raise UserError(
+                f"{path}, row {line}: expected the columns file, reason, received {received}."
+            )
+    return [(file, reason) for file, reason in rows[1:]]
 
 
 def digest(directory: StrPath) -> str:

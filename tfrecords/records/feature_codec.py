@@ -5,19 +5,21 @@ For their layout see `tfrecords.records.codec`.
 
 from __future__ import annotations
 
-import json
+import math
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Annotated, Any, Dict, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfrecords.records.codec import bytes_feature, encode_image, ints_feature
 from tfrecords.records.dataset import FEATURES, load_info
+from tfrecords.records.example import Example
 from tfrecords.records.names import CONJUGATE, DIMENSIONS, EXAMPLE_ID, LABEL_INDEX, MAPS, MASKS
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.json_files import Limits, read_json
 
 
 def encode_features(
@@ -94,29 +96,39 @@ def decode_features(serialized: bytes) -> dict[str, list[Optional[np.ndarray]]]:
         UserError: The bytes are not such a record.
     """
     try:
-        example = tf.train.SequenceExample.FromString(serialized)
-        maps = {}
-        for name, values in example.feature_lists.feature_list.items():
+        example, maps = Example(serialized), {}
+        for name in example.lists:
             if name.endswith(MAPS):
                 end_point = name[: -len(MAPS)].removeprefix(CONJUGATE)
-                shape = example.context.feature[end_point + DIMENSIONS].int64_list.value
-                entries = [feature.bytes_list.value[0] for feature in values.feature]
-                maps[name] = [
-                    np.frombuffer(entry, np.float16).reshape(shape) if entry else None
-                    for entry in entries
-                ]
+                maps[name] = _decode_maps(example, name, end_point + DIMENSIONS)
         if not maps:
-            raise ValueError("it holds no feature maps")
+            raise UserError("it holds no feature maps")
         return maps
-    except Exception as error:  # as in `decode`
-        reason = " ".join(str(error).split())
+    except UserError as error:
         raise UserError(
             f"Expected a record of cached features, received {len(serialized)} bytes that cannot "
-            f"be decoded ({type(error).__name__}: {reason})."
+            f"be decoded ({error})."
         ) from error
 
 
+def _decode_maps(example: Example, name: str, dimensions: str) -> list[Optional[np.ndarray]]:
+    shape = example.values(dimensions, int)
+    if len(shape) != 4 or min(shape) < 1:
+        raise UserError(f"{dimensions}: expected T, H, W, D of 1 or more, received {shape}")
+    size, maps = 2 * math.prod(shape), []
+    for n, entry in enumerate(example.entries(name, bytes)):
+        if len(entry) not in (0, size):
+            raise UserError(
+                f"{name}, entry {n}: expected {size} bytes of float16 for {shape}, received "
+                f"{len(entry)}"
+            )
+        maps.append(np.frombuffer(entry, np.float16).reshape(shape) if entry else None)
+    return maps
+
+
 FEATURES_FILE = "features.json"
+MAX_CELLS = 1 << 30  # numbers in a map, or in the mask of a clip: beyond it a file is damaged
+Side = Annotated[int, Limits(1, 1 << 26)]
 
 
 @dataclass
@@ -133,11 +145,19 @@ class FeatureInfo:
     """
 
     end_point: str
-    views: int
+    views: Annotated[int, Limits(1, 1 << 20)]
     conjugates: bool
-    shapes: Dict[str, List[Optional[int]]]
-    frames: List[Optional[int]]
+    shapes: Dict[str, Annotated[List[Optional[Side]], Limits(0, 4)]]
+    frames: Annotated[List[Optional[Side]], Limits(3, 3)]
     made_from: Dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for shape in (*self.shapes.values(), self.frames):
+            cells = math.prod(side or 1 for side in shape)
+            if cells > MAX_CELLS:
+                raise ValueError(
+                    f"expected shapes of at most {MAX_CELLS:,} cells, received {shape}"
+                )
 
     def write(self, directory: StrPath) -> None:
         """Writes `features.json`."""
@@ -151,10 +171,14 @@ class FeatureInfo:
             UsageError: The directory holds no cached features.
             UserError: The file is corrupt.
         """
-        path = to_path(directory) / FEATURES_FILE
-        if load_info(directory).modality != FEATURES:
+        path, info = to_path(directory) / FEATURES_FILE, load_info(directory)
+        if info.modality != FEATURES:
             raise UsageError(f"Expected cached features in {directory}, received another data set.")
-        try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"Expected {path} to describe cached features: {error}.") from error
+        loaded = read_json(path, cls)
+        for split in info.filled_splits:
+            if len(loaded.shapes.get(split, ())) != 4:
+                raise UserError(
+                    f"{path}: expected shapes.{split} to be [T, H, W, D], received "
+                    f"{loaded.shapes.get(split)}."
+                )
+        return loaded

@@ -26,6 +26,7 @@ DIMENSIONS = "/feature/dimensions"
 BOXES = tuple(f"region/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))
 IMAGE_FORMATS = ("JPEG", "PNG")
 MICROSECONDS = 1_000_000
+MAX_PIXELS = 1 << 26  # of a frame, as when videos are decoded
 
 
 @dataclass(frozen=True)

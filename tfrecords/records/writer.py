@@ -6,7 +6,7 @@ import contextlib
 import csv
 import io
 from collections import Counter
-from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import tensorflow as tf
 
@@ -20,6 +20,7 @@ from tfrecords.records.dataset import (
     SKIPPED_FILE,
     SPLIT_NAME,
     DatasetInfo,
+    ShardEntry,
     all_shards,
     check_labels,
     class_warnings,
@@ -35,7 +36,7 @@ __all__ = ["finish_dataset", "shard_name", "write_dataset", "write_shard"]
 class Shard:
     """A shard being written; `entry`, for the manifest, is set when it is closed."""
 
-    entry: Dict[str, Any]
+    entry: ShardEntry
 
     def __init__(self, writer: tf.io.TFRecordWriter):
         self._writer = writer
@@ -47,7 +48,7 @@ class Shard:
         self.records += 1
 
 
-def write_shard(path: StrPath, examples: Iterable[bytes]) -> Dict[str, Any]:
+def write_shard(path: StrPath, examples: Iterable[bytes]) -> ShardEntry:
     """Writes records in order, atomically.
 
     Returns the shard's entry in the manifest: records, bytes, sha256.
@@ -62,7 +63,7 @@ def finish_dataset(
     directory: StrPath,
     info: DatasetInfo,
     skipped: Sequence[Tuple[str, str]] = (),
-    manifest: Optional[Mapping[str, Mapping[str, Any]]] = None,
+    manifest: Optional[Mapping[str, ShardEntry]] = None,
 ) -> None:
     """Writes labels.txt, skipped.csv, manifest.json and, last of all, dataset.json.
 

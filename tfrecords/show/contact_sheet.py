@@ -11,15 +11,16 @@ colours of `flow.picture`).
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING, Iterator, NamedTuple, Optional, Sequence
 
 import cv2
 import numpy as np
 
-from tfrecords.media import flow, pictures
-from tfrecords.records import dataset
+from tfrecords.media import flow, letters, pictures
+from tfrecords.records import dataset, names
 from tfrecords.utils.atomic import StrPath, replacing
 from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import check_output, to_path
 
 if TYPE_CHECKING:
     from tfrecords.records.clip_pair import ClipPair
@@ -36,6 +37,15 @@ PAPER, INK, FAINT = (250, 250, 250), (20, 20, 20), (110, 110, 110)
 OUTLINE = (255, 220, 0)
 # A pair is at least this wide, so that its text fits.
 NARROWEST = 2 * FRAMES * 90
+
+
+class Row(NamedTuple):
+    """A pair as it is shown: pictures of clip and conjugate, its labels, a caption."""
+
+    clip: np.ndarray
+    conjugate: np.ndarray
+    labels: str
+    caption: str
 
 
 def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, count: int = 12) -> int:
@@ -58,6 +68,7 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
         raise UsageError(f"Expected --pairs to name a .png or .jpg file, received {path!r}.")
     if count < 1:
         raise UsageError(f"Expected --count of at least 1, received {count}.")
+    check_output(to_path(path), "pairs")
     info = dataset.load_info(directory)
     dataset.require_frames(directory, info)
     split = split or next((name for name, of in info.splits.items() if of.get("pairs")), None)
@@ -65,8 +76,10 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
         raise UserError(
             f"{directory} has no clip with a conjugate{f' in {split}' if split else ''}."
         )
-    pairs = list(_spread(dataset.shard_paths(directory, info, split), count))
-    sheet = draw(pairs, f"{directory}: {split}, {len(pairs)} pairs")
+    rows = list(_spread(dataset.shard_paths(directory, info, split), count, info, split))
+    if not rows:
+        raise UserError(f"Expected pairs in split {split!r} of {directory}, received none.")
+    sheet = draw(rows, f"{directory}: {split}, {len(rows)} pairs")
     with replacing(path) as temporary:
         done, content = cv2.imencode(os.path.splitext(path)[1].lower(), sheet[..., ::-1])
         if not done:
@@ -74,70 +87,55 @@ def write_pairs(directory: StrPath, path: str, split: Optional[str] = None, coun
                 f"{path} cannot be written: {sheet.shape[1]} x {sheet.shape[0]} pixels."
             )
         temporary.write_bytes(content.tobytes())
-    return len(pairs)
+    return len(rows)
 
 
-def _spread(shards: list[str], count: int) -> Iterator[ClipPair]:
-    """Yields pairs spread evenly over the shards and each shard; reads at most `count` shards."""
-    import tensorflow as tf
+def _spread(shards: list[str], count: int, info: dataset.DatasetInfo, split: str) -> Iterator[Row]:
+    """Yields rows of pairs spread evenly over the shards and each shard; of `count` shards at most.
 
+    Of the pairs, which may be large, one is in memory at a time.
+    """
     from tfrecords.records import codec
+    from tfrecords.records.checking import check_record, naming, read_shard
+    from tfrecords.records.example import Example
 
     parts = min(count, len(shards))
     left = count
     for part in range(parts):
         path = shards[part * len(shards) // parts]
-        try:
-            paired = [n for n, data in enumerate(_records(path)) if _paired(data)]
-        except tf.errors.DataLossError as error:
-            raise UserError(f"{path} is corrupt: {error.message}.") from error
+        paired = []
+        for n, data in read_shard(path):
+            with naming(path, n):
+                if names.CONJUGATE + names.FRAMES in Example(data):
+                    paired.append(n)
         # If a shard has less than its share, the later ones make up for it.
         share = min(len(paired), -(-left // (parts - part)))
         # Shards hold rows in turn: the same index in all of them would give one class.
         positions = ((n + (part + 0.5) / parts) / share for n in range(share))
         chosen = {paired[int(position * len(paired))] for position in positions}
         # Read twice, since a shard may be larger than memory.
-        yield from (codec.decode(data) for n, data in enumerate(_records(path)) if n in chosen)
+        for n, data in read_shard(path):
+            if n in chosen:
+                with naming(path, n):
+                    check_record(data, info, split)
+                    yield make_row(codec.decode(data))
         left -= share
 
 
-def _records(path: str) -> Iterator[bytes]:
-    import tensorflow as tf
-
-    return tf.data.TFRecordDataset(path).as_numpy_iterator()
-
-
-def _paired(serialized: bytes) -> bool:
-    import tensorflow as tf
-
-    from tfrecords.records.names import CONJUGATE, FRAMES
-
-    example = tf.train.SequenceExample.FromString(serialized)
-    return CONJUGATE + FRAMES in example.feature_lists.feature_list
-
-
-def draw(pairs: list[ClipPair], title: str) -> np.ndarray:
-    """Draws the sheet, uint8 [H, W, 3], RGB, with a row for each pair.
-
-    Args:
-        pairs: Pairs with conjugates.
-        title: Line of text above them.
-    """
-    rows = [_row(pair) for pair in pairs]
+def draw(rows: Sequence[Row], title: str) -> np.ndarray:
+    """Draws the sheet, uint8 [H, W, 3], RGB, with a line of text above the rows."""
     # Conjugates are aligned in one column, whatever the shape of the clips.
-    column = max(clip.shape[1] for clip, _ in rows) + MIDDLE
-    width = max(NARROWEST, column + max(conjugate.shape[1] for _, conjugate in rows))
+    column = max(row.clip.shape[1] for row in rows) + MIDDLE
+    width = max(NARROWEST, column + max(row.conjugate.shape[1] for row in rows))
     text = 2 * LINE + 4
-    height = BORDER + LINE + sum(text + clip.shape[0] + BORDER for clip, _ in rows) + BORDER // 2
+    height = BORDER + LINE + sum(text + len(row.clip) + BORDER for row in rows) + BORDER // 2
     sheet = np.empty((height, width + 2 * BORDER, 3), np.uint8)
     sheet[:] = PAPER
     lines = [(BORDER, BORDER // 2, title, FAINT)]
     y = BORDER + LINE
-    for pair, (clip, conjugate) in zip(pairs, rows):
-        lines.append((BORDER, y, " | ".join(pair.labels) or "(no action)", INK))
-        decoy = "    with a decoy" if pair.decoy else ""
-        text_below = f"{pair.id}{decoy}    conjugate: {origin(pair)}"
-        lines.append((BORDER, y + LINE, text_below, FAINT))
+    for clip, conjugate, labels, caption in rows:
+        lines.append((BORDER, y, labels, INK))
+        lines.append((BORDER, y + LINE, caption, FAINT))
         y += text
         below = y + clip.shape[0]
         sheet[y:below, BORDER : BORDER + clip.shape[1]] = clip
@@ -165,8 +163,8 @@ def origin(pair: ClipPair) -> str:
     return f"{length:.1f} s, from {start:.1f} s on: it overlaps the clip"
 
 
-def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the frames of the clip side by side, above its flow; and those of the conjugate."""
+def make_row(pair: ClipPair) -> Row:
+    """Puts the frames of a clip side by side, above its flow, and those of its conjugate."""
     assert pair.conjugate is not None
     halves = []
     for frames, codes in ((pair.clip, pair.flow), (pair.conjugate, pair.conjugate_flow)):
@@ -179,7 +177,9 @@ def _row(pair: ClipPair) -> tuple[np.ndarray, np.ndarray]:
         if codes is not None:
             rows.append([pictures.enlarge(c, height) for c in flow.picture(codes[index])])
         halves.append(pictures.join(rows, GAP))
-    return halves[0], halves[1]
+    decoy = "    with a decoy" if pair.decoy else ""
+    caption = f"{pair.id}{decoy}    conjugate: {origin(pair)}"
+    return Row(halves[0], halves[1], " | ".join(pair.labels) or "(no action)", caption)
 
 
 def _marked(frame: np.ndarray, pair: ClipPair, index: int) -> np.ndarray:
@@ -195,7 +195,7 @@ def _write(sheet: np.ndarray, lines: list[tuple], width: int) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     image = Image.fromarray(sheet)
-    pen, letters = ImageDraw.Draw(image), pictures.font(14)
+    pen = ImageDraw.Draw(image)
     for x, y, text, colour in lines:
-        pen.text((x, y), pictures.fit_text(text, width, letters), colour, letters)
+        letters.write(pen, (x, y), text, 14, colour, width)
     return np.asarray(image)

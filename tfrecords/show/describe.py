@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from typing import Optional, Sequence
 
 from tfrecords.records import dataset
-from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import file_size, to_path
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
@@ -60,7 +58,9 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     rows: list[tuple] = [("id", "class")]
     if size > COUNT_BYTES:
         return _table(rows + list(enumerate(info.labels)))
-    counts = {name: _count_labels(shards) for name, shards in paths.items()}
+    counts = {
+        name: _count_labels(directory, shards, len(info.labels)) for name, shards in paths.items()
+    }
     rows = [("id", "class", *splits)]
     for index, label in enumerate(info.labels):
         rows.append((index, label, *(counts[name][index] for name in splits)))
@@ -69,11 +69,12 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     return _table(rows)
 
 
-def _count_labels(paths: list[str]) -> Counter:
+def _count_labels(directory: str, paths: list[str], classes: int) -> Counter:
     """Counts clips by label id; None: clips without a label."""
     import tensorflow as tf
 
     from tfrecords.records import codec
+    from tfrecords.records.checking import check_records
 
     clips: Counter = Counter()
     records = tf.data.TFRecordDataset(paths)
@@ -81,48 +82,36 @@ def _count_labels(paths: list[str]) -> Counter:
     try:
         for ids in labels.as_numpy_iterator():
             clips.update(ids.tolist() or [None])
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise UserError(f"{_corrupt(paths)} is corrupt: {error.message}.") from error
+    except tf.errors.OpError:
+        check_records(directory)
+        raise
+    if any(not 0 <= number < classes for number in clips if number is not None):
+        check_records(directory)
     return clips
 
 
-def _corrupt(paths: list[str]) -> str:
-    """Returns the first shard that cannot be read to its end."""
-    import tensorflow as tf
-
-    for path in paths:
-        try:
-            for _ in tf.data.TFRecordDataset(path):
-                pass
-        except tf.errors.DataLossError:
-            return path
-    return "A record"
-
-
 def _skipped(directory: str) -> str:
-    path = to_path(directory) / dataset.SKIPPED_FILE
-    if not path.is_file():
-        return ""
-    table = io.StringIO(path.read_text(encoding="utf-8"), newline="")
-    rows = [(row["file"], row["reason"]) for row in csv.DictReader(table)]
+    rows = dataset.load_skipped(directory)
     if not rows:
         return ""
     more = len(rows) - SKIPPED_LINES
     shown = [("skipped", "reason"), *rows[:SKIPPED_LINES]]
-    return _table(shown) + (f"\n  ... and {more} more in {path}" if more > 0 else "")
+    return _table(shown) + (
+        f"\n  ... and {more} more in {dataset.SKIPPED_FILE}" if more > 0 else ""
+    )
 
 
 def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
     import tensorflow as tf
 
+    from tfrecords.records import checking
+
     path = dataset.shard_paths(directory, info, split)[0]
-    try:
-        records = tf.data.TFRecordDataset(path).skip(max(number, 0)).take(1)
-        serialized = next(records.as_numpy_iterator(), None)
-    except tf.errors.DataLossError as error:
-        raise UserError(f"{path} is corrupt: {error.message}.") from error
-    if serialized is None or number < 0:
+    serialized = next((data for n, data in checking.read_shard(path) if n == number), None)
+    if serialized is None:
         raise UsageError(f"Expected --record among those of {path}, received {number}.")
+    with checking.naming(path, number):
+        checking.check_record(serialized, info, split, checking.load_both(directory)[1])
     example = tf.train.SequenceExample.FromString(serialized)
     rows = [("feature", "values")]
     for name in sorted(example.context.feature):
@@ -145,9 +134,12 @@ def _frames(serialized: bytes) -> list[str]:
     from tfrecords.records import codec
 
     pair = codec.decode(serialized)
-    shapes = [f"clip {pair.clip.shape}"]
-    if pair.decoy:
-        shapes[0] += " with a decoy"
+    length, height, width, _ = pair.clip.shape
+    place = f"{pair.start:.2f} to {pair.end:.2f} s" + (f" of {pair.media_id}" * bool(pair.media_id))
+    shapes = [
+        f"{width} x {height} pixels, {length / pair.fps:.2f} s at {pair.fps:g} frames/s, {place}",
+        f"clip {pair.clip.shape}" + " with a decoy" * pair.decoy,
+    ]
     if pair.conjugate is not None:
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:

@@ -77,10 +77,10 @@ class TableReader:
         with self._errors(), self._file:
             for row in self._reader:
                 cells = [cell.strip() for cell in row]
-                line, following = (
-                    following,
-                    self._reader.line_num + 1,
-                )  # cells may hold some
+                # Cells may hold some.
+                line, following = following, self._reader.line_num + 1
+                if any("\0" in cell for cell in cells):  # no path has one; older Pythons refuse it
+                    self.fail("expected text, received a zero byte", line)
                 if not any(cells):
                     empty += bool(cells)
                     continue
@@ -126,11 +126,22 @@ class TableReader:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise UsageError(f"Expected a csv file in UTF-8 at {self._path}: {error}.") from error
+        except UnicodeDecodeError:
+            self.fail("expected text in UTF-8, received other bytes", self._undecodable())
+        except csv.Error as error:
+            self.fail(f"expected csv, received: {error}", self._reader.line_num)
         except OSError as error:
             reason = error.strerror or error
             raise UsageError(f"Expected a csv file at {self._path}: {reason}.") from error
+
+    def _undecodable(self) -> int:
+        """Returns the first line that is not in UTF-8; text is decoded in blocks of many lines."""
+        good = 0
+        with contextlib.suppress(UnicodeDecodeError), filesystem.open_file(self._path) as file:
+            for line in file:
+                line.decode("utf-8")
+                good += 1
+        return good + 1
 
 
 def normalize_label(text: str) -> str:

@@ -6,16 +6,21 @@ and shows a stack trace for any exception; `run` does what a user expects instea
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
+import re
 import sys
-from typing import Callable, NoReturn, Sequence
+from typing import Callable, NoReturn, Optional, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
 
 from tfrecords.utils import interrupt
 from tfrecords.utils.errors import UserError
+
+_NODE = r"\{\{.*?\}\} ?| \[Op:\w+\]"  # how TensorFlow names an operation
 
 
 def quiet_tensorflow() -> None:
@@ -58,9 +63,21 @@ def run(main: Callable[[Sequence[str]], None], usage: str | None) -> NoReturn:
         raise
 
 
+class _Messages(logging.StreamHandler):
+    """Writes messages on lines of their own, also beside a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a message; bars on the same terminal are drawn anew below it."""
+        bars = getattr(sys.modules.get("tqdm"), "tqdm", None) if sys.stderr.isatty() else None
+        with bars.external_write_mode(sys.stdout) if bars else contextlib.nullcontext():
+            super().emit(record)
+
+
 def _show_messages() -> None:
     """Shows progress and warnings of the project's packages on stdout, as plain lines."""
-    handler = logging.StreamHandler(sys.stdout)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # labels that the terminal cannot show
+    handler = _Messages(sys.stdout)
     for package in ("aacf_tf", "keras_layers", "tfrecords"):
         logger = logging.getLogger(package)
         logger.setLevel(logging.INFO)
@@ -76,8 +93,9 @@ def _parse_flags(argv: Sequence[str], module: str, usage: str | None) -> Sequenc
     try:
         arguments = flags.FLAGS(argv)
         for flag in flags.FLAGS.get_key_flags_for_module(_definer(argv, module)):
-            if isinstance(flag.value, str) and flag.value.startswith("~"):
-                flag.value = os.path.expanduser(flag.value)  # a shell leaves --output=~/x alone
+            if isinstance(flag.value, str) and "~" in flag.value:
+                # A shell leaves --output=~/x alone; --weights of two streams are RGB,FLOW.
+                flag.value = ",".join(map(os.path.expanduser, flag.value.split(",")))
         return arguments
     except SystemExit:  # absl's own --helpfull and its kind, which end with 1
         sys.exit(0)
@@ -104,30 +122,44 @@ def _guarded(main: Callable[[Sequence[str]], None], arguments: Sequence[str]) ->
     try:
         main(arguments)
         interrupt.guard_command()
-    except UserError as error:
-        _fail(str(error), code=error.exit_code)
-    except KeyboardInterrupt:
-        _fail(interrupt.SENTENCE, code=interrupt.EXIT_CODE)
-    except MemoryError:
-        _fail("There is not enough memory; the same command continues where it stopped.", code=1)
-    except OSError as error:
-        named = error.strerror and error.filename is not None
-        _fail(f"{error.strerror}: {error.filename}" if named else str(error), code=1)
-    except Exception as error:
-        if interrupt.seen():
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupt.seen():
             _fail(interrupt.SENTENCE, code=interrupt.EXIT_CODE)
-        # An error of TensorFlow's runtime, such as a full disk; not imported to find that out.
-        errors = getattr(sys.modules.get("tensorflow"), "errors", None)
-        if errors is None or not isinstance(error, errors.OpError):
+        sentence = _describe(error)
+        if sentence is None:
             raise
-        text = getattr(error, "message", None) or type(error).__name__
-        _fail(text.splitlines()[0], code=1)
+        _fail(sentence, code=error.exit_code if isinstance(error, UserError) else 1)
+
+
+def _describe(error: Exception) -> Optional[str]:
+    """Returns an error as a sentence; None: it is a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "There is not enough memory; the same command continues where it stopped."
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return f"There is not enough memory to load a library: {error}."
+    if isinstance(error, OSError):
+        named = error.strerror and error.filename is not None
+        return f"{error.strerror}: {error.filename}" if named else str(error)
+    # An error of TensorFlow's runtime, such as a full disk; not imported to find that out.
+    errors = getattr(sys.modules.get("tensorflow"), "errors", None)
+    if errors is None or not isinstance(error, errors.OpError):
+        return None
+    lines = str(getattr(error, "message", None) or "").splitlines()
+    # Where in the graph it happened is written above the cause, and indented below it.
+    where = ("Graph execution error:", "Detected at node", "<stack traces", " ", "\t")
+    causes = [line for line in lines if line and not line.startswith(where)]
+    return re.sub(_NODE, "", causes[0]) if causes else type(error).__name__
 
 
 def _fail(message: str, code: int) -> NoReturn:
     interrupt.guard_command()
     bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
-    for bar in list(bars):  # an error on a line of its own
+    bars = list(bars)
+    for bar in bars:  # an error on a line of its own
         bar.close()
+    if bars and not sys.stderr.isatty():  # where closing clears nothing
+        print(file=sys.stderr)
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)

@@ -12,6 +12,7 @@ _MACHINE = {
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT),
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED),
 }
+LONGEST = 2000  # characters of a sentence
 _ROOM = 256 << 20  # bytes; a decoder that lacks memory beside so much asks for a damaged file's
 
 
@@ -19,10 +20,15 @@ class UserError(Exception):
     """An error the user can fix.
 
     The message is one sentence that names the file, row or flag, what was expected and what came.
-    Commands print it to standard error and end with `exit_code`.
+    Commands print it to standard error and end with `exit_code`. What it cites from a file may be
+    of any length, so it is cut after `LONGEST` characters.
     """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
 
 
 class UsageError(UserError):

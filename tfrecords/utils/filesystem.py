@@ -7,6 +7,7 @@ seconds, so it waits for the first path of that kind.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import io
 import os
@@ -21,7 +22,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, TypeVar, Union
 
-from tfrecords.utils.errors import MachineError
+from tfrecords.utils.errors import MachineError, UserError
 
 T = TypeVar("T")
 
@@ -324,6 +325,28 @@ def _with_retries(action: Callable[[], T]) -> T:
 def file_size(path: AnyPath) -> int:
     """Returns the bytes of a file, local or remote."""
     return path.size() if isinstance(path, RemotePath) else path.stat().st_size
+
+
+def check_output(path: AnyPath, flag: str, folder: bool = False) -> None:
+    """Raises a UserError if a local file or folder cannot be written: before the work, not after.
+
+    Args:
+        path: What will be written; a remote one is not tried.
+        flag: Name of the flag that names it.
+        folder: Whether it is a folder of files, which is created with those above it if needed.
+    """
+    if isinstance(path, RemotePath):
+        return
+    try:
+        if not folder and path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        place = path if folder else path.parent
+        while not place.exists():
+            place = place.parent
+        with tempfile.NamedTemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"--{flag}: {path} cannot be written: {error.strerror}.") from error
 
 
 def remove_folder(path: AnyPath) -> None:

@@ -20,7 +20,7 @@ from aacf_tf.attend.video import display_maps, look, write_video
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = ["down", "right"]
 FRAMES, SIZE = 6, 24
@@ -177,13 +177,19 @@ def test_a_real_video(shared_data, model_directory, tmp_path):
         (("--model=.", "--input=none"), "none"),
         (("--model=.", "--input=.", "--output=x.mp4"), r"ends in \.csv"),
         (("--model=.", "--input=.", "--output=none/x.csv"), "folder that exists"),
+        (("--model=.", "--input=.", "--output=/proc/x.csv"), "--output: .* cannot be written"),
+        (("--model=.", "--input=.", "--output=full.csv"), "cannot be written: Is a directory"),
+        (("--model=.", "--video=full.csv"), "received the folder 'full.csv': --input takes"),
+        (("--model=.", "--input=.", "--start=nan"), "--start: expected 0 or more seconds"),
+        (("--model=.", "--input=.", "--end=nan"), "--end: expected more than --start=0"),
         (("--model=.", "--input=.", "--start=2", "--end=1"), "--end"),
         (("--model=.", "--input=."), "Expected an exported model"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=message):
+    (tmp_path / "full.csv").mkdir()
+    with pytest.raises(UserError, match=message):
         run(*arguments)
 
 

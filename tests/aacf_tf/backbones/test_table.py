@@ -46,7 +46,7 @@ def test_a_wrong_size_is_named(size):
 
 
 def test_unknown_backbones_and_options_are_named():
-    with pytest.raises(ValueError, match=r"efficientnet_lite2\. Received 'vgg'"):
+    with pytest.raises(ValueError, match=r"efficientnet_lite2, .*videoswin_base\. Received 'vgg'"):
         build_backbone("vgg")
     with pytest.raises(UsageError, match="'densenet161', received 'width'"):
         build_backbone("densenet161", width=3)

@@ -143,7 +143,7 @@ def test_other_settings_or_pictures_are_refused(photos, finished, tmp_path):
     with pytest.raises(UsageError, match=r"a run with pictures of other names or sizes \("):
         training.Trainer(SETTINGS, parts, finished)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match=r"Expected the settings of a run in .*config\.json: "):
+    with pytest.raises(UserError, match=r"config\.json: expected JSON, .*; copy the file"):
         open_run(photos, tmp_path)
 
 

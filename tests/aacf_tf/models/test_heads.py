@@ -132,3 +132,44 @@ def test_a_step_of_training_lowers_the_loss(kind, tiny_recipe, rng):
     model.compile(optimizer=keras.optimizers.Adam(3e-3))
     history = model.fit(batches, epochs=3, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def test_apart_standardizes_and_keeps_the_experts_apart(rng):
+    values = rng.normal(2, 3, size=(2, 3, 2, 2, 8)).astype(np.float32)
+    scratch = heads.make_head("aacf", 4, hidden=6)
+    head = heads.make_head(
+        "aacf", 4, hidden=6, apart={"branch_gradient": 0.2, "context_weight": 0.3}
+    )
+    features = tf.Variable(values)
+    scratch(features), head(features)
+    assert not scratch.standardized and not head.mean.trainable and not head.deviation.trainable
+    mean, deviation = values.mean((0, 1, 2, 3)), values.std((0, 1, 2, 3))
+    head.mean.assign(mean), head.deviation.assign(deviation)
+    scratch.factorization.set_weights(head.factorization.get_weights())
+    for name in ("action_classifier", "context_classifier"):
+        getattr(scratch, name).set_weights(getattr(head, name).get_weights())
+    standard = tf.Variable((values - mean) / deviation)
+    weights = tf.constant(rng.normal(size=(2, 4)).astype(np.float32))
+    with tf.GradientTape(persistent=True) as tape:
+        outputs, other = head(features), scratch(standard)
+        action, context, average = (
+            tf.reduce_sum(weights * outputs[f"{name}_scores"])
+            for name in ("action", "context", "average")
+        )
+        action_of_scratch = tf.reduce_sum(weights * other["action_scores"])
+    np.testing.assert_allclose(outputs["action_scores"], other["action_scores"], atol=1e-5)
+    combined = outputs["action_scores"] + 0.3 * outputs["context_scores"]
+    np.testing.assert_allclose(outputs["combined_scores"], combined, atol=1e-6)
+    pooled = standard.numpy().mean((1, 2, 3)) @ head.average_classifier.kernel.numpy()
+    np.testing.assert_allclose(outputs["average_scores"], pooled, atol=1e-4)
+    # A fifth of the branch's gradient reaches the features, and all of the average expert's.
+    branch = 0.2 * tape.gradient(action_of_scratch, standard) / deviation
+    np.testing.assert_allclose(tape.gradient(action, features), branch, atol=1e-5)
+    full = weights @ tf.transpose(head.average_classifier.kernel) / deviation / 12
+    full = np.broadcast_to(full[:, None, None, None], values.shape)
+    np.testing.assert_allclose(tape.gradient(average, features), full, atol=1e-5)
+    # No expert's classifier hears of another's scores.
+    assert tape.gradient(context, head.action_classifier.trainable_weights) == [None, None]
+    assert tape.gradient(action, head.context_classifier.trainable_weights) == [None, None]
+    assert tape.gradient(context, head.average_classifier.trainable_weights) == [None, None]
+    assert all(value is None for value in tape.gradient(average, head.factorization.weights))

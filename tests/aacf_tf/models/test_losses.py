@@ -222,3 +222,91 @@ def test_baseline_terms_of_multi_label_data(pair):
     np.testing.assert_allclose(terms["background"], softplus(z).sum(-1), rtol=1e-5)
     uniform = (softplus(z) - 0.5 * z).sum(-1)
     np.testing.assert_allclose(terms["uniform"], uniform, rtol=1e-5)
+
+
+def test_each_term_of_the_form_apart_equals_numpy(pair, rng):
+    """Clip 0 has its conjugate, clip 1 is swapped into a scene of class 2."""
+    clip, other, y = pair
+    for side in (clip, other):
+        side["average_scores"] = rng.normal(size=(2, 4)).astype(np.float32)
+    options = {"swapped": tf.constant([False, True]), "context_targets": tf.constant([1, 2])}
+    tensors = [{k: tf.constant(v) for k, v in side.items()} for side in (clip, other)]
+    flags = {"has_conjugate": tf.constant([True] * 2), "has_action": tf.constant([True] * 2)}
+    terms = losses.apart_terms(*tensors, tf.constant(y), **flags, **options)
+    za, zc, zg = (clip[f"{name}_scores"] for name in ("action", "context", "average"))
+    za2, zc2, zg2 = (other[f"{name}_scores"][0] for name in ("action", "context", "average"))
+
+    def uniform(scores):
+        return np.mean([cross_entropy(scores, k) for k in range(4)])
+
+    def score(side, i):
+        return np.log(np.mean(np.exp(side["action_logits"][i])))
+
+    def cosine(name):
+        a, b = clip[name][0], other[name][0]
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    expected = {
+        "action": [cross_entropy(za[0], 1), cross_entropy(za[1], 3)],
+        "difference": [cross_entropy(za[0] - za2, 1), 0],
+        "context": [cross_entropy(zc2, 1), cross_entropy(zc[1], 2)],
+        "uniform": [uniform(za2), 0],
+        "agreement": [1 - cosine("context"), 0],
+        "disagreement": [max(0, cosine("action")), 0],
+        "presence": [
+            softplus(-score(clip, 0)) + softplus(score(other, 0)),
+            softplus(-score(clip, 1)),
+        ],
+        "average": [cross_entropy(zg[0], 1), 0],
+        "average_swap": [0, cross_entropy(zg[1], 3)],
+        "average_uniform": [uniform(zg2), 0],
+    }
+    assert set(terms) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    flags["has_conjugate"] = tf.constant([False] * 2)
+    alone = losses.apart_terms(*tensors, tf.constant(y), **flags, **options)
+    without = losses.apart_terms(tensors[0], None, tf.constant(y), **flags, **options)
+    for name, value in alone.items():
+        np.testing.assert_array_equal(value, without[name])
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+@pytest.mark.parametrize("names", [("combined",), ("action", "average")])
+def test_the_terms_of_remedies_are_those_of_numpy(rng, names, multi_label):
+    views = {}
+    for view in ("", "erased", "masked"):
+        scores = {f"{name}_scores": rng.normal(size=(3, 4)) for name in (*names, "context")}
+        views[view] = {**scores, "pooled": rng.normal(size=(3, 5))}
+    outputs = {**views[""], **{view: views[view] for view in ("erased", "masked")}}
+    targets = np.eye(4, dtype=np.float32)[[1, 0, 3]] if multi_label else np.array([1, 0, 3])
+    terms = losses.remedy_terms(
+        tf.nest.map_structure(lambda x: tf.constant(x, tf.float32), outputs),
+        tf.constant(targets),
+        has_action=tf.constant([True, True, False]),
+        person=tf.constant([True, False, True]),
+    )
+    wanted = {"background_erasing": np.zeros(3), "human_mask": np.zeros(3)}
+    for name in names:
+        erased, masked = (views[view][f"{name}_scores"] for view in ("erased", "masked"))
+        if multi_label:
+            sigmoid = 1 / (1 + np.exp(-erased))
+            right = np.where(targets > 0, sigmoid, 1 - sigmoid)
+            learned = -np.log(right).sum(1)
+            likely = 1 / (1 + np.exp(-masked))
+            entropy = -(likely * np.log(likely) + (1 - likely) * np.log(1 - likely))
+            missing = (np.log(2) - entropy).sum(1)
+        else:
+            likely = np.exp(erased) / np.exp(erased).sum(1, keepdims=True)
+            learned = -np.log(likely[range(3), targets])
+            likely = np.exp(masked) / np.exp(masked).sum(1, keepdims=True)
+            missing = np.log(4) + (likely * np.log(likely)).sum(1)
+        wanted["background_erasing"] += learned / len(names)
+        wanted["human_mask"] += np.where([True, False, False], missing, 0) / len(names)
+    lengths = [
+        views[view]["pooled"] / np.linalg.norm(views[view]["pooled"], axis=1, keepdims=True)
+        for view in ("", "erased")
+    ]
+    wanted["background_erasing"] += ((lengths[0] - lengths[1]) ** 2).sum(1)
+    for name, values in wanted.items():
+        np.testing.assert_allclose(terms[name], values, rtol=1e-5, atol=1e-6)

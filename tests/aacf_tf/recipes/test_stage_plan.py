@@ -59,3 +59,24 @@ def test_what_a_head_without_factors_leaves_out():
     assert plan.swap == 0.67 and plan.loss_weights == {"classification": 1.0}
     named = plan_stage(recipe, dataclasses.replace(stage, head="aacf"), 30)
     assert named.swap == 0 and "swap_action" not in named.loss_weights
+
+
+def test_the_terms_of_the_form_apart():
+    recipe = recipes.override(recipes.load_recipe("jhmdb"), "loss.form", "apart")
+    backbone, factorization = (recipes.plan_stage(recipe, stage) for stage in recipe.stages)
+    assert backbone.loss_weights == {"classification": 1.0}
+    assert factorization.loss_weights == {
+        "action": 1.0,
+        "context": 0.5,
+        "uniform": 1.0,
+        "agreement": 1.0,
+        "disagreement": 0.5,
+        "presence": 0.5,
+        "average": 1.0,
+        "average_swap": 1.0,
+        "average_uniform": 0.5,
+    }
+    clips = recipes.override(recipe, "loss.average_on", "clips")
+    kept = recipes.plan_stage(clips, recipe.stages[1]).loss_weights
+    left = {*factorization.loss_weights} - {*kept}
+    assert left == {"average_swap", "average_uniform"}

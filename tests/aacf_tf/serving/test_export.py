@@ -21,6 +21,8 @@ from aacf_tf.serving import export, signatures
 from tfrecords import ClipPair
 from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
+from tfrecords.utils import lock
+from tfrecords.utils.errors import UsageError
 
 
 def test_serve_tensor_gives_the_keras_model_s_numbers(exported, signatures, frames):
@@ -74,14 +76,62 @@ def test_frames_of_different_sizes_share_a_batch(signatures, frames):
     np.testing.assert_allclose(together["probabilities"][1:], alone["probabilities"], atol=1e-5)
 
 
-def test_an_empty_batch_is_refused(signatures):
-    """Convolutions by oneDNN would answer it with the shape of their input."""
-    for name, inputs in (
-        ("serve_tensor", tf.zeros([0, 8, 24, 24, 3], tf.uint8)),
-        ("serving_default", tf.zeros([0, 8], tf.string)),
-    ):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="Expected a batch of one clip"):
-            signatures[name](frames=inputs)
+PIXELS = (24, 24, 3)
+
+
+@pytest.mark.parametrize(
+    "name, shape",
+    [
+        ("serving_default", [2, 12]),  # would be three clips of eight
+        ("serving_default", [1, 16]),
+        ("serving_default", [8]),
+        ("serving_default", [1, 8, 1]),
+        ("serving_default", []),
+        ("serving_default", [0, 8]),
+        ("serving_default", [1, 0]),
+        ("serve_tensor", [2, 12, *PIXELS]),
+        ("serve_tensor", [0, 8, *PIXELS]),  # oneDNN would answer with the shape of the input
+        ("serve_tensor", [1, 8, 0, 24, 3]),
+        ("serve_tensor", [1, 8, 24, 24, 4]),
+        ("serve_tensor", [8, *PIXELS]),
+        ("features", [2, 4, *PIXELS]),
+        ("features", [0, 8, *PIXELS]),
+        ("serve_examples", [0]),
+        ("serve_examples", [2, 1]),
+    ],
+)
+def test_other_shapes_than_promised_are_refused(signatures, name, shape):
+    pixels = "default" not in name and "examples" not in name
+    kind = "examples" if name == "serve_examples" else "frames"
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        signatures[name](**{kind: tf.zeros(shape, tf.uint8 if pixels else tf.string)})
+    shown = " ".join(str(side) for side in shape)
+    assert f"Expected {kind} of shape [batch" in str(caught.value)
+    assert f"none of them 0, received the shape] [{shown}]" in str(caught.value)
+
+
+def test_a_large_picture_is_served_alone(signatures):
+    large = tf.io.encode_jpeg(np.full([2100, 2100, 3], 90, np.uint8)).numpy()
+    small = tf.io.encode_jpeg(np.full([48, 48, 3], 90, np.uint8)).numpy()
+    served = [
+        signatures["serving_default"](frames=tf.constant([[picture] * 8]))["probabilities"]
+        for picture in (large, small)
+    ]
+    np.testing.assert_allclose(*served, atol=1e-3)
+    claims = large[: large.index(b"\xff\xc0") + 5] + b"\xff\xdc" * 2  # 65,500 x 65,500
+    claims += large[len(claims) :]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected pictures of 1 to 67108864"):
+        signatures["serving_default"](frames=tf.constant([[small] * 7 + [claims]]))
+
+
+@pytest.mark.parametrize("frames, fps", [(0, 25.0), (9, 0.0), (9, np.nan), (9, np.inf)])
+def test_records_without_frames_or_a_rate_are_refused(signatures, frames, fps):
+    clip = np.zeros([9, 24, 24, 3], np.uint8)
+    example = tf.train.SequenceExample.FromString(codec.encode(ClipPair("x", clip, None, ()), {}))
+    del example.feature_lists.feature_list["image/encoded"].feature[frames:]
+    example.context.feature["image/frame_rate"].float_list.value[:] = [fps]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Expected records of one frame or"):
+        signatures["serve_examples"](examples=tf.constant([example.SerializeToString()]))
 
 
 def test_features_are_those_of_the_backbone(exported, signatures, frames):
@@ -243,8 +293,40 @@ def test_versions_count_up_and_nothing_half_stays(exported, served_recipe, label
     model, directory, first = exported
     assert first.name == "1"
     (directory / "2.tmp").mkdir()  # what a killed export leaves
+    (before, *_) = model.head.trainable_variables
+    value = before.numpy()
+    before.assign_add(tf.ones_like(before))
     assert export.export(model, served_recipe, labels, directory).name == "2"
     assert sorted(path.name for path in directory.iterdir()) == ["1", "2"]
+    before.assign(value)
+
+
+def test_the_same_weights_are_not_exported_twice(
+    random_model, served_recipe, labels, tmp_path, caplog, monkeypatch
+):
+    """Those of another run, or with another description, are."""
+    saved = []
+
+    def save(directory, variables, signatures, description, add_files):
+        saved.append(write(directory, variables, signatures, description, add_files))
+        return saved[-1]
+
+    write = export.write_saved_model
+    monkeypatch.setattr(export, "write_saved_model", save)
+    monkeypatch.setattr(export, "make_signatures", lambda *_: {})
+    model, directory = random_model(), tmp_path / "aacf"
+
+    def version(names=labels, **options):
+        return export.export(model, served_recipe, names, directory, **options).name
+
+    caplog.set_level("INFO", "aacf_tf")
+    assert [version(), version()] == ["1", "1"] and len(saved) == 1
+    assert "aacf/1 holds this model already" in caplog.text
+    assert version(digest="of other data") == "2" and version(["a", "b", "c"]) == "3"
+    (saved[-1] / "variables/variables.index").write_bytes(b"damaged")
+    assert version(["a", "b", "c"]) == "4"
+    with lock.alone(directory / ".lock", ""), pytest.raises(UsageError, match="is exporting into"):
+        version(digest="of the next data")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import types
 from fractions import Fraction
 
@@ -184,8 +185,13 @@ def test_wrong_paths_are_named(exported, tmp_path):
         predictor.predict(tmp_path / "nowhere.mp4")
     with pytest.raises(UsageError, match="Expected videos in the folder"):
         predictor.predict_folder(tmp_path)
-    with pytest.raises(UsageError, match=r"Expected a file, .* which predict_folder takes"):
+    with pytest.raises(UsageError, match=r"received the folder .* predict_folder and --input take"):
         predictor.predict(tmp_path)
+    with pytest.raises(UsageError, match="Expected a folder of videos"):
+        predictor.predict_folder(tmp_path / "nowhere")
+    (tmp_path / "0001.png").write_bytes(b"a frame")
+    with pytest.raises(UsageError, match=r"received none\. Frames in files of their own become"):
+        predictor.predict_folder(tmp_path)
     with pytest.raises(UsageError, match="Expected an exported model"):
         load(tmp_path)
     broken = tmp_path / "1"
@@ -193,7 +199,7 @@ def test_wrong_paths_are_named(exported, tmp_path):
     (broken / "saved_model.pb").write_bytes(b"no model")
     (broken / "assets").mkdir()
     (broken / "assets" / "labels.txt").write_text("a\n")
-    with pytest.raises(UserError, match="cannot be loaded"):
+    with pytest.raises(UserError, match=r"model\.json cannot be read: No such file"):
         load(tmp_path)
 
 
@@ -217,5 +223,84 @@ def test_a_card_is_read_by_the_fields_it_has(exported, tmp_path):
     assert ModelCard.read(tmp_path / "model.json") == card
     del content["frames"], content["fps"]
     (tmp_path / "model.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=r"the fields frames, fps in .*model\.json, received none"):
+    with pytest.raises(UserError, match=r"model\.json: expected the field frames, received none"):
         ModelCard.read(tmp_path / "model.json")
+
+
+def damage_card(version, **values):
+    path = version / "assets" / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda v: (v / "assets" / "model.json").write_text("[]"), r"model\.json: expected an obj"),
+        (lambda v: damage_card(v, height="48"), r"expected height to be a whole number, received"),
+        (lambda v: damage_card(v, strides=[1]), r"expected strides to be a list of length 3"),
+        (lambda v: damage_card(v, map_centres={"time": 1}), r"map_centres"),
+        (lambda v: damage_card(v, frames=12), r"cannot be loaded .* says 12 frames"),
+        (lambda v: damage_card(v, score="best"), r"cannot be loaded .* best_probabilities is miss"),
+        (lambda v: (v / "assets" / "labels.txt").write_text("a\nb\n"), r"names 2 classes"),
+        (lambda v: (v / "assets" / "labels.txt").write_bytes(b"\xff\xfe"), r"labels\.txt"),
+        (lambda v: shutil.rmtree(v / "variables"), r"cannot be loaded \("),
+        (lambda v: (v / "saved_model.pb").write_bytes(b"no model"), r"cannot be loaded \("),
+        (lambda v: (v / "saved_model.pb").write_bytes(b""), r"cannot be loaded \("),
+    ],
+)
+def test_a_damaged_export_is_one_sentence(exported, tmp_path, damage, message):
+    version = shutil.copytree(exported[2], tmp_path / "1")
+    damage(version)
+    with pytest.raises(UserError, match=message) as caught:
+        load(version)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def predictor(exported):
+    return load(exported[2])
+
+
+CLIP = np.zeros([9, 8, 8, 3], np.uint8)
+
+
+@pytest.mark.parametrize(
+    "frames, fps, times, received",
+    [
+        (CLIP / np.float32(255), 25.0, None, r"float32 \[9, 8, 8, 3\]; np.rint\(255 \* x\)"),
+        (CLIP + np.nan, 25.0, None, r"float64"),
+        (CLIP.astype(np.int64), 25.0, None, r"int64"),
+        (CLIP > 0, 25.0, None, r"bool"),
+        (CLIP.tolist(), 25.0, None, r"list \[\]"),
+        (CLIP[0], 25.0, None, r"uint8 \[8, 8, 3\]"),
+        (CLIP[..., :1], 25.0, None, r"uint8 \[9, 8, 8, 1\]"),
+        (CLIP[:0], 25.0, None, r"uint8 \[0, 8, 8, 3\]"),
+        (CLIP[:, :0], 25.0, None, r"uint8 \[9, 0, 8, 3\]"),
+        (CLIP, 0.0, None, r"a rate above 0 frames/s, received 0"),
+        (CLIP, np.nan, None, r"a rate above 0 frames/s, received nan"),
+        (CLIP, 25.0, np.zeros(3), r"each of the clip's 9 frames, received times of shape \(3,\)"),
+    ],
+)
+def test_arrays_that_would_be_answered_as_something_else_are_refused(
+    predictor, frames, fps, times, received
+):
+    clip = video.Video(frames, fps, np.arange(9) / 25 if times is None else times)
+    with pytest.raises(UsageError, match=f"^Expected .*{received}"):
+        predictor.predict_clip(clip)
+
+
+def test_photographs_and_bare_arrays_are_no_clips(predictor, monkeypatch):
+    with pytest.raises(UsageError, match=r"Expected a Video\(frames, fps, times\), received ndarr"):
+        predictor.predict_clip(CLIP)
+    with pytest.raises(UsageError, match=r"Expected a video for .*, received a photograph"):
+        predictor.predict_image(CLIP[0])
+    monkeypatch.setattr(predictor, "kind", "image")
+    with pytest.raises(UsageError, match=r"uint8 \[H, W, 3\], received float64 \[8, 8, 3\]"):
+        predictor.predict_image(CLIP[0] / 255)
+
+
+@pytest.mark.parametrize("start, end", [(-1.0, None), (np.nan, None), (2.0, 1.0), (0.0, np.nan)])
+def test_spans_that_are_none_are_refused(predictor, start, end):
+    for read in (predictor.predict, predictor.read):
+        with pytest.raises(UsageError, match=r"^(start|end): expected"):
+            read("some.mp4", start, end)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path,
     assert "trained for 2 of 5 epochs" in messages()
     for path in (tmp_path / "checkpoints").rglob("*.data-*"):
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"Expected the checkpoint .* to fit the model"):
+    with pytest.raises(UserError, match=r"Expected a whole checkpoint in .*; copy one back"):
         restoring.restore(run, tiny_recipe.stages[0])
 
 
@@ -434,21 +435,46 @@ def test_swapped_pairs_and_a_validation_split(tiny_recipe, tmp_path):
 
 
 def test_the_time_spent_on_waiting_for_data_by_hand(monkeypatch):
-    """Steps of 2 seconds where half a second would do, the first of which compiles."""
-    now = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    """Steps of 2 seconds whose batches come after 0, 1 and half a second; the first compiles."""
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(tf, "timestamp", lambda: tf.constant(now[0], tf.float64))
+    model = SimpleNamespace(train_step=lambda data: now.__setitem__(0, now[0] + data[1]))
     line = ProgressLine("title", batch_size=8, steps=100, done=40, shown=False)
-    line.measure(None, None)  # with so little left there is no measuring
-    for seconds in (30.0, 2.0, 2.0):
+    assert line.waiting is None
+    line.measure(model)
+    for wait, rest in ((0.0, 30.0), (1.0, 1.0), (0.5, 1.5)):
         line.on_train_batch_begin(0)
-        now[0] += seconds
+        now[0] += wait
+        model.train_step((tf.constant(0.0), rest))
         line.on_train_batch_end(0)
-    assert line.rate == 4 and line.waiting is None
-    line.repeated = 0.5
-    assert line.waiting == 0.75
+    assert line.rate == 4 and line.waiting == pytest.approx(1.5 / 4)
     line.on_epoch_begin(1)
     assert line.waiting is None
     line.close()
+
+
+def test_a_step_waits_for_a_slow_pipeline():
+    """Batches that take a twentieth of a second each, in `fit` itself."""
+    model = keras.Sequential([keras.layers.Dense(1)])
+
+    def share(seconds):
+        def slow():
+            for _ in range(12):
+                time.sleep(seconds)
+                yield np.ones((2, 3), np.float32), np.ones((2, 1), np.float32)
+
+        batches = tf.data.Dataset.from_generator(
+            slow, output_signature=(tf.TensorSpec([2, 3]), tf.TensorSpec([2, 1]))
+        )
+        model.compile("sgd", "mse")
+        line = ProgressLine("title", batch_size=2, steps=12, done=0, shown=False)
+        line.measure(model)
+        model.fit(batches, callbacks=[line], verbose=0)
+        line.close()
+        return line.waiting
+
+    assert 0.5 < share(0.05) <= 1
 
 
 def test_suspicious_classes_are_said_by_plan_and_training(

@@ -146,8 +146,21 @@ def test_one_array_under_many_names(weight_tools, tmp_path):
         files.read_file(*files.recognise(path))
 
 
-def test_flipped_bits(weight_tools, tmp_path, rng):
+def test_a_file_without_end_is_refused(weight_tools, tmp_path, monkeypatch):
+    """One wrong size among the texts of an HDF5 file makes its library loop for ever."""
+    layers = {f"layer{n}": {f"layer{n}/kernel:0": np.ones(3, "f4")} for n in range(4)}
+    path = weight_tools.write_h5(tmp_path / "good.h5", layers)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"layer2/kernel:0", data.index(b"GCOL")) - 7] = 4
+    (tmp_path / "broken.h5").write_bytes(bytes(data))
+    monkeypatch.setattr(files, "TRIAL_SECONDS", 2)
+    with pytest.raises(UsageError, match=r"broken.h5: .* truncated or corrupt \(.+\)"):
+        files.recognise(tmp_path / "broken.h5")
+
+
+def test_flipped_bits(weight_tools, tmp_path, rng, monkeypatch):
     """Damage by flipped bits is one error, in Keras files and in ours, whose shapes are read."""
+    monkeypatch.setattr(files, "_try_h5", lambda path: None)  # these do no worse than raise
     layers = {LAYER: {KERNEL: np.ones(3, "f4"), f"{LAYER}/bias:0": np.ones(2, "f4")}}
     path = weight_tools.write_h5(tmp_path / "good.h5", layers, whole_model=True)
     data, errors = path.read_bytes(), 0

@@ -312,3 +312,12 @@ def test_classes_without_end(torch_files, tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_keys_of_tuples_nested_without_end(tmp_path):
+    """The stack of the interpreter is too small to hash them."""
+    head = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {})]
+    nested = b"\x80\x02}()" + pickle.TUPLE1 * 400_000 + b"K\x01u."
+    (tmp_path / "x.pt").write_bytes(b"".join(head) + nested)
+    with pytest.raises(UsageError, match="more than 65536 tuples, which may be nested"):
+        read_torch_file(tmp_path / "x.pt")

@@ -280,7 +280,8 @@ def test_an_output_that_cannot_be_made_is_one_sentence(table, tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: Not a directory: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: --output: ") and done.stderr.count("\n") == 1
+    assert done.stderr.endswith("cannot be written: Not a directory.\n")
 
 
 def test_two_builds_do_not_share_a_directory(table, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -197,3 +198,13 @@ def test_floats_of_no_known_scale_are_refused(tmp_path, values):
     Image.fromarray(np.array([[0, 1 << 20]], np.int32)).save(tmp_path / "a.tif")
     with pytest.raises(UnreadableError, match=r"integers of at most 16 bits, received 32"):
         read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_a_deep_image_is_converted_in_little_memory(tmp_path, dtype):
+    Image.fromarray(np.zeros((500, 500), dtype)).save(tmp_path / "a.tif")
+    tracemalloc.start()
+    read(tmp_path / "a.tif")
+    peak = tracemalloc.get_traced_memory()[1] / 500**2
+    tracemalloc.stop()
+    assert peak < 18  # bytes a pixel: the largest image has 67 million

@@ -40,6 +40,28 @@ def test_a_mask_of_the_whole_file_is_cut_to_the_clip(tmp_path, film):
     assert small.shape == (20, 12, 16)
 
 
+def test_a_filmed_mask_is_read_frame_by_frame(tmp_path, film, write_video, monkeypatch):
+    """Of one for the whole file no more is read than tells that it is longer than the clip."""
+    images = np.repeat(actor(60)[..., None].astype(np.uint8) * 255, 3, axis=-1)
+    path = str(write_video(tmp_path / "m.mkv", images, fps=20))
+    decoded, decode = [], video.decode
+
+    def counting(*arguments):
+        for item in decode(*arguments):
+            decoded.append(item)
+            yield item
+
+    clip = video.read_span(film, 1, 2)
+    monkeypatch.setattr(video, "decode", counting)
+    np.testing.assert_array_equal(read_mask(path, clip, (1, 2), film), actor(60)[20:40])
+    assert len(decoded) < 23 + 45  # twice 60, were both read to the end
+    whole = video.read_span(film)
+    np.testing.assert_array_equal(read_mask(path, whole, (0, None), film), actor(60))
+    turned = str(write_video(tmp_path / "t.mkv", images.swapaxes(1, 2), fps=20))
+    with pytest.raises(UnreadableError, match="the mask has frames of 32 x 24, its clip of 24 x 3"):
+        read_mask(turned, clip, (1, 2), film)
+
+
 @pytest.mark.parametrize(
     ("mask", "shape"),
     [

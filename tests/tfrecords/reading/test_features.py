@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
@@ -232,6 +234,31 @@ def test_wrong_use_is_named(data, features, tmp_path):
         read(features, masks=True)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"end_point": 5}, "end_point to be a text, received 5"),
+        ({"views": 0}, "views to be a whole number of 1 to 1,048,576, received 0"),
+        ({"views": "3"}, "views to be a whole number"),
+        ({"conjugates": 1}, "conjugates to be true or false"),
+        ({"shapes": {}}, r"shapes.train to be \[T, H, W, D\], received None"),
+        ({"shapes": {"train": [2, 5], "test": [2, 5, 6, 8]}}, r"shapes.train .* received \[2, 5\]"),
+        ({"shapes": {"train": [2, 5, 0, 8]}}, r"shapes.train\[2\] to be a whole number of 1 to"),
+        ({"shapes": [2, 5, 6, 8]}, "shapes to be an object"),
+        ({"frames": [2, 8]}, "frames to be a list of length 3"),
+        ({"frames": [1 << 25] * 3}, "shapes of at most 1,073,741,824 cells"),
+        ({"made_from": None}, "made_from to be an object"),
+    ],
+)
+def test_a_wrong_description_is_named(features, tmp_path, change, message):
+    for name in ("dataset.json", "labels.txt", "features.json"):
+        shutil.copy(f"{features}/{name}", tmp_path / name)
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match=rf"features\.json: .*{message}"):
+        FeatureInfo.load(tmp_path)
+
+
 def test_damage_is_named(data, tmp_path):
     directory = cache(data, tmp_path)
     path = tmp_path / "train-00001-of-00004.tfrecord"
@@ -256,5 +283,7 @@ def test_features_are_shown_and_verified(features, data, tmp_path):
     maps.bytes_list.value[0] = maps.bytes_list.value[0][:-2]
     records[1] = example.SerializeToString()
     write_shard(path, records)
-    with pytest.raises(UserError, match=r"test-00002.*, record 1: Expected a record of cached"):
+    with pytest.raises(
+        UserError, match=r"Record 1 of .*test-00002.* is corrupt: Expected a record of cached"
+    ):
         verify(broken)

@@ -124,3 +124,15 @@ def test_whole_keeps_all_of_a_photograph(dynamic):
         window = Window(20, 20, tf.constant(0.3), tf.constant(place))
         cut = preprocess(image, (20, 20), "whole", window)
         np.testing.assert_array_equal(cut, whole[:, :, column : column + 20])
+
+
+@pytest.mark.parametrize("resize", ["short_side", "whole"])
+def test_strips_that_would_fill_the_memory_are_refused(resize):
+    """One pixel by 5000 covers 32 x 32 only at 32 x 160,000; at that of 2^26 an int32 overflows."""
+    assert preprocess(tf.zeros([1, 3, 3000, 3], tf.uint8), (32, 32), resize).shape[-3] == 32
+    for length in (5000, 1 << 26):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=r"Expected frames that cover \(32, 32\)"
+        ):
+            preprocess(tf.zeros([1, 1, length, 3], tf.uint8), (32, 32), resize)
+    assert preprocess(tf.zeros([1, 1, 5000, 3], tf.uint8), (32, 32), "stretch").shape[-2] == 32

@@ -15,6 +15,8 @@ from tfrecords.records.dataset import (
     digest,
     load_info,
     load_labels,
+    load_manifest,
+    load_skipped,
     shard_name,
     shard_paths,
 )
@@ -82,10 +84,28 @@ def test_no_data_set_is_wrong_use(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "Expected .*dataset.json to describe a data set"),
-        ("[]", "to describe a data set"),
-        ("{}", "to describe a data set, received .*source"),
-        (INFO.to_json().replace('"clips": 3', '"clips": "3"'), "counts of a split"),
+        ("{", r"dataset\.json: expected JSON"),
+        ("[]", r"dataset\.json: expected an object"),
+        ("{}", "expected the field source, received none"),
+        (INFO.to_json().replace('"clips": 3', '"clips": "3"'), "splits.train.clips to be a whole"),
+        (INFO.to_json().replace('"clips": 3', '"clips": -3'), "splits.train.clips .*received -3"),
+        (INFO.to_json().replace('"clips": 3', '"clip": 3'), "field splits.train.clips, rec"),
+        (INFO.to_json().replace('"clips": 3', '"clips": 1'), "splits.train to be counts of"),
+        (INFO.to_json().replace('"shards": 2', '"shards": 1000000000'), "at most 99999, received"),
+        (INFO.to_json().replace('"shards": 2', '"shards": 0'), "splits.train to be counts of"),
+        (
+            INFO.to_json().replace('"train"', '"../train"'),
+            r"splits named .*, received '../train'",
+        ),
+        (INFO.to_json().replace("25.0", '"x"'), "expected fps to be a number, received 'x'"),
+        (INFO.to_json().replace("25.0", "0"), "expected fps to be .* received 0"),
+        (INFO.to_json().replace("25.0", "NaN"), "expected finite numbers, received NaN"),
+        (INFO.to_json().replace('frame_size": null', 'frame_size": 24'), "frame_size to be a list"),
+        (INFO.to_json().replace('frame_size": null', 'frame_size": [4]'), "a list of length 2"),
+        (INFO.to_json().replace('"rgb"', '"RGB"'), "modality to be one of 'rgb', 'rgb.flow'"),
+        (INFO.to_json().replace('"source": "csv"', '"source": 1'), "source to be a text"),
+        (INFO.to_json().replace('_label": true', '_label": 1'), "multi_label to be true or false"),
+        ('{"source": "x", "fps": 1, "frame_size": null, "labels": null}', "labels to be a list"),
         (INFO.to_json().replace('schema_version": 1', 'schema_version": 9'), "received version 9"),
         (INFO.to_json().replace('"jump"', '"run"'), "Expected the 2 classes of .*labels.txt"),
     ],
@@ -95,6 +115,42 @@ def test_corrupt_files_are_named(directory, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load_info(directory)
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", "expected the field shards, received none"),
+        ('{"shards": {"a": {"records": 1, "bytes": 2}}}', "field shards.a.sha256, received none"),
+        ('{"shards": {"a": {"records": "1", "bytes": 2, "sha256": ""}}}', "records to be a whole"),
+        ('{"shards": [', "expected JSON"),
+    ],
+)
+def test_a_damaged_manifest_is_named(directory, content, message):
+    assert load_manifest(directory) is None
+    (directory / "manifest.json").write_text(content)
+    with pytest.raises(UserError, match=rf"manifest\.json: .*{message}"):
+        load_manifest(directory)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,2\n", "row 1: expected the columns file, reason, received a, b"),
+        (b"", "row 1: expected the columns file, reason, received none"),
+        (b"file,reason\nx\n", "row 2: expected the columns file, reason, received x"),
+        (b"file,reason\nx,y,z\n", "row 2: .* received x, y, z"),
+        (b"file,reason\n\xff,y\n", "expected a table of files and reasons"),
+        (b"file,reason\nx," + b"y" * 200_000, "expected a table of files and reasons"),
+    ],
+)
+def test_a_damaged_list_of_skipped_rows_is_named(directory, content, message):
+    assert load_skipped(directory) == [("b.mp4", "no frames, at all")]
+    (directory / "skipped.csv").write_bytes(content)
+    with pytest.raises(UserError, match=rf"skipped\.csv.*{message}"):
+        load_skipped(directory)
+    (directory / "skipped.csv").unlink()
+    assert load_skipped(directory) == []
 
 
 @pytest.mark.parametrize(

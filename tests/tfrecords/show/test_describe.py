@@ -43,6 +43,7 @@ def test_counts_classes_and_a_record(directory):
     assert ["example/id", "a"] in lines
     assert "10 x 8, 25 frames/s, 2 classes, one label a clip" in text
     assert "clip (3, 8, 10, 3); conjugate (3, 8, 10, 3)" in text
+    assert "bytes: 10 x 8 pixels, 0.12 s at 25 frames/s, 0.00 to 0.12 s; clip" in text
 
 
 def test_another_record(directory):
@@ -133,9 +134,13 @@ def test_where_a_conjugate_is_from(place, words):
     assert contact_sheet.origin(pair) == words
 
 
+def sheet_of(*pairs: ClipPair) -> np.ndarray:
+    return contact_sheet.draw([contact_sheet.make_row(pair) for pair in pairs], "title")
+
+
 def test_photographs_are_shown_larger():
     still = np.full((1, 54, 72, 3), (250, 0, 0), np.uint8)
-    sheet = contact_sheet.draw([ClipPair("p", still, still // 2, ("jump",), 1.0)], "title")
+    sheet = sheet_of(ClipPair("p", still, still // 2, ("jump",), 1.0))
     for shade in (250, 125):
         assert (sheet == (shade, 0, 0)).all(-1).sum() == 216 * 288
 
@@ -147,7 +152,7 @@ def test_a_sheet_of_stills_boxes_flow_and_long_names():
     clip = _pair("moving", 100)
     codes = np.full((8, 54, 72, 2), 255, np.uint8)
     moving = ClipPair("m", clip.clip, clip.conjugate, (), flow=codes, conjugate_flow=codes[:5])
-    sheet = contact_sheet.draw([image, moving], "title")
+    sheet = sheet_of(image, moving)
     assert (sheet == contact_sheet.OUTLINE).all(-1).any()
-    assert sheet.shape[1] == contact_sheet.draw([moving], "title").shape[1]
-    assert sheet.shape[0] > contact_sheet.draw([clip, clip], "title").shape[0]  # a row of flow
+    assert sheet.shape[1] == sheet_of(moving).shape[1]
+    assert sheet.shape[0] > sheet_of(clip, clip).shape[0]  # a row of flow

@@ -83,3 +83,25 @@ def test_another_separator_is_named(tmp_path, mark, name):
 def test_a_row_is_named_by_its_first_line(tmp_path):
     rows, _ = read(tmp_path, 'video,label\n"a\nb",x\nc,y\n')
     assert [line for line, _ in rows] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "message"),
+    [
+        (b"b,\xff\n", 4, "expected text in UTF-8"),
+        (b"b,\x00y\n", 4, "(expected text, received a zero|.* NUL)"),
+        (b'b,"y"z\n', 4, "expected csv, received"),
+        (b'b,"y', 4, "expected csv, received"),
+        (b"b," + b"x" * 200_000, 4, "expected csv, received: field larger"),
+    ],
+)
+def test_what_is_no_table_is_refused_at_its_line(tmp_path, row, line, message):
+    (tmp_path / "t.csv").write_bytes(b"video,label\na,x\nc,\xc3\xa4\n" + row)
+    with pytest.raises(UsageError, match=rf"t.csv, line {line}: {message}"):
+        list(TableReader(str(tmp_path / "t.csv"), ("video", "label")))
+
+
+def test_a_sentence_is_short_whatever_the_row(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path, "video,label\n" + "a," * 50_000 + "b\n")
+    assert len(str(caught.value)) < 2100 and "expected 2 cells" in str(caught.value)

@@ -6,6 +6,7 @@ No TensorFlow in the script; each run is a process of its own because absl's fla
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,15 @@ def main(arguments):
 
         for _ in progress(range(9), desc="clips"):
             raise UserError("The file is broken.")
+    if _KIND.value == "stopped import":
+        from tfrecords.utils import interrupt
+
+        try:
+            interrupt._raise()
+        except KeyboardInterrupt:
+            raise UserError("The model cannot be loaded.") from None
+    if _KIND.value == "script":
+        print("\\u8df3\\udce9")
     if _KIND.value == "memory":
         raise MemoryError
     if _KIND.value == "messages":
@@ -72,12 +82,12 @@ def command(tmp_path_factory):
     path.write_text(SCRIPT)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 
-    def run(*arguments: str) -> subprocess.CompletedProcess:
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, str(path), *arguments],
             capture_output=True,
             text=True,
-            env=environment,
+            env={**environment, **more},
             check=False,
         )
 
@@ -95,6 +105,8 @@ def command(tmp_path_factory):
         (["--kind=memory"], 1, "error: There is not enough memory; "),
         (["--kind=~/x"], 1, f"error: At home in {os.path.expanduser('~')}/x.\n"),
         (["--kind=interrupt"], 130, "error: Interrupted; "),
+        (["--kind=stopped import"], 130, "error: Interrupted; "),
+        (["--kind=/a,~/b"], 1, f"error: At home in /a,{os.path.expanduser('~')}/b.\n"),
         (["--kinds=good"], 2, "error: Unknown command line flag 'kinds'. Did you mean: kind ?"),
         (["--number=x"], 2, "error: flag --number=x"),
     ],
@@ -108,7 +120,12 @@ def test_one_sentence_and_an_exit_code(command, arguments, code, error):
 def test_an_error_beside_a_progress_bar_has_a_line_of_its_own(command):
     done = command("--kind=bar")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: The file is broken."
+    assert done.stderr.endswith("\nerror: The file is broken.\n")  # in a log file, too
+
+
+def test_labels_that_a_terminal_cannot_show_are_escaped(command):
+    done = command("--kind=script", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout) == (0, "lean []\n\\u8df3\\udce9\n")
 
 
 def test_a_fault_of_the_program_shows_where(command):
@@ -128,11 +145,21 @@ def test_messages_of_the_packages_are_plain_lines_of_the_output(command):
     assert (done.stdout, done.stderr) == ("lean []\n3 epochs\nWarning: few clips\n", "")
 
 
-def test_an_error_of_tensorflow_is_one_sentence(capsys):
+@pytest.mark.parametrize(
+    "message",
+    [
+        "OOM when allocating\n\nHint: ...",
+        "{{function_node __wrapped__SaveV2}} OOM when allocating [Op:SaveV2]",
+        "Graph execution error:\n\nDetected at node a/Assert defined at (most recent call last):\n"
+        '  File "x.py", line 1, in <module>\n\nDetected at node b defined at (most recent call '
+        "last):\n<stack traces unavailable>\nOOM when allocating\n\t [[{{node a/Assert}}]]",
+    ],
+)
+def test_an_error_of_tensorflow_is_one_sentence(message, capsys):
     import tensorflow as tf
 
     def main(arguments):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating\n\nHint: ...")
+        raise tf.errors.ResourceExhaustedError(None, None, message)
 
     with pytest.raises(SystemExit) as caught:
         commandline._guarded(main, [])
@@ -175,6 +202,8 @@ def test_ctrl_c_while_modules_are_imported_is_one_sentence(tmp_path):
         text=True,
         check=False,
         cwd=tmp_path,
+        # A job in the background ignores Ctrl-C, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.returncode == 130
     assert done.stderr == (

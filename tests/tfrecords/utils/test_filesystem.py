@@ -231,3 +231,32 @@ def test_of_two_builds_by_different_plans_one_is_refused(remote):
     plan.confirm(remote, {"fps": 10})
     with pytest.raises(UserError, match=r"Another build is writing into ram://bucket/folder\."):
         plan.confirm(remote, {"fps": 16})  # which had looked before the other came
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "reason"),
+    [
+        ("new/deep/a.csv", False, ""),
+        ("new/deep", True, ""),
+        ("full", True, ""),
+        ("full", False, "Is a directory"),
+        ("file/a.csv", False, "Not a directory"),
+        ("file", True, "Not a directory"),
+        ("a" * 300, False, "File name too long"),
+        ("/proc/a.csv", False, "No such file or directory"),
+        ("/proc/new/deep", True, "No such file or directory"),
+    ],
+)
+def test_outputs_are_tried_first(tmp_path, name, folder, reason):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "file").write_text("x")
+    if reason:
+        with pytest.raises(UserError, match=rf"^--output: .* cannot be written: .*{reason}"):
+            filesystem.check_output(tmp_path / name, "output", folder)
+    else:
+        filesystem.check_output(tmp_path / name, "output", folder)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "full"]
+
+
+def test_remote_outputs_are_not_tried():
+    filesystem.check_output(filesystem.RemotePath("s3://nowhere/a"), "output")

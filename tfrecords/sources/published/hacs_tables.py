@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from typing import NamedTuple
+from typing import Annotated, Dict, List, NamedTuple, TypedDict
 
 from tfrecords.sources.published.layout import fail, read_span
 from tfrecords.sources.table import TableReader, normalize_label
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.json_files import Limits, read_json
 
 SPLITS = {"training": "train", "validation": "test", "testing": "testing"}
 COLUMNS = ("classname", "youtube_id", "subset", "start", "end", "label")
+
+
+class _Annotation(TypedDict):
+    label: str
+    segment: Annotated[List[float], Limits(2, 2)]  # seconds
+
+
+class _Video(TypedDict):
+    subset: str
+    annotations: List[_Annotation]
+
+
+class _Segments(TypedDict):
+    database: Dict[str, _Video]
 
 
 class Entry(NamedTuple):
@@ -56,28 +70,17 @@ def read_segments(path: str) -> list[Entry]:
         UsageError: The file has another form than that of HACS.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            videos = json.load(file)["database"].items()
-    except OSError as error:
-        raise UsageError(f"Expected a JSON file at {path}: {error.strerror}.") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{path}: expected JSON with an object 'database' ({error}).") from error
+        videos = read_json(path, _Segments)["database"]
+    except UserError as error:
+        raise UsageError(str(error)) from error
     entries = []
-    for number, (video, info) in enumerate(videos, 1):
+    for number, (video, info) in enumerate(videos.items(), 1):
         location = f"{path}, video {video}"
-        try:
-            annotations = [(item["label"], [*item["segment"]]) for item in info["annotations"]]
-            split = _split(info["subset"], location)
-        except (KeyError, TypeError) as error:
-            raise UsageError(
-                f"{location}: expected a subset and annotations with label and segment ({error!r})."
-            ) from error
-        for label, span in annotations:
-            if len(span) != 2 or not label:
-                fail(
-                    location,
-                    f"expected a label and a segment [start, end], received {label!r}, {span}",
-                )
+        split = _split(info["subset"], location)
+        for item in info["annotations"]:
+            label, span = normalize_label(item["label"]), item["segment"]
+            if not label:
+                fail(location, "expected a label, received none")
             start, end = read_span(span[0], span[1], location)
             entries.append(Entry(label, video, split, start, end, True, number))
     if not entries:

@@ -215,11 +215,13 @@ def test_wrong_tables(folder, text, message):
     ("content", "message"),
     [
         ("{", "expected JSON"),
-        ("[]", "expected JSON with an object 'database'"),
-        ('{"database": {"a": {"subset": "training"}}}', "video a: .*annotations"),
+        ("[" * 5000, "nested too deeply"),
+        ("[]", "expected an object, received"),
+        ('{"database": {"a": {"subset": "training"}}}', "the field database.a.annotations"),
         ('{"database": {}}', "with annotations, received none"),
         (json.dumps(SEGMENTS).replace("[4.0, 6.0]", "[6.0, 4.0]"), "video aaaaaaaaaaa: .*6.0 and"),
-        (json.dumps(SEGMENTS).replace("[4.0, 6.0]", "[4.0]"), "segment .start, end., received"),
+        (json.dumps(SEGMENTS).replace("[4.0, 6.0]", "[4.0]"), r"segment .* of length 2, received"),
+        (json.dumps(SEGMENTS).replace("[4.0, 6.0]", '["4", 6.0]'), r"segment\[0\] .*number, rec"),
     ],
 )
 def test_wrong_segments(folder, tmp_path, content, message):

@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from typing import Any, Iterator, Sequence
+from typing import Any, Iterator, List, Optional, Sequence, TypedDict
 
 import numpy as np
 import tensorflow as tf
@@ -29,13 +29,21 @@ from aacf_tf.runs.run import Run
 from tfrecords.build import plan
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.reading.views import read_views
-from tfrecords.records.dataset import FEATURES, INFO_FILE, digest, load_info, shard_paths
+from tfrecords.records.dataset import (
+    FEATURES,
+    INFO_FILE,
+    ShardEntry,
+    digest,
+    load_info,
+    shard_paths,
+)
 from tfrecords.records.feature_codec import FeatureInfo, encode_features
 from tfrecords.records.names import STREAMS
 from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
+from tfrecords.utils.json_files import read_json
 from tfrecords.utils.progress import progress
 
 # Pixels of the clips per batch, without conjugates: 1 of 128 x 256 x 352, 64 of 16 x 112 x 112.
@@ -86,6 +94,14 @@ def cache(run: Run, stage: Stage, model: ActionModel, splits: Sequence[str]) -> 
         )
     caches[-1].make(splits)
     return caches[-1].directory
+
+
+class _Note(TypedDict):
+    """What is noted of a finished shard: its entry in the manifest, the shape of its maps."""
+
+    name: str
+    manifest: ShardEntry
+    shape: List[Optional[int]]
 
 
 class _Cache:
@@ -147,7 +163,7 @@ class _Cache:
         shards = {n: [*map(to_path, shard_paths(self.run.data, info, n))] for n in splits}
         total = sum(info.splits[name]["clips"] * self._views(name) for name in splits)
         bar = progress(total=total, desc=f"features {self.directory.name}", unit="view")
-        notes: dict[str, list[dict[str, Any]]] = {}
+        notes: dict[str, list[_Note]] = {}
         with plan.alone(self.directory), translate_errors(self.run.data), bar:
             for split, paths in shards.items():
                 missing = [path for path in paths if not self._is_there(path)]
@@ -184,10 +200,10 @@ class _Cache:
     def _is_there(self, path: AnyPath) -> bool:
         return self._note(path).is_file() and (self.directory / path.name).is_file()
 
-    def _shard(self, split: str, path: AnyPath, maps: Views, bar: Any) -> dict[str, Any]:
+    def _shard(self, split: str, path: AnyPath, maps: Views, bar: Any) -> _Note:
         """Writes a shard from the next maps, if it is missing; returns its notes."""
         if self._is_there(path):
-            note = json.loads(self._note(path).read_text(encoding="utf-8"))
+            note = read_json(self._note(path), _Note)
             views = note["manifest"]["records"] * self._views(split)
             # Not by `update`: these views say nothing about the time that the rest will take.
             bar.initial += views
@@ -197,7 +213,7 @@ class _Cache:
         entry = write_shard(
             self.directory / path.name, self._records(split, path, maps, shapes, bar)
         )
-        note = {"name": path.name, "manifest": entry, "shape": _common(shapes)}
+        note: _Note = {"name": path.name, "manifest": entry, "shape": _common(shapes)}
         write_json(self._note(path), note)  # after the shard, which is rewritten without it
         return note
 

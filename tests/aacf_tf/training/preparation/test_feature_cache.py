@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from aacf_tf import recipes
 from aacf_tf.runs.checkpoints import BEST, parts
+from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
-from aacf_tf.training import feature_cache, history, loop, restoring
+from aacf_tf.training import loop, restoring
+from aacf_tf.training.preparation import feature_cache
 from tfrecords import read_dataset
 from tfrecords.records import writer
 from tfrecords.records.dataset import load_info, load_manifest
@@ -112,9 +114,7 @@ def test_training_from_the_cache_is_training(squares_data, frozen_recipe, tmp_pa
             monkeypatch.setattr("aacf_tf.runs.run.read_dataset", refuse)
         loop.train(run)
         runs[views] = run
-        histories[views] = history.read_history(
-            run.log_folder(run.recipe.stages[0]) / "history.json"
-        )
+        histories[views] = read_history(run.log_folder(run.recipe.stages[0]) / "history.json")
     stage = frozen_recipe.stages[0]
     start = restoring.build_frozen(runs[1])[1]
     direct, cached = (restoring.restore(runs[views], stage, best=False) for views in (0, 1))

@@ -1,0 +1,1 @@
+"""What a stage needs before its first step: cached features, standardization, still frames."""

@@ -1,0 +1,59 @@
+"""Variants of recipes for pretrained weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from aacf_tf import recipes
+from tfrecords.utils.errors import UsageError
+
+
+@pytest.mark.parametrize("name", ["default", "stills"])
+def test_the_users_recipes_are_fine_tuned(name):
+    recipe = recipes.pretrained(recipes.load_recipe(name))
+    recipes.check(recipe)
+    (stage,) = recipe.stages
+    assert stage.learning_rate == 2e-3 and 0.2 <= stage.backbone_rate <= 0.4
+    assert stage.frozen_batch_norm and stage.optimizer == "adamw" and stage.epochs == 8
+    assert recipe.data.height % 32 == recipe.data.width % 32 == 1
+    assert (recipe.score, recipe.baseline, recipe.loss.form) == ("average", "alone", "apart")
+    assert recipes.plan_stage(recipe, stage).loss_weights == {
+        "action": 1.0,
+        "difference": 0.5,
+        "context": 0.5,
+        "uniform": 0.25,
+        "agreement": 1.0,
+        "disagreement": 0.5,
+        "presence": 0.5,
+        "average": 1.0,
+    }
+
+
+@pytest.mark.parametrize("name", ["actionthread", "hollywood2", "hacs30", "voc2012"])
+def test_the_papers_keep_schedule_and_size(name):
+    before = recipes.load_recipe(name)
+    recipe = recipes.pretrained(before)
+    recipes.check(recipe)
+    assert (recipe.stages, recipe.data) == (before.stages, before.data)
+    assert (recipe.loss.form, recipe.score) == ("apart", "average")
+
+
+@pytest.mark.parametrize("name", ["demo", "jhmdb"])
+def test_recipes_from_scratch_stay(name):
+    assert recipes.pretrained(recipes.load_recipe(name)) == recipes.load_recipe(name)
+
+
+def test_only_apart_has_an_average_expert():
+    recipe = recipes.override(recipes.load_recipe("demo"), "score", "average")
+    with pytest.raises(UsageError, match=r"score: .* received average with aacf and scratch"):
+        recipes.check(recipe)
+    recipes.check(recipes.override(recipe, "loss.form", "apart"))
+    recipes.check(recipes.override(recipe, "head", "average"))
+
+
+def test_an_old_recipe_is_of_the_form_scratch():
+    content = recipes.to_dict(recipes.load_recipe("demo"))
+    for name in ("form", "average_on", "branch_gradient", "action", "average", "average_uniform"):
+        del content["loss"][name]
+    del content["context_weight"]
+    assert recipes.from_dict(content) == recipes.load_recipe("demo")

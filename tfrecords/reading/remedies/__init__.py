@@ -1,0 +1,1 @@
+"""Remedies against scene bias that change the pixels of a batch in training."""
