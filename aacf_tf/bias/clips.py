@@ -268,7 +268,10 @@ def _conjugates_are_scenes(data: StrPath) -> bool:
     path = to_path(data) / PLAN_FILE
     if not path.is_file():
         return False
-    plan: Any = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        plan: Any = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # the records can be read all the same
+        return False
     return isinstance(plan, dict) and plan.get("conjugate") == "remove_person"
 
 
