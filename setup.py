@@ -96,6 +96,7 @@ setup(
             "aacf-show=aacf_tf.console:show",
             "aacf-attend=aacf_tf.console:attend",
             "aacf-complete=aacf_tf.console:complete",
+            "aacf-bias=aacf_tf.console:bias",
         ]
     },
 )

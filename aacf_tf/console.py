@@ -32,3 +32,8 @@ def attend() -> None:
 def complete() -> None:
     """Runs `python -m aacf_tf.completion` as `aacf-complete`."""
     runpy.run_module("aacf_tf.completion", run_name="__main__", alter_sys=True)
+
+
+def bias() -> None:
+    """Runs `python -m aacf_tf.bias` as `aacf-bias`."""
+    runpy.run_module("aacf_tf.bias", run_name="__main__", alter_sys=True)

@@ -4,7 +4,7 @@
     python benchmarks/real.py --data=data/jhmdb --workdir=runs/real      the claim: three variants
     python benchmarks/real.py ... --variants=all                         every head and option
 
-Top-1 and maps on four test sets (`composites.py`; 268 clips each):
+Top-1 and maps on four test sets (`aacf_tf.bias.composites`; 268 clips each):
 
     X  the clips of `test`            C  the actor removed and filled
     S  the actor in the scene of another class; follow: how often that class is predicted
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = {name: make_recipe(name, settings) for name in names}
     data, workdir = Path(options.data), Path(options.workdir)
 
-    from benchmarks.composites import build_composites
+    from aacf_tf.bias.composites import build_composites
 
     sets = build_composites(data, workdir / "data")
     for number, (name, recipe) in enumerate(chosen.items(), start=1):
@@ -150,10 +150,10 @@ def measure(run: Any, sets: Path) -> dict[str, Any]:
     """
     from sklearn.metrics import roc_auc_score
 
+    from aacf_tf.bias.composites import load_scenes
     from aacf_tf.evaluation import predictions
     from aacf_tf.evaluation.evaluate import evaluate
     from aacf_tf.training import restoring
-    from benchmarks.composites import load_scenes
     from tfrecords.records.dataset import load_info
 
     stage = run.recipe.stages[-1]

@@ -34,7 +34,8 @@ NAMES = {
         "override",
         "to_dict",
     ),
-    "aacf_tf.console": ("train", "build", "show", "attend", "complete"),
+    "aacf_tf.console": ("train", "build", "show", "attend", "complete", "bias"),
+    "aacf_tf.bias": ("Options", "describe", "measure", "open_classifier", "write"),
     "keras_layers": (
         "ActionContextAttention",
         "ActionContextFactorization",
@@ -55,6 +56,7 @@ COMMANDS = {
     "tfrecords.show": ("split", "verify"),
     "aacf_tf.attend": ("model", "end"),
     "aacf_tf.completion": ("images", "seed"),
+    "aacf_tf.bias": ("model", "resize"),
     "aacf_tf.backbones.table": ("backbone", "size"),
     "train_main": ("recipe", "set"),
 }

@@ -8,7 +8,7 @@
     classes       average precision of each class
 
 It reads the files of the run (metrics.json, predictions.csv, history.json) and runs the model on
-the dozen clips only. `page.html` is the template.
+the dozen clips only. `page.html` is the template, `style.html` the style that pages share.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def write_report(run: Run, model: ActionModel) -> Path:
         )
     kind = "action and context" if metrics["head"] == "aacf" else head_name(metrics["head"])
     shown_split, figures = draw_figures(run, model)
-    text = _template().render(
+    text = load_template().render(
         title=f"{recipe.name}: {kind}",
         facts=_facts(recipe, metrics["head"], len(metrics["labels"])),
         recipe=recipe,
@@ -74,9 +74,10 @@ def write_report(run: Run, model: ActionModel) -> Path:
     return path
 
 
-def _template() -> jinja2.Template:
+def load_template(folder: Path = Path(__file__).parent) -> jinja2.Template:
+    """Loads the page.html of a folder, which may include the style of the reports."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aacf_tf import recipes
-from benchmarks import composites, real
+from aacf_tf.bias import composites
+from benchmarks import real
 from tfrecords import ClipPair, write_dataset
 from tfrecords.utils.errors import UsageError
 

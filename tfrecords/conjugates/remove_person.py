@@ -17,8 +17,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from tfrecords.conjugates import registration, shots
+from tfrecords.conjugates import shots
 from tfrecords.conjugates.erase import grow
+from tfrecords.media import registration
 
 DILATION = 16 / 240  # of the frame's shorter side
 REACH = 36 / 240  # how far from the mask a moving thing may still belong to the actor

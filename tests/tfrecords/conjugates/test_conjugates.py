@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tfrecords.conjugates import before_after, registration, shots
+from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.before_after import free_span
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
+from tfrecords.media import registration
 from tfrecords.media.video import UnreadableError
 
 

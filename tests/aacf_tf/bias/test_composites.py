@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import composites
+from aacf_tf.bias import composites, sets
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.records.dataset import load_info
 from tfrecords.utils.errors import UsageError
@@ -19,16 +19,22 @@ def square(top: int, left: int, side: int = 12, length: int = 6, move: int = 0) 
 
 
 def test_a_scene_is_of_another_class(rng):
-    labels = ["a"] * 5 + ["b"] * 2 + ["c"] * 9
-    scenes = composites.choose_scenes(labels, rng)
-    assert len(scenes) == 16 and len(set(scenes)) > 5
+    labels = np.array(["a"] * 5 + ["b"] * 2 + ["c"] * 9 + ["d"])
+    targets = labels[:, None] == np.unique(labels)
+    scenes = sets.choose_scenes(targets, rng)
+    assert len(scenes) == 17 and len(set(scenes)) > 5
     assert all(labels[place] != own for place, own in zip(scenes, labels))
+    scenes = sets.choose_scenes(targets, rng, "same")
+    assert scenes.pop() is None
+    assert all(labels[n] == labels[place] and n != place for n, place in enumerate(scenes))
+    scenes = sets.choose_scenes(targets, rng, "random")
+    assert all(n != place for n, place in enumerate(scenes))
 
 
 def test_a_scene_is_cut_or_its_last_frame_repeated():
     scene = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 10, 3), np.uint8)
-    assert composites.fit_scene(scene, (2, 8, 10, 3))[:, 0, 0, 0].tolist() == [0, 1]
-    fitted = composites.fit_scene(scene, (6, 16, 5, 3))
+    assert sets.fit_scene(scene, (2, 8, 10, 3))[:, 0, 0, 0].tolist() == [0, 1]
+    fitted = sets.fit_scene(scene, (6, 16, 5, 3))
     assert fitted.shape == (6, 16, 5, 3)
     assert fitted[:, 3, 2, 0].tolist() == [0, 1, 2, 3, 3, 3]
 
@@ -36,7 +42,7 @@ def test_a_scene_is_cut_or_its_last_frame_repeated():
 def test_paste_keeps_the_actor_and_all_that_is_far_from_it(rng):
     clip, scene = rng.integers(0, 256, (2, 6, 64, 80, 3)).astype(np.uint8)
     mask = square(20, 10, move=3)
-    pasted = composites.paste(clip, mask, scene)
+    pasted = sets.paste(clip, mask, scene)
     np.testing.assert_array_equal(pasted[mask], clip[mask])
     far = np.ones((64, 80), bool)
     far[18:34, 8:39] = False
@@ -47,8 +53,8 @@ def test_a_region_is_the_actors_own_shape_elsewhere():
     mask = square(20, 10, move=3)
     places = set()
     for seed in range(12):
-        region = composites.background_region(mask, np.random.default_rng(seed))
-        again = composites.background_region(mask, np.random.default_rng(seed))
+        region = sets.background_region(mask, np.random.default_rng(seed))
+        again = sets.background_region(mask, np.random.default_rng(seed))
         np.testing.assert_array_equal(region, again)
         assert mask.sum() / 2 <= region.sum() <= mask.sum()
         for t in range(6):
@@ -66,9 +72,9 @@ def test_a_region_is_the_actors_own_shape_elsewhere():
 def test_a_large_actor_leaves_what_is_left():
     mask = np.zeros((3, 64, 80), bool)
     mask[:, :, :50] = True
-    region = composites.background_region(mask, np.random.default_rng(0))
+    region = sets.background_region(mask, np.random.default_rng(0))
     assert not region[:, :, :54].any() and region[:, :, 56:].mean() > 0.8
-    assert composites.background_region(np.ones_like(mask), np.random.default_rng(0)) is None
+    assert sets.background_region(np.ones_like(mask), np.random.default_rng(0)) is None
 
 
 @pytest.fixture
