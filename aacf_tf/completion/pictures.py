@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Iterator, NamedTuple, Protocol, Sequence
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from PIL import Image
@@ -79,10 +78,10 @@ class Records:
 
     def read(self, number: int, short_side: int) -> np.ndarray:
         """Decodes a picture; see `Source`."""
-        decoded = cv2.imdecode(np.frombuffer(self._encoded[number], np.uint8), cv2.IMREAD_COLOR)
-        if decoded is None:
-            raise UnreadableError(self.names[number], "the image cannot be decoded")
-        pixels = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        try:
+            pixels = codec.decode_image(self._encoded[number], 3)
+        except (UserError, tf.errors.InvalidArgumentError) as error:
+            raise UnreadableError(self.names[number], "the image cannot be decoded") from error
         height, width = pixels.shape[:2]
         return video.resize(pixels, video.scaled_size(height, width, short_side))
 

@@ -210,7 +210,7 @@ def decode(serialized: bytes) -> ClipPair:
             shape = (len(pictures), *size) if channels == 1 else (len(pictures), *size, channels)
             stack = np.empty(shape, np.uint8)
             for n, encoded in enumerate(pictures):
-                stack[n] = _decode_image(encoded, channels)
+                stack[n] = decode_image(encoded, channels)
             return stack
 
         def flows(name: str) -> Optional[np.ndarray]:
@@ -252,8 +252,13 @@ def _conjugate_place(pair: ClipPair, frames: int) -> tuple[str, float, float]:
     return media_id, start, start + frames / pair.fps if end is None else end
 
 
-def _decode_image(encoded: bytes, channels: int) -> np.ndarray:
-    """Decodes a JPEG or PNG, uint8 [H, W, channels], or [H, W] of one channel."""
+def decode_image(encoded: bytes, channels: int) -> np.ndarray:
+    """Decodes a JPEG or PNG, uint8 [H, W, channels], or [H, W] of one channel.
+
+    Raises:
+        UserError: A JPEG is damaged.
+        tf.errors.InvalidArgumentError: A PNG is.
+    """
     if encoded.startswith(PNG):
         # OpenCV has no images of two channels, and allocates whatever a damaged chunk claims.
         image = tf.io.decode_png(encoded, 0 if channels == 2 else channels).numpy()
