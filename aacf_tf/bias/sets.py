@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords.conjugates.remove_person import DILATION, remove_person
-from tfrecords.reading.swap import soften
+from tfrecords.reading.remedies.swap import soften
 
 GREY = 128
 # A region of the background shows at least this share of the actor's area, or there is none.

@@ -11,7 +11,7 @@
     augment   crops and flips
     batch
     swap      in training, if asked for: pastes the actor of a clip into the scene of its neighbour
-              in the batch (`tfrecords.reading.swap`)
+              in the batch (`tfrecords.reading.remedies.swap`)
     jitter    in training, if asked for: changes light and colours (`tfrecords.reading.photometric`)
     remedies  in training, if asked for: against scene bias (`tfrecords.reading.remedies`)
 
@@ -51,7 +51,7 @@ from tfrecords.reading.phases import (
 from tfrecords.reading.photometric import make_jitter
 from tfrecords.reading.preprocess import crop_size
 from tfrecords.reading.remedies.batch import apply_remedies
-from tfrecords.reading.swap import swap_actors
+from tfrecords.reading.remedies.swap import swap_actors
 from tfrecords.records import codec
 from tfrecords.records.checking import check_records
 from tfrecords.records.dataset import (

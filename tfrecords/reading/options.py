@@ -59,8 +59,8 @@ class Augmentation:
         frozen_conjugates: Share of conjugates replaced by the clip's first frame repeated: the
             scene and the person stay, the motion goes.
         swap: Share of clips whose actor is pasted on the conjugate of the neighbour in the batch,
-            which becomes their conjugate too (see `tfrecords.reading.swap`); needs masks. Fewer if
-            the neighbour's conjugate is missing or a frozen frame.
+            which becomes their conjugate too (see `tfrecords.reading.remedies.swap`); needs masks.
+            Fewer if the neighbour's conjugate is missing or a frozen frame.
         fame: Share of clips whose moving foreground is pasted on the clip before in the batch;
             needs no masks (see `tfrecords.reading.remedies`).
         stillmix: Share of clips half mixed with a still frame that `read_dataset` is given.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,8 @@ from tfrecords.utils import filesystem
 from tfrecords.utils.filesystem import RemotePath
 
 StrPath = Union[str, "PathLike[str]", RemotePath]
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -37,6 +40,10 @@ def replacing(path: StrPath) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            error.filename = str(path)  # a write that fails does not name its file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

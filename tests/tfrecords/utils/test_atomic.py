@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 
@@ -29,6 +31,14 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    path = tmp_path / "file.txt"
+    with pytest.raises(OSError) as caught, replacing(path), open("/dev/full", "w") as full:
+        full.write("no room")
+        full.flush()
+    assert caught.value.errno == errno.ENOSPC and caught.value.filename == os.fspath(path)
 
 
 def test_what_a_killed_process_left_is_overwritten(tmp_path):
