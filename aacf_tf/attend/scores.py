@@ -51,13 +51,16 @@ def print_scores(
         print(f"  {label:{width}}  {row}")
 
 
-def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> None:
+def write_table(
+    predictions: Sequence[Prediction], path: Path, kind: str, folder: str | Path
+) -> None:
     """Writes a csv of file, predicted class and the probabilities by every score, atomically.
 
     Args:
         predictions: Predictions of one model, one a line.
         path: File to write.
         kind: Name of the first column, `image` or `video`.
+        folder: Folder from which files are named.
 
     Raises:
         UserError: The file cannot be written.
@@ -76,7 +79,8 @@ def write_table(predictions: Sequence[Prediction], path: Path, kind: str) -> Non
             for prediction in predictions:
                 rows = (getattr(prediction, score).values() for score in scores)
                 values = [f"{value:.6f}" for row in rows for value in row]
-                writer.writerow([Path(prediction.file).name, prediction.predicted, *values])
+                name = Path(prediction.file).relative_to(folder).as_posix()
+                writer.writerow([name, prediction.predicted, *values])
     except OSError as error:
         raise UserError(f"Expected to write {path}, received {error}.") from error
 

@@ -1,171 +1,236 @@
-"""Shows where a model looks in a video: its frames, the action map, the context map."""
+"""Shows where a model looks in a video of any length, and when an action is there.
+
+The file is decoded three times: for the times of its frames, for the model, for the overlay. In
+memory are the frames of two windows; what the model says of each window is kept in a temporary
+file.
+"""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Iterable
+from typing import Any, Iterable, Iterator, NamedTuple, Sequence
 
-import av
 import numpy as np
-from av.error import FFmpegError
 
-from aacf_tf.attend.scores import mean_scores, name_classes, print_scores
-from aacf_tf.serving.prediction import Prediction
+from aacf_tf.attend.intervals import THRESHOLD, Finder, Interval, context_shares
+from aacf_tf.attend.overlay import Painter, write_video
+from aacf_tf.attend.scores import print_scores
+from aacf_tf.attend.timelines import write_timeline
+from aacf_tf.attend.windows import Cutter, Store, Window, blend, cover, span_of
 from aacf_tf.serving.predictor import Predictor
-from aacf_tf.visualization import overlays
-from tfrecords.media import pictures
-from tfrecords.media.video import Video
-from tfrecords.utils.atomic import replacing
-from tfrecords.utils.errors import UserError
+from tfrecords.media import timeline, video
 from tfrecords.utils.progress import progress
 
-_LINES = 20  # windows that are printed
-_PANEL_HEIGHT = 240  # pixels at least, so that the titles can be read
+_LINES = 20  # intervals that are printed
+_SHORTEST = 0.4  # of a window; a shorter interval, as at a cut, is noise
+OVERLAP = 0.5  # of a window with the next one
+
+
+class Ticks(NamedTuple):
+    """A span of a video on an even timeline: seconds of tick 0, rate, uses of each frame."""
+
+    start: float
+    fps: float
+    uses: np.ndarray
+
+    @property
+    def count(self) -> int:
+        """The number of ticks."""
+        return int(self.uses.sum())
 
 
 @dataclass
-class Window:
-    """A span of the video that goes through the model at once.
+class Seen:
+    """What a model says of a video.
 
     Attributes:
-        begin, end: Frame indices in the video, end exclusive.
-        first: Index of the first sampled frame.
-        prediction: Outputs for the span.
+        ticks: The video's timeline.
+        size: Height and width of its frames.
+        windows: The windows, in the order of time.
+        count: Their number.
+        means: Score to class to mean over the windows.
+        intervals: Where an action is.
+        painter: Painter that has seen all windows.
     """
 
-    begin: int
-    end: int
-    first: int
-    prediction: Prediction
+    ticks: Ticks
+    size: tuple[int, int]
+    windows: Store
+    count: int
+    means: dict[str, dict[str, float]]
+    intervals: list[Interval]
+    painter: Painter
 
 
 def attend_video(
-    predictor: Predictor, path: str, output: Path, start: float = 0.0, end: float | None = None
-) -> list[Window]:
-    """Writes the overlay of a video and prints its scores; returns its windows."""
-    video = predictor.read(path, start, end)
-    windows = look(predictor, video)
-    score, multi_label = predictor.card.score, predictor.card.multi_label
-    how = "one clip" if len(windows) == 1 else f"means over {len(windows)} windows"
-    print(f"{path}: {len(video.frames) / video.fps:.1f} s, {how}; ranked by {score}")
-    print_scores(mean_scores([window.prediction for window in windows]), score, multi_label)
-    maps = display_maps(predictor, video, windows)
-    frame = video.frames.shape[1:3]
-    boxes = [overlays.find_boxes(predictor.spread(cells, frame)) for cells in maps[0][1]]
-    _print_windows(video, windows, boxes)
-    write_video(output, _draw(predictor, video, windows, maps, boxes), video.fps)
-    print(f"overlay: {output}")
-    return windows
+    predictor: Predictor,
+    path: str,
+    output: Path | None,
+    start: float = 0.0,
+    end: float | None = None,
+    *,
+    timelines: Sequence[Path] = (),
+    threshold: float = THRESHOLD,
+    overlap: float = OVERLAP,
+) -> Seen:
+    """Writes the overlay and the timelines of a video, and prints its scores and intervals.
 
+    Args:
+        predictor: Model of videos.
+        path: The video.
+        output: The .mp4 to write, in size and rate as the video; None: none.
+        start, end: Span in seconds; end None: to the end of the file.
+        timelines: Files to write the intervals to, see `aacf_tf.attend.timelines`.
+        threshold: Score from which on an action is there, 0 to 1.
+        overlap: Share of a window that the next one covers again, 0 to 0.9.
 
-def look(predictor: Predictor, video: Video) -> list[Window]:
-    """Runs the model over windows that cover the video; the last one is shifted back to its end."""
-    length = len(video.frames)
-    span = max(1, round(predictor.frames * predictor.step(video.fps)))
-    begins = list(range(0, max(length - span, 0) + 1, span))
-    if begins[-1] + span < length:
-        begins.append(length - span)
-    windows = []
-    for begin in progress(begins, desc="windows", unit="window", leave=False):
-        end = min(begin + span, length)
-        clip = Video(video.frames[begin:end], video.fps, video.times[begin:end])
-        first = begin + int(predictor.sample(end - begin, video.fps)[0])
-        windows.append(Window(begin, end, first, predictor.predict_clip(clip)))
-    return windows
-
-
-def display_maps(
-    predictor: Predictor, video: Video, windows: list[Window]
-) -> list[tuple[str, np.ndarray]]:
-    """Lists the maps of the whole video, the action's first.
-
-    Values are relative to the whole video, so a window without action is dark.
-
-    Returns:
-        Pairs of the title and the values, 0..1 `[frames, h, w]` on the grid of the map.
+    Raises:
+        UserError: The video cannot be read, or a file cannot be written.
     """
+    seen = look(predictor, path, start, end, threshold, overlap)
+    score, multi_label = predictor.card.score, predictor.card.multi_label
+    how = "one clip" if seen.count == 1 else f"means over {seen.count} windows"
+    print(f"{path}: {seen.ticks.count / seen.ticks.fps:.1f} s, {how}; ranked by {score}")
+    print_scores(seen.means, score, multi_label)
+    _print_intervals(seen.intervals, threshold)
+    about = {
+        "fps": round(seen.ticks.fps, 6),
+        "height": seen.size[0],
+        "width": seen.size[1],
+        "score": score,
+        "threshold": threshold,
+    }
+    seconds = seen.ticks.start + seen.ticks.count / seen.ticks.fps
+    for file in timelines:
+        write_timeline(file, path, seconds, about, seen.intervals)
+        print(f"timeline: {file}")
+    if output is not None:
+        write_video(output, _draw(predictor, path, start, end, seen), seen.ticks.fps)
+        print(f"overlay: {output}")
+    return seen
 
-    def join(maps: list[np.ndarray]) -> np.ndarray:
-        joined = np.empty((len(video.frames), *maps[0].shape[1:]))
-        step = predictor.step(video.fps)
-        # From the last to the first: where two windows overlap, the earlier one is shown.
-        for window, values in reversed(list(zip(windows, maps))):
-            positions = (np.arange(window.begin, window.end) - window.first) / step
-            moved = overlays.at_times(values, positions, predictor.centres[0])
-            joined[window.begin : window.end] = moved
-        return overlays.display(joined)
 
-    # From the maps of each window to the windows of each map.
-    named = zip(*(window.prediction.maps() for window in windows))
-    return [(group[0][0], join([values for _, values in group])) for group in named]
+def look(
+    predictor: Predictor,
+    path: str,
+    start: float = 0.0,
+    end: float | None = None,
+    threshold: float = THRESHOLD,
+    overlap: float = OVERLAP,
+) -> Seen:
+    """Runs the model over the windows of a video, see `attend_video`."""
+    times, fps, _ = predictor.measure(path, start, end)
+    index = timeline.sample_index(times, fps, fps)
+    ticks = Ticks(float(times[0]), fps, np.bincount(index, minlength=len(times)))
+    span = min(span_of(predictor, fps), ticks.count)
+    begins = cover(ticks.count, span, overlap)
+    cutter, painter, windows = Cutter(predictor, fps, span, begins), Painter(predictor), Store()
+    labels, multi_label = predictor.labels, predictor.card.multi_label
+    finder = Finder(labels, ticks.start, fps, threshold, multi_label, _SHORTEST * span)
+    sums: dict[str, np.ndarray] = {}
+    size = (0, 0)
+
+    def see() -> Iterator[Window]:
+        nonlocal size
+        small = None
+        with progress(total=len(begins), desc="windows", unit="window", leave=False) as bar:
+            for tick, (image, uses) in _frames(path, start, end, ticks):
+                if small is None:
+                    size = image.shape[:2]
+                    small = video.scaled_size(size[0], size[1], predictor.short_side)
+                image = video.resize(image, small)
+                for number in range(tick, tick + uses):
+                    window = cutter.push(ticks.start + number / fps, image)
+                    if window is not None:
+                        windows.add(window)
+                        painter.add(window)
+                        for name, values in window.scores.items():
+                            sums[name] = sums.get(name, 0) + values
+                        bar.update()
+                        yield window
+
+    for tick, parts in blend(see(), ticks.count):
+        finder.add(tick, *_mix(parts, tick, predictor.card.score))
+    intervals = finder.close()
+    _add_boxes(intervals, windows, painter, ticks.count, size)
+    means = {
+        name: dict(zip(predictor.labels, (values / len(begins)).tolist()))
+        for name, values in sums.items()
+    }
+    return Seen(ticks, size, windows, len(begins), means, intervals, painter)
+
+
+def _frames(
+    path: str, start: float, end: float | None, ticks: Ticks
+) -> Iterator[tuple[int, tuple[np.ndarray, int]]]:
+    """Yields (first tick, (frame, ticks that show it)) of a video, in full size."""
+    tick = 0
+    for uses, (_, _, image) in zip(ticks.uses.tolist(), video.read_images(path, start, end)):
+        if uses:
+            yield tick, (image, uses)
+            tick += uses
+
+
+def _mix(parts: Sequence, tick: int, score: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the score `[C]` of a tick, and the context's shares."""
+    mixed: dict[str, Any] = {}
+    for window, weight in parts:
+        for name, values in window.scores_at(tick).items():
+            mixed[name] = mixed.get(name, 0) + weight * values
+    return mixed[score], context_shares(mixed)
+
+
+def _add_boxes(
+    intervals: Iterable[Interval],
+    windows: Store,
+    painter: Painter,
+    length: int,
+    size: Sequence[int],
+) -> None:
+    """Adds the box of each interval's best tick; only now the range of the maps is known."""
+    wanted: dict[int, list[Interval]] = {}
+    for one in intervals:
+        wanted.setdefault(one.tick, []).append(one)
+    for tick, parts in blend(windows, length) if wanted else ():
+        if tick in wanted:
+            found = painter.boxes(painter.display(parts, tick)[0], size)
+            for one in wanted[tick]:
+                one.box = found[0] if found else None
 
 
 def _draw(
-    predictor: Predictor,
-    video: Video,
-    windows: list[Window],
-    maps: list[tuple[str, np.ndarray]],
-    boxes: list[list[tuple[int, int, int, int]]],
-) -> Iterable[np.ndarray]:
-    """Yields the frames of the overlay: uint8 `[height, width, 3]` with even sides."""
-    height = max(_PANEL_HEIGHT, video.frames.shape[1])
-    titles = [title for title, _ in maps]
-    frames = progress(video.frames, desc="overlay", unit="frame", leave=False)
-    for number, frame in enumerate(frames):
-        window = next(window for window in windows if number < window.end)
-        heats = [predictor.spread(heat[number], frame.shape[:2]) for _, heat in maps]
-        picture = overlays.side_by_side(frame, heats, boxes[number], height)
-        named = name_classes(window.prediction.probabilities, predictor.card.multi_label)
-        picture = pictures.with_titles(picture, [named, *titles], 28)
-        odd_rows, odd_columns = (side % 2 for side in picture.shape[:2])
-        yield np.pad(picture, ((0, odd_rows), (0, odd_columns), (0, 0)), mode="edge")
+    predictor: Predictor, path: str, start: float, end: float | None, seen: Seen
+) -> Iterator[np.ndarray]:
+    """Yields the frames of the overlay, of the video's own size."""
+    described = blend(seen.windows, seen.ticks.count)
+    coming = sorted(seen.intervals, key=lambda one: one.start, reverse=True)
+    there: list[Interval] = []
+    with progress(total=seen.ticks.count, desc="overlay", unit="frame", leave=False) as bar:
+        for _, (image, uses) in _frames(path, start, end, seen.ticks):
+            image = video.resize(image, seen.size)
+            for tick, parts in itertools.islice(described, uses):
+                time = seen.ticks.start + (tick + 0.5) / seen.ticks.fps
+                while coming and coming[-1].start <= time:
+                    there.append(coming.pop())
+                there = [one for one in there if one.end > time]
+                text = ", ".join(f"{one.label} {one.score:.2f}" for one in there) or "no action"
+                maps = seen.painter.display(parts, tick)
+                yield seen.painter.draw(image, maps, text, bool(there))
+                bar.update()
 
 
-def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> None:
-    """Writes an mp4 under a temporary name, then renames it.
-
-    Args:
-        path: File to write.
-        frames: Frames of one size, uint8 `[height, width, 3]` RGB, with even sides.
-        fps: Frames a second.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    # H.264 plays everywhere; a build of PyAV without x264 still has MPEG-4.
-    codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    try:
-        with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
-            stream.pix_fmt = "yuv420p"
-            if codec == "libx264":
-                stream.options = {"crf": "18", "preset": "veryfast"}
-            else:
-                stream.bit_rate = 4_000_000
-            for number, image in enumerate(frames):
-                if number == 0:
-                    stream.height, stream.width = image.shape[:2]
-                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-    except (OSError, FFmpegError) as error:
-        raise UserError(f"Expected to write {path}, received {error}.") from error
-
-
-def _print_windows(video: Video, windows: list[Window], boxes: list[list[tuple]]) -> None:
-    """Prints a line for each window: its time, its class, and the largest boxes in its middle."""
-    for window in windows[:_LINES]:
-        middle = (window.begin + window.end) // 2
-        prediction = window.prediction
-        best = prediction.predicted
-        text = f"{best} {prediction.probabilities[best]:.2f}"
-        if prediction.action_evidence is not None:
-            text += f", evidence {prediction.action_evidence:+.1f}"
-        shown = [f"x {x1}-{x2} y {y1}-{y2}" for x1, y1, x2, y2 in boxes[middle][:3]]
-        text += f"; at {video.times[middle]:.2f} s: {', '.join(shown) or 'no box'}"
-        end = video.times[window.end - 1] + 1 / video.fps
-        print(f"  {video.times[window.begin]:7.2f} - {end:.2f} s  {text}")
-    if len(windows) > _LINES:
-        print(f"  ... and {len(windows) - _LINES} windows more")
+def _print_intervals(intervals: Sequence[Interval], threshold: float) -> None:
+    """Prints a line for each interval: its time, its class, the context's share and the box."""
+    if not intervals:
+        print(f"  no action: no score reaches the threshold of {threshold:g}")
+    for one in intervals[:_LINES]:
+        text = f"{one.label} {one.score:.2f}"
+        if one.context_share is not None:
+            text += f", context {100 * one.context_share:.0f} %"
+        left, top, right, bottom = one.box or (0, 0, 0, 0)
+        box = f"x {left}-{right} y {top}-{bottom}" if one.box else "no box"
+        print(f"  {one.start:7.2f} - {one.end:.2f} s  {text}; at {one.at:.2f} s: {box}")
+    if len(intervals) > _LINES:
+        print(f"  ... and {len(intervals) - _LINES} intervals more")

@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from aacf_tf.evaluation.classification import MIN_CLIPS_FOR_RELIABILITY, SCORES, context_reliability
+from aacf_tf.evaluation.classification import SCORES
+from aacf_tf.serving import folders
 from aacf_tf.serving.card import ModelCard
 from aacf_tf.serving.export import MODEL_FILE, versions
 from aacf_tf.serving.prediction import Prediction
 from aacf_tf.visualization import overlays
 from aacf_tf.weights.bundles import check_checkpoint
-from tfrecords.media import images, timeline, video
+from tfrecords.media import timeline, video
 from tfrecords.media.images import Photograph, read_image
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.reading.phases import frame_indices
@@ -31,13 +32,7 @@ from tfrecords.utils.progress import progress
 
 logger = logging.getLogger(__name__)
 
-# Kind of a model -> suffixes of its files.
-SUFFIXES = {"image": images.EXTENSIONS, "video": (*video.EXTENSIONS, ".gif")}
-_NAMED = 20  # files that a warning names
-_FRAMES = (
-    "Frames in files of their own become a video by: ffmpeg -framerate 25 -pattern_type glob -i "
-    "'FOLDER/*.png' VIDEO.mp4."
-)
+_MAPS = ("action_attention", "context_attention", "action_logits", "class_activation")
 
 
 class Predictor:
@@ -94,53 +89,71 @@ class Predictor:
         if card.modality == "rgb" and takes["frames"].shape[1] != card.frames:
             raise ValueError(f"{MODEL_FILE} says {card.frames} frames, but it takes {takes}")
 
-    def seen(
-        self, frame: Sequence[int], grid: Sequence[int]
-    ) -> tuple[Sequence[int], list[np.ndarray]]:
-        """Returns the size of the network's input for a frame, and the centres of its map's cells.
+    def place(self, frame: Sequence[int], grid: Sequence[int]) -> overlays.Place:
+        """Returns where the cells of a map lie in a frame.
 
         Args:
             frame: Size (height, width) of the frame in pixels.
             grid: Rows and columns of the map.
-
-        Returns:
-            (height, width) of the input in pixels, and the centres of the map's rows and columns
-            in its pixels.
         """
         if self.card.resize != "whole":
-            return self.size, self.centres[1:]
+            return overlays.Place(self.size, self.centres, self.card.resize)
         scale = max(side / full for side, full in zip(self.size, frame))
-        centres = [first + step * np.arange(n) for (first, step, _), n in zip(self._axes[1:], grid)]
-        return tuple(round(full * scale) for full in frame), centres
+        size = tuple(round(full * scale) for full in frame)
+        axes = [(first, step, n) for (first, step, _), n in zip(self._axes[1:], grid)]
+        centres = [self.centres[0], *(first + step * np.arange(n) for first, step, n in axes)]
+        return overlays.Place(size, centres, self.card.resize)
 
     def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
         """Enlarges a map `[h, w]` to its frame (height, width), float32."""
-        size, centres = self.seen(frame, cells.shape)
-        return overlays.in_space(cells, frame, size, centres, self.card.resize)
+        return self.place(frame, cells.shape).spread(cells, frame)
 
-    def predict(self, path: str | Path, start: float = 0.0, end: float | None = None) -> Prediction:
-        """Classifies a file as the evaluation does: T whole frames from the centre of a video.
+    def predict(
+        self,
+        path: str | Path | np.ndarray,
+        start: float = 0.0,
+        end: float | None = None,
+        *,
+        fps: float | None = None,
+    ) -> Prediction:
+        """Classifies a clip as the evaluation does: T whole frames from the centre of a video.
 
         Args:
-            path: A video, or for a model of photographs an image.
+            path: A video, or for a model of photographs an image; or its pixels, uint8
+                `[T, H, W, 3]` or `[H, W, 3]`.
             start, end: Span of the video in seconds; end None: to its end.
+            fps: Frames a second of an array `[T, H, W, 3]`; not with a file, which says so itself.
 
         Raises:
-            UsageError: There is no such file, or it is not of the model's kind.
+            UsageError: There is no such file, it is not of the model's kind, or the array is none
+                of pixels.
             UserError: The file cannot be read.
+
+        Examples:
+            >>> predictor.predict(frames, fps=25)  # uint8 [T, H, W, 3]
+            Prediction('': wave 0.93)
         """
-        if self.kind == "video":
-            return self._predict_video(path, start, end)
-        if start or end is not None:
+        if self.kind == "image" and (start or end is not None):
             raise UsageError(
                 f"Expected no start and end for {self.takes()}, received {start} and {end}."
             )
+        if fps is not None and (self.kind == "image" or isinstance(path, (str, Path))):
+            source = f" with {str(path)!r}" if isinstance(path, (str, Path)) else ""
+            raise UsageError(
+                f"Expected fps with the array of a video only, received {fps}{source}."
+            )
+        if not isinstance(path, (str, Path)):
+            if self.kind == "image":
+                return self.predict_image(path)
+            return self.predict_clip(_to_clip(path, start, end, fps))
+        if self.kind == "video":
+            return self._predict_video(path, start, end)
         return self.predict_image(self.read_image(path).pixels, str(path))
 
     def predict_folder(
         self, folder: str | Path, start: float = 0.0, end: float | None = None
     ) -> list[Prediction]:
-        """Classifies every file of the model's kind in a folder, in the order of their names.
+        """Classifies every file of the model's kind in a folder and its subfolders, by their names.
 
         A file that cannot be read is left out with a warning. From 20 files on the predictions say
         how far the context can be trusted, see `Prediction.reliable`.
@@ -153,27 +166,7 @@ class Predictor:
             UsageError: There is no file of the model's kind.
             UserError: None of the files can be read.
         """
-        if not Path(folder).is_dir():
-            raise UsageError(f"Expected a folder of {self.kind}s, received {str(folder)!r}.")
-        entries = sorted(path for path in Path(folder).iterdir() if path.name[0] != ".")
-        paths = [
-            path
-            for path in entries
-            if path.suffix.lower() in SUFFIXES[self.kind] and path.is_file()
-        ]
-        others = [path.name for path in sorted({*entries} - {*paths})]
-        if others:
-            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            logger.warning(
-                f"Warning: not taken, since no {self.kind}s by their names: "
-                f"{', '.join(others[:_NAMED])}{more}"
-            )
-        if not paths:
-            frames = self.kind == "video" and any(map(images.is_photograph, others))
-            raise UsageError(
-                f"Expected {self.kind}s in the folder {str(folder)!r} for the model in "
-                f"{self.directory}, received none{'. ' + _FRAMES if frames else '.'}"
-            )
+        paths = folders.find(folder, self.kind, f" for the model in {self.directory}")
         predictions = []
         for path in progress(paths, desc=Path(folder).name, unit=self.kind, leave=False):
             try:
@@ -187,7 +180,8 @@ class Predictor:
             raise UserError(
                 f"None of the {len(paths)} {self.kind}s in {str(folder)!r} can be read."
             )
-        self._add_reliability(predictions)
+        if self.card.context_learns and not self.card.multi_label:
+            folders.add_reliability(predictions)
         return predictions
 
     def _predict_video(self, path: str | Path, start: float, end: float | None) -> Prediction:
@@ -195,7 +189,7 @@ class Predictor:
 
         Headers of videos are unreliable, so the span is decoded once for the times of its frames.
         """
-        times, fps, nominal = self._timeline(path, start, end)
+        times, fps, nominal = self.measure(path, start, end)
         # As `read` and `sample` would, so these are the frames that the evaluation takes.
         even = timeline.sample_index(times, fps, fps)
         wanted = times[even[self.sample(len(even), fps)]]
@@ -204,12 +198,17 @@ class Predictor:
         first, last = wanted[0] - 1 / fps, wanted[-1] + 1 / fps + 0.5 / nominal
         clip = video.read_span(str(path), max(start, first), last, self.short_side)
         nearest = np.abs(clip.times[:, None] - wanted).argmin(axis=0)
-        return self._predict_frames(Video(clip.frames[nearest], fps, wanted), str(path))
+        return self.predict_sampled(Video(clip.frames[nearest], fps, wanted), str(path))
 
-    def _timeline(
-        self, path: str | Path, start: float, end: float | None
+    def measure(
+        self, path: str | Path, start: float = 0.0, end: float | None = None
     ) -> tuple[np.ndarray, float, float]:
-        """Returns a span's frame times in seconds, their measured and their nominal rate."""
+        """Returns a span's frame times in seconds, their measured and their nominal rate.
+
+        Raises:
+            UsageError: There is no such file, or it is an image.
+            UnreadableError: The file cannot be read, or no frame lies in the span.
+        """
         self._check_file(path, start, end)
         times = []
         rate = video.DEFAULT_RATE
@@ -247,13 +246,14 @@ class Predictor:
 
     def _check_file(self, path: str | Path, start: float = 0.0, end: float | None = None) -> None:
         timeline.check_span(start, end)
-        (other,) = {*SUFFIXES} - {self.kind}
-        if Path(path).suffix.lower() in SUFFIXES[other]:
+        (other,) = {*folders.SUFFIXES} - {self.kind}
+        if Path(path).suffix.lower() in folders.SUFFIXES[other]:
             raise UsageError(f"Expected {self.takes()}, received the {other} {str(path)!r}.")
         if Path(path).is_dir():
             raise UsageError(
                 f"Expected {self.takes()}, received the folder {str(path)!r}: predict_folder and "
-                f"--input take folders of {self.kind}s. {_FRAMES if self.kind == 'video' else ''}"
+                f"--input take folders of {self.kind}s. "
+                f"{folders.FRAMES if self.kind == 'video' else ''}"
             )
         if not Path(path).is_file():
             raise UsageError(f"No such file: {str(path)!r}.")
@@ -298,7 +298,7 @@ class Predictor:
             )
         indices = self.sample(len(clip.frames), clip.fps)
         sampled = Video(clip.frames[indices], clip.fps, np.asarray(clip.times)[indices])
-        return self._predict_frames(sampled, name)
+        return self.predict_sampled(sampled, name)
 
     def predict_image(self, pixels: np.ndarray, name: str = "") -> Prediction:
         """Classifies a decoded photograph.
@@ -313,10 +313,10 @@ class Predictor:
         if self.kind != "image":
             raise UsageError(f"Expected {self.takes()}, received a photograph.")
         _check_pixels(pixels, "[H, W, 3]")
-        return self._predict_frames(Video(pixels[None], 1.0, np.zeros(1)), name)
+        return self.predict_sampled(Video(pixels[None], 1.0, np.zeros(1)), name)
 
-    def _predict_frames(self, clip: Video, name: str) -> Prediction:
-        """Classifies T sampled frames; `clip.fps` is the rate before sampling."""
+    def predict_sampled(self, clip: Video, name: str = "") -> Prediction:
+        """Classifies T frames that `sample` has chosen; `clip.fps` is the rate before sampling."""
         frames = clip.frames
         outputs = {key: value.numpy()[0] for key, value in self._serve(frames=frames[None]).items()}
         scores = {
@@ -324,7 +324,9 @@ class Predictor:
             for score in SCORES
             if f"{score}_probabilities" in outputs
         }
+        maps = {name: outputs.get(name) for name in _MAPS}
         evidence = outputs.get("action_evidence")
+        grid = overlays.map_logits(maps)[0][1].shape[1:]
         return Prediction(
             file=name,
             predicted=self.labels[int(outputs["probabilities"].argmax())],
@@ -332,32 +334,14 @@ class Predictor:
             frames=frames,
             times=clip.times,
             fps=clip.fps / self.step(clip.fps) if self.kind == "video" else clip.fps,
-            action=scores.get("action"),
-            context=scores.get("context"),
-            combined=scores.get("combined"),
-            average=scores.get("average"),
-            action_attention=outputs.get("action_attention"),
-            context_attention=outputs.get("context_attention"),
-            action_logits=outputs.get("action_logits"),
-            class_activation=outputs.get("class_activation"),
             action_evidence=None if evidence is None else float(evidence),
+            place=self.place(frames.shape[1:3], grid),
+            **scores,
+            **maps,
         )
 
     def _by_class(self, values: np.ndarray) -> dict[str, float]:
         return {label: float(value) for label, value in zip(self.labels, values)}
-
-    def _add_reliability(self, predictions: list[Prediction]) -> None:
-        if len(predictions) < MIN_CLIPS_FOR_RELIABILITY or predictions[0].context is None:
-            return
-        if self.card.multi_label or not self.card.context_learns:
-            return
-        action, context = (
-            np.array([list(getattr(prediction, score).values()) for prediction in predictions])
-            for score in ("action", "context")
-        )
-        scores, trust = context_reliability(action, context)
-        for prediction, row in zip(predictions, scores):
-            prediction.reliable, prediction.context_trust = self._by_class(row), trust
 
 
 def _check_pixels(values: np.ndarray, shape: str) -> None:
@@ -367,6 +351,23 @@ def _check_pixels(values: np.ndarray, shape: str) -> None:
     if kind != "uint8" or len(found) != shape.count(",") + 1 or found[-1] != 3 or 0 in found:
         hint = "; np.rint(255 * x).astype(np.uint8) makes it of 0..1" if "float" in kind else ""
         raise UsageError(f"Expected pixels 0..255, uint8 {shape}, received {kind} {found}{hint}.")
+
+
+def _to_clip(frames: Any, start: float, end: float | None, fps: float | None) -> Video:
+    """Returns the span of an array as a clip; a frame belongs to it by the middle of its time."""
+    _check_pixels(frames, "[T, H, W, 3]")
+    timeline.check_span(start, end)
+    if fps is None or not 0 < fps < np.inf:
+        raise UsageError(f"Expected fps=, the frames a second of the array, received {fps}.")
+    times = np.arange(len(frames)) / fps
+    middles = times + 0.5 / fps
+    chosen = (middles >= start) & (middles < (np.inf if end is None else end))
+    if not chosen.any():
+        raise UsageError(
+            f"Expected a span within the {len(frames) / fps:g} s of the array, received {start:g} "
+            f"to {end}."
+        )
+    return Video(frames[chosen], fps, times[chosen])
 
 
 def load(path: str | Path) -> Predictor:

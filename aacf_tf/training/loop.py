@@ -19,7 +19,7 @@ from aacf_tf.runs.run import Run
 from aacf_tf.runs.termination import Stopped, Termination
 from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.finite import FiniteCheck
-from aacf_tf.training.monitoring import Board, ProgressLine
+from aacf_tf.training.monitoring import Board, ProgressLine, board_folder
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.preparation import feature_cache
 from aacf_tf.training.preparation.standardization import fit_standardization
@@ -120,7 +120,7 @@ def _train_stage(
     validation = _make_validation(run, stage, model)
     callbacks = [*([validation] if validation else []), progress_line]
     if chief:
-        board = Board(run.log_folder(stage), steps, progress_line, validation)
+        board = Board(board_folder(run, stage), steps, progress_line, validation)
         callbacks.append(board)
     callbacks += [FiniteCheck(run, plan, checkpoint), checkpoint]
 

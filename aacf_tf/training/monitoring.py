@@ -12,6 +12,9 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.models.action_model import ActionModel
+from aacf_tf.recipes import Stage
+from aacf_tf.runs.directory import BASELINE
+from aacf_tf.runs.run import Run
 from aacf_tf.training.optimizers import gradient_norm, learning_rates
 from tfrecords.utils.progress import progress
 
@@ -108,6 +111,14 @@ class ProgressLine(keras.callbacks.Callback):
 
     def _new_epoch(self) -> None:
         self._steps, self._seconds, self._waited = 0, 0.0, 0.0
+
+
+def board_folder(run: Run, stage: Stage) -> Path:
+    """Returns the folder of a stage's summaries: below WORKDIR/logs, those of the baseline too."""
+    inner = Path(BASELINE).parts
+    if run.workdir.parts[-len(inner) :] != inner:
+        return run.log_folder(stage)
+    return run.workdir.parents[len(inner) - 1] / "logs" / BASELINE / stage.name
 
 
 class Board(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import panels
 from aacf_tf.visualization.curves import confusion_picture
+from aacf_tf.visualization.overlays import map_logits
 from tfrecords.media import pictures
 from tfrecords.reading.clips import count_steps
 from tfrecords.utils.progress import progress
@@ -77,7 +78,10 @@ class Validation(keras.callbacks.Callback):
         logs.update({f"val_{name}": value for name, value in values.items()})
 
     def pictures(self, epoch: int) -> dict[str, np.ndarray]:
-        """Returns confusion matrix and maps, uint8 `[h, w, 3]` by name; none after most epochs."""
+        """Returns confusion matrix and maps, uint8 `[h, w, 3]` by name; none after most epochs.
+
+        The name of a clip's maps holds its classes; the title says what the model answers.
+        """
         every = math.ceil(self._stage.epochs / _TIMES)
         if (epoch + 1) % every and epoch + 1 < self._stage.epochs:
             return {}
@@ -86,13 +90,21 @@ class Validation(keras.callbacks.Callback):
             shown["confusion"] = confusion_picture(*self._scores(), self._run.info.labels)
         if "clip" not in self._first:  # cached features
             return shown
+        probabilities, targets = self._scores()
+        labels = np.array(self._run.info.labels)
         axes = receptive_field(self.model.geometry, self._first["clip"].shape[1:4])
         centres = [axis.centres for axis in axes]
         for index, pixels in enumerate(self._first["clip"]):
             mask = self._first["mask"][index] > 0 if self._first["has_mask"][index] else None
             outputs = {name: self._first[name][index] for name in _MAPS if name in self._first}
             rows = panels.draw_maps(pixels, mask, outputs, centres)
-            shown[f"clip_{index + 1}"] = pictures.join(rows)
+            true = ", ".join(labels[targets[index]]) or "no action"
+            best = int(probabilities[index].argmax())
+            maps = ", ".join(f"{title} map" for title, _ in map_logits(outputs))
+            title = f"{true} (predicted: {labels[best]} {probabilities[index][best]:.2f})"
+            titles = [title, f"rows: frames, {maps}"]
+            picture = pictures.with_titles(pictures.join(rows), titles, 28)
+            shown[f"maps/{index + 1}: {true}"] = picture
         return shown
 
     @staticmethod

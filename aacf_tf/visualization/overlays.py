@@ -8,20 +8,76 @@ constant before the first and after the last one.
 from __future__ import annotations
 
 import warnings
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import cv2
 import numpy as np
 
 from tfrecords.media import pictures
 
-# Colours of weak and of strong evidence, RGB. Everybody can tell orange from blue.
+# Colours of weak and of strong evidence, RGB. Everybody can tell orange from blue; the test of the
+# colour-blind simulates the three kinds of colour blindness.
 ACTION_COLORS = ((214, 40, 20), (255, 214, 64))
 CONTEXT_COLORS = ((32, 72, 222), (84, 232, 255))
 BOX_HEAT = 0.5  # displayed value above which a box is drawn
 _MIN_BOX = 0.002  # share of the frame below which a region is a speck
 _OPACITY = 0.8  # opacity of the strongest evidence
 _GRAY = 0.5  # share of the colour taken from frames under a map, so that only the map is coloured
+_BOX_SIDE = 120  # pixels of the shorter side on which boxes are sought
+
+
+class Place(NamedTuple):
+    """Where the cells of a clip's maps lie in its frames.
+
+    Attributes:
+        size: Size (height, width) of the network's input for these frames.
+        centres: Centres of the cells in time `[t]`, in frames of the clip, and of rows `[h]` and
+            columns `[w]`, in pixels of that input.
+        resize: Kind of resizing from frame to input, see `tfrecords.reading.preprocess`.
+    """
+
+    size: Sequence[int]
+    centres: Sequence[np.ndarray]
+    resize: str = "stretch"
+
+    def spread(self, cells: np.ndarray, frame: Sequence[int]) -> np.ndarray:
+        """Enlarges a map `[h, w]` to a frame of the size (height, width), float32."""
+        return in_space(cells, frame, self.size, self.centres[1:], self.resize)
+
+
+class Range:
+    """Gathers the median and the maximum of maps that come one by one, see `display`.
+
+    Args:
+        kept: Maps at most that are held for the median. Of more it takes every second one, every
+            fourth, and so on, so that a video may have any length.
+        forgets: Whether to know the last `kept` maps only, for a source without an end.
+    """
+
+    def __init__(self, kept: int = 512, forgets: bool = False):
+        self._most, self._forgets = kept, forgets
+        self._maps: list[np.ndarray] = []
+        self._count, self._every, self._top = 0, 1, -np.inf
+        self._middle: float | None = None
+
+    def add(self, values: np.ndarray) -> None:
+        """Adds a map."""
+        self._top = max(self._top, float(values.max()))
+        if self._count % self._every == 0:
+            self._maps.append(values)
+        if len(self._maps) > self._most and self._forgets:
+            self._maps.pop(0)
+            self._top = max(float(one.max()) for one in self._maps)
+        elif len(self._maps) > self._most:
+            self._maps, self._every = self._maps[::2], 2 * self._every
+        self._count += 1
+        self._middle = None
+
+    def display(self, values: np.ndarray) -> np.ndarray:
+        """Scales values for display, 0..1, by all maps so far."""
+        if self._middle is None:
+            self._middle = float(np.median(self._maps))
+        return np.clip((values - self._middle) / max(self._top - self._middle, 1e-9), 0, 1)
 
 
 def display(values: np.ndarray) -> np.ndarray:
@@ -119,20 +175,32 @@ def seen_area(frame: Sequence[int], size: Sequence[int], resize: str) -> tuple[i
 
 
 def tint(image: np.ndarray, heat: np.ndarray, colors: Sequence[Sequence[int]]) -> np.ndarray:
-    """Lays a map over a frame that is half desaturated.
+    """Lays a map over a frame that is half desaturated; see `tint_all`."""
+    return tint_all(image, [(heat, colors)])
+
+
+def tint_all(
+    image: np.ndarray, layers: Sequence[tuple[np.ndarray, Sequence[Sequence[int]]]]
+) -> np.ndarray:
+    """Lays maps over one frame that is half desaturated.
 
     Args:
         image: Frame, uint8 `[H, W, 3]` RGB.
-        heat: Map `[H, W]`, 0..1.
-        colors: Colours of weak and of strong evidence, RGB.
+        layers: Pairs of a map `[H, W]`, 0..1, and its colours of weak and of strong evidence, RGB;
+            the last one lies on top.
     """
-    image = image.astype(np.float32)
-    gray = image @ np.array([0.299, 0.587, 0.114], np.float32)
-    base = image + _GRAY * (gray[..., None] - image)
-    heat = np.clip(heat, 0, 1)[..., None].astype(np.float32)
-    weak, strong = (np.array(color, np.float32) for color in colors)
-    color = weak + heat * (strong - weak)
-    return np.rint(base + _OPACITY * heat * (color - base)).astype(np.uint8)
+    image = np.ascontiguousarray(image)
+    gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    picture = cv2.addWeighted(image, 1 - _GRAY, gray, _GRAY, 0)
+    for heat, colors in layers:
+        heat = np.clip(heat, 0, 1).astype(np.float32)
+        # Of 256 levels: a table is read ten times as fast as colours are computed.
+        weak, strong = (np.array(color, np.float32) for color in colors)
+        table = weak + np.linspace(0, 1, 256, dtype=np.float32)[:, None] * (strong - weak)
+        color = np.rint(table).astype(np.uint8)[np.rint(255 * heat).astype(np.uint8)]
+        weight = _OPACITY * heat
+        picture = cv2.blendLinear(picture, color, 1 - weight, weight)
+    return picture
 
 
 def side_by_side(
@@ -160,6 +228,18 @@ def side_by_side(
     for box in boxes:
         pictures.draw_box(panels[1], [round(scale * side) for side in box])
     return np.concatenate(panels, axis=1)
+
+
+def boxes_in(place: Place, cells: np.ndarray, frame: Sequence[int]) -> list[tuple]:
+    """Finds the boxes of a displayed map `[h, w]` in pixels of its frame (height, width).
+
+    They are sought on a small picture, since a map has few cells; see `find_boxes`.
+    """
+    scale = max(1.0, min(frame) / _BOX_SIDE)
+    small = [max(1, round(side / scale)) for side in frame]
+    y, x = (full / side for full, side in zip(frame, small))
+    found = find_boxes(place.spread(cells, small))
+    return [tuple(round(side * by) for side, by in zip(box, (x, y, x, y))) for box in found]
 
 
 def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:

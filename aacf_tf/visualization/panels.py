@@ -23,6 +23,7 @@ def draw_maps(
     mask: np.ndarray | None,
     outputs: Mapping[str, np.ndarray],
     centres: Sequence[np.ndarray],
+    place: overlays.Place | None = None,
 ) -> list[list[np.ndarray]]:
     """Draws the frames of a clip, and below them the same frames under each map.
 
@@ -32,21 +33,23 @@ def draw_maps(
         mask: The actor, outlined, bool `[T, h, w]`; None if unknown.
         outputs: The model's outputs for this clip.
         centres: Centres of the maps' cells: frames `[t]`, rows `[h]` and columns `[w]`.
+        place: Where the cells lie in frames of another size than the model takes; None (default):
+            the frames are the model's input.
 
     Returns:
         Rows of pictures, uint8 `[H, W, 3]`.
     """
-    times, *rows_and_columns = centres
     shown = pictures.evenly(len(pixels), FRAMES)
     if pixels.shape[-1] == 2:
         pixels = flow.picture(pixels)
     size = pixels.shape[1:3]
+    place = place or overlays.Place(size, centres)
     height = max(_FRAME_HEIGHT, size[0])
     frames = [pictures.enlarge(pixels[index], height) for index in shown]
     rows = [frames]
     for _, heat, colors in display_maps(outputs):
-        cells = overlays.at_times(heat, shown, times)
-        spread = (overlays.in_space(one, size, size, rows_and_columns) for one in cells)
+        cells = overlays.at_times(heat, shown, place.centres[0])
+        spread = (place.spread(one, size) for one in cells)
         rows.append(
             [
                 overlays.tint(frame, pictures.enlarge(heat, height), colors)

@@ -20,7 +20,7 @@ from tfrecords.utils.errors import UsageError
 # Column -> other names for it, as `_squash` writes them.
 SYNONYMS: Dict[str, Tuple[str, ...]] = {
     "video": ("file", "filename", "filepath", "path", "videopath", "videofile", "videoname"),
-    "label": ("classname", "labelname", "action", "actionname", "category"),
+    "label": ("class", "classname", "labelname", "action", "actionname", "category"),
     "start": ("starttime", "startsec", "startsecs", "startseconds", "tstart", "begin", "begintime"),
     "end": ("endtime", "endsec", "endsecs", "endseconds", "tend", "stop", "stoptime"),
     "split": ("subset", "partition", "set"),

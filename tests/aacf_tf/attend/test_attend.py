@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -15,8 +16,7 @@ from absl import flags
 
 from aacf_tf import build_model, load, load_recipe
 from aacf_tf.attend import __main__ as command
-from aacf_tf.attend import scores
-from aacf_tf.attend.video import display_maps, look, write_video
+from aacf_tf.attend.overlay import write_video
 from aacf_tf.serving.export import export
 from aacf_tf.visualization import overlays
 from tfrecords.media.video import Video
@@ -64,59 +64,6 @@ def read(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-@pytest.mark.parametrize(
-    "length, spans",
-    [
-        (4, [(0, 4)]),
-        (6, [(0, 6)]),
-        (8, [(0, 6), (2, 8)]),
-        (12, [(0, 6), (6, 12)]),
-        (13, [(0, 6), (6, 12), (7, 13)]),
-    ],
-)
-def test_windows_cover_the_whole_video(predictor, length, spans):
-    windows = look(predictor, video(length))
-    assert [(window.begin, window.end) for window in windows] == spans
-    shape = {window.prediction.frames.shape for window in windows}
-    assert shape == {(FRAMES, 50, 67, 3)}
-
-
-def test_one_window_is_the_prediction_itself(predictor):
-    clip = video(6)
-    window = look(predictor, clip)[0]
-    assert (
-        scores.mean_scores([window.prediction])["combined"] == predictor.predict_clip(clip).combined
-    )
-
-
-def test_maps_follow_the_video_s_time(predictor):
-    """The action is in the second window only, in its first two frames."""
-    clip = video(12)
-    windows = look(predictor, clip)
-    for number, window in enumerate(windows):
-        logits = np.zeros([3, 4, 4])
-        logits[0, 1, 2] = number
-        window.prediction.action_logits = logits
-    (title, action), (other, context) = display_maps(predictor, clip, windows)
-    assert (title, other) == ("action", "context")
-    assert action.shape == context.shape == (12, 4, 4)
-    moments = action[:, 1, 2]
-    np.testing.assert_allclose(moments[:6], 0)
-    # The cells of a window lie at its frames 1, 3 and 5.
-    np.testing.assert_allclose(moments[6:], [1, 1, 0.5, 0, 0, 0])
-
-
-def test_a_head_without_a_context_map_shows_its_own(predictor):
-    clip = video(6)
-    windows = look(predictor, clip)
-    windows[0].prediction.context_attention = None
-    assert [title for title, _ in display_maps(predictor, clip, windows)] == ["action"]
-    windows[0].prediction.action_logits = None
-    windows[0].prediction.class_activation = np.zeros([3, 4, 4])
-    (title, _), *others = display_maps(predictor, clip, windows)
-    assert title == "class activation" and not others
-
-
 def test_boxes_go_round_what_is_hot(predictor):
     heat = np.zeros([4, 4])
     assert overlays.find_boxes(predictor.spread(heat, (240, 240))) == []
@@ -128,30 +75,31 @@ def test_boxes_go_round_what_is_hot(predictor):
     np.testing.assert_allclose(corner, (0, 195, 75, 240), atol=1)
 
 
-def test_an_overlay_is_as_long_as_the_video_and_plays(model_directory, tmp_path, capsys):
+def test_an_overlay_has_the_length_size_and_rate_of_the_video(model_directory, tmp_path, capsys):
     clip = video(14)
-    write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 25.0)
+    write_video(tmp_path / "in.mp4", (f[:, :66] for f in clip.frames), 30000 / 1001)
     output = tmp_path / "out.mp4"
     run(f"--model={model_directory}", f"--video={tmp_path / 'in.mp4'}", f"--output={output}")
     frames = read(output)
-    assert len(frames) == 14
-    # Three panels of 240 pixels height under a bar, the sides even.
-    assert frames[0].shape == (268, 3 * round(66 * 240 / 50) + 1, 3)
+    assert len(frames) == 14 and frames[0].shape == (50, 66, 3)
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].average_rate == Fraction(30000, 1001)
     text = capsys.readouterr().out
-    assert "means over 3 windows" in text and str(output) in text
+    assert "means over 4 windows" in text and str(output) in text
     assert not list(tmp_path.glob("*.tmp"))
 
 
 def test_a_folder_becomes_a_table(model_directory, tmp_path, caplog):
     folder = tmp_path / "videos"
     folder.mkdir()
-    for name in ("a.mp4", "b.mp4"):
+    (folder / "more" / ".hidden").mkdir(parents=True)
+    for name in ("a.mp4", "more/b.mp4", "more/.hidden/d.mp4"):
         write_video(folder / name, (f[:, :66] for f in video(8).frames), 25.0)
     (folder / "c.mp4").write_bytes(b"no video")
     run(f"--model={model_directory}", f"--input={folder}", f"--output={tmp_path / 'p.csv'}")
     with open(tmp_path / "p.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["video"] for row in rows] == ["a.mp4", "b.mp4"]
+    assert [row["video"] for row in rows] == ["a.mp4", "more/b.mp4"]
     assert list(rows[0])[:4] == ["video", "predicted", "action_down", "action_right"]
     total = float(rows[0]["combined_down"]) + float(rows[0]["combined_right"])
     assert total == pytest.approx(1, abs=2e-6)
@@ -184,11 +132,34 @@ def test_a_real_video(shared_data, model_directory, tmp_path):
         (("--model=.", "--input=.", "--end=nan"), "--end: expected more than --start=0"),
         (("--model=.", "--input=.", "--start=2", "--end=1"), "--end"),
         (("--model=.", "--input=."), "Expected an exported model"),
+        (("--model=.", "--input=.", "--timeline=t.csv"), "--timeline: expected with the file of a"),
+        (
+            ("--model=.", "--video=0", "--timeline=t.csv"),
+            "received it with --video=0, which writes",
+        ),
+        (
+            ("--model=.", "--video=a.mp4", "--timeline=t.txt"),
+            r"ends in \.json or .*, received t.txt",
+        ),
+        (
+            ("--model=.", "--video=a.mp4", "--timeline=no/t.csv"),
+            "--timeline: .* folder that exists",
+        ),
+        (("--model=.", "--video=a.mp4", "--serve=80"), "--serve: expected with a camera"),
+        (("--model=.", "--video=0", "--serve=99999"), "--serve: expected a port, 0 to 65535"),
+        (("--model=.", "--video=0", "--start=1"), "--start: expected with a file only, received 1"),
+        (
+            ("--model=.", "--video=a.mp4", "--threshold=2"),
+            "--threshold: expected 0 to 1, received 2",
+        ),
+        (("--model=.", "--video=a.mp4", "--threshold=nan"), "--threshold: expected 0 to 1"),
+        (("--model=.", "--video=a.mp4", "--overlap=1"), "--overlap: expected 0 to 0.9, received 1"),
     ],
 )
 def test_wrong_use_is_one_sentence(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "full.csv").mkdir()
+    (tmp_path / "a.mp4").touch()
     with pytest.raises(UserError, match=message):
         run(*arguments)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
+import re
 import shutil
 import types
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -127,9 +130,10 @@ def test_a_folder_leaves_out_what_cannot_be_read(exported, frames, tmp_path, cap
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     (tmp_path / "notes.txt").write_text("not a video")
     (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.txt").touch()
     predictions = load(exported[1]).predict_folder(tmp_path)
     assert len(predictions) == 20 and "broken.mp4 cannot be read" in caplog.text
-    assert "not taken, since no videos by their names: more, notes.txt" in caplog.text
+    assert "not taken, since no videos by their names: more/b.txt, notes.txt" in caplog.text
     # Twenty clips of one source are enough to say how far the context can be trusted.
     assert 0 <= predictions[0].context_trust <= 1
     assert sum(predictions[3].reliable.values()) == pytest.approx(1, abs=1e-5)
@@ -207,7 +211,8 @@ def test_a_whole_frame_has_as_many_cells_as_it_is_long():
     predictor = Predictor.__new__(Predictor)
     predictor.card, predictor.size = types.SimpleNamespace(resize="whole"), (32, 32)
     predictor._axes = [(0.0, 1, 1), (2.0, 4, 8), (2.5, 4, 8)]
-    size, (rows, columns) = predictor.seen((64, 96), (8, 12))
+    predictor.centres = [np.zeros(1)]
+    size, (_, rows, columns), _ = predictor.place((64, 96), (8, 12))
     assert size == (32, 48)
     np.testing.assert_array_equal(rows, 2 + 4 * np.arange(8))
     np.testing.assert_array_equal(columns, 2.5 + 4 * np.arange(12))
@@ -304,3 +309,55 @@ def test_spans_that_are_none_are_refused(predictor, start, end):
     for read in (predictor.predict, predictor.read):
         with pytest.raises(UsageError, match=r"^(start|end): expected"):
             read("some.mp4", start, end)
+
+
+def test_predict_takes_the_pixels_of_a_clip(predictor, frames):
+    clip = frames(count=30, batch=1)[0]
+    whole = predictor.predict(clip, fps=25)
+    np.testing.assert_array_equal(whole.frames, clip[11:19])
+    np.testing.assert_allclose(whole.times, np.arange(11, 19) / 25)
+    span = predictor.predict(clip, 0.4, 0.72, fps=25)
+    np.testing.assert_array_equal(span.frames, clip[10:18])
+    assert (
+        span.combined
+        == predictor.predict_clip(video.Video(clip[10:18], 25.0, np.arange(10, 18) / 25)).combined
+    )
+
+
+@pytest.mark.parametrize(
+    "source, options, message",
+    [
+        (CLIP, {}, r"Expected fps=, the frames a second of the array, received None"),
+        (CLIP, {"fps": 0}, r"Expected fps=.*received 0"),
+        (CLIP, {"fps": 25, "start": 2.0}, r"Expected a span within the 0\.36 s of the array"),
+        (
+            CLIP / 255,
+            {"fps": 25},
+            r"Expected pixels 0\.\.255, uint8 \[T, H, W, 3\], received float64",
+        ),
+        (CLIP.tolist(), {"fps": 25}, r"received list"),
+        (
+            "some.mp4",
+            {"fps": 25},
+            r"Expected fps with the array of a video only, received 25 with 'some.mp4'",
+        ),
+    ],
+)
+def test_arrays_without_a_rate_and_files_with_one_are_refused(predictor, source, options, message):
+    with pytest.raises(UsageError, match=message):
+        predictor.predict(source, **options)
+
+
+def test_a_prediction_shows_itself_in_a_notebook(predictor, frames):
+    prediction = predictor.predict(frames(count=8, batch=1)[0], fps=25)
+    prediction.file = "<a & b>.mp4"
+    page = prediction._repr_html_()
+    assert "<code>&lt;a &amp; b&gt;.mp4</code>" in page
+    picture = base64.b64decode(re.search(r'src="data:image/jpeg;base64,([^"]+)"', page)[1])
+    shape = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR).shape
+    # Six frames of 128 x 171 pixels, and a row of them for each map.
+    assert shape == (3 * 128 + 2 * 3, 6 * 171 + 5 * 3, 3)
+    assert 'alt="6 frames, rows from above: frames, action map, context map"' in page
+    assert page.count("<tr>") == 1 + 3 and page.count("<span") == 2 * 3
+    prediction.frames = None  # of a folder
+    assert "<img" not in prediction._repr_html_() and prediction.predicted in page

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from aacf_tf.training.monitoring import _write_image
+from aacf_tf.training.monitoring import _write_image, board_folder
 
 
 @pytest.fixture
@@ -40,3 +43,12 @@ def test_a_picture_is_that_of_tf_summary_image(rng, events):
     assert [*sizes[0]] == [*sizes[1]] == [b"7", b"5"]
     for [encoded] in pictures:
         np.testing.assert_array_equal(tf.io.decode_png(encoded), pixels)
+
+
+@pytest.mark.parametrize(
+    "workdir, folder",
+    [("w", "w/logs/main"), ("w/baselines/average", "w/logs/baselines/average/main")],
+)
+def test_the_baseline_is_below_the_logs_of_its_run(workdir, folder):
+    run = SimpleNamespace(workdir=Path(workdir), log_folder=lambda s: Path(workdir, "logs", s.name))
+    assert board_folder(run, SimpleNamespace(name="main")) == Path(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -74,3 +75,54 @@ def test_tint_leaves_gray_frames_alone_where_there_is_no_heat():
     tinted = overlays.tint(image, heat, overlays.ACTION_COLORS)
     assert (tinted[1:] == 90).all()
     assert tinted[0, 0, 0] > 200 and tinted[0, 0, 2] < 90  # orange
+
+
+def test_a_range_displays_as_all_values_at_once(rng):
+    maps = rng.normal(size=[9, 2, 3, 4])
+    spread = overlays.Range()
+    for one in maps:
+        spread.add(one)
+    shown = np.stack([spread.display(one) for one in maps])
+    np.testing.assert_allclose(shown, overlays.display(maps), atol=1e-12)
+
+
+def test_a_range_holds_few_maps_however_many_come(rng):
+    long, last = overlays.Range(kept=16), overlays.Range(kept=16, forgets=True)
+    maps = rng.normal(size=[1000, 3, 3])
+    maps[5] += 50
+    for one in maps:
+        long.add(one)
+        last.add(one)
+    assert len(long._maps) <= 16 and len(last._maps) <= 16
+    assert long.display(maps[5]).max() == 1 and long.display(maps[6]).max() < 0.1
+    assert last.display(maps[-16:]).max() == 1  # the peak is forgotten
+
+
+def test_boxes_are_found_in_pixels_of_a_large_frame():
+    place = overlays.Place((24, 24), [np.zeros(1), 4 + 6 * np.arange(4), 4 + 6 * np.arange(4)])
+    cells = np.zeros([4, 4])
+    cells[1, 1:3] = 1
+    [small] = overlays.boxes_in(place, cells, (96, 96))
+    [large] = overlays.boxes_in(place, cells, (960, 960))
+    np.testing.assert_allclose(np.array(large) / 10, small, atol=1)
+
+
+# Projections of linear RGB on what a colour-blind eye sees (Machado, Oliveira and Fernandes 2009).
+BLINDNESS = {
+    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+}
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+@pytest.mark.parametrize("heat", [0.5, 1.0])
+def test_the_colour_blind_can_tell_action_from_context(kind, heat):
+    image = np.full([1, 1, 3], 128, np.uint8)
+    colors = [
+        overlays.tint(image, np.full([1, 1], heat), both)[0, 0] / 255
+        for both in (overlays.ACTION_COLORS, overlays.CONTEXT_COLORS)
+    ]
+    seen = np.clip(np.array(colors) ** 2.2 @ np.array(BLINDNESS[kind]).T, 0, 1) ** (1 / 2.2)
+    lab = cv2.cvtColor(np.float32(seen)[None], cv2.COLOR_RGB2LAB)[0]
+    assert np.linalg.norm(lab[0] - lab[1]) > 30  # 2 can just be told apart, side by side
