@@ -241,7 +241,9 @@ def named(outputs, classifier):
     return {"scores": classifier(outputs["action"]), **maps}
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("targets", ["masks", "boxes_of_video", "boxes_of_image"])
 def test_metrics_in_fit(policy, targets):
     """Masks and boxes, weighted by `has_mask`, give the same as a calculation by hand."""
