@@ -254,32 +254,6 @@ class TimeShare(Localization):
     measure = staticmethod(time_share)
 
 
-def validation_metrics(
-    strides: Triple, threshold: float, timed: bool = True
-) -> list[tuple[str, Localization]]:
-    """Lists pairs of a head's output and a metric of it, `action_pointing` and so on.
-
-    A model with the inputs `mask` and `has_mask` updates the metrics of the maps that it returns:
-
-    >>> for output, metric in validation_metrics(strides, threshold):
-    ...     if output in y_pred:
-    ...         metric.update_state(x["mask"], y_pred[output], x["has_mask"])
-
-    as `ActionModel` does with its `map_metrics`. Photographs are not `timed`: they have
-    no time share.
-    """
-    names = {
-        "action_attention": ("action", (Pointing, Mass, AreaUnderCurve, TimeShare)),
-        "context_attention": ("context", (Mass, AreaUnderCurve)),
-    }
-    return [
-        (output, kind(strides, threshold, name=f"{prefix}_{kind.measure.__name__}"))
-        for output, (prefix, kinds) in names.items()
-        for kind in kinds
-        if timed or kind is not TimeShare
-    ]
-
-
 def _flat(values: tf.Tensor) -> tf.Tensor:
     """Flattens `[B, t, h, w]` to `[B, N]`; B may be 0."""
     shape = tf.shape(values)

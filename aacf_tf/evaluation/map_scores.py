@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -33,30 +33,56 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
     if prior is not None:
         maps["mean_mask"] = join([_fit_prior(prior, clip.shape)[None] for clip in coverage])
     shown = None if outputs.shown is None else outputs.shown[masked]
+    timed = run.recipe.data.frames > 1
+    values = measure_maps(maps, coverage, threshold, timed=timed, shown=shown)
+    areas = values.pop("area")
+    # A map of the picture's centre has good pointing and mass too, but not for these clips.
+    far = localization.off_centre(coverage)
+    return {
+        **{name: mean(value) for name, value in values.items()},
+        "off_centre_third": {name: mean(value[far]) for name, value in values.items()},
+        "clips_with_mask": len(coverage),
+        "mask_area": float(areas.mean()),
+        "mask_threshold": threshold,
+    }
+
+
+def measure_maps(
+    maps: Mapping[str, np.ndarray],
+    coverage: np.ndarray,
+    threshold: float,
+    *,
+    timed: bool,
+    shown: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Measures maps of clips whose actor is in the picture; N clips, of one grid or of several.
+
+    Args:
+        maps: Maps `[N, t, h, w]` by name, weights that sum to 1 a clip.
+        coverage: Share of each cell that the actor's mask covers, `[N, t, h, w]`.
+        threshold: Share that a mask must exceed for the cell to be the actor's.
+        timed: Whether the clips have more than one frame.
+        shown: Displayed cells of the map `action`, bool `[N, t, h, w]`.
+
+    Returns:
+        Values `[N]` by map and measure, such as `action_pointing`; of `shown` `action_iou`; and
+        `area`, the share of the cells that is the actor's.
+    """
     values: dict[str, np.ndarray] = {}
-    areas = np.empty(len(coverage))
 
     def note(name: str, indices: np.ndarray, results: np.ndarray) -> None:
         values.setdefault(name, np.empty(len(coverage), results.dtype))[indices] = results
 
     for indices in _by_grid(coverage):
         cells = localization.actor_cells(np.stack(list(coverage[indices])), threshold)
-        areas[indices] = cells.numpy().mean(axis=(1, 2, 3))
+        note("area", indices, cells.numpy().mean(axis=(1, 2, 3)))
         for name, weights in maps.items():
-            for measure in _measures(name, run.recipe.data.frames):
+            for measure in _measures(name, timed):
                 results = measure(np.stack(list(weights[indices])), cells).numpy()
                 note(f"{name}_{measure.__name__}", indices, results)
         if shown is not None:
             note("action_iou", indices, _overlap(np.stack(list(shown[indices])), cells.numpy()))
-    # A map of the picture's centre has good pointing and mass too, but not for these clips.
-    far = localization.off_centre(coverage)
-    return {
-        **{name: _mean(value) for name, value in values.items()},
-        "off_centre_third": {name: _mean(value[far]) for name, value in values.items()},
-        "clips_with_mask": len(coverage),
-        "mask_area": float(areas.mean()),
-        "mask_threshold": threshold,
-    }
+    return values
 
 
 def _by_grid(maps: Iterable[np.ndarray]) -> list[np.ndarray]:
@@ -68,13 +94,13 @@ def _by_grid(maps: Iterable[np.ndarray]) -> list[np.ndarray]:
     ]
 
 
-def _measures(name: str, frames: int) -> tuple[Measure, ...]:
-    """Returns the measures for a kind of map, and clips of so many frames."""
+def _measures(name: str, timed: bool) -> tuple[Measure, ...]:
+    """Returns the measures for a kind of map."""
     if name == "context":
         return localization.mass, localization.auc  # nobody asks for the peak of the context
     usual = localization.pointing, localization.mass, localization.auc
     # A photograph has no time to have a share of.
-    return (*usual, localization.time_share) if name == "action" and frames > 1 else usual
+    return (*usual, localization.time_share) if name == "action" and timed else usual
 
 
 def _overlap(shown: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -83,7 +109,7 @@ def _overlap(shown: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return both / either  # an actor has a cell, so there is one
 
 
-def _mean(values: np.ndarray) -> float | None:
+def mean(values: np.ndarray) -> float | None:
     """Returns the mean of the values that are not NaN; None if all are."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None

@@ -41,10 +41,6 @@ class ActionModel(keras.Model):
     Returns:
         The head's outputs for the clips; also those for the conjugates of pairs and for views,
         under `conjugate` and the view's name. With views all have the average features `pooled`.
-
-    Attributes:
-        map_metrics: Pairs of (name of a map that the head returns, metric of it), updated by inputs
-            with `mask` and `has_mask`; empty by default.
     """
 
     def __init__(
@@ -75,7 +71,6 @@ class ActionModel(keras.Model):
             ]
             names += ["accuracy"]
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        self.map_metrics: list[tuple[str, keras.metrics.Metric]] = []
 
     @property
     def geometry(self) -> keras.Model:
@@ -84,7 +79,7 @@ class ActionModel(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        return [*self.trackers.values(), *(metric for _, metric in self.map_metrics)]
+        return [*self.trackers.values()]
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
         conjugates = {"conjugate", "conjugate_features"}
@@ -195,7 +190,6 @@ class ActionModel(keras.Model):
         return loss + self._decay() / replicas
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
-        x = x if isinstance(x, Mapping) else {}
         scores = {"accuracy": y_pred["combined_scores"]}
         for score in ("action", "average"):
             if score in self.head.scores:
@@ -206,12 +200,7 @@ class ActionModel(keras.Model):
                 best = tf.argmax(values[:, : self.head.actions], -1, output_type=y.dtype)
                 right = tf.cast(best == y, tf.float32)
                 self.trackers[name].update_state(right, y < self.head.actions)
-        updated = [*self.trackers.values()]
-        for name, metric in self.map_metrics:
-            if "mask" in x and name in y_pred:
-                metric.update_state(x["mask"], y_pred[name], x["has_mask"])
-                updated.append(metric)
-        return {metric.name: metric.result() for metric in updated}
+        return {name: metric.result() for name, metric in self.trackers.items()}
 
     def _current_weights(self) -> Mapping[str, Any]:
         if not self.pairs_first_steps:

@@ -12,6 +12,8 @@ from tensorflow import keras
 from aacf_tf.backbones.receptive_field import receptive_field
 from aacf_tf.evaluation import localization
 from aacf_tf.evaluation.classification import classification, to_probabilities, to_targets
+from aacf_tf.evaluation.map_scores import mean, measure_maps
+from aacf_tf.evaluation.predictions import join
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import Stage
 from aacf_tf.runs.run import Run
@@ -25,7 +27,8 @@ from tfrecords.utils.progress import progress
 _SHOWN = ("clip", "mask", "has_mask")
 _CLIPS = 4  # clips shown with their maps
 _TIMES = 10  # epochs per stage after which pictures are made
-_MAPS = ("action_logits", "class_activation", "context_attention")  # drawn maps
+_DRAWN = ("action_logits", "class_activation", "context_attention")  # maps
+_MEASURED = {"action": "action_attention", "context": "context_attention"}
 
 
 class Validation(keras.callbacks.Callback):
@@ -37,20 +40,17 @@ class Validation(keras.callbacks.Callback):
     Args:
         run: Run that is trained.
         stage: Its stage.
-        model: Model of the stage; its `map_metrics` are set.
+        model: Model of the stage.
         batches: Batches of the split, distributed by the strategy, without strings.
     """
 
     def __init__(self, run: Run, stage: Stage, model: ActionModel, batches: Any):
         super().__init__()
         self._run, self._stage, self._batches = run, stage, batches
-        model.map_metrics = localization.validation_metrics(
-            model.strides(), run.recipe.mask_threshold, timed=run.recipe.data.frames > 1
-        )
+        self._strides = model.strides()
         self._function: Callable | None = None
         self._results: dict[str, list[np.ndarray]] = {}
         self._first: dict[str, np.ndarray] = {}  # clips and maps of the first batch
-        self._names: list[str] = []  # metrics that the data can provide
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.model.reset_metrics()
@@ -65,13 +65,16 @@ class Validation(keras.callbacks.Callback):
             if not self._results:
                 # The pictures need no more.
                 shown = {name: batch[0][name] for name in _SHOWN if name in batch[0]}
-                shown.update({name: outputs[name] for name in _MAPS if name in outputs})
+                shown.update({name: outputs[name] for name in _DRAWN if name in outputs})
                 self._first = {
                     name: self._gather(values)[:_CLIPS] for name, values in shown.items()
                 }
-            for name in ("scores", "targets"):
-                self._results.setdefault(name, []).append(self._gather(outputs[name]))
-        values = {m.name: float(m.result()) for m in self.model.metrics if m.name in self._names}
+            for name in ("scores", "targets", "coverage", "has_mask", *_MEASURED.values()):
+                if name in outputs:
+                    self._results.setdefault(name, []).append(self._gather(outputs[name]))
+        values = {metric.name: float(metric.result()) for metric in self.model.metrics}
+        if "coverage" in self._results:
+            values.update(self._measure_maps())
         mean_ap = classification(*self._scores(), self._run.info.labels)["mean_ap"]
         if mean_ap is not None:
             values["mean_ap"] = mean_ap
@@ -96,7 +99,7 @@ class Validation(keras.callbacks.Callback):
         centres = [axis.centres for axis in axes]
         for index, pixels in enumerate(self._first["clip"]):
             mask = self._first["mask"][index] > 0 if self._first["has_mask"][index] else None
-            outputs = {name: self._first[name][index] for name in _MAPS if name in self._first}
+            outputs = {name: self._first[name][index] for name in _DRAWN if name in self._first}
             rows = panels.draw_maps(pixels, mask, outputs, centres)
             true = ", ".join(labels[targets[index]]) or "no action"
             best = int(probabilities[index].argmax())
@@ -119,9 +122,14 @@ class Validation(keras.callbacks.Callback):
         def judge(x: Any, y: tf.Tensor, weights: tf.Tensor) -> dict[str, tf.Tensor]:
             outputs = _call(model, x, tf.shape(y)[0])
             model.compute_loss(x, y, outputs, weights)
-            self._names = list(model.compute_metrics(x, y, outputs, weights))
+            model.compute_metrics(x, y, outputs, weights)
             scores = outputs.get(f"{self._run.recipe.score}_scores", outputs["combined_scores"])
-            kept = {name: outputs[name] for name in _MAPS if name in outputs}
+            names = (*_DRAWN, *_MEASURED.values())
+            kept = {name: outputs[name] for name in names if name in outputs}
+            if "mask" in x and "action_attention" in outputs:
+                grid = tf.unstack(tf.shape(outputs["action_attention"]))[1:]
+                kept["coverage"] = localization.cell_coverage(x["mask"], grid, self._strides)
+                kept["has_mask"] = x["has_mask"]
             return {"targets": y, "scores": scores, **kept}
 
         @tf.function(input_signature=self._batches.element_spec)
@@ -129,6 +137,19 @@ class Validation(keras.callbacks.Callback):
             return strategy.run(judge, args=batch)
 
         return on_all
+
+    def _measure_maps(self) -> dict[str, float]:
+        """Returns the means of the measures over the clips with an actor, as the evaluation's."""
+        results = {name: join(parts) for name, parts in self._results.items()}
+        coverage = results["coverage"]
+        known = results["has_mask"] & np.array([(clip > 0).any() for clip in coverage])
+        maps = {key: results[name][known] for key, name in _MEASURED.items() if name in results}
+        recipe = self._run.recipe
+        values = measure_maps(
+            maps, coverage[known], recipe.mask_threshold, timed=recipe.data.frames > 1
+        )
+        means = {name: mean(value) for name, value in values.items() if name != "area"}
+        return {name: value for name, value in means.items() if value is not None}
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns probabilities and targets (bool), both `[N, K]`."""

@@ -38,6 +38,7 @@ def test_efficientnet_on_photographs(tmp_path, capsys):
         ("data.height", 65),
         ("data.width", 65),
         ("data.swap", 0.5),
+        ("backbone_options.end_point", "stage3"),
         ("loss.average_on", "mix"),
         ("stages.0.epochs", 1),
         ("stages.0.batch_size", 4),

@@ -49,7 +49,8 @@ def test_parts_sum_to_the_step_on_data_with_its_gap():
     assert lines[-1] == "| whole step | 85.00 | 100.0 % |" and len(lines) == 3 + len(PARTS)
 
 
-@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
 def test_prefixes_of_a_stage(data, tmp_path, number):
     recipe = tiny_recipe()
     run = Run.open(recipe, data, tmp_path)

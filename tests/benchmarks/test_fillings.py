@@ -24,6 +24,7 @@ def directories(rng, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_filling_that_is_plain_to_see_is_seen(directories, monkeypatch):
     monkeypatch.setattr(fillings, "SIZE", (32, 40))
     untouched = fillings.read(str(directories / "untouched"))

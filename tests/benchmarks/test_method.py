@@ -40,7 +40,10 @@ def test_settings():
     assert {recipe.seed for recipe in (frozen, finetuned, scratch)} == {1}
 
 
-@pytest.mark.parametrize("setting", method.SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    ["frozen", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finetuned", "scratch"))],
+)
 def test_a_run_ends_in_metrics(setting, squares_data, tmp_path, monkeypatch):
     if setting == "scratch":
         plain = Cell.recipe

@@ -64,6 +64,7 @@ def test_poses_differ_from_each_other_and_from_standing():
             assert (mask != other).sum() > 0.3 * mask.sum()
 
 
+@pytest.mark.slow
 def test_a_variant_from_data_to_table(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(people, "SPLITS", FEW)
     small = [

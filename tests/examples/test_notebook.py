@@ -12,6 +12,7 @@ nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbfor
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "where_does_it_look.ipynb"
 
 
+@pytest.mark.slow
 def test_where_does_it_look():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)

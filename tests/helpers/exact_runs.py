@@ -1,7 +1,8 @@
-"""Runs that must end with the same weights, in a process of their own: `DATA OUTPUT`.
+"""Runs that must end with the same weights, in a process of their own: `NAME DATA OUTPUT`.
 
 Deterministic operations and the number of logical devices can only be chosen before TensorFlow
-starts. Writes OUTPUT/<name>.npz, a run's weights by name, and its history as OUTPUT/<name>.json.
+starts. NAME is `stopped`, or the batch norm of the mirrored devices: `frozen` or `synchronized`.
+Writes OUTPUT/<name>.npz, a run's weights by name, and its history as OUTPUT/<name>.json.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from aacf_tf.runs.termination import Stopped
 from aacf_tf.training import loop, restoring
 from aacf_tf.training.checkpoints import StageCheckpoint
 
-DATA, OUTPUT = Path(sys.argv[1]), Path(sys.argv[2])
+NAME, DATA, OUTPUT = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 
 
 def recipe(stages, **changes):
@@ -109,7 +110,7 @@ def stop_and_go_on():
     note("disturbed", disturbed_run(settings))
 
 
-def train_on_one_and_two():
+def train_on_one_and_two(norm):
     """Five steps; neither they nor the last batch of validation divide by two devices."""
     stage = dataclasses.replace(
         recipes.load_recipe("demo").stages[0],
@@ -121,20 +122,21 @@ def train_on_one_and_two():
         batch_size=3,
         epochs=1,
     )
-    for norm in ("frozen", "synchronized"):
-        for strategy in ("one_device", "mirrored"):
-            settings = recipe(
-                (dataclasses.replace(stage, frozen_batch_norm=norm == "frozen"),),
-                synchronized_batch_norm=norm == "synchronized",
-                strategy=strategy,
-            )
-            run = open_run(f"{norm}_{strategy}", settings)
-            loop.train(run)
-            note(f"{norm}_{strategy}", run)
+    for strategy in ("one_device", "mirrored"):
+        settings = recipe(
+            (dataclasses.replace(stage, frozen_batch_norm=norm == "frozen"),),
+            synchronized_batch_norm=norm == "synchronized",
+            strategy=strategy,
+        )
+        run = open_run(f"{norm}_{strategy}", settings)
+        loop.train(run)
+        note(f"{norm}_{strategy}", run)
 
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
-stop_and_go_on()
-train_on_one_and_two()
+if NAME == "stopped":
+    stop_and_go_on()
+else:
+    train_on_one_and_two(NAME)

@@ -43,6 +43,7 @@ def test_maps_stand_side_by_side_rgb_first(clips):
     np.testing.assert_allclose(features[..., 1024:], flow, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_logits_are_added_in_float32_under_mixed_precision():
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:

@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-from aacf_tf.evaluation import localization, map_scores, predictions
+from aacf_tf.evaluation import map_scores, predictions
 from aacf_tf.evaluation.evaluate import evaluate
 from aacf_tf.runs.run import Run
 from tfrecords import ClipPair, write_dataset
@@ -80,20 +80,6 @@ def test_a_clip_whose_mask_is_empty_is_not_judged(tiny_recipe, tmp_path):
     assert place["clips_with_mask"] == 1
     assert place["action_pointing"] == 1.0 and place["action_mass"] == pytest.approx(1)
     assert place["action_auc"] is None and place["mean_mask_auc"] is None
-
-
-def test_validation_in_fit_judges_as_the_evaluation_does(tiny_recipe, squares_data, tmp_path):
-    content, _, run, model = judged(tiny_recipe, squares_data, tmp_path, "aacf")
-    place = content["splits"]["test"]["localization"]
-    batches = run.batches("test", run.recipe.stages[-1], training=False, masks=True)
-    strides, threshold = model.strides(), run.recipe.mask_threshold
-    model.map_metrics = localization.validation_metrics(strides, threshold)
-    model.compile(optimizer="adam")
-    logs = model.evaluate(batches, verbose=0, return_dict=True)
-    names = {f"action_{name}" for name in ("pointing", "mass", "auc", "time_share")} | CONTEXT
-    assert names <= set(logs)
-    for name in names:
-        assert logs[name] == pytest.approx(place[name], abs=1e-6), name
 
 
 def test_overlap_by_hand():

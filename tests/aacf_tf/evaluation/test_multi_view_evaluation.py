@@ -92,13 +92,6 @@ def test_whole_frames_of_several_sizes_are_judged(tiny_recipe, photographs, tmp_
     assert place["mask_area"] == pytest.approx(np.mean([2 / 4, 2 / 6, 2 / 4, 2 / 6, 2 / 6]))
     # A photograph has no time.
     assert not any("time_share" in name or "frame_difference" in name for name in place)
-    strides, threshold = model.strides(), run.recipe.mask_threshold
-    model.map_metrics = localization.validation_metrics(strides, threshold, timed=False)
-    model.compile(optimizer="adam")
-    batches = run.batches("test", run.recipe.stages[-1], training=False, masks=True)
-    logs = model.evaluate(batches, verbose=0, return_dict=True)
-    assert logs["action_mass"] == pytest.approx(place["action_mass"], rel=1e-5)
-    assert "action_time_share" not in logs
     # The mean mask is the left third, 10 and 2 / 3 of 32 columns, and on each grid it is so again.
     prior = map_scores.mean_training_mask(run, (1, 4, 4), model.strides())
     assert prior.shape == (1, 32, 32)

@@ -14,13 +14,11 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[3]
 
 
-@pytest.fixture(scope="module")
-def runs(squares_data, tmp_path_factory) -> Path:
-    """Output of `helpers/exact_runs.py`."""
-    output = tmp_path_factory.mktemp("exact")
-    command = [sys.executable, str(PROJECT / "tests" / "helpers" / "exact_runs.py")]
+def run(name: str, data: Path, output: Path) -> Path:
+    """Runs `helpers/exact_runs.py` and returns its output."""
+    command = [sys.executable, str(PROJECT / "tests" / "helpers" / "exact_runs.py"), name]
     done = subprocess.run(
-        [*command, str(squares_data), str(output)],
+        [*command, str(data), str(output)],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
         text=True,
@@ -29,8 +27,9 @@ def runs(squares_data, tmp_path_factory) -> Path:
     return output
 
 
-def test_stopped_and_continued_is_undisturbed_bit_for_bit(runs):
+def test_stopped_and_continued_is_undisturbed_bit_for_bit(squares_data, tmp_path):
     """Dropout is on; SIGTERM comes within an epoch, a kill at the end of that epoch."""
+    runs = run("stopped", squares_data, tmp_path)
     assert "after 1 epochs and 2 steps" in (runs / "stopped.txt").read_text()
     assert (runs / "killed.txt").read_text() == "2"
     whole, disturbed = (np.load(runs / f"{name}.npz") for name in ("whole", "disturbed"))
@@ -42,8 +41,9 @@ def test_stopped_and_continued_is_undisturbed_bit_for_bit(runs):
     assert histories[0] == histories[1] and len(histories[0]) == 4
 
 
-@pytest.mark.parametrize("norm", ["frozen", "synchronized"])
-def test_two_mirrored_devices_train_like_one(runs, norm):
+@pytest.mark.parametrize("norm", [pytest.param("frozen", marks=pytest.mark.slow), "synchronized"])
+def test_two_mirrored_devices_train_like_one(squares_data, tmp_path, norm):
+    runs = run(norm, squares_data, tmp_path)
     one, two = (np.load(runs / f"{norm}_{name}.npz") for name in ("one_device", "mirrored"))
     biases = [name for name in one.files if "bias" in name]
     assert biases and all(np.abs(one[name]).max() > 1e-3 for name in biases)  # they began at 0
