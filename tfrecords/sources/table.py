@@ -93,16 +93,17 @@ class TableReader:
     ):
         self._path = path
         self.remarks: List[str] = []
+        self._file: Optional[io.TextIOWrapper] = None
         known = [*required, *optional]
         with self._errors():
             file = filesystem.open_file(path)
             self._encoding = encoding_of(file, path, encoding)
-            self._file = io.TextIOWrapper(file, self._encoding, newline="")
-            first = next((line for line in self._file if line.strip(" ,;\t\r\n")), "")
+            text = self._file = io.TextIOWrapper(file, self._encoding, newline="")
+            first = next((line for line in text if line.strip(" ,;\t\r\n")), "")
             said = EXCEL.fullmatch(first)
             self._delimiter = said[1] if said else self._separator(first, known)
-            self._file.seek(0)
-            self._reader = csv.reader(self._file, delimiter=self._delimiter, strict=True)
+            text.seek(0)
+            self._reader = csv.reader(text, delimiter=self._delimiter, strict=True)
             filled = (
                 [name.strip() for name in row] for row in self._reader if any(map(str.strip, row))
             )
@@ -120,13 +121,15 @@ class TableReader:
 
     def fail(self, message: str, line: int = 0) -> NoReturn:
         """Raises a UsageError that names the table and a line of it."""
+        if self._file:
+            self._file.close()
         where = f"{self._path}, line {line}" if line else self._path
         raise UsageError(f"{where}: {message}.")
 
     def __iter__(self) -> Iterator[Tuple[int, Dict[str, str]]]:
         """Yields (line, column -> cell without outer blanks), once; skips rows of empty cells."""
         empty, following = 0, self._reader.line_num + 1
-        with self._errors(), self._file:
+        with self._errors(), contextlib.closing(self._file or io.StringIO()):
             for row in self._reader:
                 cells = [cell.strip() for cell in row]
                 # Cells may hold some.

@@ -76,8 +76,8 @@ def _signs(paths: Mapping[str, str], row: Row) -> np.ndarray:
     try:
         for number, grey in enumerate(_pictures(paths[row.media], row.start, row.end)):
             if grey.std() >= PLAIN:
-                code = np.unpackbits(cv2.img_hash.pHash(np.ascontiguousarray(grey)))
-                signs[number] = 2.0 * code - 1
+                code = np.asarray(cv2.img_hash.pHash(np.ascontiguousarray(grey)), np.uint8)
+                signs[number] = 2.0 * np.unpackbits(code) - 1
     except UnreadableError:
         pass  # the build names it
     except (FFmpegError, ValueError) as error:

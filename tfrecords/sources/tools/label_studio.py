@@ -97,8 +97,9 @@ def _marks(item: Any, media: str, place: str) -> List[Mark]:
         ranges = value.get("ranges") if kind == "timelinelabels" else ()
         for span in ranges if isinstance(ranges, list) else ():
             first, last = (span.get("start"), span.get("end")) if isinstance(span, dict) else (0, 0)
-            ordered = isinstance(first, int) and isinstance(last, int) and 0 < first <= last
-            if not ordered or last > MAX_FRAME:
+            if not (
+                isinstance(first, int) and isinstance(last, int) and 0 < first <= last <= MAX_FRAME
+            ):
                 fail(place, f"expected a start and a later end in frames from 1, received {span}")
             marks.append(Mark(media, tier, label, frames=(first - 1, last)))
     return marks
