@@ -135,7 +135,8 @@ class Source:
         short_side: As in `SourceOptions`, with the default filled in.
         flow: Optical flow that `record_bytes` adds, one of `FLOWS`.
         takes_classes: Whether `SourceOptions.classes` may be given.
-        takes_stills: Whether `SourceOptions.stills` may be given.
+        takes_stills, takes_fold, takes_tier, takes_frames_fps: Whether the option of that name may
+            be given.
         takes_splits: Whether `SourceOptions.make_splits` and its kin may be given.
         eraser: Remover of people from photographs, if the source does that.
         one_record_a_span: Whether a span that occurs twice in the rows is a mistake.
@@ -151,6 +152,9 @@ class Source:
     short_side: int = 128
     takes_classes: bool = False
     takes_stills: bool = False
+    takes_fold: bool = False
+    takes_tier: bool = False
+    takes_frames_fps: bool = False
     takes_splits: bool = False
     eraser: Optional[Eraser] = None
     one_record_a_span: bool = True

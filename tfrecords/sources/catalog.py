@@ -75,10 +75,11 @@ def open_source(name: str, options: SourceOptions) -> Source:
         raise UsageError(f"Expected --blend among {', '.join(BLENDS)}, received {options.blend!r}.")
     module, cls = _SOURCES[name]
     opened = getattr(importlib.import_module(module), cls)
-    if options.classes and not opened.takes_classes:
-        raise UsageError(f"Expected no --classes for --source={name}, received {options.classes}.")
-    if options.stills and not opened.takes_stills:
-        raise UsageError(f"Expected no --stills for --source={name}, received {options.stills}.")
+    for flag in ("classes", "stills", "fold", "tier", "frames_fps"):
+        value = getattr(options, flag)
+        given = value and value != getattr(SourceOptions, flag)
+        if given and not getattr(opened, f"takes_{flag}"):
+            raise UsageError(f"Expected no --{flag} for --source={name}, received {value}.")
     for flag in ("make_splits", "group_pattern", "near_duplicates"):
         value = getattr(options, flag)
         if value and not opened.takes_splits:

@@ -54,7 +54,7 @@ class VideoSource(Source):
     """
 
     version = 1
-    takes_splits = True
+    takes_splits = takes_frames_fps = True
     auto = AUTO
 
     def __init__(

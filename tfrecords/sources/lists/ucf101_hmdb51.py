@@ -29,6 +29,7 @@ class Ucf101Source(ListSource):
     """The source `ucf101`; `options.input` is the folder of lists and videos."""
 
     name = "ucf101"
+    takes_fold = True
     expected = "the folder that holds UCF101's ucfTrainTestlist"
     folders = ("ucfTrainTestlist", "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist")
 
@@ -60,6 +61,7 @@ class Hmdb51Source(ListSource):
     """The source `hmdb51`; `options.input` is the folder of lists and videos."""
 
     name = "hmdb51"
+    takes_fold = True
     expected = "the folder that holds HMDB51's testTrainMulti_7030_splits"
     folders = (
         "testTrainMulti_7030_splits",

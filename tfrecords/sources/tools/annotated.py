@@ -43,6 +43,7 @@ class AnnotatedSource(ListSource):
     """
 
     extensions: Tuple[str, ...] = ()
+    takes_tier = True
     kinds = SPANS
     has_splits = False
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tfrecords.build import build_dataset
+from tfrecords.records.dataset import load_skipped
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError
 
@@ -321,3 +323,22 @@ def test_names_that_lead_elsewhere(tmp_path):
     with pytest.raises(UsageError, match=r"inside .*--data_root.* received b.mp4, which leads to"):
         source("mmaction2", folder)
     assert source("mmaction2", folder, data_root=str(tmp_path)).rows()[1].media == "b.mp4"
+
+
+def test_a_list_with_missing_renamed_and_broken_files(tmp_path, write_video, counted, caplog):
+    """Builds what is there and says what is not."""
+    folder = tree(tmp_path / "data", {k: v for k, v in UCF.items() if k.endswith("t01.txt")})
+    broken = "v_Archery_g08_c01.avi"
+    tree(folder, {f"UCF-101/Archery/{broken}": "nothing"})
+    (folder / "moved").mkdir()
+    write_video(folder / "moved" / "V_BIKING_g08_c01.mkv", counted(6))  # v_Biking_g08_c01.avi
+    write_video(folder / "moved" / "v_Archery_g01_c01.mkv", counted(6))
+    info = build_dataset(SourceOptions(input=str(folder)), tmp_path / "out", source="ucf101")
+    counts = {split: (of["clips"], of["pairs"], of["skipped"]) for split, of in info.splits.items()}
+    assert counts == {"train": (1, 1, 2), "test": (1, 1, 0)}
+    assert [file for file, _ in load_skipped(tmp_path / "out")] == [
+        f"UCF-101/Archery/{broken}",
+        "Biking/v_Biking_g09_c01.avi",
+    ]
+    assert "2 files are read under another name than the list has, such as moved/V_" in caplog.text
+    assert "1 of 4 files are not there" in caplog.text

@@ -130,6 +130,9 @@ def test_of_a_table(tmp_path):
     ("source", "options", "message"),
     [
         ("demo", {"make_splits": "70,15,15"}, "Expected no --make_splits for --source=demo"),
+        ("demo", {"frames_fps": 25.0}, "Expected no --frames_fps for --source=demo, received 25"),
+        ("csv", {"fold": 2}, "Expected no --fold for --source=csv, received 2"),
+        ("ucf101", {"tier": "a"}, "Expected no --tier for --source=ucf101, received a"),
         ("csv", {"group_pattern": "(a)"}, r"--make_splits with --group_pattern=\(a\)"),
         ("csv", {"near_duplicates": "apart"}, "--make_splits with --near_duplicates=apart"),
         ("csv", {"near_duplicates": "yes"}, "--near_duplicates among name, apart, ignore"),
