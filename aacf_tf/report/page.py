@@ -27,6 +27,7 @@ from aacf_tf.report.figures import draw_figures
 from aacf_tf.runs.directory import read_history
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import curves, panels
+from tfrecords.records.dataset import DatasetInfo, conjugate_kinds
 from tfrecords.utils.atomic import write_text
 from tfrecords.utils.errors import UsageError
 
@@ -55,7 +56,7 @@ def write_report(run: Run, model: ActionModel) -> Path:
     shown_split, figures = draw_figures(run, model)
     text = load_template().render(
         title=f"{recipe.name}: {kind}",
-        facts=_facts(recipe, metrics["head"], len(metrics["labels"])),
+        facts=_facts(recipe, metrics["head"], run.info),
         recipe=recipe,
         frames=panels.FRAMES,
         attention=recipe.head in tables.ATTENTION_MAPS,
@@ -86,8 +87,8 @@ def load_template(folder: Path = Path(__file__).parent) -> jinja2.Template:
     return environment.get_template("page.html")
 
 
-def _facts(recipe: Recipe, head: str, classes: int) -> list[str]:
-    data = recipe.data
+def _facts(recipe: Recipe, head: str, info: DatasetInfo) -> list[str]:
+    data, classes, kinds = recipe.data, len(info.labels), conjugate_kinds(info)
     rate = f"{data.fps:g} frames a second" if data.fps else "every frame"
     clips = f"clips of {data.frames} frames of {data.height}×{data.width}, {rate}"
     if data.frames == 1:
@@ -100,6 +101,7 @@ def _facts(recipe: Recipe, head: str, classes: int) -> list[str]:
         f"backbone {recipe.backbone}",
         f"head {head}",
         *([f"modality {recipe.modality}"] if recipe.modality != "rgb" else []),
+        *([f"conjugates: {kinds}"] if kinds else []),
         f"trained: {stages}",
         f"seed {recipe.seed}",
     ]

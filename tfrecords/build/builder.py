@@ -95,6 +95,8 @@ def summary(directory: StrPath) -> str:
             f"  {name:<12} {counts['clips']:>6} clips {counts['pairs']:>6} pairs "
             f"{counts.get('skipped', 0):>4} skipped {counts['shards']:>4} shards"
         )
+    if conjugate == "auto":
+        lines.append(f"  conjugates: {dataset.conjugate_kinds(info) or 'none'}")
     if plan.get("decoys"):
         counts = info.splits.get("train", {})
         decoys, pairs = counts.get("decoys", 0), counts.get("pairs", 0)

@@ -26,6 +26,7 @@ LIMITS = {
     "workers": (0, 1024),
     "stills": (0, 1000),
     "fps": (0.1, 1000),
+    "frames_fps": (0.1, 1000),
     "short_side": (0, None),
 }
 
@@ -71,6 +72,8 @@ def open_checked(
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
     opened = open_source(source, options)
     odd = (*warnings(opened), *overlaps(opened), *class_warnings(opened))
+    if (options.near_duplicates or (options.make_splits and "name")) in ("name", "apart"):
+        odd = (*odd, *near_duplicates(opened))
     for remark in (*opened.remarks, *odd):
         logger.warning(remark)
     return opened
@@ -84,7 +87,7 @@ def warnings(source: Source) -> list[str]:
         examples = [f"{_span(row)} ({_line(first)} and {_line(row)})" for first, row in twice]
         what = "span stands" if len(twice) == 1 else "spans stand"
         sentences.append(f"Warning: {len(twice)} {what} twice in the input: {_some(examples)}.")
-    shared = leaks(rows, source.conjugate in ("given", "negative_clip"))
+    shared = leaks(rows, source.conjugate in ("given", "negative_clip", "auto"))
     if shared:
         examples = [f"{media} ({', '.join(splits)})" for media, splits in shared.items()]
         what = "source video stands" if len(shared) == 1 else "source videos stand"
@@ -106,7 +109,7 @@ def class_warnings(source: Source) -> list[str]:
 def overlaps(source: Source) -> list[str]:
     """Returns a warning for every given conjugate that shows an annotated action of its video."""
     actions: dict[str, list[Row]] = {}
-    rows = source.rows() if source.conjugate == "given" else []
+    rows = source.rows() if source.conjugate in ("given", "auto") else []
     for row in rows:
         if row.labels:
             actions.setdefault(row.media, []).append(row)
@@ -125,6 +128,19 @@ def overlaps(source: Source) -> list[str]:
     return sentences[:SHOWN] + (
         [f"Warning: {more} more conjugates show an action."] if more > 0 else []
     )
+
+
+def near_duplicates(source: Source) -> list[str]:
+    """Returns a sentence on clips of different splits that look alike, if any."""
+    pairs = source.alike()
+    if not pairs:
+        return []
+    examples = [f"{a.media} ({a.split}) and {b.media} ({b.split})" for a, b in pairs]
+    return [
+        f"Warning: {len(pairs)} pairs of clips of different splits look alike, so that a test may "
+        f"see what was trained on: {_some(examples)}. With --make_splits, --near_duplicates=apart "
+        "keeps such clips in one split."
+    ]
 
 
 def duplicates(rows: Iterable[Row]) -> list[tuple[Row, Row]]:

@@ -42,6 +42,30 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     text("input", None, "The csv file, or the folder of the source.")
     text("output", None, "The data set directory to write.")
     text("labels", None, "File with one class a line; else the sorted union of the labels.")
+    text("encoding", None, "Encoding of tables and lists, such as latin-1; else UTF-8 or UTF-16.")
+    text(
+        "make_splits",
+        None,
+        "Shares of train, validation and test in percent, such as 70,15,15: splits by source video "
+        "and class. With ,overwrite in place of the input's own.",
+    )
+    text(
+        "group_pattern",
+        None,
+        "Regular expression; clips whose paths agree in its first group stay in one split.",
+    )
+    text(
+        "near_duplicates",
+        None,
+        "Clips of different splits that look alike: name them, keep them apart (in one split) or "
+        "ignore them. Default name with --make_splits, else ignore.",
+    )
+    real(
+        "frames_fps",
+        None,
+        "Frames a second of folders of frames, which then count as videos, and of frame numbers "
+        "in annotations.",
+    )
     switch("multi_label", False, "Whether a clip may have several labels (a|b in the csv).")
     text(
         "conjugate",
@@ -88,6 +112,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
     switch("retry_skipped", False, "Try again what a finished build left out.")
     switch("strict", False, "End with exit code 1 if a row could not be read.")
     text("data_root", None, "Folder the csv's paths may lie in; else the csv's own.")
+    integer("fold", 1, "Number of the division into splits of ucf101 or hmdb51, 1 to 3.")
+    text(
+        "tier",
+        None,
+        "What holds the actions, a,b,c: tiers of elan, controls of label_studio, attributes of via "
+        "and cvat. Default all.",
+    )
     text("classes", None, "A part of the classes of hacs: a,b,c or a file with one a line.")
     return values
 

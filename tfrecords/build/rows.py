@@ -23,6 +23,7 @@ class Record(NamedTuple):
         size: (height, width).
         decoy: Whether its clip has a decoy.
         lost: Why its conjugate is missing; "": it is not.
+        kind: Origin of its conjugate where each clip has its own; else "".
     """
 
     data: bytes
@@ -32,6 +33,7 @@ class Record(NamedTuple):
     size: tuple[int, int]
     decoy: bool
     lost: str = ""
+    kind: str = ""
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
@@ -49,7 +51,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     data = codec.encode(pair, label_ids, source.image_format, quality)
     paired, negative = pair.conjugate is not None, not pair.labels
     fps, (_, height, width, _) = float(pair.fps), pair.clip.shape
-    return Record(data, paired, negative, fps, (height, width), pair.decoy, pair.lost)
+    size, kind = (height, width), pair.conjugate_kind
+    return Record(data, paired, negative, fps, size, pair.decoy, pair.lost, kind)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

@@ -69,6 +69,7 @@ class Notes:
         manifest: Entry of the shard in the manifest.
         lost: [line, file, reason] of every conjugate that is missing though it was planned.
         labels: Label -> clips.
+        kinds: Origin of conjugates -> records, where each clip has its own.
     """
 
     clips: Count = 0
@@ -81,6 +82,7 @@ class Notes:
     manifest: ShardEntry = field(default_factory=lambda: ShardEntry(records=0, bytes=0, sha256=""))
     lost: List[Omitted] = field(default_factory=list)
     labels: Dict[str, Count] = field(default_factory=dict)
+    kinds: Dict[str, Count] = field(default_factory=dict)
 
     def count(self, labels: Iterable[str], record: Record) -> None:
         """Counts a record with these labels."""
@@ -89,6 +91,8 @@ class Notes:
         self.decoys += record.decoy
         for label in labels:
             self.labels[label] = self.labels.get(label, 0) + 1
+        if record.kind:
+            self.kinds[record.kind] = self.kinds.get(record.kind, 0) + 1
         if record.fps not in self.fps:
             self.fps.append(record.fps)
         if list(record.size) not in self.sizes:
@@ -167,7 +171,10 @@ def _notes_of(path: AnyPath, fps: Optional[float]) -> Notes:
         paired = names.CONJUGATE + names.FRAMES in example.feature_lists.feature_list
         rate = fps or context[names.FRAME_RATE].float_list.value[0]
         size = tuple(context[side].int64_list.value[0] for side in (names.HEIGHT, names.WIDTH))
-        notes.count(labels, Record(b"", paired, not labels, rate, size, names.DECOY in context))
+        decoy = names.DECOY in context
+        kind = context[names.CONJUGATE_KIND].bytes_list.value
+        kind = kind[0].decode() if kind else ""
+        notes.count(labels, Record(b"", paired, not labels, rate, size, decoy, kind=kind))
     return notes
 
 
@@ -264,6 +271,8 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
         counts["skipped"] += len(notes.skipped)
         if notes.decoys:  # a count that few data sets have
             counts["decoys"] = counts.get("decoys", 0) + notes.decoys
+        for kind, count in sorted(notes.kinds.items()):
+            counts[f"pairs_{kind}"] = counts.get(f"pairs_{kind}", 0) + count
         rates.update(notes.fps)
         sizes.update(map(tuple, notes.sizes))
         skipped += notes.skipped

@@ -1,4 +1,4 @@
-"""Decoding of videos with PyAV.
+"""Decoding of videos with PyAV; a `FrameFolder` is decoded as one.
 
 Headers lie, or name no duration and no rate. So nothing here is sized from a header; frames are
 counted as they come.
@@ -27,6 +27,7 @@ from av.stream import Disposition
 from av.video.reformatter import Colorspace
 
 from tfrecords.media import timeline
+from tfrecords.media.frames import FrameFolder
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UserError, raise_if_machine
 
@@ -56,10 +57,7 @@ class UnreadableError(UserError):
 
 
 class Header(NamedTuple):
-    """The claims of a file, true or not: `seconds` (0: none), `fps` frames/s.
-
-    `searchable`: Whether decoding may begin in the middle.
-    """
+    """The claims of a file: `seconds` (0: none), `fps`; `searchable` from the middle on."""
 
     seconds: float
     fps: float
@@ -101,7 +99,7 @@ def read_frames(
 def read_span(
     path: str, start: float = 0.0, end: Optional[float] = None, short_side: int = 0
 ) -> Video:
-    """Decodes the span [start, end) of a video, every frame of it; only they are held in memory.
+    """Decodes every frame of the span [start, end) of a video; only they are held in memory.
 
     A file that breaks off gives the frames before the break. Arguments as `read_frames`.
 
@@ -124,7 +122,9 @@ def read_span(
     if not frames:
         span = f"[{start:g}, {'' if end is None else f'{end:g}'})"
         raise UnreadableError(path, f"no frame lies in the span {span} s")
-    return Video(_stack(frames), timeline.measure_rate(np.array(times), rate), np.array(times))
+    if not isinstance(path, FrameFolder):  # whose rate is what the user says
+        rate = timeline.measure_rate(np.array(times), rate)
+    return Video(_stack(frames), rate, np.array(times))
 
 
 def read_images(
@@ -209,6 +209,8 @@ def read_header(path: str) -> Header:
     Raises:
         UnreadableError: If the file cannot be opened, or holds no video.
     """
+    if isinstance(path, FrameFolder):
+        return Header(path.listed()[-1][0] + 1.0 / path.fps, path.fps, True)
     with _open(path) as container:
         stream = _stream(container, path)
         seconds = (container.duration or 0) / av.time_base
@@ -240,6 +242,9 @@ def decode(path: str, start: float = 0.0) -> Iterator[tuple[float, float, VideoF
 
 
 def _decode(path: str, start: float) -> Iterator[tuple[float, float, VideoFrame]]:
+    if isinstance(path, FrameFolder):
+        yield from path.decode(start)
+        return
     with _open(path) as container:
         stream = _stream(container, path)
         # Rows are decoded in parallel, a file by one thread: what a broken file still gives then
@@ -388,8 +393,7 @@ def _packets(
 
 def _upright(frame: VideoFrame) -> np.ndarray:
     """Converts a frame to RGB, uint8 [H, W, 3], turned as the file's display matrix says."""
-    bt709 = int(frame.colorspace) == int(Colorspace.ITU709)
-    space = Colorspace.ITU709 if bt709 else None
+    space = Colorspace.ITU709 if int(frame.colorspace) == int(Colorspace.ITU709) else None
     image = frame.reformat(format="rgb24", src_colorspace=space).to_ndarray()
     turns = getattr(frame, "rotation", 0)
     # Counter-clockwise degrees; a broken header holds nonsense (-2^31 has been seen).

@@ -128,6 +128,8 @@ def check_record(
     if paired:
         example.value(names.CONJUGATE + names.MEDIA_ID, str)
         _check_span(example, names.CONJUGATE)
+        if names.CONJUGATE_KIND in example:
+            example.value(names.CONJUGATE_KIND, str)
     counts = {"clips": 1, "pairs": paired, "negatives": not labels, "decoys": bool(decoy)}
     return name, Counter(images=images, **counts)
 

@@ -38,6 +38,7 @@ class ClipPair:
         conjugate_flow: Optical flow of the conjugate, uint8 [T', H, W, 2]; required if there are
             both flow and conjugate.
         decoy: Whether a part of the clip without people was filled like the conjugate's hole.
+        conjugate_kind: Origin of the conjugate where each clip has its own; "": the data set's.
         lost: Why the conjugate that was planned is missing; "": nothing is missing.
 
     Raises:
@@ -60,6 +61,7 @@ class ClipPair:
     flow: Optional[np.ndarray] = None
     conjugate_flow: Optional[np.ndarray] = None
     decoy: bool = False
+    conjugate_kind: str = ""
     lost: str = ""
 
     def __post_init__(self) -> None:

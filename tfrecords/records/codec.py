@@ -16,6 +16,7 @@ same scene without the action. Names follow MediaSequence.
                                                               was filled; absent: none was
                    CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
                                                      as above; absent: no conjugate
+                   CONJUGATE/kind                    string   its origin, where each has its own
     feature lists  image/encoded                     string   one JPEG (4:4:4) or PNG a frame
                    image/timestamp                   int64    microseconds in the file
                    CONJUGATE/image/encoded           string   as image/encoded; any length
@@ -108,6 +109,8 @@ def encode(
         context[names.CONJUGATE + names.MEDIA_ID] = bytes_feature(media_id)
         context[names.CONJUGATE + names.CLIP_START] = ints_feature(_microseconds(start))
         context[names.CONJUGATE + names.CLIP_END] = ints_feature(_microseconds(end))
+        if pair.conjugate_kind:
+            context[names.CONJUGATE_KIND] = bytes_feature(pair.conjugate_kind)
         lists[names.CONJUGATE + names.FRAMES] = [
             bytes_feature(encode_image(frame, image_format, quality)) for frame in pair.conjugate
         ]
@@ -235,6 +238,9 @@ def decode(serialized: bytes) -> ClipPair:
             flow=flows(names.FLOW_FRAMES),
             conjugate_flow=flows(names.CONJUGATE + names.FLOW_FRAMES),
             decoy=names.DECOY in example,
+            conjugate_kind=example.value(names.CONJUGATE_KIND, str)
+            if names.CONJUGATE_KIND in example
+            else "",
         )
     except (UserError, ValueError, cv2.error, tf.errors.OpError) as error:
         reason = " ".join(str(error).split()).rstrip(".")

@@ -98,7 +98,8 @@ class DatasetInfo:
         multi_label: Whether a clip may have several labels at once.
         splits: Name -> {"shards", "clips", "pairs", "negatives", "skipped"}: number of files,
             records, records with a conjugate, records without a label, rows that could not be
-            read; and "decoys", if any: records whose clip has a decoy.
+            read; and, if any, "decoys": records whose clip has a decoy, and "pairs_given" and its
+            kin: records by the origin of their conjugates, where each clip has its own.
         modality: "rgb"; "rgb+flow": the records hold optical flow too; "features": they hold a
             backbone's feature maps and no frames, see `tfrecords.reading.features`.
         schema_version: Version of the records, see `tfrecords.records.codec`.
@@ -182,6 +183,16 @@ def load_info(directory: StrPath) -> DatasetInfo:
                 f"{path}: expected splits.{split} to be counts of clips, received {counts}."
             )
     return info
+
+
+def conjugate_kinds(info: DatasetInfo) -> str:
+    """Returns how many conjugates have which origin, where each clip has its own; else ""."""
+    counts: Dict[str, int] = {}
+    for split in info.splits.values():
+        for key, count in split.items():
+            if key.startswith("pairs_"):
+                counts[key[6:]] = counts.get(key[6:], 0) + count
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
 
 
 def require_frames(directory: StrPath, info: DatasetInfo) -> None:

@@ -19,6 +19,7 @@ FRAMES = "image/encoded"
 TIMESTAMPS = "image/timestamp"
 DECOY = "clip/decoy"  # 1, or not there
 CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
+CONJUGATE_KIND = "CONJUGATE/kind"  # where each clip has its own origin
 MASKS = "CLASS_SEGMENTATION/image/encoded"
 FLOW_FRAMES = "FORWARD_FLOW/image/encoded"
 MAPS = "/feature/bytes"  # behind the name of the end point

@@ -6,7 +6,7 @@ A source lists its rows cheaply and completely checked; nothing is decoded befor
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from tfrecords.media.flow import METHODS
@@ -22,11 +22,13 @@ CONJUGATES = (
     "remove_person",
     "frozen_frame",
     "negative_clip",
+    "auto",
     "none",
 )
 CONJUGATE_RANKS = ("longer", "alike")
 BLENDS = ("poisson", "feather", "none")
 FLOWS = ("none", *METHODS)
+NEAR_DUPLICATES = ("name", "apart", "ignore")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,18 @@ class SourceOptions:
         margin: Seconds between a clip and its conjugate before or after it.
         conjugate_rank: Choice between the spans before and after, one of `CONJUGATE_RANKS`: the
             longer free side, or the span most like the clip's background.
+        encoding: Encoding of tables and lists; None: UTF-8 or UTF-16, as their first bytes show.
+        frames_fps: Frames a second of folders of frames, and of numbers of frames in annotations;
+            None: such folders are not read, and numbers count at the rate of their video.
+        make_splits: Shares of train, validation and test in percent, such as "70,15,15"; with
+            ",overwrite" in place of the splits that the input names. None: its own splits.
+        group_pattern: Regular expression whose first group, found in the path of a file, names
+            what stays in one split.
+        near_duplicates: What happens to clips of several splits that look alike, one of
+            `NEAR_DUPLICATES`; None: "name" with `make_splits`, else "ignore".
+        fold: Number of a published division into splits.
+        tier: Tier (ELAN), control (Label Studio) or attribute (VIA, CVAT) that holds the actions,
+            several as a,b,c; None: all.
         fps: Stored frame rate; None: each file's own.
         short_side: Shorter side of the stored frames in pixels, never enlarged; 0: as they are;
             None: the source's default.
@@ -60,6 +74,13 @@ class SourceOptions:
     conjugate: Optional[str] = None
     margin: float = 0.5
     conjugate_rank: str = "longer"
+    encoding: Optional[str] = None
+    frames_fps: Optional[float] = None
+    make_splits: Optional[str] = None
+    group_pattern: Optional[str] = None
+    near_duplicates: Optional[str] = None
+    fold: int = 1
+    tier: Optional[str] = None
     fps: Optional[float] = None
     short_side: Optional[int] = None
     data_root: Optional[str] = None
@@ -75,7 +96,7 @@ class SourceOptions:
 class Row:
     """A clip to build: paths as the table writes them, spans in seconds (`end` None: the file's).
 
-    `line` is its line in the table, for messages.
+    `line` is its line in the table, for messages; `group` what stays in one split with it.
     """
 
     split: str
@@ -89,6 +110,7 @@ class Row:
     conjugate_end: Optional[float] = None
     mask: Optional[str] = None
     line: int = 0
+    group: str = field(default="", repr=False)  # no part of a build's fingerprint, as splits are
 
     def wants_conjugate(self, kind: str) -> bool:
         """Returns whether the build looks for a conjugate of that kind, or makes one."""
@@ -113,7 +135,9 @@ class Source:
         short_side: As in `SourceOptions`, with the default filled in.
         flow: Optical flow that `record_bytes` adds, one of `FLOWS`.
         takes_classes: Whether `SourceOptions.classes` may be given.
-        takes_stills: Whether `SourceOptions.stills` may be given.
+        takes_stills, takes_fold, takes_tier, takes_frames_fps: Whether the option of that name may
+            be given.
+        takes_splits: Whether `SourceOptions.make_splits` and its kin may be given.
         eraser: Remover of people from photographs, if the source does that.
         one_record_a_span: Whether a span that occurs twice in the rows is a mistake.
         remarks: Sentences to print before the build, such as what is missing.
@@ -128,6 +152,10 @@ class Source:
     short_side: int = 128
     takes_classes: bool = False
     takes_stills: bool = False
+    takes_fold: bool = False
+    takes_tier: bool = False
+    takes_frames_fps: bool = False
+    takes_splits: bool = False
     eraser: Optional[Eraser] = None
     one_record_a_span: bool = True
     remarks: tuple[str, ...] = ()
@@ -145,6 +173,10 @@ class Source:
     def load(self, row: Row) -> ClipPair:
         """Decodes a row, as a pure function of it; UnreadableError if it must be left out."""
         raise NotImplementedError
+
+    def alike(self) -> list[tuple[Row, Row]]:
+        """Returns the pairs of clips of different splits that look alike."""
+        return []
 
     def fingerprint(self) -> str:
         """Returns a digest that changes when the input does."""

@@ -7,19 +7,42 @@ from __future__ import annotations
 
 import importlib
 
-from tfrecords.sources.base import BLENDS, CONJUGATE_RANKS, CONJUGATES, FLOWS, Source, SourceOptions
+from tfrecords.sources.base import (
+    BLENDS,
+    CONJUGATE_RANKS,
+    CONJUGATES,
+    FLOWS,
+    NEAR_DUPLICATES,
+    Source,
+    SourceOptions,
+)
+from tfrecords.sources.table import check_encoding
 from tfrecords.utils.errors import UsageError
 
+_LISTS, _TOOLS = "tfrecords.sources.lists", "tfrecords.sources.tools"
 _SOURCES = {
+    "activitynet": ("tfrecords.sources.published.activitynet", "ActivityNetSource"),
+    "charades": (f"{_LISTS}.charades", "CharadesSource"),
+    "cvat": (f"{_TOOLS}.cvat", "CvatSource"),
+    "diving48": (f"{_LISTS}.something_diving48", "Diving48Source"),
+    "elan": (f"{_TOOLS}.elan", "ElanSource"),
+    "hmdb51": (f"{_LISTS}.ucf101_hmdb51", "Hmdb51Source"),
+    "kinetics": (f"{_LISTS}.kinetics", "KineticsSource"),
+    "label_studio": (f"{_TOOLS}.label_studio", "LabelStudioSource"),
+    "mmaction2": (f"{_LISTS}.mmaction2", "Mmaction2Source"),
+    "something": (f"{_LISTS}.something_diving48", "SomethingSource"),
+    "ucf101": (f"{_LISTS}.ucf101_hmdb51", "Ucf101Source"),
+    "via": (f"{_TOOLS}.via", "ViaSource"),
     "actionthread": ("tfrecords.sources.published.actionthread", "ActionThreadSource"),
     "csv": ("tfrecords.sources.csv", "CsvSource"),
     "demo": ("tfrecords.sources.demo", "DemoSource"),
+    "folders": (f"{_LISTS}.folders", "FoldersSource"),
     "hacs": ("tfrecords.sources.published.hacs", "HacsSource"),
     "hollywood2": ("tfrecords.sources.published.hollywood2", "Hollywood2Source"),
     "jhmdb": ("tfrecords.sources.published.jhmdb", "JhmdbSource"),
     "voc2012_action": ("tfrecords.sources.published.voc2012_action", "Voc2012ActionSource"),
 }
-SOURCES = tuple(_SOURCES)
+SOURCES = tuple(sorted(_SOURCES))
 
 
 def open_source(name: str, options: SourceOptions) -> Source:
@@ -41,14 +64,28 @@ def open_source(name: str, options: SourceOptions) -> Source:
             f"Expected --conjugate_rank among {', '.join(CONJUGATE_RANKS)}, "
             f"received {options.conjugate_rank!r}."
         )
+    if options.near_duplicates not in (None, *NEAR_DUPLICATES):
+        raise UsageError(
+            f"Expected --near_duplicates among {', '.join(NEAR_DUPLICATES)}, received "
+            f"{options.near_duplicates!r}."
+        )
+    if options.encoding:
+        check_encoding(options.encoding)
     if options.blend not in BLENDS:
         raise UsageError(f"Expected --blend among {', '.join(BLENDS)}, received {options.blend!r}.")
     module, cls = _SOURCES[name]
     opened = getattr(importlib.import_module(module), cls)
-    if options.classes and not opened.takes_classes:
-        raise UsageError(f"Expected no --classes for --source={name}, received {options.classes}.")
-    if options.stills and not opened.takes_stills:
-        raise UsageError(f"Expected no --stills for --source={name}, received {options.stills}.")
+    for flag in ("classes", "stills", "fold", "tier", "frames_fps"):
+        value = getattr(options, flag)
+        given = value and value != getattr(SourceOptions, flag)
+        if given and not getattr(opened, f"takes_{flag}"):
+            raise UsageError(f"Expected no --{flag} for --source={name}, received {value}.")
+    for flag in ("make_splits", "group_pattern", "near_duplicates"):
+        value = getattr(options, flag)
+        if value and not opened.takes_splits:
+            raise UsageError(f"Expected no --{flag} for --source={name}, received {value}.")
+        if value and not options.make_splits and value not in ("name", "ignore"):
+            raise UsageError(f"Expected --make_splits with --{flag}={value}, received none.")
     source = opened(options)
     if source.eraser is None:
         for flag in ("filler", "blend", "decoys"):

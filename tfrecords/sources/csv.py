@@ -1,13 +1,15 @@
 """Reads a table of videos, one clip a row, or with `--stills` of photographs.
 
     video,label                                  required
-    start,end                                    seconds; empty: the whole file
+    start,end                                    seconds, mm:ss or hh:mm:ss.s; empty: the whole file
     split                                        [a-z0-9_]+, default train
     conjugate_video,conjugate_start,conjugate_end
                                                  the same scene without the action; with a start or
                                                  an end and no video: in the clip's own video
     mask                                         where the actor is: see `masks.read_mask`
+    group                                        with `--make_splits`: what stays in one split
 
+A folder of frames stands for a video if `--frames_fps` says its rate.
 How names of columns are matched is told in `table`. Several labels in one cell are separated by
 `|`; an empty label is a clip with no action. Paths are relative to the table and stay in its
 folder, links included; `--data_root` names another folder for them (a path not found there is
@@ -21,12 +23,14 @@ import math
 import os
 from typing import NoReturn, Optional
 
+from tfrecords.media.frames import FrameFolder
 from tfrecords.records.dataset import SPLIT_NAME, load_labels
 from tfrecords.sources.base import Row, SourceOptions
-from tfrecords.sources.table import TableReader, normalize_label
-from tfrecords.sources.videos import VideoSource
+from tfrecords.sources.table import TableReader, normalize_label, parse_seconds
+from tfrecords.sources.videos import EXTENSIONS, VideoSource
 from tfrecords.utils import filesystem
 from tfrecords.utils.errors import UsageError
+from tfrecords.utils.paths import is_inside, similar, target_outside
 
 CONJUGATE = ("conjugate_video", "conjugate_start", "conjugate_end")
 OPTIONAL = ("start", "end", "split", *CONJUGATE, "mask")
@@ -55,8 +59,9 @@ class CsvSource(VideoSource):
                 "expected a column mask for --conjugate=remove_person, received none or an "
                 "empty one"
             )
-        super().__init__(options, table.rows, table.paths, table.labels, conjugate)
-        self.remarks = tuple(table.remarks)
+        given = f"the column split of {options.input}" if table.has_splits else ""
+        super().__init__(options, table.rows, table.paths, table.labels, conjugate, given)
+        self.remarks = (*table.remarks, *self.remarks, *self.missing())
 
 
 class Table:
@@ -67,6 +72,7 @@ class Table:
         paths: Path of every file that the rows name.
         labels: Class names: `options.labels`, or the sorted union over all rows.
         remarks: Sentences for the user, see `TableReader`.
+        has_splits: Whether a row names its split.
 
     Raises:
         UsageError: If the table is missing or empty, or a cell is not what its column says.
@@ -78,7 +84,9 @@ class Table:
         self._line = 0
         self._seen: set[str] = set()
         self.paths: dict[str, str] = {}
-        self._table = TableReader(path, ("video", "label"), OPTIONAL)
+        self.has_splits = False
+        columns = (*OPTIONAL, "group") if options.make_splits else OPTIONAL
+        self._table = TableReader(path, ("video", "label"), columns, options.encoding)
         self.rows = [self._row(cells, line) for line, cells in self._table]
         self.remarks = self._table.remarks
         self._line = 0
@@ -96,6 +104,7 @@ class Table:
             self.fail("expected a path in the column video, received none")
         media = self._media(cells["video"])
         start, end = self._span(cells, "start", "end")
+        self.has_splits = self.has_splits or bool(cells.get("split"))
         split = cells.get("split") or "train"
         if not SPLIT_NAME.fullmatch(split):
             self.fail(f"expected a split of the letters a-z, 0-9 and _, received {split!r}")
@@ -124,6 +133,7 @@ class Table:
             conjugate_end=conjugate_end,
             mask=self._media(cells["mask"]) if cells.get("mask") else None,
             line=line,
+            group=cells.get("group", ""),
         )
 
     def _span(self, cells: dict[str, str], first: str, last: str) -> tuple[float, Optional[float]]:
@@ -137,12 +147,12 @@ class Table:
         text = cells.get(name)
         if not text:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = parse_seconds(text, self._table.decimal_comma)
         if not (math.isfinite(value) and value >= 0):
-            self.fail(f"expected seconds from 0 in the column {name}, received {text!r}")
+            self.fail(
+                f"expected seconds from 0, mm:ss or hh:mm:ss.s in the column {name}, received "
+                f"{text!r}"
+            )
         return value
 
     def _id(self, media: str, cells: dict[str, str], start: float, end: Optional[float]) -> str:
@@ -166,20 +176,30 @@ class Table:
         folder = os.path.dirname(filesystem.absolute(self._path))
         root = filesystem.absolute(self._options.data_root or folder)
         choices = [filesystem.join(base, text) for base in (root, folder)]
-        inside = [path for path in choices if path.startswith(os.path.join(root, ""))]
+        inside = [path for path in choices if is_inside(path, root)]
         if not inside:
-            self.fail(f"expected a path inside {root} (--data_root names another), received {text}")
-        path = next(filter(os.path.isfile, inside), inside[0])
+            meant = similar(filesystem.join(root, text.lstrip("/\\")), EXTENSIONS)
+            hint = f" (did you mean {os.path.relpath(meant, root)}?)" if meant else ""
+            self.fail(
+                f"expected a path inside {root} (--data_root names another), received {text}{hint}"
+            )
+        path = next(filter(os.path.exists, inside), inside[0])
         # Records carry no absolute paths: they must be the same on every machine.
         name = os.path.relpath(path, root).replace(os.sep, "/")
         if name not in self.paths and not filesystem.is_remote(path):
-            target = os.path.realpath(path)
-            if not target.startswith(os.path.join(os.path.realpath(root), "")):
+            target = target_outside(path, root)
+            if target:
                 self.fail(
                     f"expected a path inside {root} (--data_root names another), received {text}, "
                     f"a link to {target}"
                 )
-        self.paths[name] = path
+            if os.path.isdir(path):
+                if not self._options.frames_fps:
+                    self.fail(
+                        f"expected a file, or --frames_fps for a folder of frames, received {text}"
+                    )
+                path = FrameFolder(path, self._options.frames_fps)
+        self.paths.setdefault(name, path)
         return name
 
     def _labels(self) -> list[str]:

@@ -18,15 +18,27 @@ import numpy as np
 from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.media import video
+from tfrecords.media import images, video
+from tfrecords.media.frames import FrameFolder
 from tfrecords.media.masks import read_mask
 from tfrecords.media.video import UnreadableError, Video
 from tfrecords.sources import photographs
 from tfrecords.sources.base import Row, Source, SourceOptions
+from tfrecords.sources.splitting.alike import alike_pairs
+from tfrecords.sources.splitting.assign import make_splits
 from tfrecords.sources.stills import StillRow, read_still, still_rows
+from tfrecords.utils.filesystem import is_remote
+from tfrecords.utils.paths import similar
 
 if TYPE_CHECKING:
     from tfrecords.records.clip_pair import ClipPair
+
+# Kinds of conjugates for `--conjugate=auto`, the best first: what shows the scene without the
+# action, as it was filmed, before what is made of the clip itself.
+AUTO = ("given", "negative_clip", "before_after", "remove_person", "frozen_frame")
+EXTENSIONS = (*video.EXTENSIONS, *images.EXTENSIONS)
+MISSING = "there is no such file"  # as the decoders say
+SHOWN = 3  # examples named
 
 
 class VideoSource(Source):
@@ -38,9 +50,12 @@ class VideoSource(Source):
         paths: Path of every file that the rows name.
         labels: Class names.
         conjugate: Origin of conjugates, one of `CONJUGATES`.
+        splits: What names the splits of the rows, for a message; "": nothing does.
     """
 
     version = 1
+    takes_splits = takes_frames_fps = True
+    auto = AUTO
 
     def __init__(
         self,
@@ -49,12 +64,21 @@ class VideoSource(Source):
         paths: dict[str, str],
         labels: list[str],
         conjugate: str,
+        splits: str = "the data set",
     ):
         super().__init__(options)
+        if options.make_splits:
+            pairs = alike_pairs(rows, paths) if options.near_duplicates == "apart" else ()
+            alike = [(one.media, other.media) for one, other in pairs]
+            rows, said = make_splits(rows, options, splits, alike)
+            self.remarks = (*self.remarks, said)
         self.labels = labels
         self.multi_label = options.multi_label
         self.conjugate = conjugate
         if options.stills:
+            if conjugate == "auto":
+                conjugate = "remove_person" if any(row.mask for row in rows) else "none"
+                self.conjugate = conjugate
             self.eraser = photographs.open_eraser(options, conjugate)
             self.one_record_a_span = False
             rows = [still for row in rows for still in still_rows(row, options.stills)]
@@ -75,10 +99,7 @@ class VideoSource(Source):
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows and of their files' sizes."""
-        sizes = {
-            name: os.path.getsize(path) if os.path.isfile(path) else -1
-            for name, path in sorted(self._paths.items())
-        }
+        sizes = {name: _size(path) for name, path in sorted(self._paths.items())}
         return hashlib.sha256(f"{super().fingerprint()} {sizes}".encode()).hexdigest()
 
     def load(self, row: Row) -> ClipPair:
@@ -90,10 +111,44 @@ class VideoSource(Source):
         try:
             return self._load(row)
         except UnreadableError as error:
-            reason = error.reason
+            reason = self._reason(row, error)
             if row.mask and self._paths[row.mask] == error.file != self._paths[row.media]:
                 reason = f"{row.mask}: {reason}"
             raise UnreadableError(row.media, reason) from error
+
+    def missing(self) -> tuple[str, ...]:
+        """Returns a sentence on the files that are not there, if any, with what may be meant."""
+        lines: dict[str, int] = {}
+        for row in self._rows:
+            lines.setdefault(row.media, row.line)
+        absent = [name for name in lines if _size(self._paths[name]) == -1]
+        absent = [name for name in absent if not is_remote(self._paths[name])]
+        if not absent:
+            return ()
+        named = [f"line {lines[name]}: {name}{self._meant(name)}" for name in absent[:SHOWN]]
+        more = f"; and {len(absent) - SHOWN} more" if len(absent) > SHOWN else ""
+        return (
+            f"{len(absent)} of {len(lines)} files are not there; skipped.csv names them: "
+            f"{'; '.join(named)}{more}.",
+        )
+
+    def alike(self) -> list[tuple[Row, Row]]:
+        """Returns the pairs of clips of different splits that look alike."""
+        return list(alike_pairs(self._rows, self._paths, across=True))
+
+    def _reason(self, row: Row, error: UnreadableError) -> str:
+        """Returns the reason of an error; of a missing file of the row, with what may be meant."""
+        named = [name for name in (row.media, row.conjugate_media, row.mask) if name]
+        absent = [name for name in named if self._paths[name] == error.file]
+        return error.reason + (self._meant(absent[0]) if absent and error.reason == MISSING else "")
+
+    def _meant(self, name: str) -> str:
+        """Returns a question whether another file is meant; "": none is like it."""
+        path = self._paths[name]
+        other = None if is_remote(path) else similar(path, EXTENSIONS)
+        if not other or not path.endswith(name):
+            return ""
+        return f" (did you mean {os.path.relpath(other, path[: len(path) - len(name)] or '.')}?)"
 
     def _load(self, row: Row) -> ClipPair:
         if isinstance(row, StillRow):
@@ -113,14 +168,21 @@ class VideoSource(Source):
             mask = read_mask(self._paths[row.mask], span, (row.start, row.end), path)
             mask = mask[video.even_index(path, span, fps)]
         media_id = start = conjugate = None
-        lost = ""
-        try:
-            media_id, start, conjugate = self._conjugate(row, _end(row, span), clip, mask, fps)
-        except UnreadableError as error:
-            names = (
-                n for n in (row.media, row.conjugate_media) if n and self._paths[n] == error.file
-            )
-            lost = f"no conjugate: {next(names, error.file)}: {error.reason}"
+        lost = kind = ""
+        auto = self.conjugate == "auto"
+        for kind in (self.auto if row.labels else ()) if auto else (self.conjugate,):
+            try:
+                media_id, start, conjugate = self._conjugate(
+                    kind, row, _end(row, span), clip, mask, fps
+                )
+            except UnreadableError as error:
+                named = (row.media, row.conjugate_media)
+                names = (n for n in named if n and self._paths[n] == error.file)
+                what = f"no conjugate by {kind}" if auto else "no conjugate"
+                reason = f"{next(names, error.file)}: {self._reason(row, error)}"
+                lost = lost or f"{what}: {reason}"
+            if conjugate is not None:
+                break
         return ClipPair(
             id=row.id,
             clip=clip,
@@ -132,23 +194,30 @@ class VideoSource(Source):
             start=float(span.times[0]),
             conjugate_media_id=media_id,
             conjugate_start=start,
+            conjugate_kind=kind if auto and conjugate is not None else "",
             lost=lost,
         )
 
     def _conjugate(
-        self, row: Row, end: float, clip: np.ndarray, mask: Optional[np.ndarray], fps: float
+        self,
+        kind: str,
+        row: Row,
+        end: float,
+        clip: np.ndarray,
+        mask: Optional[np.ndarray],
+        fps: float,
     ) -> tuple[Optional[str], Optional[float], Optional[np.ndarray]]:
         """Returns the conjugate as (file, start in it, frames); frames None: there is none."""
-        if self.conjugate in ("remove_person", "frozen_frame"):
-            made = self._made(clip, mask)
+        if kind in ("remove_person", "frozen_frame"):
+            made = self._made(kind, clip, mask)
             # The clip itself is no conjugate: an empty mask, or a clip in which nothing moves.
             return None, None, None if np.array_equal(made, clip) else made
         span = None
-        if self.conjugate == "given" and row.conjugate_media:
+        if kind == "given" and row.conjugate_media:
             span = (row.conjugate_media, row.conjugate_start, row.conjugate_end)
-        elif self.conjugate == "before_after":
+        elif kind == "before_after":
             span = self._before_or_after(row, end)
-        elif self.conjugate == "negative_clip":
+        elif kind == "negative_clip":
             span = self._negative(row)
         if span is None:
             return None, None, None
@@ -157,8 +226,8 @@ class VideoSource(Source):
         frames = np.stack([video.resize(frame, clip.shape[1:3]) for frame in other.frames])
         return media, float(other.times[0]), frames
 
-    def _made(self, clip: np.ndarray, mask: Optional[np.ndarray]) -> np.ndarray:
-        if self.conjugate == "frozen_frame":
+    def _made(self, kind: str, clip: np.ndarray, mask: Optional[np.ndarray]) -> np.ndarray:
+        if kind == "frozen_frame":
             return frozen_frame(clip)
         return clip if mask is None else remove_person(clip, mask)
 
@@ -204,6 +273,13 @@ class VideoSource(Source):
         ]
         nearest = min(others, key=lambda other: abs(other.start - row.start), default=None)
         return (nearest.media, nearest.start, nearest.end) if nearest else None
+
+
+def _size(path: str) -> int:
+    """Returns the bytes of a file, or of the frames in a folder; -1: it is not there."""
+    if isinstance(path, FrameFolder):
+        return path.size()
+    return os.path.getsize(path) if os.path.isfile(path) else -1
 
 
 def _end(row: Row, span: Video) -> float:

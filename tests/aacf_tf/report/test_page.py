@@ -14,10 +14,12 @@ import pytest
 
 from aacf_tf import build_model
 from aacf_tf.evaluation.evaluate import evaluate
+from aacf_tf.recipes import load_recipe
 from aacf_tf.report import page
 from aacf_tf.report.figures import SHEET
 from aacf_tf.runs.run import Run
 from tfrecords.media import pictures
+from tfrecords.records.dataset import DatasetInfo
 from tfrecords.utils.errors import UsageError
 
 LABELS = ["down", "right"]
@@ -180,3 +182,13 @@ def test_names_cannot_break_the_page(run, squares_data):
 def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
     with pytest.raises(UsageError, match="evaluate"):
         page.write_report(Run.open(tiny_recipe, squares_data, tmp_path), model=None)
+
+
+def test_the_facts_count_conjugates_where_each_clip_has_its_own():
+    recipe = load_recipe("demo")
+    splits = {"train": {"pairs_given": 2, "pairs_frozen_frame": 3}, "test": {"pairs_given": 1}}
+    info = DatasetInfo("csv", 25.0, [24, 24], ["a", "b"], splits=splits)
+    assert "conjugates: 3 given, 3 frozen_frame" in page._facts(recipe, "aacf", info)
+    assert "conjugates" not in " ".join(
+        page._facts(recipe, "aacf", dataclasses.replace(info, splits={}))
+    )

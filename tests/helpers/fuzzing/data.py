@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import shutil
 import zlib
 from pathlib import Path
@@ -56,16 +57,41 @@ def _make_tables(folder: Path) -> None:
         b"</xmax><ymax>40</ymax></bndbox></object></annotation>"
     )
     (folder / "labels.txt").write_bytes("run\nwalk\ncafé\n".encode())
+    (folder / "tracks.xml").write_bytes(
+        b"<annotations><meta><task><id>1</id><source>a.mp4</source></task></meta><track id='0' "
+        b"label='run'><box frame='1' outside='0'><attribute name='who'>ann</attribute></box>"
+        b"<box frame='9' outside='1'/></track></annotations>"
+    )
+    (folder / "marks.eaf").write_bytes(
+        b"<ANNOTATION_DOCUMENT><HEADER><MEDIA_DESCRIPTOR MEDIA_URL='file:///a.mp4'/></HEADER>"
+        b"<TIME_ORDER><TIME_SLOT TIME_SLOT_ID='1' TIME_VALUE='500'/><TIME_SLOT TIME_SLOT_ID='2' "
+        b"TIME_VALUE='900'/></TIME_ORDER><TIER TIER_ID='t'><ANNOTATION><ALIGNABLE_ANNOTATION "
+        b"ANNOTATION_ID='a' TIME_SLOT_REF1='1' TIME_SLOT_REF2='2'><ANNOTATION_VALUE>run"
+        b"</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>"
+    )
+    value = {"ranges": [{"start": 1, "end": 9}], "timelinelabels": ["run"]}
+    result = [{"type": "timelinelabels", "from_name": "t", "value": value}]
+    tasks = [{"data": {"video": "a.mp4"}, "annotations": [{"result": result}]}]
+    (folder / "studio.json").write_text(json.dumps(tasks))
+    project = {"attribute": {"1": {"aname": "t"}}, "file": {"1": {"fname": "a.mp4"}}}
+    segment = {"vid": "1", "z": [1, 2.5], "av": {"1": "run"}}
+    project.update(view={"1": {"fid_list": [1]}}, metadata={"1_a": segment})
+    (folder / "via.json").write_text(json.dumps(project))
 
 
 def _open_tables(seeds: Path, folder: Path) -> Reader:
     from tfrecords.build.checks import class_warnings, warnings
     from tfrecords.records.dataset import load_labels
-    from tfrecords.sources.base import SourceOptions
+    from tfrecords.sources import SourceOptions, open_source
     from tfrecords.sources.csv import CsvSource
     from tfrecords.sources.published.voc2012_action import read_annotation
 
+    tools = {"tracks": "cvat", "marks": "elan", "studio": "label_studio", "via": "via"}
+
     def read(path: Path) -> Any:
+        if path.stem in tools:
+            opened = open_source(tools[path.stem], SourceOptions(input=str(path), frames_fps=9.0))
+            return opened.fingerprint(), "\n".join(opened.remarks).encode()
         if path.suffix == ".xml":
             return read_annotation(str(path))
         if path.suffix == ".txt":

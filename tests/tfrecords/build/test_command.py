@@ -382,7 +382,7 @@ def test_kill_9(shared_data, tmp_path):
     for name in ("videos", "masks"):
         (tmp_path / name).symlink_to(shared_data / "jhmdb" / name)
     (tmp_path / "index.csv").write_text("\n".join(lines) + "\n")
-    command.append(f"--input={tmp_path}")
+    command += [f"--input={tmp_path}", f"--data_root={shared_data / 'jhmdb'}"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run([*command, f"--output={whole}"], cwd=PROJECT, check=True)
     for _ in range(3):

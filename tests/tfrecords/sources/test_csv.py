@@ -10,6 +10,7 @@ import scipy.io
 from PIL import ExifTags, Image
 
 from tfrecords.conjugates import shots
+from tfrecords.media.frames import FrameFolder
 from tfrecords.media.video import UnreadableError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError
@@ -72,7 +73,7 @@ def test_labels_file_gives_the_order(tmp_path):
     [
         ("", "columns video and label, received an empty file"),
         ("video,label\n", "at least one row"),
-        ("video,class\nx.mp4,a\n", "columns video and label, received video, class"),
+        ("video,kind\nx.mp4,a\n", "columns video and label, received video, kind"),
         ("video,label\nx.mp4,\n", "a label in at least one row"),
         ("video,label\n,a\n", "line 2: expected a path in the column video"),
         ("video,label\nx.mp4,a|b\n", "one label .*multi_label.*received 2"),
@@ -480,3 +481,112 @@ def test_links_that_lead_out_of_the_folder(tmp_path, write_video, counted):
             source(tmp_path / "tables", text)
         opened = source(tmp_path / "tables", text, data_root=str(tmp_path))
         assert len(opened.load(opened.rows()[0]).clip) == 5
+
+
+def test_clock_times_and_decimal_commas(tmp_path):
+    rows = source(tmp_path, "video;label;start;end\nx.mp4;a;1:02,5;0:01:05\nx.mp4;b;1,5;2\n").rows()
+    assert [(row.start, row.end) for row in rows] == [(62.5, 65), (1.5, 2)]
+    with pytest.raises(
+        UsageError, match=r"line 2: .*mm:ss or hh:mm:ss.s in the column end, rec.*'1,5'"
+    ):
+        source(tmp_path, 'video,label,end\nx.mp4,a,"1,5"\n')
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "Clips/Match1.MP4",
+        "clips\\match1.mp4",
+        "clips/match1.avi",
+        "clips/match1",
+        "clips/cafe\u0301",
+    ],
+)
+def test_a_path_that_differs_a_little_is_proposed(tmp_path, write_video, counted, written):
+    (tmp_path / "clips").mkdir()
+    for name in ("match1", "caf\u00e9"):
+        write_video(tmp_path / "clips" / f"{name}.mkv", counted(2)).rename(
+            tmp_path / "clips" / f"{name}.mp4"
+        )
+    meant = "clips/café.mp4" if "cafe" in written else "clips/match1.mp4"
+    opened = source(tmp_path, f"video,label\n{written},x\nclips/match1.mp4,y\n")
+    assert opened.remarks == (
+        f"1 of 2 files are not there; skipped.csv names them: line 2: {written} "
+        f"(did you mean {meant}?).",
+    )
+    with pytest.raises(UnreadableError) as caught:
+        opened.load(opened.rows()[0])
+    assert caught.value.reason == f"there is no such file (did you mean {meant}?)"
+
+
+def test_a_path_like_none_is_missing_and_one_outside_is_corrected(tmp_path):
+    assert "mean" not in source(tmp_path, "video,label\nx.mp4,a\n").remarks[0]
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(UsageError, match=r"received /a.mp4 \(did you mean a.mp4\?\)"):
+        source(tmp_path, "video,label\n/a.mp4,a\n")
+
+
+def frames_of(folder: Path, frames, names) -> None:
+    folder.mkdir(parents=True)
+    for name, frame in zip(names, frames):
+        Image.fromarray(frame).save(folder / name)
+
+
+def test_a_folder_of_frames_is_a_video(tmp_path, write_video, counted):
+    """As clip, mask and conjugate; the same frames, times and rate as a video of them."""
+    frames = counted(12)
+    write_video(tmp_path / "a.mkv", frames, fps=10)
+    frames_of(tmp_path / "a", frames, [f"img_{n}.png" for n in range(1, 13)])
+    frames_of(tmp_path / "mask", frames // 20 * 255, [f"{n:03}.png" for n in range(12)])
+    (tmp_path / "a" / "notes.txt").touch()
+    frames_of(tmp_path / "flow", frames[:2], ["flow_x_1.png", "flow_y_1.png"])
+    (tmp_path / "flow" / "flow_x_1.png").rename(tmp_path / "a" / "flow_x_00001.png")
+    text = "video,label,start,end,mask,conjugate_video,conjugate_start\n"
+    text += "".join(f"{name},x,0.3,0.8,mask,{name},0.9\n" for name in ("a", "a.mkv"))
+    opened = source(tmp_path, text, frames_fps=10.0)
+    folder, film = map(opened.load, opened.rows())
+    for name in ("clip", "conjugate", "mask"):
+        np.testing.assert_array_equal(getattr(folder, name), getattr(film, name))
+    assert len(folder.clip) == 5 and folder.mask.any()
+    assert (folder.fps, folder.start) == (film.fps, pytest.approx(film.start)) == (10, 0.3)
+    with pytest.raises(UsageError, match=r"line 2: expected a file, or --frames_fps .* received a"):
+        source(tmp_path, text)
+    before = opened.fingerprint()
+    (tmp_path / "a" / "img_5.png").unlink()
+    assert opened.fingerprint() != before
+    # Its time stays empty: the frame before is shown longer.
+    assert opened.load(opened.rows()[0]).clip[:3, 0, 0, 0].tolist() == [12, 12, 20]
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ([], "a folder without pictures"),
+        (["a_1.png", "b_1.png"], "expected frames of one video, received pictures called a_#.png"),
+        (["1.png", "2.png"], "2.png: not an image"),
+    ],
+)
+def test_folders_that_are_no_video(tmp_path, counted, names, reason):
+    frames_of(tmp_path / "a", counted(len(names)), names)
+    if "2.png" in names:
+        (tmp_path / "a" / "2.png").write_bytes(b"nothing")
+    opened = source(tmp_path, "video,label\na,x\n", frames_fps=25.0, conjugate="none")
+    with pytest.raises(UnreadableError) as caught:
+        opened.load(opened.rows()[0])
+    assert caught.value.file == "a" and caught.value.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "times"),
+    [
+        ([0, 1, 2], [0, 1, 2]),
+        ([5, 10, 15], [0, 1, 2]),
+        ([8, 9, 10, 13], [0, 1, 2, 5]),
+        ([7], [0]),
+    ],
+)
+def test_times_of_frames(tmp_path, numbers, times):
+    for n in numbers:
+        (tmp_path / f"clip2_{n}.jpg").touch()
+    listed = FrameFolder(str(tmp_path), 2.0).listed()
+    assert listed == [(t / 2, f"clip2_{n}.jpg") for t, n in zip(times, numbers)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
-from tfrecords.sources.table import TableReader
+from tfrecords.sources.table import TableReader, check_encoding, parse_seconds
 from tfrecords.utils.errors import UsageError
 
 
@@ -74,10 +75,132 @@ def test_rows_of_empty_cells_are_skipped_and_counted(tmp_path):
     assert remarks == ["2 rows of empty cells skipped."]
 
 
-@pytest.mark.parametrize(("mark", "name"), [("\t", "tabs"), (";", "semicolons")])
-def test_another_separator_is_named(tmp_path, mark, name):
-    with pytest.raises(UsageError, match=f"separated by commas, received {name}"):
-        read(tmp_path, f"video{mark}label\na{mark}x\n")
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("above", ["", "sep={}\n", "\n{}{}\n"])
+def test_cells_are_separated_as_the_header_shows(tmp_path, mark, above):
+    others = ",;\t".replace(mark, "")
+    lines = [["Video", "class", f'"note{others}"'], [f'"a{others}b"', "x", ""]]
+    text = above.format(mark, mark) + "".join(mark.join(cells) + "\n" for cells in lines)
+    rows, _ = read(tmp_path, text)
+    assert [cells for _, cells in rows] == [{"video": f"a{others}b", "label": "x"}]
+    with pytest.raises(UsageError, match="received 3"):
+        read(tmp_path, f"video{mark}label\na{mark}x{mark}y\n")
+
+
+def test_bars_are_no_separators(tmp_path):
+    with pytest.raises(UsageError, match="semicolons or tabs, received bars"):
+        read(tmp_path, "video|label\na|x\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "declared"),
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("utf-8-sig", "utf8"),
+        ("utf-16", None),
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", None),
+        ("utf-16-be", None),
+        ("latin-1", "latin-1"),
+        ("cp1252", "cp1252"),
+    ],
+)
+def test_encodings(tmp_path, written, declared):
+    path = tmp_path / "t.csv"
+    path.write_bytes("video,label\nä.mp4,über\n".encode(written))
+    table = TableReader(str(path), ("video", "label"), encoding=declared)
+    assert list(table) == [(2, {"video": "ä.mp4", "label": "über"})]
+
+
+def test_wrong_encodings_are_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes("video,label\na,x\nä.mp4,über\n".encode("latin-1"))
+    with pytest.raises(UsageError, match=r"line 3: expected text in UTF-8 or UTF-16, .*latin-1"):
+        list(TableReader(str(path), ("video", "label")))
+    with pytest.raises(UsageError, match=r"line 3: expected text in ascii, received other bytes"):
+        list(TableReader(str(path), ("video", "label"), encoding="ascii"))
+    path.write_bytes("video,label\na,x\n".encode("utf-16"))
+    with pytest.raises(UsageError, match=r"expected text in latin-1 by --encoding, .* of utf-16"):
+        TableReader(str(path), ("video", "label"), encoding="latin-1")
+    for name in ("latin-x", "hex", "undefined"):
+        with pytest.raises(UsageError, match=f"--encoding to name .* received '{name}'"):
+            check_encoding(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("12", 12),
+        ("12.25", 12.25),
+        ("1:30", 90),
+        ("01:30.5", 90.5),
+        ("75:00", 4500),
+        ("1:02:03.4", 3723.4),
+        ("00:00:07,250", 7.25),
+        (2.5, 2.5),
+    ],
+)
+def test_times(text, seconds):
+    assert parse_seconds(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1:60", "1:60:00", "1:2:3:4", "-1:30", "1:", ":30", "1,5", "1_0", "one", "", None, "1:3x"],
+)
+def test_what_is_no_time(text):
+    assert math.isnan(parse_seconds(text))
+
+
+def test_a_comma_is_a_decimal_point_where_it_separates_nothing(tmp_path):
+    assert parse_seconds("1,5", decimal_comma=True) == 1.5
+    assert math.isnan(parse_seconds("1,500.5", decimal_comma=True))
+    for text, comma in (("video;label\na;x\n", True), ("video,label\na,x\n", False)):
+        (tmp_path / "t.csv").write_text(text)
+        assert TableReader(str(tmp_path / "t.csv"), ("video", "label")).decimal_comma == comma
+
+
+@pytest.mark.parametrize(
+    ("header", "read_as"),
+    [
+        ("video_id,video_path,class", {"video": "video_path", "label": "class"}),
+        (  # of Kinetics, EPIC-Kitchens, ELAN, BORIS
+            "label,youtube_id,time_start,time_end,split",
+            {"video": "youtube_id", "start": "time_start", "end": "time_end"},
+        ),
+        (
+            "video_id,start_timestamp,stop_timestamp,start_frame,stop_frame,verb",
+            {
+                "video": "video_id",
+                "label": "verb",
+                "start": "start_timestamp",
+                "end": "stop_timestamp",
+            },
+        ),
+        (
+            "file path;tag;Begin Time - hh:mm:ss.ms;End Time - hh:mm:ss.ms",
+            {
+                "video": "file path",
+                "label": "tag",
+                "start": "Begin Time - hh:mm:ss.ms",
+                "end": "End Time - hh:mm:ss.ms",
+            },
+        ),
+        ("Media file name\tBehavior\tStart (s)\tStop (s)", {"end": "Stop (s)"}),
+    ],
+)
+def test_headers_of_other_projects(tmp_path, header, read_as):
+    _, remarks = read(tmp_path, header + "\n")
+    for column, given in read_as.items():
+        assert f"the column {given} is read as {column}." in remarks
+
+
+def test_another_name_of_the_table_is_proposed(tmp_path):
+    (tmp_path / "Clips.csv").write_text("video,label\n")
+    for name in ("clips.csv", "Clips.tsv", "CLIPS"):
+        with pytest.raises(UsageError, match=r"did you mean .*Clips.csv\?"):
+            TableReader(str(tmp_path / name), ("video", "label"))
 
 
 def test_a_row_is_named_by_its_first_line(tmp_path):

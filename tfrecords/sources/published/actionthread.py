@@ -58,7 +58,8 @@ class ActionThreadSource(CsvSource):
         for row in self._rows:
             if row.end is None:
                 fail(f"{table}, line {row.line}", "expected a start and an end, received none")
-        self._shots, remarks = _read_threads(os.path.join(folder, "threads.csv"), set(self._paths))
+        threads = os.path.join(folder, "threads.csv")
+        self._shots, remarks = _read_threads(threads, set(self._paths), options.encoding)
         self.remarks += remarks
         if self._shots and self.conjugate == "before_after":
             videos = {row.media for row in self._rows}
@@ -130,14 +131,16 @@ def span_in_thread(
     return min(ranked, key=lambda item: item[:3])[3] if ranked else None
 
 
-def _read_threads(path: str, videos: set[str]) -> tuple[dict[str, list[Shot]], tuple[str, ...]]:
+def _read_threads(
+    path: str, videos: set[str], encoding: Optional[str]
+) -> tuple[dict[str, list[Shot]], tuple[str, ...]]:
     """Reads (shots of the videos that actions.csv names, remarks); empty if there is no file."""
     if not os.path.isfile(path):
         return {}, ()
     shots = defaultdict(list)
-    table = TableReader(path, ("video", "thread", "start", "end"))
+    table = TableReader(path, ("video", "thread", "start", "end"), encoding=encoding)
     for line, cells in table:
-        span = read_span(cells["start"], cells["end"], f"{path}, line {line}")
+        span = read_span(cells["start"], cells["end"], f"{path}, line {line}", table.decimal_comma)
         if not cells["thread"]:
             fail(f"{path}, line {line}", "expected the name of a thread, received none")
         name = os.path.normpath(cells["video"]).replace(os.sep, "/")

@@ -32,12 +32,18 @@ from typing import Iterable, Optional
 from tfrecords.records.dataset import load_labels
 from tfrecords.sources.base import Row, SourceOptions
 from tfrecords.sources.published.hacs_tables import Entry, read_clips, read_segments
-from tfrecords.sources.published.layout import fail, ordered_labels, require_local, videos_by_stem
+from tfrecords.sources.published.layout import (
+    check_links,
+    fail,
+    ordered_labels,
+    require_local,
+    videos_by_stem,
+)
 from tfrecords.sources.published.negatives import NegativeSource, draw
 from tfrecords.utils.errors import UsageError
 
 FPS = 16.0
-CONJUGATES = ("negative_clip", "before_after", "frozen_frame", "none")
+CONJUGATES = ("negative_clip", "before_after", "frozen_frame", "auto", "none")
 
 
 class HacsSource(NegativeSource):
@@ -49,7 +55,7 @@ class HacsSource(NegativeSource):
     def __init__(self, options: SourceOptions):
         table, root = _places(options)
         segments = table.endswith(".json")
-        entries = read_segments(table) if segments else read_clips(table)
+        entries = read_segments(table) if segments else read_clips(table, options.encoding)
         conjugate = options.conjugate or ("before_after" if segments else "negative_clip")
         allowed = CONJUGATES[1:] if segments else CONJUGATES
         if conjugate not in allowed:
@@ -59,7 +65,8 @@ class HacsSource(NegativeSource):
             entries = [entry for entry in entries if entry.label in chosen]
         labels = ordered_labels(options, {entry.label for entry in entries})
         files = _files(entries, root)
-        rows, self.remarks = _rows(entries, files, root, conjugate == "negative_clip")
+        rows, self.remarks = _rows(entries, files, root, conjugate in ("negative_clip", "auto"))
+        check_links(root, (name for name, on_disk in files.values() if on_disk))
         paths = {name: os.path.join(root, name) for name, _ in files.values()}
         options = replace(options, fps=options.fps or FPS)
         super().__init__(options, rows, paths, labels, conjugate)

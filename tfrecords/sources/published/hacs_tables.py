@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Dict, List, NamedTuple, TypedDict
+from typing import Annotated, Dict, List, NamedTuple, Optional, TypedDict
 
 from tfrecords.sources.published.layout import fail, read_span
 from tfrecords.sources.table import TableReader, normalize_label
@@ -39,14 +39,15 @@ class Entry(NamedTuple):
     line: int
 
 
-def read_clips(path: str) -> list[Entry]:
+def read_clips(path: str, encoding: Optional[str] = None) -> list[Entry]:
     """Reads the csv of clips; those without a class or a label (withheld) are left out.
 
     Raises:
         UsageError: If a row does not have the form of HACS's rows.
     """
     entries = []
-    for line, cells in TableReader(path, COLUMNS):
+    table = TableReader(path, COLUMNS, encoding=encoding)
+    for line, cells in table:
         location = f"{path}, line {line}"
         split = _split(cells["subset"], location)
         if split == "testing" and not (cells["classname"] and cells["label"] in ("1", "-1")):
@@ -56,7 +57,7 @@ def read_clips(path: str) -> list[Entry]:
         label, video = normalize_label(cells["classname"]), cells["youtube_id"]
         if not label or not video:
             fail(location, "expected a classname and a youtube_id, received none")
-        start, end = read_span(cells["start"], cells["end"], location)
+        start, end = read_span(cells["start"], cells["end"], location, table.decimal_comma)
         entries.append(Entry(label, video, split, start, end, cells["label"] == "1", line))
     if not any(entry.positive for entry in entries):
         fail(path, "expected a row with label 1, received none")

@@ -22,7 +22,13 @@ from collections import defaultdict
 from dataclasses import replace
 
 from tfrecords.sources.base import Row, SourceOptions
-from tfrecords.sources.published.layout import fail, ordered_labels, require_local, videos_by_stem
+from tfrecords.sources.published.layout import (
+    check_links,
+    fail,
+    ordered_labels,
+    require_local,
+    videos_by_stem,
+)
 from tfrecords.sources.published.negatives import NegativeSource, draw
 from tfrecords.utils.errors import UsageError
 
@@ -41,7 +47,7 @@ ACTIONS = (
     "StandUp",
 )
 SPLITS = ("train", "test")
-CONJUGATES = ("frozen_frame", "negative_clip", "none")
+CONJUGATES = ("frozen_frame", "negative_clip", "auto", "none")
 
 
 class Hollywood2Source(NegativeSource):
@@ -69,6 +75,7 @@ class Hollywood2Source(NegativeSource):
                 rows.append(Row(split, name, labels, media, line=len(rows) + 1))
         if not rows:
             fail(sets, f"expected {ACTIONS[0]}_train.txt and the lists beside it, received none")
+        check_links(folder, (row.media for row in rows), options.data_root)
         paths = {row.media: os.path.join(folder, row.media) for row in rows}
         missing = sum(row.id not in files for row in rows)
         if missing:

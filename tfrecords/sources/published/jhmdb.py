@@ -39,5 +39,6 @@ class JhmdbSource(VideoSource):
                 "J-HMDB's clips show nothing but the action: expected --conjugate=remove_person, "
                 f"frozen_frame or none, received {conjugate}."
             )
-        super().__init__(options, table.rows, table.paths, table.labels, conjugate)
-        self.remarks = tuple(table.remarks)
+        splits = index if table.has_splits else ""
+        super().__init__(options, table.rows, table.paths, table.labels, conjugate, splits)
+        self.remarks = (*table.remarks, *self.remarks)

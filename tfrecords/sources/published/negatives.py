@@ -6,13 +6,15 @@ import zlib
 from typing import Optional, Sequence, TypeVar
 
 from tfrecords.sources.base import Row
-from tfrecords.sources.videos import VideoSource
+from tfrecords.sources.videos import AUTO, VideoSource
 
 T = TypeVar("T")
 
 
 class NegativeSource(VideoSource):
     """A source that has chosen the negatives: the `conjugate_...` of its rows."""
+
+    auto = AUTO[1:]  # they are not "given" by a person
 
     def _negative(self, row: Row) -> Optional[tuple[str, float, Optional[float]]]:
         if not row.conjugate_media:

@@ -36,7 +36,7 @@ from tfrecords.media.video import UnreadableError
 from tfrecords.records.dataset import load_labels
 from tfrecords.sources import photographs
 from tfrecords.sources.base import Row, Source, SourceOptions
-from tfrecords.sources.published.layout import fail, require_local
+from tfrecords.sources.published.layout import check_links, fail, read_xml, require_local
 from tfrecords.utils.errors import UsageError
 
 if TYPE_CHECKING:
@@ -126,6 +126,7 @@ class Voc2012ActionSource(Source):
         if not any(row.labels or row.problem for row in self._rows):
             annotations = os.path.join(self._folder, "Annotations")
             fail(annotations, f"expected people with <actions> ({', '.join(self.labels)})")
+        check_links(self._folder, {row.media for row in self._rows}, options.data_root)
         self.remarks = self._missing()
 
     def rows(self) -> Sequence[Row]:
@@ -231,7 +232,7 @@ def read_annotation(path: str) -> Annotation:
         UnreadableError: The file is missing, or a person with <actions> has no box.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = read_xml(path)
         sides = [root.findtext(f"size/{name}") for name in ("width", "height")]
         width, height = (int(side) if side and side.strip().isdigit() else 0 for side in sides)
         size = (width, height) if width and height else None
@@ -248,8 +249,7 @@ def read_annotation(path: str) -> Annotation:
             people.append(Person(_corners(box), actions))
     except FileNotFoundError as error:
         raise UnreadableError(path, "there is no such file") from error
-    # LookupError: of an encoding nobody knows.
-    except (ElementTree.ParseError, ValueError, LookupError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UnreadableError(path, f"not an annotation of VOC ({error})") from error
     return Annotation(size, tuple(people), tuple(others))
 

@@ -154,7 +154,7 @@ def test_span_in_thread(shots, actions, expected):
     ("name", "text", "message"),
     [
         ("actions.csv", "video,label,start,end\ntwo.mkv,Kiss,1.0,\n", "line 2: .*start and an end"),
-        ("actions.csv", "video,class\ntwo.mkv,Kiss\n", "columns video and label"),
+        ("actions.csv", "video,kind\ntwo.mkv,Kiss\n", "columns video and label"),
         ("threads.csv", "video,shot\n", "columns video, thread, start, end, received video, shot"),
         ("threads.csv", "video,thread,start,end\ntwo.mkv,a,2,1\n", "line 2: .*'2' and '1'"),
         ("threads.csv", "video,thread,start,end\ntwo.mkv,,1,2\n", "line 2: .*name of a thread"),

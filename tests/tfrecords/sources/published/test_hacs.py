@@ -178,7 +178,7 @@ def test_segments(folder, tmp_path, write_video):
     pair = source.load(first)
     assert len(pair.clip) == 32 and pair.conjugate is not None
     assert pair.conjugate_start >= 6.0 or pair.conjugate_start <= 2.0
-    with pytest.raises(UsageError, match="before_after, frozen_frame, none, received negative"):
+    with pytest.raises(UsageError, match="before_after, frozen_frame, auto, none, received neg"):
         opened(table, data_root=str(folder), conjugate="negative_clip")
 
 

@@ -122,7 +122,7 @@ def test_conjugates(folder):
     pair = negative.load(negative.rows()[0])
     assert pair.conjugate is None and len(pair.clip) == 5  # the clip is none the worse
     for kind in ("before_after", "given", "remove_person"):
-        with pytest.raises(UsageError, match=f"frozen_frame, negative_clip, none, received {kind}"):
+        with pytest.raises(UsageError, match=f"negative_clip, auto, none, received {kind}"):
             open_source("hollywood2", SourceOptions(input=str(folder), conjugate=kind))
 
 
@@ -174,7 +174,19 @@ def test_an_original_clip_in_both_codecs(shared_data, tmp_path, codec):
     (tmp_path / "AVIClips").mkdir()
     extension = os.path.splitext(codec)[1]
     (tmp_path / "AVIClips" / f"actioncliptrain00001{extension}").symlink_to(original)
-    opened = open_source("hollywood2", SourceOptions(input=str(tmp_path)))
+    options = SourceOptions(input=str(tmp_path), data_root=str(shared_data))
+    opened = open_source("hollywood2", options)
     pair = opened.load(opened.rows()[0])
     assert pair.clip.shape == (201, 128, 302, 3) and pair.fps == 25
     assert len(opened.remarks) == 1
+
+
+def test_links_that_lead_out_of_the_folder(folder, tmp_path):
+    (tmp_path / "store").mkdir()
+    clip = folder / "AVIClips" / "actioncliptrain00001.avi"
+    shutil.move(clip, tmp_path / "store")
+    clip.symlink_to(tmp_path / "store" / clip.name)
+    with pytest.raises(UsageError, match=r"inside .*--data_root.* received AVIClips/.*a link to "):
+        open_source("hollywood2", SourceOptions(input=str(folder)))
+    root = str(tmp_path / "store")
+    assert open_source("hollywood2", SourceOptions(input=str(folder), data_root=root)).rows()

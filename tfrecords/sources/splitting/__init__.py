@@ -1,0 +1,1 @@
+"""Divides clips into splits so that none holds what another one shows."""
