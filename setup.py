@@ -71,7 +71,7 @@ setup(
     # directory that Python is started in, would be taken for the package.
     package_dir={"": "."},
     packages=find_packages(include=["aacf_tf*", "keras_layers*", "tfrecords*"]),
-    package_data={"": ["py.typed", "*.pyi", "*.html"]},
+    package_data={"": ["py.typed", "*.pyi", "*.html", "templates/*"]},
     py_modules=["train_main"],
     install_requires=PINS + LIBRARIES,
     extras_require={

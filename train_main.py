@@ -3,6 +3,7 @@
     python train_main.py                                        # the demo; minutes on 2 cores
     python train_main.py --recipe=jhmdb --data=data/jhmdb       # real videos
     python train_main.py --data=data/mine --workdir=runs/mine   # your own
+    python train_main.py --mode=report --workdir=runs/a,runs/b  # runs side by side
 
 The same command resumes a run that was killed.
 """
@@ -21,9 +22,13 @@ from aacf_tf import recipes
 from aacf_tf.backbones.catalog import EXPECTED
 from tfrecords.utils import commandline
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import check_output, to_path
+from tfrecords.utils.filesystem import AnyPath, check_output, to_path
 
 FLAGS = flags.FLAGS
+RECIPE_FLAGS = (
+    *("recipe", "backbone", "modality", "weights", "head", "precision", "strategy", "epochs"),
+    *("batch_size", "learning_rate", "frames", "height", "width", "seed", "set"),
+)
 MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")
 
 flags.DEFINE_string(
@@ -35,7 +40,12 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "data", None, "Data set directory (of tfrecords.build); the demo makes its own."
 )
-flags.DEFINE_string("workdir", None, "Directory of the run; without it runs/RECIPE.")
+flags.DEFINE_string(
+    "workdir",
+    None,
+    "Directory of the run; without it runs/RECIPE. With --mode=report several (runs/a,runs/b) are "
+    "shown side by side, in the first one's report/comparison.html.",
+)
 flags.DEFINE_enum("mode", "all", MODES, "One step alone, or all; plan says what would be done.")
 flags.DEFINE_string("backbone", None, f"Backbone, instead of the recipe's: {EXPECTED}.")
 flags.DEFINE_enum(
@@ -75,6 +85,12 @@ def main(arguments: Sequence[str]) -> None:
     """Runs the command; see the module's docstring."""
     if arguments:
         raise UsageError(f"Expected flags only (see --help), received {arguments[0]!r}.")
+    several = _several()
+    if several:
+        from aacf_tf import pipeline
+
+        pipeline.compare(several, to_path(FLAGS.data) if FLAGS.data else None)
+        return
     recipe = _recipe()
     workdir = to_path(FLAGS.workdir or f"runs/{recipe.name}")
     if FLAGS.data is None and recipe.name != "demo":
@@ -90,6 +106,24 @@ def main(arguments: Sequence[str]) -> None:
         pipeline.run_seeds(recipe, seeds, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
     else:
         pipeline.run(recipe, data, workdir, mode=FLAGS.mode, resume=FLAGS.resume)
+
+
+def _several() -> list[AnyPath]:
+    """Returns the directories of the runs to report side by side; none: it is one run."""
+    text = FLAGS.workdir or ""
+    if FLAGS.mode != "report" or "," not in text or to_path(text).is_dir():
+        return []
+    names = [name.strip() for name in text.split(",")]
+    twice = [name for name in names if names.count(name) > 1]
+    if not all(names) or twice:
+        raise UsageError(f"--workdir: expected different directories as a,b, received {text!r}.")
+    for name in RECIPE_FLAGS:
+        if FLAGS[name].present:
+            raise UsageError(
+                f"--{name}: expected no flag of a recipe beside several --workdir, each of which "
+                "holds its own."
+            )
+    return [to_path(name) for name in names]
 
 
 def _seeds() -> list[int]:

@@ -4,6 +4,7 @@ WORKDIR/config.json   the recipe; a directory holds one run
 WORKDIR/metrics.json  predictions.csv  export/aacf/<version>/  report/index.html
 WORKDIR/baselines/average/   run directory of the baseline, average pooling
 WORKDIR/seed-N/              run directory of each of several seeds (`aacf_tf.evaluation.seeds`)
+WORKDIR/report/comparison.html   this run beside others
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from aacf_tf.evaluation import evaluate as evaluation
 from aacf_tf.evaluation import seeds
 from aacf_tf.evaluation.metrics import BASELINE, METRICS_FILE
 from aacf_tf.evaluation.tables import table
-from aacf_tf.recipes import Recipe
-from aacf_tf.report.page import write_report
+from aacf_tf.recipes import Recipe, load_recipe
+from aacf_tf.report.page import write_comparison, write_report
 from aacf_tf.runs.devices import make_strategy, sum_over_workers, worker_of
-from aacf_tf.runs.directory import alone, claim
-from aacf_tf.runs.mirror import worked_on
+from aacf_tf.runs.directory import CONFIG_FILE, alone, claim, read_config
+from aacf_tf.runs.mirror import Mirror, worked_on
 from aacf_tf.runs.run import Run
 from aacf_tf.serving.export import export
 from aacf_tf.training import loop, plan, restoring
@@ -32,7 +33,8 @@ from aacf_tf.training.preparation import feature_cache
 from tfrecords.build import build_dataset, summary
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, test_splits
 from tfrecords.sources import SourceOptions
-from tfrecords.utils.filesystem import AnyPath
+from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.filesystem import AnyPath, to_path
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +149,57 @@ def run_seeds(
     if judged and worker_of(make_strategy(recipe.strategy))[0] == 0:  # the chief
         print(seeds.table(seeds.collect(workdir, numbers)))
         print(f"seeds    {workdir / seeds.SEEDS_FILE}")
+
+
+def compare(workdirs: Sequence[AnyPath], data: AnyPath | None = None) -> None:
+    """Reports several runs side by side, in `report/comparison.html` of the first.
+
+    Args:
+        workdirs: Directories of evaluated runs; each run is that of its config.json.
+        data: Data set directory of all of them; None: where each was trained.
+
+    Raises:
+        UsageError: A directory holds no evaluated run, or its data are not those of its training.
+        UserError: A file is damaged.
+    """
+    runs = []
+    with contextlib.ExitStack() as stack:
+        for workdir, name in zip(workdirs, _short_names(workdirs)):
+            current = _reopen(*stack.enter_context(worked_on(workdir)), workdir, data)
+            runs.append((name, current, restoring.restore(current, current.recipe.stages[-1])))
+        first = runs[0][1]
+        path = first.workdir / "report" / "comparison.html"
+        write_comparison(runs, path)
+        print(f"report   {first.address(path)}")
+
+
+def _reopen(folder: Path, mirror: Mirror | None, workdir: AnyPath, data: AnyPath | None) -> Run:
+    """Opens the run that a directory holds."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise UsageError(f"--workdir: expected a trained run, received {workdir}.")
+    trained_on = read_config(path).get("data")
+    if not isinstance(trained_on, dict) or not isinstance(trained_on.get("directory"), str):
+        raise UserError(f"{path}: expected the data of a run, received {trained_on!r}.")
+    data = data or to_path(trained_on["directory"])
+    current = Run.open(load_recipe(str(path)), data, folder)
+    current.mirror = mirror
+    if digest(data) != trained_on.get("digest"):
+        raise UsageError(
+            f"--data: expected the data set that {workdir} was trained on (digest "
+            f"{trained_on.get('digest')}), received {data} (digest {digest(data)})."
+        )
+    return current
+
+
+def _short_names(paths: Sequence[AnyPath]) -> list[str]:
+    """Returns as many last parts of each path as tell all of them apart."""
+    parts = [str(path).rstrip("/").split("/") for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise UsageError(f"--workdir: expected different directories, received {paths[0]} twice.")
 
 
 def evaluate(current: Run) -> None:

@@ -47,6 +47,9 @@ def test_help_is_quick_and_ours():
         (["--recipe=stills", "--set=stages.1.epochs=3", "--set=a"], "field=value, received 'a'"),
         (["surplus"], "Expected flags only"),
         (["--mode=fly"], "--mode=fly"),
+        (["--mode=report", "--workdir=a,b,a"], "--workdir: expected different directories as a,b"),
+        (["--mode=report", "--workdir=a,b", "--epochs=3"], "--epochs: expected no flag of a rec"),
+        (["--mode=report", "--workdir=a,b"], "--workdir: expected a trained run, received a."),
         (["--seed=1,2,1"], "--seed: expected a number, or different ones as 0,1,2, received"),
     ],
 )

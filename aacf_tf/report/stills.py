@@ -1,4 +1,6 @@
-"""Draws the photographs of a report, a row each, as in the figures of the paper's supplement.
+"""Loads the photographs of a report and draws them: as films of one frame, as rows for the sheet.
+
+A row is as in the figures of the paper's supplement:
 
 sample | boxes of the people who act | conjugate | action map | context map
 """
@@ -13,6 +15,7 @@ import tensorflow as tf
 from aacf_tf.evaluation.predictions import predict_clip
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.recipes import DataOptions
+from aacf_tf.report.films import Film, box_outlines, make_film, mask_outlines
 from aacf_tf.runs.run import Run
 from aacf_tf.visualization import overlays, panels
 from tfrecords.media import pictures
@@ -24,7 +27,7 @@ from tfrecords.records.dataset import shard_paths
 
 SHEET_COLUMNS = 1  # five pictures side by side are wide enough
 _HEIGHT = 192  # pixels of a picture; but
-_WIDTH = 4096  # pixels at most: five pictures in a row must fit into a JPEG, of 65535
+_WIDTH = 4096  # pixels at most: a row holds five pictures side by side
 
 
 class Panel(NamedTuple):
@@ -49,12 +52,27 @@ def load(run: Run, split: str, ids: set[str]) -> dict[str, ClipPair]:
     return pairs
 
 
-def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> tuple[np.ndarray, np.ndarray]:
-    """Draws a photograph for the page, with titles, and for the sheet: uint8 `[H, W, 3]` both."""
-    row = draw_panels(pair, model, data)
+def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> tuple[list[Film], np.ndarray]:
+    """Draws a photograph: films of it and of its conjugate, and its row in the sheet `[H, W, 3]`.
+
+    Of a video, of which the model sees one frame, it is the frame that tests take.
+    """
+    films, first, row = [], None, []
+    for frames in (pair.clip, pair.conjugate):
+        if frames is None:
+            continue
+        image, outlines = _middle(frames), []
+        if frames is pair.clip and pair.boxes is not None and len(pair.boxes):
+            outlines = [box_outlines(pair.boxes)]
+        elif frames is pair.clip and pair.mask is not None:
+            outlines = [mask_outlines(_middle(pair.mask))]
+        seen, outputs, centres = _look(image, model, data)
+        size = seen.shape[1:3]
+        films.append(make_film(image[None], outputs, centres, outlines, size, data.resize, first))
+        if first is None:
+            first, row = outputs, _row(pair, seen, outputs, centres, data)
     picture = pictures.join([[panel.image for panel in row]])
-    titled = pictures.with_titles(picture, [panel.title for panel in row])
-    return titled, titled
+    return films, pictures.with_titles(picture, [panel.title for panel in row])
 
 
 def draw_panels(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
@@ -62,15 +80,33 @@ def draw_panels(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[P
 
     Of a video, of which the model sees one frame, it is the frame that tests take.
     """
-    middle = (len(pair.clip) - 1) // 2
-    image = pair.clip[middle]
-    frame = image.shape[:2]
-    seen = preprocess(tf.constant(image[None]), (data.height, data.width), data.resize).numpy()
-    outputs, (_, *centres) = predict_clip(model, {"clip": seen})
+    return _row(pair, *_look(_middle(pair.clip), model, data), data)
 
+
+def _middle(frames: np.ndarray) -> np.ndarray:
+    return frames[(len(frames) - 1) // 2]
+
+
+def _look(
+    image: np.ndarray, model: ActionModel, data: DataOptions
+) -> tuple[np.ndarray, dict[str, np.ndarray], list[np.ndarray]]:
+    """Returns what the network gets of an image `[1, h, w, 3]`, and the result for it."""
+    seen = preprocess(tf.constant(image[None]), (data.height, data.width), data.resize).numpy()
+    return seen, *predict_clip(model, {"clip": seen})
+
+
+def _row(
+    pair: ClipPair,
+    seen: np.ndarray,
+    outputs: dict[str, np.ndarray],
+    centres: list[np.ndarray],
+    data: DataOptions,
+) -> list[Panel]:
+    image = _middle(pair.clip)
+    frame = image.shape[:2]
     shown = max(1, min(_HEIGHT, _WIDTH * frame[0] // frame[1]))
     small = pictures.enlarge(image, shown)
-    mask = None if pair.mask is None else pictures.enlarge(pair.mask[middle], shown)
+    mask = None if pair.mask is None else pictures.enlarge(_middle(pair.mask), shown)
 
     def outlined(picture: np.ndarray) -> np.ndarray:
         return picture if mask is None else pictures.outline(picture, mask)
@@ -81,10 +117,9 @@ def draw_panels(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[P
     elif mask is not None:
         row.append(Panel("actor", outlined(small)))
     if pair.conjugate is not None:
-        other = pair.conjugate[(len(pair.conjugate) - 1) // 2]
-        row.append(Panel("conjugate", pictures.enlarge(other, shown)))
+        row.append(Panel("conjugate", pictures.enlarge(_middle(pair.conjugate), shown)))
     for title, (heat, *_), colors in panels.display_maps(outputs):
-        spread = overlays.in_space(heat, frame, seen.shape[1:3], centres, data.resize)
+        spread = overlays.in_space(heat, frame, seen.shape[1:3], centres[1:], data.resize)
         tinted = overlays.tint(small, pictures.enlarge(spread, shown), colors)
         row.append(Panel(f"{title} map", outlined(tinted)))
     return row

@@ -54,11 +54,16 @@ def confusion_picture(
     return np.asarray(canvas.buffer_rgba())[..., :3]
 
 
-def plot(history: Sequence[dict[str, float]]) -> str:
-    """Plots the loss, its terms and the accuracies of a history as an SVG in the page's colour."""
-    import matplotlib
-    from matplotlib.figure import Figure
+def plot(history: Sequence[dict[str, float]], marks: Sequence[float] = ()) -> list[tuple[str, str]]:
+    """Plots a history in the page's colour: the loss, its terms, the accuracies.
 
+    Args:
+        history: Entries of the epochs.
+        marks: Moments in epochs, drawn as dashed lines and numbered from 1.
+
+    Returns:
+        Title and SVG of each plot.
+    """
     names = sorted({key for entry in history for key in entry} - {"epoch", "learning_rate", "lr"})
     accuracies = [name for name in names if "accuracy" in name]
     losses = [name for name in names if name in ("loss", "val_loss")]
@@ -67,7 +72,15 @@ def plot(history: Sequence[dict[str, float]]) -> str:
     if terms == ["classification"]:
         terms = []  # the same as the loss but for the weight decay
     panels = [("loss", losses), ("terms of the loss", terms), ("accuracy", accuracies)]
-    panels = [(title, keys) for title, keys in panels if keys]
+    return [(title, _panel(title, history, keys, marks)) for title, keys in panels if keys]
+
+
+def _panel(
+    title: str, history: Sequence[dict[str, float]], keys: Sequence[str], marks: Sequence[float]
+) -> str:
+    import matplotlib
+    from matplotlib.figure import Figure
+
     ink = "#123456"  # stands for currentColor, which matplotlib does not know
     style: dict[Any, Any] = {
         "svg.fonttype": "none",
@@ -78,27 +91,24 @@ def plot(history: Sequence[dict[str, float]]) -> str:
         "axes.edgecolor": ink,
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(3.6 * len(panels), 2.6), layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axis, (title, keys) in zip(axes, panels):
-            for index, key in enumerate(keys):
-                points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
-                marker = "o" if len(points) == 1 else ""
-                axis.plot(
-                    *zip(*points),
-                    marker=marker,
-                    label=key,
-                    color=_LINES[index % len(_LINES)],
-                    linewidth=1.6,
-                )
-            axis.set_title(title, fontsize=9)
-            axis.set_xlabel("epoch")
-            axis.grid(alpha=0.2, color=ink)
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.patch.set_alpha(0)
-            axis.legend(frameon=False, fontsize=7)
-            if title == "accuracy":
-                axis.set_ylim(0, 1)
+        figure = Figure(figsize=(3.8, 2.8), layout="constrained")
+        axis = figure.subplots()
+        for index, key in enumerate(keys):
+            points = [(entry["epoch"], entry[key]) for entry in history if key in entry]
+            marker = "o" if len(points) == 1 else ""
+            color = _LINES[index % len(_LINES)]
+            axis.plot(*zip(*points), marker=marker, label=key, color=color, linewidth=1.6)
+        for number, mark in enumerate(marks, start=1):
+            axis.axvline(mark, color=ink, alpha=0.6, linewidth=1, linestyle=(0, (4, 3)))
+            above = axis.get_xaxis_transform()  # epochs to the right, shares of the height up
+            axis.text(mark, 1.02, str(number), transform=above, ha="center", fontsize=8)
+        axis.set_xlabel("epoch")
+        axis.grid(alpha=0.2, color=ink)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.patch.set_alpha(0)
+        axis.legend(frameon=False, fontsize=7)
+        if title == "accuracy":
+            axis.set_ylim(0, 1)
         figure.patch.set_alpha(0)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -80,14 +80,16 @@ class Range:
         return np.clip((values - self._middle) / max(self._top - self._middle, 1e-9), 0, 1)
 
 
-def display(values: np.ndarray) -> np.ndarray:
+def display(values: np.ndarray, like: np.ndarray | None = None) -> np.ndarray:
     """Scales values for display: `clip((x - median) / (max - median), 0, 1)` over all of them.
 
     Args:
         values: Logits, up to a constant, which cancels. A constant map becomes 0.
+        like: Values whose median and maximum are taken instead of their own.
     """
     values = np.asarray(values, np.float64)
-    middle, top = np.median(values), values.max()
+    scale = values if like is None else np.asarray(like, np.float64)
+    middle, top = np.median(scale), scale.max()
     return np.clip((values - middle) / max(top - middle, 1e-9), 0, 1)
 
 

@@ -22,7 +22,7 @@ def fixed_weights():
     keras.utils.set_random_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe() -> recipes.Recipe:
     """The demo's recipe for that data: two epochs of four steps."""
     recipe = recipes.load_recipe("demo")

@@ -92,7 +92,7 @@ def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path)
         outputs.scores["action"], chances(model, flows), rtol=1e-4, atol=1e-5
     )
     assert outputs.difference is None  # it sees no frame
-    drawn, _ = clips.draw(clips.load(run, "test", {"2"})["2"], model, run.recipe.data)
+    _, drawn = clips.draw(clips.load(run, "test", {"2"})["2"], model, run.recipe.data)
     shown = pictures.enlarge(flow.picture(pairs[2].flow)[0], 128)
     np.testing.assert_array_equal(drawn[:128, :128], shown)
     assert len(drawn) == 3 * 128 + 2 * 3

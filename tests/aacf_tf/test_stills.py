@@ -279,13 +279,13 @@ def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
     assert (conjugate[..., 2] == 200).all()
     assert action[centre][0] - action[centre][2] > 100 and abs(np.ptp(action[150, 20])) < 20
     assert context[150, 20, 2] - context[150, 20, 0] > 60
-    picture, _ = stills.draw(pair(), model, recipe.data)
+    _, picture = stills.draw(pair(), model, recipe.data)
     assert picture.shape == (34 + 192, 5 * 256 + 4 * 3, 3)
 
 
 def test_a_strip_fits_into_the_report(model, recipe):
     """A JPEG has 65535 pixels a side at most; 192 pixels high, five of them would have 90000."""
-    picture, _ = stills.draw(pair(32, 3000), model, recipe.data)
+    _, picture = stills.draw(pair(32, 3000), model, recipe.data)
     assert picture.shape[1] < 5 * 4100
     assert panels.data_uri(picture).startswith("data:image/jpeg")
 

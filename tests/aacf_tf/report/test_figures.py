@@ -24,7 +24,7 @@ def test_classes_are_spread_evenly_where_there_are_many():
     labels = [f"c{n:02d}" for n in range(21)]
     table = rows(*((label, label) for label in labels for _ in range(3)))
     chosen = choose(table, labels)
-    assert len(chosen) == 12
+    assert len(chosen) == 18  # three of each
     classes = list(dict.fromkeys(row.labels for row in chosen))
     assert classes == ["c00", "c03", "c07", "c10", "c14", "c17"]
 
@@ -34,3 +34,10 @@ def test_a_class_without_clips_takes_no_place():
     table = rows(("c3", "c3"), ("c9", "c1"), ("c9|c1", "c9"))
     assert [row.id for row in choose(table, labels)] == ["0", "2", "1"]
     assert choose([], labels) == []
+
+
+def test_of_several_runs_every_outcome_takes_its_turn():
+    predicted = [("a", "a"), ("a", "a"), ("b", "a"), ("b", "b"), ("a", "b"), ("b", "a")]
+    table = [Chosen(str(n), "a", one, (two,)) for n, (one, two) in enumerate(predicted)]
+    # Both right, the first alone, the second alone, none; then the next of each.
+    assert [row.id for row in choose(table, ["a", "b"], 6)] == ["0", "4", "2", "3", "1", "5"]

@@ -20,60 +20,44 @@ from aacf_tf.report.figures import SHEET
 from aacf_tf.runs.run import Run
 from tfrecords.media import pictures
 from tfrecords.records.dataset import DatasetInfo
-from tfrecords.utils.errors import UsageError
+from tfrecords.utils.errors import UsageError, UserError
 
 LABELS = ["down", "right"]
 
 
-@pytest.fixture(scope="module")
-def evaluated():
-    """Metrics of the first test, for those after it."""
-    return {}
-
-
-@pytest.fixture
-def run(squares_data, tiny_recipe, tmp_path, evaluated):
-    """(run directory that looks trained, recipe, model)."""
-    if not evaluated:
-        model = build_model(tiny_recipe, len(LABELS))
-        current = Run.open(tiny_recipe, squares_data, tmp_path)
-        evaluate(current, model, "aacf", tmp_path)
-        files = {
-            name: (tmp_path / name).read_bytes() for name in ("metrics.json", "predictions.csv")
-        }
-        evaluated.update(model=model, files=files)
-    model = evaluated["model"]
-    for name, content in evaluated["files"].items():
-        (tmp_path / name).write_bytes(content)
-    history = [{"epoch": n, "loss": 2.0 / n, "presence": 0.5, "accuracy": 0.1 * n} for n in (1, 2)]
-    (tmp_path / "logs" / "main").mkdir(parents=True)
-    (tmp_path / "logs" / "main" / "history.json").write_text(json.dumps(history))
-    return tmp_path, tiny_recipe, model
+VOID = ("meta", "img", "br", "path", "use", "rect", "input")
 
 
 class Page(HTMLParser):
-    """Tags that are open, and what the page would fetch."""
+    """Tags that are open, what the page would fetch, its texts to hear, and the films in it."""
 
     def __init__(self, text):
         super().__init__()
-        self.open, self.fetched, self.images = [], [], []
+        self.open, self.fetched, self.named, self.films = [], [], [], {}
+        self.tags = []
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "img", "br", "path", "use", "rect"):
+        if tag not in VOID:
             self.open.append(tag)
-        for name, value in attributes:
-            if name in ("src", "href", "xlink:href") and not value.startswith("#"):
-                self.fetched.append(value)
-            if tag == "img" and name == "src":
-                self.images.append(value)
+        values = dict(attributes)
+        self.tags.append((tag, values))
+        for name in ("src", "href", "xlink:href"):
+            if not values.get(name, "#").startswith("#"):
+                self.fetched.append(values[name])
+        if tag == "canvas":
+            self.named.append(values["aria-label"])
 
     def handle_startendtag(self, tag, attributes):
         pass
 
     def handle_endtag(self, tag):
-        if tag not in ("path", "use", "rect"):
+        if tag not in VOID:
             assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["script"] and data.startswith("{"):
+            self.films = json.loads(data)
 
 
 def write(run, squares_data):
@@ -86,9 +70,20 @@ def test_the_page_is_whole_and_fetches_nothing(run, squares_data):
     path, text = write(run, squares_data)
     assert path == run[0] / "report" / "index.html"
     page = Page(text)
-    assert not page.open
-    assert page.fetched and all(link.startswith("data:image/") for link in page.fetched)
-    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert not page.open and not page.fetched
+    assert all(media.startswith("data:image/jpeg;base64,") for media in page.films["media"])
+    assert not re.search(r"url\((?!#)|@import|<script src|<link", text)
+    policies = [values for tag, values in page.tags if values.get("http-equiv")]
+    assert policies[0]["content"].startswith("default-src 'none'; img-src data:")
+
+
+def test_the_page_can_be_heard(run, squares_data):
+    page = Page(write(run, squares_data)[1])
+    assert len(set(page.named)) == len(page.named) == 16  # eight clips, eight conjugates
+    assert sum(tag == "main" for tag, _ in page.tags) == 1
+    assert all("scope" in values for tag, values in page.tags if tag == "th")
+    regions = [v["aria-label"] for tag, v in page.tags if v.get("role") == "region"]
+    assert regions and len(set(regions)) == len(regions)
 
 
 def test_the_page_shows_what_was_measured(run, squares_data):
@@ -107,6 +102,12 @@ def test_the_page_shows_what_was_measured(run, squares_data):
             assert f"{value:.3f}" in text
         assert text.count("action map, off-centre third") == len(metrics["splits"])
     assert "stage main" in text and "<svg" in text and "average pooling" not in text
+    # A sentence says it: the served score, the one with the scene, the scene alone.
+    entry = metrics["splits"]["test"]
+    assert f"{100 * entry['action']['top1']:.0f} %</b>" in text
+    assert f"with the scene counted in <b>{100 * entry['combined']['top1']:.0f} %" in text
+    alone = f"{100 * entry['context']['top1']:.0f} %"
+    assert f"the scene alone would have been right on <b>{alone}" in text
 
 
 def test_average_pooling_stands_beside_where_it_was_trained(run, squares_data):
@@ -120,12 +121,41 @@ def test_average_pooling_stands_beside_where_it_was_trained(run, squares_data):
     assert all(digits in text for digits in ("average pooling", "0.321", "0.432", "0.543"))
 
 
-def test_every_clip_is_drawn_in_three_rows(run, squares_data):
-    images = Page(write(run, squares_data)[1]).images
-    assert len(images) == 8  # all that the test split has
-    data = base64.b64decode(images[0].split(",")[1])
-    shape = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape
-    assert shape == (3 * 128 + 2 * 3, 6 * 128 + 5 * 3, 3)
+def test_every_clip_and_its_conjugate_are_films(run, squares_data):
+    content = Page(write(run, squares_data)[1]).films
+    assert [len(films) for films in content["films"]] == [2] * 8  # all that the test split has
+    for clip, conjugate in content["films"]:
+        data = base64.b64decode(content["media"][clip["media"]].split(",")[1])
+        frames = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert frames.shape == (6 * 32, 24, 3) and clip["block"] == 32  # whole JPEG blocks
+        assert clip["shown"] == [*range(6)] and clip["rate"] == 6
+        assert clip["seen"] == [0, 0, 1, 1] and len(clip["outlines"]) == 6
+        assert not conjugate["outlines"]
+        assert len(clip["maps"]) == 2
+        cells = np.frombuffer(base64.b64decode(clip["maps"][0]), np.uint8)
+        assert len(cells) == np.prod(clip["grid"]) and cells.max() == 255
+    # The moving square of the first frame: 5 of 24 pixels, from (4, 2) on.
+    clip = next(c for c, _ in content["films"] if np.ptp(c["outlines"][0][0][::2]) > 0)
+    points = np.reshape(clip["outlines"][0][0], (-1, 2)) * 24
+    assert sorted(points.min(0).round()) == [2, 4] and sorted(points.max(0).round()) == [7, 9]
+
+
+def test_a_conjugate_is_shown_by_its_clip_s_scale(run, squares_data):
+    """The action of a clip is not in its conjugate, so its map may be dark all over."""
+    from aacf_tf.report import clips
+
+    _, recipe, model = run
+    current = Run.open(recipe, squares_data, run[0])
+    (found,) = clips.load(current, "test", {"test-1"}).values()
+    (clip, conjugate), _ = clips.draw(found, model, recipe.data)
+    raw = [
+        model({"clip": pixels[None]}, training=False)["action_logits"].numpy()[0]
+        for pixels in (found.inputs["clip"], found.conjugate["clip"])
+    ]
+    middle, top = np.median(raw[0]), raw[0].max()
+    for film, logits in zip((clip, conjugate), raw):
+        wanted = np.clip((logits - middle) / (top - middle), 0, 1)
+        np.testing.assert_allclose(film.maps[0], wanted, atol=1e-4)
 
 
 def test_the_sheet_names_its_classes(run, squares_data):
@@ -151,14 +181,14 @@ def test_the_page_says_whose_clips_it_shows(run, squares_data):
         "".join(line for line in table if not line.startswith("test,"))
     )
     _, text = write(run, squares_data)
-    assert "Clips of the split <b>test_more</b>" in text and "test_more-0" in text
+    assert "Clips of the split <b>test_more</b>." in text and "test_more-0" in text
 
 
 @pytest.mark.parametrize(
     "head, named, shown",
     [
-        ("linear_factors", "linear factors action", "class activation map (orange) over"),
-        ("attention", "attention combined", "attention map (orange) over"),
+        ("linear_factors", "linear factors action", "Class activation map in <b"),
+        ("attention", "attention combined", "Attention map in <b"),
     ],
 )
 def test_a_head_shows_the_one_map_it_has(squares_data, tiny_recipe, tmp_path, head, named, shown):
@@ -177,6 +207,61 @@ def test_names_cannot_break_the_page(run, squares_data):
     _, text = write(run, squares_data)
     assert "&lt;i&gt;h action" in text and "<i>h" not in text
     assert "&lt;b&gt;x" in text and "<b>x" not in text
+
+
+@pytest.mark.parametrize(
+    "old, new, complaint",
+    [
+        ("id,labels", "id,names", "the column 'labels'"),
+        ("action_right", "action_left", "the column 'action_right'"),
+        (",down,", ",up,", "'up'"),
+        ("0.", "0,0.", "damaged"),
+        ("0.", "1e999", "finite scores"),
+        ("\n", "\nx", "damaged"),
+    ],
+)
+def test_damaged_predictions_are_one_sentence(run, squares_data, old, new, complaint):
+    path = run[0] / "predictions.csv"
+    path.write_text(path.read_text().replace(old, new, 1 if old == "id,labels" else -1))
+    with pytest.raises(UserError, match=re.escape(complaint)) as found:
+        write(run, squares_data)
+    assert str(path) in str(found.value) and "line " in str(found.value)
+
+
+def test_several_runs_stand_side_by_side(make_run, tmp_path):
+    runs = [(name, *make_run(tmp_path / name)) for name in ("one", "<two>")]
+    table = tmp_path / "<two>" / "predictions.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    for row in rows[1:]:
+        row[3] = row[2]  # the second one is always right
+    table.write_text("".join(",".join(row) + "\n" for row in rows))
+    path = tmp_path / "one" / "report" / "comparison.html"
+    page.write_comparison(runs, path)
+    text = path.read_text(encoding="utf-8")
+    found = Page(text)
+    assert not found.open and "<two>" not in text and "one | &lt;two&gt;" in text
+    assert len(found.named) == 32 and len(set(found.named)) == 32
+    assert len(found.films["media"]) == 16  # both see the same frames
+    assert [len(films) for films in found.films["films"]] == [4] * 8
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    more = 100 * (1 - metrics["splits"]["test"]["action"]["top1"])
+    assert f"Against one, on the same 8 clips: <b>{more:+.1f} points" in text
+    assert "right in some runs only" in text
+
+
+def test_a_run_on_other_data_is_judged_but_not_shown(make_run, tiny_recipe, tmp_path):
+    from tfrecords import ClipPair, write_dataset
+
+    clip = np.zeros((6, 24, 24, 3), np.uint8)
+    pairs = [ClipPair(str(n), clip, None, (label,)) for n, label in enumerate(LABELS)]
+    write_dataset(tmp_path / "data", {"test": pairs}, labels=LABELS, num_shards=1)
+    one, model = make_run(tmp_path / "one")
+    make_run(tmp_path / "two")
+    two = Run.open(tiny_recipe, tmp_path / "data", tmp_path / "two")
+    page.write_comparison([("one", one, model), ("two", two, model)], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert [len(films) for films in Page(text).films["films"]] == [2] * 8
+    assert "two was judged on other data: its clips are not shown." in text
 
 
 def test_a_run_that_was_not_evaluated_is_refused(tmp_path, tiny_recipe, squares_data):
