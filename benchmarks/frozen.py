@@ -42,6 +42,7 @@ class Material(NamedTuple):
         twins: Maps of its actor in other scenes, float16 `[N, TWINS, t, h, w, D]`.
         partners: Whose scenes these are, int `[N, TWINS]`; -1: there is no such version.
         in_s: Whether it is in S, bool `[N]`.
+        paired: Whether it has a conjugate, bool `[N]`; without one the clip stands in for it.
         coverage: Share of each cell that is the actor's, `[N, t, h, w]`.
         masked: Whether the actor is known, bool `[N]`.
     """
@@ -54,6 +55,7 @@ class Material(NamedTuple):
     twins: np.ndarray
     partners: np.ndarray
     in_s: np.ndarray
+    paired: np.ndarray
     coverage: np.ndarray
     masked: np.ndarray
 
@@ -99,6 +101,7 @@ def _compute(run: Run, composed: Path, split: str) -> Material:
                 found["coverage"] = coverage
                 found["masked"] = inputs["has_mask"].numpy() & (coverage > 0).any((1, 2, 3))
                 found["targets"] = targets.numpy()
+                found["paired"] = inputs["has_conjugate"].numpy()
             yield found
 
     def joined(source: Run, name: str, *streams: str) -> dict[str, np.ndarray]:
@@ -184,7 +187,7 @@ def _draw(
     inputs.update(
         features=features,
         conjugate_features=material.conjugate[scenes],
-        has_conjugate=np.ones(len(rows), bool),
+        has_conjugate=material.paired[scenes],
     )
     return inputs, material.targets[rows]
 

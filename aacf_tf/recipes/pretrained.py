@@ -26,10 +26,13 @@ def pretrained(recipe: Recipe) -> Recipe:
         return dataclasses.replace(recipe, loss=_LOSS, hidden=64, score="average")
     if recipe.name not in _FINE_TUNED:
         return recipe
-    width = 161 if recipe.data.resize == "stretch" else 129
+    data = dataclasses.replace(recipe.data, height=129, width=161)
+    if data.resize == "whole":
+        # Its windows move along the longer side; a smaller one would not be of 32 k + 1 pixels.
+        data = dataclasses.replace(data, width=129, crop=1.0)
     return dataclasses.replace(
         recipe,
-        data=dataclasses.replace(recipe.data, height=129, width=width),
+        data=data,
         loss=_LOSS,
         stages=(
             Stage(
