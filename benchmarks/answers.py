@@ -7,9 +7,9 @@ variant, so that differences are paired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
@@ -177,14 +177,29 @@ def spread(values: np.ndarray) -> str:
     return f"{values[0]:.3f} ±{values[1:].std(ddof=1):.3f}"
 
 
-def context_weights(
-    cells: Iterable[Answers], weights: Sequence[float], first: str = "action"
-) -> dict[float, float]:
-    """Returns weight w -> mean AP on X of `first` and w times the context, as logits added."""
-    found: dict[float, list[float]] = {weight: [] for weight in weights}
-    for answers in cells:
-        for weight in weights:
-            chances = answers.x[first] * answers.x["context"] ** weight
-            chances /= chances.sum(-1, keepdims=True)
-            found[weight].append(mean_ap(chances, answers.targets))
-    return {weight: float(np.mean(values)) for weight, values in found.items()}
+def combine(answers: Answers, average_weight: float, context_weight: float) -> Answers:
+    """Returns answers with `combined` as za + v zg + w zc, from the experts' probabilities."""
+    weights = {"action": 1.0, "average": average_weight, "context": context_weight}
+
+    def joined(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        known = {name: scores[name] for name in weights if name in scores}
+        return {**scores, "combined": _product(known, weights)}
+
+    return replace(answers, x=joined(answers.x), s=joined(answers.s))
+
+
+def ensemble(one: Answers, other: Answers) -> Answers:
+    """Returns the answers of two models on the same clips together, their logits added."""
+
+    def joined(*both: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        scores = {str(n): scores["combined"] for n, scores in enumerate(both)}
+        return {"combined": _product(scores, dict.fromkeys(scores, 1.0))}
+
+    return replace(one, x=joined(one.x, other.x), s=joined(one.s, other.s))
+
+
+def _product(scores: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.ndarray:
+    """Returns the softmax of weighted logits, given as probabilities `[N, K]`."""
+    logits = sum(weights[name] * np.log(values + 1e-12) for name, values in scores.items())
+    chances = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return chances / chances.sum(-1, keepdims=True)

@@ -23,7 +23,7 @@ from tensorflow import keras
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
 from benchmarks import folds, frozen, variants
-from benchmarks.answers import Answers, context_weights, judge, resample, spread
+from benchmarks.answers import Answers, combine, ensemble, figures, judge, resample, spread
 from tfrecords.records.dataset import digest, load_info
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError
@@ -52,7 +52,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 REMEDIES = ("fame", "background_erasing", "stillmix", "human_mask")
 QUICK = ("average", "average_swap", "scratch", "apart", "apart_swap")
 RIVALS = ("average", "average_swap")
-WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 1.0)
+BOTH = "average + average_swap"  # two models of average pooling beside AACF's two experts
+# (v, w) of za + v zg + w zc.
+WEIGHTS = [(v, w) for v in (0.0, 0.5, 1.0, 2.0) for w in (0.0, 0.1, 0.2, 0.5)]
+CHOSEN_AFTERWARDS = ("score", "average_weight", "context_weight")
 COLUMNS = ("x", "x1", "s", "s1", "follow", "pointing", "auc", "far pointing", "far auc")
 SETTINGS = ("frozen", "tuned")
 BACKBONE = "efficientnet_lite2"
@@ -242,11 +245,18 @@ def measure_tuned(grid: Grid, composed: Path) -> Measure:
 def summarize(
     grid: Grid, prepared: Mapping[str, Recipe], cells: Sequence[tuple[str, int]]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Returns variant -> figure -> values of `resample`, and `x` and `s` of the served score."""
-    return {
-        name: resample([Answers.load(grid.answers(name, *cell)) for cell in cells], recipe.score)
+    """Returns variant -> figure -> values of `resample`; with both of RIVALS also BOTH."""
+    answers = {
+        name: [_weighed(grid, name, recipe, cell) for cell in cells]
         for name, recipe in prepared.items()
     }
+    found = {name: resample(answers[name], recipe.score) for name, recipe in prepared.items()}
+    if {*RIVALS} <= {*answers}:
+        pairs = zip(*(answers[name] for name in RIVALS))
+        both = resample([ensemble(*pair) for pair in pairs], "combined")
+        maps = ("pointing", "mass", "auc")
+        found[BOTH] = {k: v for k, v in both.items() if not k.endswith(maps)}
+    return found
 
 
 def select(found: Mapping[str, Mapping[str, np.ndarray]]) -> list[str]:
@@ -269,29 +279,43 @@ def table(found: Mapping[str, Mapping[str, np.ndarray]]) -> str:
 
 def differences(found: Mapping[str, Mapping[str, np.ndarray]]) -> str:
     """Formats each variant less each of average pooling's, paired, with standard errors."""
-    rows = [
-        [f"{name} - {rival}"]
-        + [spread(values[key] - found[rival][key]) if key in values else "" for key in COLUMNS]
-        for name, values in found.items()
-        for rival in RIVALS
-        if name != rival and rival in found
-    ]
+    rows = []
+    for name, values in found.items():
+        for rival in (*RIVALS, BOTH):
+            if name in (*RIVALS, BOTH) or rival not in found:
+                continue
+            other = found[rival]
+            known = [key in values and key in other for key in COLUMNS]
+            cells = [spread(values[k] - other[k]) if yes else "" for k, yes in zip(COLUMNS, known)]
+            rows.append([f"{name} - {rival}", *cells])
     return _markdown(["", *COLUMNS], rows) if rows else ""
 
 
 def _weights(grid: Grid, prepared: Mapping[str, Recipe]) -> str:
+    """Formats mean AP on X, on S and follow for other weights of `combined`."""
     rows = []
     for name, recipe in prepared.items():
-        if recipe.head != "aacf":
+        if recipe.head != "aacf" or recipe.loss.form != "apart":
             continue
         cells = [Answers.load(grid.answers(name, *cell)) for cell in grid.cells()]
-        for first in ("action", "average"):
-            if first in cells[0].x:
-                found = context_weights(cells, WEIGHTS, first)
-                rows.append([f"{name}, {first}", *(f"{value:.3f}" for value in found.values())])
+        for v, w in WEIGHTS:
+            weighed = [combine(answers, v, w) for answers in cells]
+            measured = [figures(a, np.arange(len(a.clip)), "combined") for a in weighed]
+            means = [np.mean([found[key] for found in measured]) for key in ("x", "s", "follow")]
+            rows.append([name, f"{v:g}", f"{w:g}", *(f"{value:.3f}" for value in means)])
     if not rows:
         return ""
-    return "Mean AP on X with w times the context\n\n" + _markdown(["w", *map(str, WEIGHTS)], rows)
+    head = ["", "v", "w", "x", "s", "follow"]
+    return "`combined` as za + v zg + w zc\n\n" + _markdown(head, rows)
+
+
+def _weighed(grid: Grid, name: str, recipe: Recipe, cell: tuple[str, int]) -> Answers:
+    """Returns answers with `combined` as the recipe weighs it now."""
+    answers = Answers.load(grid.answers(name, *cell))
+    if recipe.head != "aacf":
+        return answers
+    apart = recipe.loss.form == "apart"
+    return combine(answers, recipe.average_weight, recipe.context_weight if apart else 1.0)
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -318,7 +342,8 @@ def _scenes(notes: Mapping[str, Any], split: str, labels: Sequence[str]) -> dict
 def _claim(grid: Grid, name: str, recipe: Recipe) -> None:
     """Notes what a variant's answers are of; UsageError if others are there."""
     path = grid.folder / "answers" / name / "config.json"
-    content = {"recipe": recipes.to_dict(recipe), "data": digest(grid.data)}
+    trained = {k: v for k, v in recipes.to_dict(recipe).items() if k not in CHOSEN_AFTERWARDS}
+    content = {"recipe": trained, "data": digest(grid.data)}
     content = json.loads(json.dumps(content))
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != content:
         raise UsageError(

@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from scipy import special
 from sklearn.metrics import average_precision_score
 
-from benchmarks import answers, folds, pretrained
+from benchmarks import answers, folds, frozen, pretrained
 from tfrecords import ClipPair, write_dataset
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info
@@ -131,8 +132,25 @@ def test_differences_are_paired(tmp_path):
     # Ten photographs, five clips, lie between them: far less than two independent errors.
     assert (one["x1"] - other["x1"])[1:].std() < (one["x1"][1:].std() + other["x1"][1:].std()) / 1.3
     assert answers.spread(np.array([0.5, 0.4, 0.6])) == "0.500 ±0.141"
-    found = answers.context_weights([better], (0.0, 1.0))
-    assert found[0.0] == pytest.approx(found[1.0])
+
+
+def test_experts_are_added_as_logits(rng):
+    logits = {name: rng.normal(size=(40, 2)) for name in ("action", "average", "context")}
+    scores = {name: special.softmax(values, -1) for name, values in logits.items()}
+    cell = answers.replace(made(0.5), x=scores, s=scores)
+    expected = logits["action"] + 0.5 * logits["average"] + 0.2 * logits["context"]
+    found = answers.combine(cell, 0.5, 0.2)
+    np.testing.assert_allclose(found.x["combined"], special.softmax(expected, -1), atol=1e-9)
+    # Without an average expert, as in the form scratch.
+    cell = answers.replace(cell, x={k: v for k, v in scores.items() if k != "average"})
+    expected = special.softmax(logits["action"] + logits["context"], -1)
+    one = answers.combine(cell, 0.0, 1.0)
+    np.testing.assert_allclose(one.x["combined"], expected, atol=1e-9)
+    both = answers.ensemble(one, found).x["combined"]
+    np.testing.assert_allclose(both.sum(-1), 1)
+    assert answers.ensemble(one, one).x["combined"].argmax(-1).tolist() == (
+        expected.argmax(-1).tolist()
+    )
 
 
 def test_selection_takes_the_best_of_aacf_beside_average_pooling():
@@ -144,7 +162,7 @@ def test_selection_takes_the_best_of_aacf_beside_average_pooling():
 def test_recipes_of_the_grid(grid):
     assert set(pretrained.choices(grid)) == set(pretrained.VARIANTS) - set(pretrained.REMEDIES)
     recipe = pretrained.make_recipe(grid, "apart_swap")
-    assert recipe.loss.form == "apart" and recipe.data.swap == 0.5 and recipe.score == "average"
+    assert recipe.loss.form == "apart" and recipe.data.swap == 0.5 and recipe.score == "combined"
     assert [stage.backbone_rate for stage in recipe.stages] == [0.0]
     with pytest.raises(UsageError, match="stillmix changes frames: expected --setting=tuned"):
         pretrained.make_recipe(grid, "stillmix")
@@ -155,32 +173,87 @@ def test_recipes_of_the_grid(grid):
     assert "fame" not in pretrained.choices(tuned)  # photographs do not move
 
 
-def test_frozen_grid_is_judged_and_resumed(grid, capsys):
-    names = ["average", "apart_swap"]
+def test_a_grid_is_selected_tested_once_and_resumed(grid, monkeypatch, capsys):
+    names, trained = ["average", "average_swap", "apart_swap", "apart"], []
+
+    def measure_frozen(grid, composed):
+        def measure(recipe, place, folder):
+            trained.append((folder.name, recipe.seed))
+            right = 0.5 + 0.25 * bool(recipe.data.swap)
+            cell = made(right)
+            if recipe.head != "aacf":
+                return answers.replace(cell, x={"combined": cell.x["action"]}, s=cell.s)
+            scores = {**cell.x, "average": cell.x["action"]}
+            return answers.replace(cell, x=scores, s=scores, pointing=np.full(40, right))
+
+        return measure
+
+    monkeypatch.setattr(pretrained, "measure_frozen", measure_frozen)
     pretrained.run(grid, names)
     printed = capsys.readouterr().out
-    assert (
-        "| apart_swap - average |" in printed
-        and "Selected by the folds: average, apart_swap" in (printed)
+    assert "| apart_swap - average + average_swap |" in printed
+    assert "Selected by the folds: average, average_swap, apart_swap" in printed
+    assert len(trained) == 2 * 4 + 3  # two folds; of the test what was selected
+    results = json.loads((grid.folder / "results.json").read_text())
+    assert results["folds"]["apart"]["x1"][0] == 0.5
+    assert results["official"]["apart_swap"]["pointing"] == [0.75, 0.0]
+    assert set(results["official"]) == {"average", "average_swap", "apart_swap", pretrained.BOTH}
+    # Another score, or other weights of it, need no training; another training does.
+    weighed = answers.replace(grid, settings=[*SETTINGS, ("average_weight", "0.5")])
+    pretrained.run(weighed, names)
+    assert len(trained) == 2 * 4 + 3
+    other = answers.replace(grid, settings=[*SETTINGS, ("stages.0.epochs", "2")])
+    with pytest.raises(UsageError, match="--workdir: expected answers with these settings"):
+        pretrained.run(other, names)
+
+
+def test_a_swapped_row_has_its_partner_s_scene():
+    maps = np.arange(4, dtype=np.float16)[:, None, None, None, None]
+    partners = np.array([[1, 2], [0, -1], [3, 3], [-1, -1]])
+    material = frozen.Material(
+        id=np.array(list("abcd")),
+        targets=np.array([0, 1, 0, 1]),
+        clip=maps,
+        conjugate=maps + 10,
+        s=maps + 20,
+        twins=np.stack([maps + 30, maps + 40], 1),
+        partners=partners,
+        in_s=np.array([True, True, True, False]),
+        paired=np.array([True, False, True, True]),
+        coverage=maps[..., 0],
+        masked=np.ones(4, bool),
     )
+    rows, random = np.arange(4), np.random.default_rng(0)
+    inputs, targets = frozen._draw(material, rows, 0.0, random)
+    assert "swapped" not in inputs and targets.tolist() == [0, 1, 0, 1]
+    assert inputs["has_conjugate"].tolist() == [True, False, True, True]
+    for _ in range(9):
+        inputs, targets = frozen._draw(material, rows, 1.0, random)
+        features = inputs["features"].ravel().astype(int)
+        twin = np.where(inputs["swapped"], features // 10 - 3, -1)
+        for n in rows:
+            whose = partners[n, twin[n]] if inputs["swapped"][n] else n
+            assert features[n] % 10 == n and inputs["conjugate_features"].ravel()[n] == 10 + whose
+            assert inputs["context_target"][n] == material.targets[whose]
+        assert not inputs["swapped"][3] and inputs["swapped"][[0, 2]].all()
+    assert (material.clip == maps).all()  # features are copied, not written to
+
+
+@pytest.mark.slow
+def test_frozen_grid(grid):
+    names = ["average", "apart_swap"]
+    pretrained.run(grid, names)
     results = json.loads((grid.folder / "results.json").read_text())
     for part in ("folds", "official"):
         for name in names:
             found = results[part][name]
             assert all(0 <= found[key][0] <= 1 for key in ("x", "s", "follow", "auc", "far auc"))
     assert "x average" in results["folds"]["apart_swap"]
-    before = {path: path.stat().st_mtime_ns for path in grid.folder.rglob("*.npz")}
-    assert len(before) == 2 + 2 * 3  # the features; two folds and the test
-    pretrained.run(grid, names)
-    assert {path: path.stat().st_mtime_ns for path in grid.folder.rglob("*.npz")} == before
-    other = pretrained.dataclasses.replace(grid, settings=[*SETTINGS, ("stages.0.epochs", "2")])
-    with pytest.raises(UsageError, match="--workdir: expected answers with these settings"):
-        pretrained.run(other, names)
 
 
 @pytest.mark.slow
 def test_tuned_grid(grid):
-    tuned = pretrained.dataclasses.replace(grid, setting="tuned")
+    tuned = answers.replace(grid, setting="tuned")
     pretrained.run(tuned, ["average"])
     results = json.loads((tuned.folder / "results.json").read_text())
     assert 0 <= results["official"]["average"]["x"][0] <= 1
