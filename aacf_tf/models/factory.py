@@ -98,6 +98,7 @@ def build_model(
         apart={
             "branch_gradient": recipe.loss.branch_gradient,
             "context_weight": recipe.context_weight,
+            "average_weight": recipe.average_weight,
         }
         if recipe.loss.form == "apart"
         else None,

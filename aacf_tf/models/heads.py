@@ -149,7 +149,8 @@ class ApartHead(FactorizationHead):
         classes: Number of classes, K.
         branch_gradient: Share of its gradient that the factorization passes to the features; the
             average expert, which its full gradient would cost accuracy, passes all.
-        context_weight: Weight w of the context in the combined score, za + w zc.
+        context_weight: Weight w of the context in the combined score, za + v zg + w zc.
+        average_weight: Weight v of the average expert there.
 
     The other arguments and those of the call are as for `FactorizationHead`.
     """
@@ -163,10 +164,12 @@ class ApartHead(FactorizationHead):
         *,
         branch_gradient: float = 0.2,
         context_weight: float = 0.2,
+        average_weight: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(classes, **kwargs)
-        self.branch_gradient, self.context_weight = branch_gradient, context_weight
+        self.branch_gradient = branch_gradient
+        self.context_weight, self.average_weight = context_weight, average_weight
         self.average_classifier = _classifier(classes, "average_classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
@@ -175,10 +178,13 @@ class ApartHead(FactorizationHead):
         outputs = self.factorization(share * features + (1 - share) * tf.stop_gradient(features))
         average = self.dropout(_average(features), training=training)
         scores = _factor_scores(self, outputs, training, self.context_weight)
-        return {**outputs, **scores, "average_scores": self.average_classifier(average)}
+        zg = self.average_classifier(average)
+        scores["combined_scores"] += self.average_weight * zg
+        return {**outputs, **scores, "average_scores": zg}
 
     def get_config(self) -> dict[str, Any]:
-        config = {"branch_gradient": self.branch_gradient, "context_weight": self.context_weight}
+        names = ("branch_gradient", "context_weight", "average_weight")
+        config = {name: getattr(self, name) for name in names}
         return {**super().get_config(), **config}
 
 

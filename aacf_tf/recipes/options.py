@@ -238,7 +238,8 @@ class Recipe:
         score: Score of the served model's `probabilities`: `action`, `context`, `combined`, or of
             the loss form `apart` also `average`. A head that lacks it serves `combined`.
         context_weight: Weight w of the context in the score `combined` of the loss form `apart`,
-            za + w zc; in the form `scratch` it is 1.
+            za + v zg + w zc; in the form `scratch` it is 1.
+        average_weight: Weight v of the average expert there.
         baseline: How average pooling is trained for comparison, under `baselines/average`: `alone`
             (from scratch, by the same stages), `stage` (the stage that trains it is evaluated) or
             `none`.
@@ -267,6 +268,7 @@ class Recipe:
     hidden: Annotated[Optional[int], Bounds(0)] = None
     score: Literal["action", "context", "combined", "average"] = "action"
     context_weight: NonNegative = 0.2
+    average_weight: NonNegative = 0.0
     baseline: Literal["alone", "stage", "none"] = "none"
     mask_threshold: Share = 0.25
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0

@@ -61,11 +61,11 @@ def test_efficientnet_on_photographs(tmp_path, capsys):
     with open(tmp_path / "run/predictions.csv", encoding="utf-8") as file:
         row = next(csv.DictReader(file))
     predictor = load(tmp_path / "run/export/aacf")
-    assert predictor.card.score == "average"
+    assert predictor.card.score == "combined"
     (clip,) = (pair.clip for pair in photographs("test", 1))
     Image.fromarray(clip[0]).save(tmp_path / "photograph.png")
     prediction = predictor.predict(tmp_path / "photograph.png")
-    assert prediction.average == prediction.probabilities
+    assert prediction.combined == prediction.probabilities
     signature = tf.saved_model.load(str(predictor.directory)).signatures["serve_tensor"]
     outputs = signature(frames=tf.constant(clip[None]))
     for score in SCORES:

@@ -138,7 +138,10 @@ def test_apart_standardizes_and_keeps_the_experts_apart(rng):
     values = rng.normal(2, 3, size=(2, 3, 2, 2, 8)).astype(np.float32)
     scratch = heads.make_head("aacf", 4, hidden=6)
     head = heads.make_head(
-        "aacf", 4, hidden=6, apart={"branch_gradient": 0.2, "context_weight": 0.3}
+        "aacf",
+        4,
+        hidden=6,
+        apart={"branch_gradient": 0.2, "context_weight": 0.3, "average_weight": 0.5},
     )
     features = tf.Variable(values)
     scratch(features), head(features)
@@ -159,6 +162,7 @@ def test_apart_standardizes_and_keeps_the_experts_apart(rng):
         action_of_scratch = tf.reduce_sum(weights * other["action_scores"])
     np.testing.assert_allclose(outputs["action_scores"], other["action_scores"], atol=1e-5)
     combined = outputs["action_scores"] + 0.3 * outputs["context_scores"]
+    combined += 0.5 * outputs["average_scores"]
     np.testing.assert_allclose(outputs["combined_scores"], combined, atol=1e-6)
     pooled = standard.numpy().mean((1, 2, 3)) @ head.average_classifier.kernel.numpy()
     np.testing.assert_allclose(outputs["average_scores"], pooled, atol=1e-4)
