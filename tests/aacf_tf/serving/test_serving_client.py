@@ -103,7 +103,7 @@ MALFORMED = [
     ("serve_tensor", {"frames": np.zeros([1, 9, 24, 24, 3], np.uint8)}, "received the shape"),
     ("serve_resized", {"frames": np.zeros([1, 8, 24, 24, 3], np.uint8)}, "[batch, 8, 48, 48, 3]"),
     ("serve_resized", {"frames": np.zeros([0, 8, 48, 48, 3], np.uint8)}, "none of them 0"),
-    ("serve_examples", {"examples": [b"no record"]}, "Could not parse"),
+    ("serve_examples", {"examples": [b"no record"]}, "Invalid protocol message"),
     ("serve_nothing", {"frames": [[PNG] * 8]}, "not found in signature def"),
 ]
 
