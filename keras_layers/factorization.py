@@ -41,13 +41,16 @@ class ActionContextFactorization(keras.layers.Layer):
 
     def __init__(self, hidden: int = 256, **kwargs: Any):
         # Autocast would round float32 features to the compute type of a mixed policy.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         self.hidden = hidden
+        self.input_spec = keras.layers.InputSpec(ndim=5)
         self.attention = ActionContextAttention(hidden, name="attention")
         self.pooling = AttentionPooling(name="pooling")
 
     def build(self, input_shape: Any) -> None:
-        self.attention.build(input_shape)
+        with tf.name_scope(self.attention.name):
+            self.attention.build(input_shape)
+        self.input_spec = self.attention.input_spec
         super().build(input_shape)
 
     def call(self, features: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -60,6 +63,12 @@ class ActionContextFactorization(keras.layers.Layer):
             "context_attention": weights[..., 1],
             "action_logits": logits[..., 0],
         }
+
+    def compute_output_shape(self, input_shape: Any) -> dict[str, tf.TensorShape]:
+        batch, *grid, channels = input_shape
+        vector, grid = tf.TensorShape([batch, channels]), tf.TensorShape([batch, *grid])
+        maps = ("action_attention", "context_attention", "action_logits")
+        return {"action": vector, "context": vector, **dict.fromkeys(maps, grid)}
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "hidden": self.hidden}

@@ -23,6 +23,10 @@ class FramesToImages(keras.layers.Layer):
         TensorShape([16, 32, 32, 3])
     """
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=5)
+
     def call(self, clips: tf.Tensor) -> tf.Tensor:
         batch, time, height, width = tf.unstack(tf.shape(clips)[:4])
         images = tf.reshape(clips, [batch * time, height, width, clips.shape[-1]])
@@ -50,6 +54,10 @@ class ImagesToFrames(keras.layers.Layer):
         >>> maps = image_network(FramesToImages()(clips))  # [B * T, 7, 7, 2208]
         >>> maps = ImagesToFrames()([maps, clips])         # [B, T, 7, 7, 2208]
     """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.input_spec = [keras.layers.InputSpec(ndim=4), keras.layers.InputSpec(ndim=5)]
 
     def call(self, inputs: list[tf.Tensor]) -> tf.Tensor:
         maps, clips = inputs

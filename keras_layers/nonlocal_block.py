@@ -33,17 +33,22 @@ class NonLocalBlock3D(keras.layers.Layer):
     def __init__(self, depth: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.depth = depth
+        self.input_spec = keras.layers.InputSpec(ndim=5)
 
     def build(self, input_shape: Any) -> None:
         channels = input_shape[-1]
         depth = self.depth or max(1, channels // 2)
         policy = self.dtype_policy
         self.embed = keras.layers.Dense(3 * depth, dtype=policy, name="embed")
-        self.embed.build(input_shape)
+        # HDF5 files keep the weights of a layer by name.
+        with tf.name_scope(self.embed.name):
+            self.embed.build(input_shape)
         self.project = keras.layers.Dense(
             channels, kernel_initializer="zeros", dtype=policy, name="project"
         )
-        self.project.build((*input_shape[:-1], depth))
+        with tf.name_scope(self.project.name):
+            self.project.build((*input_shape[:-1], depth))
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: channels})
         super().build(input_shape)
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
@@ -54,6 +59,9 @@ class NonLocalBlock3D(keras.layers.Layer):
         weights = tf.cast(tf.nn.softmax(logits), values.dtype)
         update = self.project(tf.matmul(weights, values))
         return features + tf.reshape(update, shape)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "depth": self.depth}

@@ -28,6 +28,10 @@ class BatchNormalization3D(keras.layers.BatchNormalization):
         >>> x = BatchNormalization3D(momentum=0.9)(x)
     """
 
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=5)
+
     def build(self, input_shape: Any) -> None:
         super().build((None, None, None, input_shape[-1]))
         self.input_spec = keras.layers.InputSpec(ndim=5, axes={4: input_shape[-1]})

@@ -1,8 +1,10 @@
-"""Attention pooling: the softmax over all positions and the weighted sums, as one operation."""
+"""Pooling: by attention, as one operation, and by the maximum, in space and then in time."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from contextvars import ContextVar
+from typing import Any, Iterator
 
 import tensorflow as tf
 from tensorflow import keras
@@ -56,7 +58,8 @@ class AttentionPooling(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any):
         # Autocast would round the logits to the compute type before the softmax.
-        super().__init__(autocast=False, **kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.input_spec = [keras.layers.InputSpec(ndim=5) for _ in ("logits", "features")]
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         logits, features = inputs
@@ -66,3 +69,63 @@ class AttentionPooling(keras.layers.Layer):
         flat = tf.reshape(features, [batch, positions, features.shape[-1]])
         pooled, weights = attention_pooling(stacked, flat)
         return pooled, tf.reshape(tf.transpose(weights, [0, 2, 1]), shape)
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[tf.TensorShape, tf.TensorShape]:
+        logits, features = input_shape
+        return tf.TensorShape([logits[0], logits[-1], features[-1]]), tf.TensorShape(logits)
+
+
+_IN_2D: ContextVar[bool] = ContextVar("in_2d", default=False)
+
+
+@contextlib.contextmanager
+def pooling_in_2d() -> Iterator[None]:
+    """Has every `MaxPooling3D` that is called or traced within it pool in space, then in time."""
+    token = _IN_2D.set(True)
+    try:
+        yield
+    finally:
+        _IN_2D.reset(token)
+
+
+@keras.utils.register_keras_serializable(package="aacf")
+class MaxPooling3D(keras.layers.MaxPooling3D):
+    """`keras.layers.MaxPooling3D`, within `pooling_in_2d` by two poolings in 2-D.
+
+    In space, then in time: the outputs are the same to the last bit. Runtimes that have no 3-D
+    pooling, such as TensorFlow Lite with its built-in operators, can run a graph traced so. On a
+    CPU it takes up to twice as long.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.MaxPooling3D`, with channels last.
+
+    Call arguments:
+        inputs: Feature map `[B, T, H, W, C]`.
+
+    Output shape:
+        Same as for `keras.layers.MaxPooling3D`.
+
+    Examples:
+        >>> MaxPooling3D((1, 3, 3), (1, 2, 2), "same")(tf.zeros([2, 8, 28, 28, 32])).shape
+        TensorShape([2, 8, 14, 14, 32])
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not _IN_2D.get() or self.data_format != "channels_last":
+            return super().call(inputs)
+        padding, sides = self.padding.upper(), self.compute_output_shape(inputs.shape)
+        batch, frames, *image = [
+            known or side for known, side in zip(inputs.shape, tf.unstack(tf.shape(inputs)))
+        ]
+        (window, *windows), (stride, *strides) = self.pool_size, self.strides
+        outputs = tf.reshape(inputs, [batch * frames, *image])
+        outputs = tf.nn.max_pool2d(outputs, windows, strides, padding)
+        _, height, width, channels = [
+            known or side for known, side in zip(outputs.shape, tf.unstack(tf.shape(outputs)))
+        ]
+        if (window, stride) != (1, 1):
+            outputs = tf.reshape(outputs, [batch, frames, height * width, channels])
+            outputs = tf.nn.max_pool2d(outputs, [window, 1], [stride, 1], padding)
+            frames = outputs.shape[1] or tf.shape(outputs)[1]
+        outputs = tf.reshape(outputs, [batch, frames, height, width, channels])
+        return tf.ensure_shape(outputs, sides)

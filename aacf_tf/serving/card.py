@@ -49,6 +49,7 @@ class ModelCard:
     winograd: Dict[str, float] = field(default_factory=dict)  # convolution -> speed-up measured
     map_centres: Optional[Centres] = None
     digest: str = ""  # of the training data
+    signatures: List[str] = field(default_factory=list)
     scaling: str = "inside: pixels 0..255 go in"
 
     @classmethod

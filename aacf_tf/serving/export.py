@@ -8,6 +8,7 @@
     signature        input                                      output
     serving_default  frames   string [batch, T], JPEG or PNG    the scores and maps
     serve_tensor     frames   uint8 [batch, T, H, W, 3]         the same
+    serve_resized    frames   uint8 [batch, T, h, w, 3]         the same
     serve_examples   examples string [batch], SequenceExample   the same
     features         frames   uint8 [batch, T, H, W, 3]         features, action, context
 
@@ -20,11 +21,13 @@ what it lacks (`aacf_tf.models.heads`); one without attention has `class_activat
 `[batch, t, h, w]` instead.
 
 A model of optical flow has the input `flow`, uint8 `[batch, T, H, W, 2]` as in
-`tfrecords.media.flow`, encoded as PNG of two channels; a model of two streams has both `frames` and
-`flow`. If the recipe keeps whole frames, those of one request must be of one size.
+`tfrecords.media.flow`, encoded as PNG of two or three channels; a model of two streams has both
+`frames` and `flow`. If the recipe keeps whole frames, those of one request must be of one size.
 
-T is the recipe's; batch, H and W are free. Resizing and scaling are part of the graph, by the same
-function that training uses; the graph has only operations of core TensorFlow. The backbone's batch
+T is the recipe's; batch, H and W are free; h and w are the recipe's, too. Resizing and scaling are
+part of the graph, by the same function that training uses; the graph has only operations of core
+TensorFlow. `serve_resized` neither decodes nor resizes, and all its sides but the batch are fixed,
+so that other systems can convert it (docs/serving.md). The backbone's batch
 norms are folded into its convolutions; `export_precision` and `export_winograd` of the recipe make
 it faster still (docs/performance.md).
 """
@@ -32,7 +35,6 @@ it faster still (docs/performance.md).
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 import os
 import shutil
@@ -53,7 +55,7 @@ from aacf_tf.models.factory import make_backbone
 from aacf_tf.recipes import Recipe
 from aacf_tf.runs.devices import keras_policy, resolve_precision
 from aacf_tf.serving.card import Axis, Centres, ModelCard
-from aacf_tf.serving.signatures import make_signatures
+from aacf_tf.serving.signatures import SIGNATURES, make_signatures
 from aacf_tf.weights.bundles import check_checkpoint
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
@@ -117,6 +119,7 @@ def export(
         winograd=winograd,
         map_centres=Centres(time=time, height=height, width=width),
         digest=digest,
+        signatures=[*SIGNATURES],
     )
 
     def add_files(folder: Path) -> None:
@@ -175,8 +178,7 @@ def _holds(
 ) -> bool:
     """Returns whether a version is whole and holds the same weights, description and labels."""
     prefix = version / "variables" / "variables"
-    installed = importlib.util.find_spec("tensorflow_serving") is not None
-    if installed and not (version / "assets.extra" / WARMUP_FILE).is_file():
+    if not (version / "assets.extra" / WARMUP_FILE).is_file():
         return False
     try:
         before = ModelCard.read(version / "assets" / MODEL_FILE)
@@ -218,14 +220,9 @@ def _inference_backbone(model: ActionModel, recipe: Recipe) -> tuple[keras.Model
 
 def _write_warmup(folder: Path, recipe: Recipe) -> None:
     """Writes a request for each signature, which ModelServer runs before it serves the first."""
-    try:
-        from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
-    except ImportError:
-        logger.info(
-            "Warm-up requests for TensorFlow Serving are left out; "
-            "pip install tensorflow-serving-api==2.15.1 adds them to the next export."
-        )
-        return
+    # Here, since predictions need none of it.
+    from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
     data = recipe.data
     streams = MODALITIES[recipe.modality].streams
     sides = [1, data.frames, data.height, data.width]
@@ -240,6 +237,7 @@ def _write_warmup(folder: Path, recipe: Recipe) -> None:
     requests = {
         "serving_default": encoded,
         "serve_tensor": gray,
+        "serve_resized": gray,
         "serve_examples": {"examples": np.array([record])},
         "features": gray,
     }

@@ -11,12 +11,15 @@ from aacf_tf.evaluation.classification import SCORES
 from aacf_tf.models.losses import presence_score
 from aacf_tf.recipes import Recipe
 from aacf_tf.serving import requests
+from keras_layers import pooling_in_2d
 from tfrecords.reading.phases import frame_indices
 from tfrecords.reading.preprocess import PREPROCESS, decode_image
 from tfrecords.records import codec
 from tfrecords.records.names import MODALITIES
 
 Tensors = dict  # name -> tf.Tensor
+
+SIGNATURES = ("serving_default", "serve_tensor", "serve_resized", "serve_examples", "features")
 
 
 def make_signatures(
@@ -34,6 +37,10 @@ def make_signatures(
         name: tf.TensorSpec([None, frames, None, None, stream.channels], tf.uint8, name=name)
         for name, stream in inputs.items()
     }
+    fitted = {
+        name: tf.TensorSpec([None, frames, *size, stream.channels], tf.uint8, name=name)
+        for name, stream in inputs.items()
+    }
     images = {name: tf.TensorSpec([None, frames], tf.string, name=name) for name in inputs}
     sides = (None, None) if data.resize == "whole" else size
 
@@ -48,6 +55,10 @@ def make_signatures(
     def serve(clips: Tensors) -> Tensors:
         outputs = head(see(clips), training=False)
         return _outputs(outputs, recipe.score, classes, multi_label, "presence" in head.terms)
+
+    def serve_fitted(clips: Tensors) -> Tensors:
+        with pooling_in_2d():  # TensorFlow Lite has no other
+            return serve(clips)
 
     def fit_one(name: str, clip: tf.Tensor) -> tf.Tensor:
         return PREPROCESS[inputs[name]](clip, size, data.resize)
@@ -99,6 +110,7 @@ def make_signatures(
     functions = {
         "serving_default": (serve_encoded, images),
         "serve_tensor": (lambda clips: serve(fit(clips)), pixels),
+        "serve_resized": (serve_fitted, fitted),
         "serve_examples": (
             serve_examples,
             {"examples": tf.TensorSpec([None], tf.string, name="examples")},

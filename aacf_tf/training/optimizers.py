@@ -107,6 +107,11 @@ class _GroupRates:
         return factor
 
 
+# Parts whose weights once shared names in their layer; where there are such, each update stays that
+# of Keras, since the single operation differs from it in the last digit.
+_ONCE_SHARED = re.compile(r"(?<=/head/)(\w+)/(attention/project|attention/score|embed|project)/")
+
+
 class _OneUpdate(_GroupRates):
     """Mix-in for the Adam family: one operation per variable and update instead of ten."""
 
@@ -115,8 +120,9 @@ class _OneUpdate(_GroupRates):
         # Keras appends the two moments of each variable in turn.
         moments = iter(self.variables[-2 * len(var_list) :])
         pairs = dict(zip((variable.name for variable in var_list), zip(moments, moments)))
+        names = {_ONCE_SHARED.sub(r"\1/", name) for name in pairs}
         # A function, since a dict would be saved in checkpoints. Duplicate names have no moments.
-        self._moments_of = pairs.get if len(pairs) == len(var_list) else lambda name: None
+        self._moments_of = pairs.get if len(names) == len(var_list) else lambda name: None
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, *args: Any) -> None:
         moments = self._moments_of(_name_of(variable))

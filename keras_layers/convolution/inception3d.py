@@ -10,6 +10,7 @@ from tensorflow import keras
 
 from keras_layers.convolution.conv3d import Conv3D
 from keras_layers.normalization import BatchNormalization3D
+from keras_layers.pooling import MaxPooling3D
 
 
 @keras.utils.register_keras_serializable(package="aacf")
@@ -60,6 +61,7 @@ class ConvUnit3D(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.momentum = momentum
+        self.input_spec = keras.layers.InputSpec(ndim=5)
         self.conv_3d = Conv3D(
             filters,
             kernel_size,
@@ -97,6 +99,7 @@ class ConvUnit3D(keras.layers.Layer):
         if self.batch_norm is not None:
             with tf.name_scope("batch_norm"):
                 self.batch_norm.build(self.conv_3d.compute_output_shape(input_shape))
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
@@ -105,7 +108,7 @@ class ConvUnit3D(keras.layers.Layer):
             outputs = self.batch_norm(outputs, training=training)
         return self.activation(outputs)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         return self.conv_3d.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, Any]:
@@ -171,6 +174,7 @@ class InceptionModule3D(keras.layers.Layer):
                 f"Received filters={list(filters)}."
             )
         self.filters = tuple(filters)
+        self.input_spec = keras.layers.InputSpec(ndim=5)
         self.branch_2_conv = branch_2_conv
         self.batch_norm = batch_norm
         self.momentum = momentum
@@ -194,9 +198,7 @@ class InceptionModule3D(keras.layers.Layer):
                 dtype=self.dtype_policy,
                 name=scope.split("/")[1],
             )
-        self.pool = keras.layers.MaxPooling3D(
-            3, 1, "same", dtype=self.dtype_policy, name="MaxPool3d_0a_3x3"
-        )
+        self.pool = MaxPooling3D(3, 1, "same", dtype=self.dtype_policy, name="MaxPool3d_0a_3x3")
 
     def branches(self) -> tuple[tuple[keras.layers.Layer, ...], ...]:
         """Returns the four branches, each the layers that the input passes."""
@@ -213,6 +215,7 @@ class InceptionModule3D(keras.layers.Layer):
         for (scope, unit), width in zip(self.units.items(), channels):
             with tf.name_scope(scope):
                 unit.build((*input_shape[:-1], width))
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
@@ -225,9 +228,9 @@ class InceptionModule3D(keras.layers.Layer):
         ]
         return tf.concat(branches, axis=-1)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Optional[int], ...]:
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         f0, _, f2, _, f4, f5 = self.filters
-        return (*input_shape[:-1], f0 + f2 + f4 + f5)
+        return tf.TensorShape([*input_shape[:-1], f0 + f2 + f4 + f5])
 
     def get_config(self) -> dict[str, Any]:
         return {

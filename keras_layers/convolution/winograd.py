@@ -91,6 +91,7 @@ class WinogradConv3D(keras.layers.Layer):
         shape = [WINDOW**2, 3 * input_shape[-1], self.filters]
         self.kernel = self.add_weight(name="kernel", shape=shape)
         self.bias = self.add_weight(name="bias", shape=[self.filters], initializer="zeros")
+        self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
@@ -139,8 +140,8 @@ class WinogradConv3D(keras.layers.Layer):
         outputs.set_shape([*inputs.shape[:-1], self.filters])
         return tf.nn.bias_add(outputs, self.bias)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple:
-        return (*input_shape[:-1], self.filters)
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape([*input_shape[:-1], self.filters])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}

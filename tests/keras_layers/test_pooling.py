@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow import keras
 
-from keras_layers import AttentionPooling, attention_pooling
+from keras_layers import AttentionPooling, MaxPooling3D, attention_pooling, pooling_in_2d
 
 
 def softmax(x, axis):
@@ -170,3 +172,25 @@ def test_symbolic_shapes_keep_what_is_known():
     pooled, weights = AttentionPooling()(inputs)
     assert tuple(pooled.shape) == (None, 2, 64)
     assert weights.shape[-1] == 2
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("window, strides", [(3, 2), (3, 1), (2, None), ((1, 3, 3), (1, 2, 2))])
+@pytest.mark.parametrize("shape", [(2, 5, 6, 7, 3), (1, 3, 4, 8, 2)])
+def test_maxima_in_space_then_in_time_are_those_of_keras(rng, padding, window, strides, shape):
+    maps = rng.normal(size=shape).astype("float32")
+    layer = MaxPooling3D(window, strides, padding)
+    expected = keras.layers.MaxPooling3D(window, strides, padding)(maps)
+    free = tf.TensorSpec([None, None, None, None, shape[-1]])
+    with pooling_in_2d():
+        np.testing.assert_array_equal(layer(maps), expected)
+        np.testing.assert_array_equal(tf.function(layer, input_signature=[free])(maps), expected)
+
+
+def test_maxima_are_taken_at_once_but_where_asked(rng):
+    maps = tf.constant(rng.normal(size=(1, 4, 4, 4, 2)).astype("float32"))
+    layer = MaxPooling3D(2)
+    for context, at_once in ((contextlib.nullcontext, True), (pooling_in_2d, False)):
+        with context():
+            graph = tf.function(lambda x: layer(x)).get_concrete_function(maps).graph
+        assert ("MaxPool3D" in {op.type for op in graph.get_operations()}) == at_once

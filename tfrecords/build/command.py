@@ -73,7 +73,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         f"Where conjugates come from: {names(sources.CONJUGATES)}. Default for csv: given where it "
         "has the column conjugate_video, else before_after; for jhmdb and voc2012_action: "
         "remove_person; for actionthread: before_after; for hollywood2: frozen_frame; for hacs: "
-        "negative_clip.",
+        "negative_clip; for tfrecords: none.",
     )
     real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
     text(

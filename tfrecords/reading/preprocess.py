@@ -160,8 +160,8 @@ def refuse_large(encoded: tf.Tensor) -> tf.Tensor:
 
 def decode_image(encoded: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes a JPEG or PNG, string scalar -> uint8 [H, W, channels]."""
-    if channels == 2:  # two channels cannot be asked for, only found
-        image = tf.io.decode_png(encoded)
+    if channels == 2:  # two channels cannot be asked for, only found; or three, the last of zeros
+        image = tf.io.decode_png(encoded)[..., :2]
     else:
         image = tf.io.decode_image(encoded, channels, expand_animations=False)
     return tf.ensure_shape(image, [None, None, channels])

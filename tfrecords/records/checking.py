@@ -265,7 +265,7 @@ def _check_pictures(
         except tf.errors.OpError as error:
             reason = re.sub(r"\{\{.*?\}\} ?| ?\[Op:.*", "", " ".join(error.message.split()))
             raise UserError(f"{place}: it cannot be decoded ({reason.rstrip('.')})") from error
-        if image.shape[-1] != channels:
+        if image.shape[-1] not in (names.FLOW_CHANNELS if channels == 2 else (channels,)):
             raise UserError(
                 f"{place}: expected a picture of {channels} channels, received {image.shape[-1]}"
             )

@@ -12,6 +12,7 @@ same scene without the action. Names follow MediaSequence.
                    image/frame_rate                  float    frames a second, clip and conjugate
                    image/height, image/width         int64    pixels, clip, conjugate and mask
                    image/format                      string   "JPEG" or "PNG"
+                   FORWARD_FLOW/image/format         string   "PNG", and CONJUGATE/... likewise
                    clip/decoy                        int64    1: a part of the clip without people
                                                               was filled; absent: none was
                    CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
@@ -22,12 +23,16 @@ same scene without the action. Names follow MediaSequence.
                    CONJUGATE/image/encoded           string   as image/encoded; any length
                    CLASS_SEGMENTATION/image/encoded  string   one 0/1 PNG a frame of the clip:
                                                               where the actor is
-                   FORWARD_FLOW/image/encoded        string   one PNG of two channels, u and v,
-                                                              a frame: see `tfrecords.media.flow`
-                   CONJUGATE/FORWARD_FLOW/image/encoded
+                   FORWARD_FLOW/image/encoded        string   one PNG of three channels a frame,
+                                                              u, v and 0: `tfrecords.media.flow`
+                   FORWARD_FLOW/image/timestamp      int64    as image/timestamp
+                   CONJUGATE/FORWARD_FLOW/image/{encoded,timestamp}
                                                      string   the same, a frame of the conjugate
                    region/bbox/{xmin,ymin,xmax,ymax} float *  still images: the boxes of the people
                                                               who act, shares 0..1 of width, height
+
+Flow of earlier records, in two channels and without times and format, is read as well; other
+software takes pictures of two channels for gray ones with transparency.
 
 A record of cached features has the context of the record it was made from and, for frames, the
 feature maps of a backbone's END_POINT, such as Mixed_5c:
@@ -127,8 +132,16 @@ def encode(
         (names.CONJUGATE + names.FLOW_FRAMES, pair.conjugate_flow),
     ):
         if flow is not None:
-            # OpenCV cannot write images of two channels.
-            lists[name] = [bytes_feature(image) for image in tf.io.encode_png(flow).numpy()]
+            start = pair.start
+            if name.startswith(names.CONJUGATE):
+                _, start, _ = _conjugate_place(pair, len(flow))
+            codes = np.pad(flow, [(0, 0), (0, 0), (0, 0), (0, 1)])
+            lists[name] = [bytes_feature(image) for image in tf.io.encode_png(codes).numpy()]
+            beside = name.removesuffix(names.FRAMES)
+            context[beside + names.FORMAT] = bytes_feature("PNG")
+            lists[beside + names.TIMESTAMPS] = [
+                ints_feature(_microseconds(start + n / pair.fps)) for n in range(len(flow))
+            ]
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(
@@ -268,7 +281,9 @@ def decode_image(encoded: bytes, channels: int) -> np.ndarray:
     if encoded.startswith(PNG):
         # OpenCV has no images of two channels, and allocates whatever a damaged chunk claims.
         image = tf.io.decode_png(encoded, 0 if channels == 2 else channels).numpy()
-        return image[..., 0] if channels == 1 else image
+        if channels == 2 and image.shape[-1] not in names.FLOW_CHANNELS:
+            raise UserError(f"flow in a picture of {image.shape[-1]} channels")
+        return image[..., 0] if channels == 1 else image[..., :channels]
     flags = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:

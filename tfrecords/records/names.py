@@ -22,6 +22,7 @@ CONJUGATE = "CONJUGATE/"  # prefix of every name that belongs to the conjugate
 CONJUGATE_KIND = "CONJUGATE/kind"  # where each clip has its own origin
 MASKS = "CLASS_SEGMENTATION/image/encoded"
 FLOW_FRAMES = "FORWARD_FLOW/image/encoded"
+FLOW_CHANNELS = (2, 3)  # of its pictures: u and v, in later records also 0
 MAPS = "/feature/bytes"  # behind the name of the end point
 DIMENSIONS = "/feature/dimensions"
 BOXES = tuple(f"region/bbox/{edge}" for edge in ("xmin", "ymin", "xmax", "ymax"))

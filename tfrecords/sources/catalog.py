@@ -40,6 +40,7 @@ _SOURCES = {
     "hacs": ("tfrecords.sources.published.hacs", "HacsSource"),
     "hollywood2": ("tfrecords.sources.published.hollywood2", "Hollywood2Source"),
     "jhmdb": ("tfrecords.sources.published.jhmdb", "JhmdbSource"),
+    "tfrecords": ("tfrecords.sources.published.sequence_examples", "TfrecordsSource"),
     "voc2012_action": ("tfrecords.sources.published.voc2012_action", "Voc2012ActionSource"),
 }
 SOURCES = tuple(sorted(_SOURCES))

@@ -14,9 +14,10 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones.networks.common import chosen_end_point, model_up_to, scaled_pixels
+from keras_layers import MaxPooling3D
 from keras_layers.convolution.inception3d import ConvUnit3D, InceptionModule3D
 
-_POOL = keras.layers.MaxPooling3D
+_POOL = MaxPooling3D
 # End point: layer and its arguments (ConvUnit3D: channels, kernel, stride; pooling: window, stride,
 # padding; InceptionModule3D: channels of its six convolutions, irregular name of one of them).
 _LAYERS = {

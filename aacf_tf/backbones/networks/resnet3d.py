@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.backbones.networks.common import chosen_end_point, model_up_to, scaled_pixels
-from keras_layers import BatchNormalization3D, Conv3D
+from keras_layers import BatchNormalization3D, Conv3D, MaxPooling3D
 
 END_POINTS = ("conv1", "maxpool", "layer1", "layer2", "layer3", "layer4", "fc")
 _STAGES = ((64, 3), (128, 4), (256, 6), (512, 3))  # channels, blocks
@@ -137,7 +137,7 @@ def _layers(
     if not no_max_pool:
         # PyTorch pads with the smallest number; after a ReLU, zeros give the same maxima.
         x = keras.layers.ZeroPadding3D(1, name="maxpool.pad")(x)
-        x = keras.layers.MaxPooling3D(3, 2, name="maxpool")(x)
+        x = MaxPooling3D(3, 2, name="maxpool")(x)
         yield "maxpool", x
     for stage, (filters, blocks) in enumerate(_STAGES, start=1):
         for block in range(blocks):

@@ -53,9 +53,10 @@ class PixelsToPatches(keras.layers.Layer):
             [frames, tf.reverse(frames[:, :, :, size[3] - missing_w :], [3])], axis=3
         )
         rows, columns = (size[2] + missing_h) // p, (size[3] + missing_w) // p
-        frames = tf.reshape(frames, [size[0], size[1], rows, p, columns, p, channels])
-        frames = tf.transpose(frames, [0, 1, 2, 4, 3, 5, 6])
-        return tf.reshape(frames, [size[0], size[1], rows, columns, p * p * channels])
+        # In four dimensions, since TensorFlow Lite transposes no more than six.
+        lines = tf.reshape(frames, [size[0] * size[1] * rows, p, columns, p * channels])
+        lines = tf.transpose(lines, [0, 2, 1, 3])
+        return tf.reshape(lines, [size[0], size[1], rows, columns, p * p * channels])
 
     def windows(self) -> tuple[tuple[int, int, tuple[int, int]], ...]:
         """Returns reach, stride and padding in time, height and width."""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 import pickle
 import subprocess
 import sys
 import textwrap
-import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from aacf_tf import build_model
 from aacf_tf.models import losses
@@ -164,6 +163,25 @@ def test_only_core_operations_are_in_the_graph(exported):
     assert_core_operations(used)
 
 
+@pytest.mark.parametrize(
+    "backbone, options", [("small", {"width": 12}), ("i3d", {"end_point": "Mixed_3b"})]
+)
+def test_what_others_convert_is_static_and_neither_decodes_nor_resizes(
+    served_recipe, labels, backbone, options
+):
+    recipe = dataclasses.replace(served_recipe, backbone=backbone, backbone_options=options)
+    model = build_model(recipe, len(labels))
+    made = signatures.make_signatures(model.backbone, model.head, recipe, len(labels), False)
+    function = made["serve_resized"].get_concrete_function()
+    (spec,) = function.structured_input_signature[0][0].values()
+    assert spec.shape.as_list() == [None, 8, 48, 48, 3]
+    graph = function.graph.as_graph_def()
+    used = {node.op for node in graph.node}
+    used |= {node.op for inner in graph.library.function for node in inner.node_def}
+    assert "Conv3D" in used
+    assert not used & {"DecodeImage", "ScaleAndTranslate", "MaxPool3D", "If", "StatelessIf"}
+
+
 def test_batch_norms_are_folded_and_the_numbers_stay(
     random_model, served_recipe, labels, frames, rng, tmp_path
 ):
@@ -255,23 +273,58 @@ def test_winograd_s_convolutions_give_the_same_by_core_operations(
     }
 
 
-def test_loads_where_none_of_our_code_can_be_imported(exported, signatures, frames, tmp_path):
-    clips = frames()
-    np.save(tmp_path / "frames.npy", clips)
+def requests_of(clips):
+    """Every signature's inputs for clips of the model's own size."""
+    jpeg = [[tf.io.encode_jpeg(frame).numpy() for frame in clip] for clip in clips]
+    records = [
+        codec.encode(ClipPair("x", clip, None, ()), {}, image_format="PNG") for clip in clips
+    ]
+    return {
+        "serving_default": {"frames": jpeg},
+        "serve_tensor": {"frames": clips},
+        "serve_resized": {"frames": clips},
+        "serve_examples": {"examples": records},
+        "features": {"frames": clips},
+    }
+
+
+def test_where_none_of_our_code_can_be_imported_it_is_the_keras_model(exported, frames, tmp_path):
+    given = {n: requests_of(frames(height=48, width=48, batch=n)) for n in (1, 5)}
+    (tmp_path / "given").write_bytes(pickle.dumps(given))
     code = """
-        import sys
+        import pickle, sys
         for name in ("aacf_tf", "keras_layers", "tfrecords", "tensorflow_addons", "keras_cv"):
             sys.modules[name] = None
-        import numpy as np, tensorflow as tf
-        model = tf.saved_model.load(sys.argv[1])
-        outputs = model.signatures["serve_tensor"](frames=np.load("frames.npy"))
-        np.save("served.npy", outputs["probabilities"])
+        import tensorflow as tf
+        signatures = tf.saved_model.load(sys.argv[1]).signatures
+        def answer(name, inputs):
+            outputs = signatures[name](**{key: tf.constant(x) for key, x in inputs.items()})
+            return {key: value.numpy() for key, value in outputs.items()}
+        given = pickle.load(open("given", "rb"))
+        served = {n: {name: answer(name, x) for name, x in given[n].items()} for n in given}
+        pickle.dump(served, open("served", "wb"))
     """
     subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(exported[2])], cwd=tmp_path, check=True
     )
-    wanted = signatures["serve_tensor"](frames=clips)["probabilities"]
-    np.testing.assert_allclose(np.load(tmp_path / "served.npy"), wanted, atol=1e-5)
+    served = pickle.loads((tmp_path / "served").read_bytes())
+    model = exported[0]
+    for count, answers in served.items():
+        assert answers.keys() == {*signatures.SIGNATURES}
+        for name, outputs in answers.items():
+            clips = given[count]["serve_tensor"]["frames"]
+            if name == "serving_default":
+                decoded = map(tf.io.decode_jpeg, np.ravel(given[count][name]["frames"]))
+                clips = np.reshape([*decoded], clips.shape)
+            features = model.backbone(clips, training=False)
+            wanted = signatures._outputs(
+                model.head(features), "action", 3, multi_label=False, presence=True
+            )
+            if name == "features":
+                wanted = {"features": features, **model.head(features)}
+            assert outputs.keys() <= wanted.keys() and len(outputs) in (3, len(wanted))
+            for key, value in outputs.items():
+                np.testing.assert_allclose(value, wanted[key], atol=1e-5, err_msg=f"{name} {key}")
 
 
 def test_the_assets_say_what_a_client_needs(exported):
@@ -325,6 +378,12 @@ def test_the_same_weights_are_not_exported_twice(
     assert version(digest="of other data") == "2" and version(["a", "b", "c"]) == "3"
     (saved[-1] / "variables/variables.index").write_bytes(b"damaged")
     assert version(["a", "b", "c"]) == "4"
+    file = saved[-1] / "assets/model.json"  # as before there was the signature `serve_resized`
+    about = json.loads(file.read_text())
+    assert about.pop("signatures") == [*signatures.SIGNATURES]
+    file.write_text(json.dumps(about))
+    assert export.ModelCard.read(file).signatures == []
+    assert version(["a", "b", "c"]) == "5"
     with lock.alone(directory / ".lock", ""), pytest.raises(UsageError, match="is exporting into"):
         version(digest="of the next data")
 
@@ -366,37 +425,16 @@ def test_the_class_of_no_action_takes_its_share_and_is_left_out():
     np.testing.assert_allclose(served["probabilities"], [[1 / 8, 2 / 8, 1 / 8]], rtol=1e-6)
 
 
-class Namespace(types.SimpleNamespace):
-    """Stands for the classes of tensorflow-serving-api, which few have installed."""
-
-    def SerializeToString(self):
-        request = self.predict_log.request
-        inputs = {name: proto.SerializeToString() for name, proto in request.inputs.items()}
-        return pickle.dumps((request.model_spec.signature_name, inputs))
-
-
-def test_every_signature_gets_a_warm_up_request_that_it_can_answer(
-    signatures, served_recipe, tmp_path, monkeypatch
-):
-    def request():
-        inputs = collections.defaultdict(tf.make_tensor_proto(0).__class__)
-        return Namespace(model_spec=Namespace(), inputs=inputs)
-
-    apis = types.ModuleType("tensorflow_serving.apis")
-    apis.predict_pb2 = Namespace(PredictRequest=request)
-    apis.prediction_log_pb2 = Namespace(PredictLog=Namespace, PredictionLog=Namespace)
-    monkeypatch.setitem(sys.modules, "tensorflow_serving", types.ModuleType("tensorflow_serving"))
-    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", apis)
-    export._write_warmup(tmp_path / "assets.extra", served_recipe)
-    file = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+def test_every_signature_gets_a_warm_up_request_that_it_can_answer(exported, signatures):
+    file = exported[2] / "assets.extra" / "tf_serving_warmup_requests"
     answered = {}
     for record in tf.data.TFRecordDataset(str(file)):
-        name, inputs = pickle.loads(record.numpy())
-        protos = {k: tf.make_tensor_proto(0).FromString(v) for k, v in inputs.items()}
-        tensors = {k: tf.constant(tf.make_ndarray(proto)) for k, proto in protos.items()}
+        request = PredictionLog.FromString(record.numpy()).predict_log.request
+        tensors = {k: tf.constant(tf.make_ndarray(proto)) for k, proto in request.inputs.items()}
+        name = request.model_spec.signature_name
         answered[name] = signatures[name](**tensors)
     assert set(answered) == set(signatures)
     probabilities = [a["probabilities"] for a in answered.values() if "probabilities" in a]
-    assert len(probabilities) == 3
+    assert len(probabilities) == 4
     for value in probabilities:  # JPEG, pixels and record hold the same gray
         np.testing.assert_allclose(value, probabilities[0], atol=1e-3)

@@ -15,6 +15,7 @@ from absl import flags
 from tfrecords import ClipPair, write_dataset
 from tfrecords.build import command, rows
 from tfrecords.media import flow
+from tfrecords.reading import preprocess
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info
 from tfrecords.records.names import FLOW
@@ -167,6 +168,46 @@ def test_flow_comes_back_from_a_record():
     parsed = codec.parse(data, masks=False, streams=(FLOW,))
     assert set(parsed) == {"id", "labels", "fps", "flow", "conjugate_flow"}
     assert (len(parsed["flow"]), len(parsed["conjugate_flow"])) == (3, 2)
+
+
+def test_flow_in_a_record_is_what_other_software_decodes():
+    """MediaPipe and DMVR decode three channels, of which a gray picture with alpha gives (u, u)."""
+    pair = pair_with_flow(start=2.0, conjugate_start=1.0)
+    example = tf.train.SequenceExample.FromString(codec.encode(pair, {"x": 0}))
+    for prefix, stored, times in (
+        ("FORWARD_FLOW/", pair.flow, [2_000_000, 2_040_000, 2_080_000]),
+        ("CONJUGATE/FORWARD_FLOW/", pair.conjugate_flow, [1_000_000, 1_040_000]),
+    ):
+        lists = example.feature_lists.feature_list
+        for entry, codes in zip(lists[f"{prefix}image/encoded"].feature, stored):
+            (png,) = entry.bytes_list.value
+            image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+            np.testing.assert_array_equal(image, np.pad(codes, [(0, 0), (0, 0), (0, 1)]))
+        stamps = lists[f"{prefix}image/timestamp"].feature
+        assert [stamp.int64_list.value[0] for stamp in stamps] == times
+        assert example.context.feature[f"{prefix}image/format"].bytes_list.value[0] == b"PNG"
+
+
+def test_flow_of_earlier_records_in_two_channels_is_read():
+    pair = pair_with_flow()
+    example = tf.train.SequenceExample.FromString(codec.encode(pair, {"x": 0}))
+    for prefix, stored in (("", pair.flow), ("CONJUGATE/", pair.conjugate_flow)):
+        name = f"{prefix}FORWARD_FLOW/image/"
+        entries = example.feature_lists.feature_list[f"{name}encoded"].feature
+        for entry, codes in zip(entries, stored):
+            entry.bytes_list.value[0] = tf.io.encode_png(codes).numpy()
+            np.testing.assert_array_equal(
+                preprocess.decode_image(entry.bytes_list.value[0], 2), codes
+            )
+        example.feature_lists.feature_list.pop(f"{name}timestamp")
+        example.context.feature.pop(f"{name}format")
+    back = codec.decode(example.SerializeToString())
+    for name in ("flow", "conjugate_flow"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(pair, name))
+    (first, *_) = example.feature_lists.feature_list["FORWARD_FLOW/image/encoded"].feature
+    first.bytes_list.value[0] = tf.io.encode_png(pair.flow[0, ..., :1]).numpy()
+    with pytest.raises(UserError, match="flow in a picture of 1 channels"):
+        codec.decode(example.SerializeToString())
 
 
 def test_a_record_without_flow_has_none():

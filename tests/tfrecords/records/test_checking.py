@@ -85,8 +85,8 @@ def twice(name: str):
     return change
 
 
-def png(height: int, width: int) -> bytes:
-    return cv2.imencode(".png", np.zeros((height, width, 3), np.uint8))[1].tobytes()
+def png(height: int, width: int, channels: int = 3) -> bytes:
+    return cv2.imencode(".png", np.zeros((height, width, channels), np.uint8))[1].tobytes()
 
 
 GOOD = cv2.imencode(".jpg", np.random.default_rng(1).integers(0, 256, (8, 10, 3), np.uint8))[1]
@@ -136,7 +136,7 @@ CHANGES = [
     (picture(names.FRAMES, b""), "entry 1: expected a JPEG or PNG, received"),
     (picture(CONJUGATE_FRAMES, png(8, 11)), f"{CONJUGATE_FRAMES}, entry 1: .* 8 x 11"),
     (picture(names.MASKS, png(7, 10)), f"{names.MASKS}, entry 1: .* received 7 x 10"),
-    (picture(names.FLOW_FRAMES, png(8, 10)), f"{names.FLOW_FRAMES}, entry 1: .* of 2 channels"),
+    (picture(names.FLOW_FRAMES, png(8, 10, 1)), f"{names.FLOW_FRAMES}, entry 1: .* of 2 channels"),
     (value(names.DECOY, b"x"), "clip/decoy: expected integer values"),
 ]  # fmt: skip
 
