@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable
 
-from keras_layers.processor import instruction_sets
+from keras_layers.convolution.processor import instruction_sets
 
 INSTRUCTION_SETS = (
     "avx2",

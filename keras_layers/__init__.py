@@ -11,7 +11,7 @@ import sys
 
 import lazy_loader
 
-from keras_layers.processor import warn_if_onednn_is_off
+from keras_layers.convolution.processor import warn_if_onednn_is_off
 from keras_layers.registration import AfterTensorFlow
 
 # Before TensorFlow is imported: its oneDNN kernels, which it leaves off on processors without

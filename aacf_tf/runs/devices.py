@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow import keras
 
 from aacf_tf.recipes import PRECISIONS, STRATEGIES
-from keras_layers.processor import instruction_sets
+from keras_layers.convolution.processor import instruction_sets
 from tfrecords.utils.errors import UsageError
 
 

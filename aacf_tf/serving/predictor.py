@@ -69,9 +69,8 @@ class Predictor:
                 f"Expected a model of RGB frames in {directory}, received one of "
                 f"{self.card.modality}: its signatures take the optical flow themselves."
             )
-        self.frames = self.card.frames
+        self.frames, self.size = self.card.frames, (self.card.height, self.card.width)
         self.kind = "image" if self.frames == 1 else "video"
-        self.size = (self.card.height, self.card.width)
         self._axes = self.card.axes()
         self.centres = [start + stride * np.arange(size) for start, stride, size in self._axes]
         self.short_side = max(256, 2 * max(self.size))  # twice the input is enough to look at

@@ -19,7 +19,7 @@ import numpy as np
 
 from tfrecords.conjugates import shots
 from tfrecords.conjugates.erase import grow
-from tfrecords.media import registration
+from tfrecords.media.motion import camera_path
 
 DILATION = 16 / 240  # of the frame's shorter side
 REACH = 36 / 240  # how far from the mask a moving thing may still belong to the actor
@@ -54,7 +54,7 @@ def _remove_in_shot(clip: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return clip
     height, width = clip.shape[1:3]
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip])
-    to_canvas, size = _canvas(registration.camera_path(grey, ~mask), height, width)
+    to_canvas, size = _canvas(camera_path(grey, ~mask), height, width)
 
     views = np.stack([_warp(f, m, size, cv2.INTER_CUBIC) for f, m in zip(clip, to_canvas)])
     masked = np.stack([_warp(f, m, size) for f, m in zip(mask, to_canvas)])

@@ -40,8 +40,7 @@ MAX_CLIP_BYTES = 2 << 30
 # A larger frame is no film's (8K has 33 million) but a damaged header's, or meant to fill a memory.
 MAX_PIXELS = 1 << 26
 DEFAULT_RATE = 25.0  # frames/s if the file names no rate and has a single frame
-# Frames on an even timeline: 44 minutes at 25 frames/s. A gap of weeks has no more ticks.
-MAX_FRAMES = 1 << 16
+MAX_FRAMES = 1 << 16  # of an even timeline: 44 minutes at 25 frames/s; no gap has more ticks
 BACK = 0.5  # seconds; a frame that lies farther back than this begins another recording
 # Formats that name other files: through them a build would read what lies beyond its data.
 PLAYLISTS = {"concat", "dash", "hls", "imf", "rtsp", "sdp"}
@@ -101,13 +100,12 @@ def read_span(
 ) -> Video:
     """Decodes every frame of the span [start, end) of a video; only they are held in memory.
 
-    A file that breaks off gives the frames before the break. Arguments as `read_frames`.
+    A file that breaks off gives the frames before. Arguments as `read_frames`.
 
     Raises:
         UnreadableError: If no frame of the span can be decoded, or it is too long for a record.
     """
-    frames: list[np.ndarray] = []
-    times: list[float] = []
+    frames, times = [], []
     size, held, rate = None, 0, DEFAULT_RATE
     for time, nominal, image in read_images(path, start, end):
         rate = nominal

@@ -38,6 +38,7 @@ from typing import (
     TypedDict,
 )
 
+from tfrecords.records.foreign import describe_foreign
 from tfrecords.records.names import MAX_PIXELS
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
@@ -64,7 +65,6 @@ SPLIT_NAME = re.compile(r"[a-z0-9_]+")
 SHARD_NAME = re.compile(r"[a-z0-9_]+-\d{5}-of-\d{5}\.tfrecord")
 
 
-MAX_PEEK = 1 << 26  # bytes of a file in which the names of features are sought
 MAX_RECORD = 1 << 31  # bytes, as protobuf
 CHECKED_RECORDS = 10_000  # of a split, whose lengths are looked at in a second, before TensorFlow
 MAX_SHARDS = 99_999  # their names have five digits
@@ -151,10 +151,11 @@ def load_info(directory: StrPath) -> DatasetInfo:
     """
     path = to_path(directory) / INFO_FILE
     if not path.is_file():
+        foreign = "" if path.with_name(PLAN_FILE).exists() else describe_foreign(path.parent)
         none = "which has none (an unfinished build is continued by the same build command)"
         raise UsageError(
             f"Expected a data set directory with a {INFO_FILE}, received {str(directory)!r}, "
-            f"{_describe_foreign(path.parent) or none}."
+            f"{foreign or none}."
         )
     info = read_json(path, DatasetInfo)
     if info.schema_version != SCHEMA_VERSION:
@@ -195,23 +196,6 @@ def conjugate_kinds(info: DatasetInfo) -> str:
             if key.startswith("pairs_"):
                 counts[key[6:]] = counts.get(key[6:], 0) + count
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())
-
-
-def _describe_foreign(folder: AnyPath) -> str:
-    """Returns what a local folder or file of another program's records holds; "": no such thing."""
-    if not isinstance(folder, Path) or (folder / PLAN_FILE).exists():
-        return ""
-    files = [folder] if folder.is_file() else sorted(folder.glob("*tfrecord*"))
-    if not files or not files[0].is_file():
-        return ""
-    with files[0].open("rb") as file:
-        record = file.read(MAX_PEEK)
-    pattern = folder if folder.is_file() else folder / "*tfrecord*"
-    command = f"python -m tfrecords.build --source=tfrecords --input='{pattern}' --output=NEW"
-    if b"image/encoded" in record and b"clip/label/" in record:
-        return f"which holds SequenceExamples of another program: {command} imports them"
-    lacks = "which holds records of another program without image/encoded and clip/label/..."
-    return f"{lacks}: {command} imports SequenceExamples that have these"
 
 
 def require_frames(directory: StrPath, info: DatasetInfo) -> None:

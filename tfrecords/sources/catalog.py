@@ -21,7 +21,7 @@ from tfrecords.utils.errors import UsageError
 
 _LISTS, _TOOLS = "tfrecords.sources.lists", "tfrecords.sources.tools"
 _SOURCES = {
-    "activitynet": ("tfrecords.sources.published.activitynet", "ActivityNetSource"),
+    "activitynet": ("tfrecords.sources.lists.activitynet", "ActivityNetSource"),
     "charades": (f"{_LISTS}.charades", "CharadesSource"),
     "cvat": (f"{_TOOLS}.cvat", "CvatSource"),
     "diving48": (f"{_LISTS}.something_diving48", "Diving48Source"),

@@ -13,7 +13,7 @@ from tfrecords.conjugates import before_after, shots
 from tfrecords.conjugates.before_after import free_span
 from tfrecords.conjugates.frozen_frame import frozen_frame
 from tfrecords.conjugates.remove_person import remove_person
-from tfrecords.media import registration
+from tfrecords.media.motion import camera_path
 from tfrecords.media.video import UnreadableError
 
 
@@ -305,14 +305,14 @@ def test_removal_where_the_actor_fills_the_frame():
 
 def test_a_still_camera_gives_identities():
     grey = np.stack([cv2.cvtColor(_scene(1), cv2.COLOR_RGB2GRAY)] * 5)
-    path = registration.camera_path(grey, np.ones(grey.shape, bool))
+    path = camera_path(grey, np.ones(grey.shape, bool))
     np.testing.assert_array_equal(path, np.tile(np.eye(3), (5, 1, 1)))
 
 
 def test_a_pan_is_measured():
     wide = cv2.cvtColor(_scene(1, 96, 260), cv2.COLOR_RGB2GRAY)
     grey = np.stack([wide[:, 4 * n : 4 * n + 128] for n in range(9)])
-    path = registration.camera_path(grey, np.ones(grey.shape, bool))
+    path = camera_path(grey, np.ones(grey.shape, bool))
     np.testing.assert_allclose(path[:, 0, 2], 4 * (np.arange(9) - 4), atol=0.3)
     np.testing.assert_allclose(path[:, 1, 2], 0, atol=0.3)
 
