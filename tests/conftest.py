@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 from pathlib import Path
@@ -16,14 +15,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has pytest-xdist keep the order of the files, and Python look for dead objects less often.
+    """Has pytest-xdist keep the order of the files.
 
-    pytest-xdist would begin with those of the most tests; the longest ones have few, and at the
-    end one process would be left alone with them.
+    It would begin with those of the most tests; the longest ones have few, and at the end one
+    process would be left alone with them.
     """
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
-    gc.set_threshold(50_000, 20, 50)  # graphs are large, and few of their objects ever die
 
 
 @pytest.fixture(scope="session")

@@ -114,6 +114,7 @@ def check_alike(seen):
         assert np.isfinite(prediction.action_evidence)
 
 
+@pytest.mark.slow
 def test_without_a_pair_the_combined_score_is_the_action_s(tiny_recipe, tmp_path, caplog):
     metrics, rows, seen = travel(no_pairs, tiny_recipe, tmp_path)
     assert "the context cannot be learned" in caplog.text
@@ -144,6 +145,7 @@ def test_several_labels_a_clip(tiny_recipe, tmp_path):
     assert "reliability" not in judged
 
 
+@pytest.mark.slow
 def test_clips_with_no_action(tiny_recipe, tmp_path):
     metrics, rows, seen = travel(negatives, tiny_recipe, tmp_path)
     check_alike(seen)

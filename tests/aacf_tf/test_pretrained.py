@@ -28,6 +28,7 @@ def photographs(split, count):
         yield ClipPair(f"{split}-{index}", clip, still, (("red", "green")[index % 2],), 1.0, mask)
 
 
+@pytest.mark.slow
 def test_efficientnet_on_photographs(tmp_path, capsys):
     splits = {"train": 8, "validation": 2, "test": 4}
     splits = {split: photographs(split, count) for split, count in splits.items()}

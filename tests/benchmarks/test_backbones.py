@@ -43,7 +43,12 @@ def test_flop_of_two_dimensions_by_hand():
 
 
 @pytest.mark.parametrize(
-    "size, gflop", [((16, 112, 112), 13.97), ((64, 224, 224), 222.30), ((128, 256, 352), 798.47)]
+    "size, gflop",
+    [
+        ((16, 112, 112), 13.97),
+        ((64, 224, 224), 222.30),
+        pytest.param((128, 256, 352), 798.47, marks=pytest.mark.slow),
+    ],
 )
 def test_flop_of_i3d_are_those_of_its_documentation(size, gflop):
     counts = backbones.count_flop(built(), (1, *size, 3))

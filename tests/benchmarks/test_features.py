@@ -7,6 +7,7 @@ import pytest
 from benchmarks import features
 
 
+@pytest.mark.slow
 def test_both_ways_train_alike(tmp_path):
     result, metrics = features.run(tmp_path, "small", (4, 16, 16), 4, 2, 1, 1, "float32")
     cached, direct = (metrics[way] for way in (features.CACHED, features.DIRECT))

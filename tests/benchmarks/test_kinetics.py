@@ -23,6 +23,7 @@ def test_the_arithmetic():
     assert kinetics.table(lines).count("\n") == len(lines) + 1
 
 
+@pytest.mark.slow
 def test_what_is_measured():
     inputs = kinetics.measure(videos=2, seconds=1.0)
     assert inputs.gflop == {

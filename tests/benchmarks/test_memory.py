@@ -29,6 +29,7 @@ def test_a_batch_too_large_is_extrapolated_along_a_line(monkeypatch):
     assert direct["gigabytes"] == pytest.approx(17) and not direct["extrapolated"]
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_step_holds_at_least_its_tensors():
     found = memory._measure(Work("demo", 0, False, 16), "float32")
     # The clips in float32 and the first map, 16 channels of it, of both halves of the pairs.

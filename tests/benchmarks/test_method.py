@@ -40,9 +40,10 @@ def test_settings():
     assert {recipe.seed for recipe in (frozen, finetuned, scratch)} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "setting",
-    ["frozen", *(pytest.param(name, marks=pytest.mark.slow) for name in ("finetuned", "scratch"))],
+    method.SETTINGS,
 )
 def test_a_run_ends_in_metrics(setting, squares_data, tmp_path, monkeypatch):
     if setting == "scratch":

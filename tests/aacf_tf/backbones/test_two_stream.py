@@ -21,6 +21,7 @@ def clips(rng):
     }
 
 
+@pytest.mark.slow
 def test_logits_are_the_sum_of_those_of_two_networks(clips, rng):
     joint = two_stream_i3d(include_top=True, classes=3)
     logits = joint(clips)

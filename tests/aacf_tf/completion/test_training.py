@@ -91,6 +91,7 @@ def finished(photos, tmp_path_factory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_is_undisturbed_bit_for_bit(photos, finished, tmp_path):
     run = open_run(photos, tmp_path)
     with pytest.raises(Stopped, match="saved after 7 of 10 steps"):

@@ -244,7 +244,10 @@ def named(outputs, classifier):
 @pytest.mark.parametrize(
     "policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("targets", ["masks", "boxes_of_video", "boxes_of_image"])
+@pytest.mark.parametrize(
+    "targets",
+    ["masks", pytest.param("boxes_of_video", marks=pytest.mark.slow), "boxes_of_image"],
+)
 def test_metrics_in_fit(policy, targets):
     """Masks and boxes, weighted by `has_mask`, give the same as a calculation by hand."""
     keras.mixed_precision.set_global_policy(policy)

@@ -62,7 +62,7 @@ def lay_out_hollywood2(root: Path, clip: Path) -> Path:
             ]
             (root / "ClipSets" / f"{action}_{split}.txt").write_text("".join(lines))
     for name in clips:
-        (root / "AVIClips" / f"{name}.avi").symlink_to(clip)
+        shutil.copy(clip, root / "AVIClips" / f"{name}.avi")
     return root
 
 
@@ -75,7 +75,7 @@ def lay_out_hacs(root: Path, clip: Path) -> Path:
         identity = f"aaaaaaaaa{number:02d}"
         lines.append(f"{name},{identity},{subset},0.0,1.0,1\n")
         lines.append(f"{name},{identity},{subset},1.5,2.5,-1\n")
-        (root / f"v_{identity}.mp4").symlink_to(clip)
+        shutil.copy(clip, root / f"v_{identity}.mp4")
     table = root / "HACS_clips_v1.1.1.csv"
     table.write_text("".join(lines))
     return table
@@ -147,7 +147,7 @@ RUNS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("actionthread", "hollywood2")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in ("hacs30", "voc2012")))
         for name in RUNS
     ],
 )
