@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_layers import processor
+from keras_layers.convolution import processor
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("aacf_tf", "keras_layers", "tfrecords")
