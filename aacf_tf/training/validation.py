@@ -69,7 +69,7 @@ class Validation(keras.callbacks.Callback):
                 self._first = {
                     name: self._gather(values)[:_CLIPS] for name, values in shown.items()
                 }
-            for name in ("scores", "targets", "coverage", "has_mask", *_MEASURED.values()):
+            for name in ("scores", "targets", "coverage", *_MEASURED.values()):
                 if name in outputs:
                     self._results.setdefault(name, []).append(self._gather(outputs[name]))
         values = {metric.name: float(metric.result()) for metric in self.model.metrics}
@@ -129,7 +129,6 @@ class Validation(keras.callbacks.Callback):
             if "mask" in x and "action_attention" in outputs:
                 grid = tf.unstack(tf.shape(outputs["action_attention"]))[1:]
                 kept["coverage"] = localization.cell_coverage(x["mask"], grid, self._strides)
-                kept["has_mask"] = x["has_mask"]
             return {"targets": y, "scores": scores, **kept}
 
         @tf.function(input_signature=self._batches.element_spec)
@@ -142,7 +141,7 @@ class Validation(keras.callbacks.Callback):
         """Returns the means of the measures over the clips with an actor, as the evaluation's."""
         results = {name: join(parts) for name, parts in self._results.items()}
         coverage = results["coverage"]
-        known = results["has_mask"] & np.array([(clip > 0).any() for clip in coverage])
+        known = np.array([(clip > 0).any() for clip in coverage])  # no mask is a mask of 0
         maps = {key: results[name][known] for key, name in _MEASURED.items() if name in results}
         recipe = self._run.recipe
         values = measure_maps(
