@@ -75,14 +75,6 @@ def draw(pair: ClipPair, model: ActionModel, data: DataOptions) -> tuple[list[Fi
     return films, pictures.with_titles(picture, [panel.title for panel in row])
 
 
-def draw_panels(pair: ClipPair, model: ActionModel, data: DataOptions) -> list[Panel]:
-    """Draws the row of a photograph; what its record or the model's head lacks is left out.
-
-    Of a video, of which the model sees one frame, it is the frame that tests take.
-    """
-    return _row(pair, *_look(_middle(pair.clip), model, data), data)
-
-
 def _middle(frames: np.ndarray) -> np.ndarray:
     return frames[(len(frames) - 1) // 2]
 
@@ -102,6 +94,7 @@ def _row(
     centres: list[np.ndarray],
     data: DataOptions,
 ) -> list[Panel]:
+    """Draws the row of a photograph; what its record or the model's head lacks is left out."""
     image = _middle(pair.clip)
     frame = image.shape[:2]
     shown = max(1, min(_HEIGHT, _WIDTH * frame[0] // frame[1]))

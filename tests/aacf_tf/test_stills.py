@@ -263,8 +263,13 @@ def pair(height=90, width=120, place=(0.3, 0.8), **options):
     return ClipPair("a", image[None], labels=("bright",), **content)
 
 
+def row_of(photograph, model, data):
+    image = stills._middle(photograph.clip)
+    return stills._row(photograph, *stills._look(image, model, data), data)
+
+
 def test_the_report_s_row_is_that_of_the_supplement(model, recipe):
-    panels = stills.draw_panels(pair(), model, recipe.data)
+    panels = row_of(pair(), model, recipe.data)
     titles = [panel.title for panel in panels]
     assert titles == ["sample", "boxes", "conjugate", "action map", "context map"]
     assert {panel.image.shape for panel in panels} == {(192, 256, 3)}
@@ -321,5 +326,5 @@ def test_the_documented_way_to_a_data_set_of_one_s_own(tmp_path, monkeypatch):
     ],
 )
 def test_what_a_record_lacks_is_left_out_of_its_row(model, recipe, lacking, titles):
-    found = stills.draw_panels(pair(**dict.fromkeys(lacking)), model, recipe.data)
+    found = row_of(pair(**dict.fromkeys(lacking)), model, recipe.data)
     assert [panel.title for panel in found] == titles
