@@ -25,7 +25,7 @@ from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import PLAN_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.filesystem import read_records, to_path
 from tfrecords.utils.progress import progress
 
 AROUND = 12  # frames beside those sampled in which motion is looked for
@@ -175,9 +175,7 @@ class Clips:
 
     def _choose(self, masks: str, limit: int) -> list[int]:
         """Chooses the masks, and the numbers of the records that are used."""
-        parsed = tf.data.TFRecordDataset(self._paths).map(
-            lambda record: codec.parse(record, streams=())
-        )
+        parsed = read_records(self._paths).map(lambda record: codec.parse(record, streams=()))
         with translate_errors(self._data):
             found = [
                 (record["labels"].size > 0, record["mask"].size > 0)
@@ -207,7 +205,7 @@ class Clips:
         """Yields the number and the bytes of the records wanted."""
         wanted = set(numbers)
         with translate_errors(self._data):
-            records = tf.data.TFRecordDataset(self._paths).as_numpy_iterator()
+            records = read_records(self._paths).as_numpy_iterator()
             yield from (item for item in enumerate(records) if item[0] in wanted)
 
     def _decode(self, number: int, record: bytes) -> tuple[ClipPair, np.ndarray]:

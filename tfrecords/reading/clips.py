@@ -64,6 +64,7 @@ from tfrecords.records.dataset import (
 from tfrecords.records.names import RGB
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
+from tfrecords.utils.filesystem import read_records
 
 
 def read_dataset(
@@ -236,7 +237,7 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
 def has_masks(directory: StrPath, split: str) -> bool:
     """Returns whether any record of a split has a mask; reads up to the first that has one."""
     paths = shard_paths(directory, load_info(directory), split)
-    sizes = tf.data.TFRecordDataset(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
+    sizes = read_records(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
     with translate_errors(directory):
         return any(size > 0 for size in sizes.as_numpy_iterator())
 
@@ -244,7 +245,7 @@ def has_masks(directory: StrPath, split: str) -> bool:
 def count_labels(directory: StrPath, split: str) -> List[int]:
     """Counts the records of each class in a split; reads them all, but decodes no frame."""
     info = load_info(directory)
-    records = tf.data.TFRecordDataset(shard_paths(directory, info, split))
+    records = read_records(shard_paths(directory, info, split))
     labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])
     counts = [0] * len(info.labels)
     with translate_errors(directory):

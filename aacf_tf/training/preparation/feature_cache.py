@@ -42,7 +42,7 @@ from tfrecords.records.names import STREAMS
 from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import AnyPath, to_path
+from tfrecords.utils.filesystem import AnyPath, read_records, to_path
 from tfrecords.utils.json_files import read_json
 from tfrecords.utils.progress import progress
 
@@ -221,7 +221,7 @@ class _Cache:
         self, split: str, path: AnyPath, maps: Views, shapes: list[tuple[int, ...]], bar: Any
     ) -> Iterator[bytes]:
         """Yields a shard's records with the maps of their views; appends the shapes of all maps."""
-        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for serialized in read_records(str(path)).as_numpy_iterator():
             views = list(itertools.islice(maps, self._views(split)))
             bar.update(len(views))
             clips, conjugates, masks = zip(*views)
