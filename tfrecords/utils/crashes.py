@@ -46,9 +46,9 @@ def _end_like(child: int, waited: tuple[signal.Signals, ...], limit: int) -> NoR
         received = signal.sigwaitinfo(waited)
         # What the terminal sends reaches the child too, and so does what is sent to the group: it
         # is given a second to end by itself.
-        if received.si_code <= 0 and received.si_signo != signal.SIGCHLD:
-            if not signal.sigtimedwait([signal.SIGCHLD], 1):
-                os.kill(child, received.si_signo)
+        sent = received.si_code <= 0 and received.si_signo != signal.SIGCHLD
+        if sent and not signal.sigtimedwait([signal.SIGCHLD], 1):
+            os.kill(child, received.si_signo)
         ended, status = os.waitpid(child, os.WNOHANG)
     if not os.WIFSIGNALED(status):
         os._exit(os.WEXITSTATUS(status))
