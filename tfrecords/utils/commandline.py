@@ -7,6 +7,7 @@ and shows a stack trace for any exception; `run` does what a user expects instea
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import logging
 import os
@@ -17,7 +18,7 @@ from typing import Callable, NoReturn, Optional, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from tfrecords.utils import interrupt
+from tfrecords.utils import crashes, interrupt
 from tfrecords.utils.errors import UserError
 
 _NODE = r"\{\{.*?\}\} ?| \[Op:\w+\]"  # how TensorFlow names an operation
@@ -45,12 +46,19 @@ def run(main: Callable[[Sequence[str]], None], usage: str | None) -> NoReturn:
     Exit codes: 0 success and `--help`; 2 wrong use; 1 failure; 130 interrupted.
     """
     quiet_tensorflow()
+    watched = crashes.watch()
     absl_logging.use_absl_handler()
     absl_logging.set_verbosity(absl_logging.ERROR)
     _show_messages()
+
+    def start(argv: Sequence[str]) -> None:
+        if watched:
+            faulthandler.disable()  # absl's: a stack trace where a sentence is to stand
+        _guarded(main, argv[1:])
+
     try:
         app.run(
-            lambda argv: _guarded(main, argv[1:]),
+            start,
             flags_parser=lambda argv: _parse_flags(argv, main.__module__, usage),
         )
     except SystemExit as end:  # how app.run ends
