@@ -63,6 +63,7 @@ TEST = [
     "pytest-cov>=4.1",
     "pytest-xdist>=3.3",
     "hypothesis>=6.100",
+    "fsspec>=2025.2",  # what stands in for tensorflow-io is tested beside it
     "moto[server]>=5",  # an S3 server for the tests of remote paths
     "nbclient>=0.8",
     "ipykernel>=6",

@@ -9,7 +9,9 @@ from typing import Any, Callable, Sequence
 
 import pytest
 
-import aacf_tf  # noqa: F401  (before TensorFlow: it sets what every command of the project sets)
+# With TF_USE_LEGACY_KERAS=0 `tests/keras_layers` runs on Keras 3, where there is no aacf_tf.
+if os.environ.get("TF_USE_LEGACY_KERAS") != "0":
+    import aacf_tf  # noqa: F401  (before TensorFlow: it sets what every command sets)
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -17,7 +17,11 @@ from keras_layers.convolution import processor
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("aacf_tf", "keras_layers", "tfrecords")
-SET = ("TF_ENABLE_ONEDNN_OPTS", "TF_CPP_MIN_LOG_LEVEL", "PYTHONWARNINGS")
+SET = (
+    *("TF_ENABLE_ONEDNN_OPTS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"),
+    "PYTHONWARNINGS",
+)
+NEW = sys.version_info >= (3, 12)  # whose TensorFlow brings Keras 3
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -61,6 +65,25 @@ pathlib.Path.read_text = lambda *_, **__: "processor : 0\\nflags : fpu avx2 {fla
 import {package}
 print(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
 """
+
+
+@pytest.mark.parametrize(
+    ("package", "chosen"), [("aacf_tf", NEW), ("tfrecords", NEW), ("keras_layers", False)]
+)
+def test_the_application_chooses_keras_2_and_the_layers_choose_nothing(package, chosen):
+    done = python(f"import os, {package}; print(os.environ.get('TF_USE_LEGACY_KERAS'))")
+    assert done.stdout == f"{'1' if chosen else None}\n", done.stderr
+
+
+@pytest.mark.skipif(not NEW, reason="below Python 3.12 TensorFlow brings Keras 2")
+@pytest.mark.parametrize("chosen", [{}, {"TF_USE_LEGACY_KERAS": "0"}])
+def test_keras_3_is_refused_in_one_sentence(chosen):
+    """TensorFlow is replaced by a module that holds a Keras."""
+    loaded = "import sys, types; tf = sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+    keras = "tf.keras = types.SimpleNamespace(__version__='3.15.0')\n"
+    code = (loaded + keras if not chosen else "") + "import aacf_tf"
+    last = python(code, **chosen).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: aacf_tf and tfrecords work with Keras 2 (tf-keras), but")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells what its processor has")
