@@ -7,6 +7,11 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+# Of the replicas' counts the first one; Keras 3, which alone has `keras.ops`, names it.
+_FIRST: Any = (
+    "only_first_replica" if hasattr(keras, "ops") else tf.VariableAggregation.ONLY_FIRST_REPLICA
+)
+
 
 @keras.utils.register_keras_serializable(package="aacf")
 class StatelessDropout(keras.layers.Layer):
@@ -44,7 +49,7 @@ class StatelessDropout(keras.layers.Layer):
             dtype=tf.int64,
             initializer="zeros",
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            aggregation=_FIRST,
         )
         super().build(input_shape)
 

@@ -88,7 +88,7 @@ def check_layer(tmp_path):
         eager = outputs_of(layer, inputs)
         model = symbolic_model(layer, inputs)
         for value, symbol in zip(eager, model.outputs):
-            assert symbol.shape.is_compatible_with(value.shape)
+            assert tf.TensorShape(symbol.shape).is_compatible_with(value.shape)
             assert symbol.shape[-1] == value.shape[-1] or symbol.shape[-1] is None
         flat = tf.nest.flatten(inputs)
         for value, symbolic in zip(eager, outputs_of(model, flat)):
@@ -105,7 +105,7 @@ def check_layer(tmp_path):
             mixed = layer_class(**arguments)
             types = {y.dtype for y in tf.nest.flatten(mixed(inputs))}
             assert types == {tf.as_dtype(mixed_dtype)}
-            assert {w.dtype for w in mixed.weights} <= {tf.float32, tf.int64}
+            assert {tf.as_dtype(w.dtype) for w in mixed.weights} <= {tf.float32, tf.int64}
             train_one_step(mixed, inputs)
         finally:
             keras.mixed_precision.set_global_policy("float32")
