@@ -75,6 +75,20 @@ def test_the_application_chooses_keras_2_and_the_layers_choose_nothing(package, 
     assert done.stdout == f"{'1' if chosen else None}\n", done.stderr
 
 
+@pytest.mark.skipif(not NEW, reason="below Python 3.12 TensorFlow keeps to the level of logging")
+@pytest.mark.parametrize("level", [{}, {"TF_CPP_MIN_LOG_LEVEL": "0"}])
+def test_what_tensorflow_writes_while_it_is_loaded_is_not_shown(level, tmp_path):
+    """TensorFlow is replaced by a module that writes to the descriptor."""
+    (tmp_path / "tensorflow.py").write_text("import os; os.write(2, b'noise ')")
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from tfrecords.utils import commandline as c; c.quiet_tensorflow(); c.quiet_tensorflow()\n"
+        "import tensorflow; os.write(2, b'after')"
+    )
+    done = python(code, **level)
+    assert done.stderr == ("noise after" if level else "after")
+
+
 @pytest.mark.skipif(not NEW, reason="below Python 3.12 TensorFlow brings Keras 2")
 @pytest.mark.parametrize("chosen", [{}, {"TF_USE_LEGACY_KERAS": "0"}])
 def test_keras_3_is_refused_in_one_sentence(chosen):

@@ -310,7 +310,7 @@ class RemotePath:
             kind = FileNotFoundError if isinstance(error, tf.errors.NotFoundError) else OSError
             raise kind(f"{self._url}: {reason}") from error
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self._url}: 404, there is no such file") from error
+            raise FileNotFoundError(f"{self._url}: there is no such file (404)") from error
         except (UserError, OSError):
             raise
         except Exception as error:  # of the library that fsspec has for the scheme

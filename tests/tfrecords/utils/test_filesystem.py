@@ -231,7 +231,7 @@ def test_copies_of_shards_are_bounded_and_current(monkeypatch):
     monkeypatch.setattr(stores, "KEPT_SHARDS", 2)
     monkeypatch.setattr(stores, "KEPT_BYTES", 25)
     fetch = stores._Copies().fetch
-    urls = [f"memory://bucket/folder/{name}" for name in "abc"]
+    urls = [f"memory://copies/{name}" for name in "abc"]
     for url, size in zip(urls, (10, 10, 10)):
         stores.Gfile(url)._files.pipe_file(url, url[-1:].encode() * size)
     copies = [Path(fetch(url)) for url in urls]
