@@ -143,7 +143,10 @@ def test_nothing_is_drawn_in_training_and_weights_are_copied(network, clips, nam
     np.testing.assert_array_equal(copy(clips, training=True), copy(clips, training=True))
 
 
-@every_network
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if "V3Small" in name else pytest.mark.slow) for name in NETWORKS],
+)
 def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
     network(name).save(tmp_path / "backbone.keras")
     loaded = keras.models.load_model(tmp_path / "backbone.keras")
@@ -159,10 +162,8 @@ def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
     assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients)
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["keras:MobileNetV2", pytest.param("keras_cv:videoswin_tiny", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["keras:MobileNetV2", "keras_cv:videoswin_tiny"])
 def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     options, stride = {**NETWORKS[name][0]}, NETWORKS[name][1]
     options.pop("input_shape", None)  # the recipe's
@@ -184,6 +185,7 @@ def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     np.testing.assert_allclose(served, direct, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
     """The EfficientNets with ImageNet weights have statistics and a scaling that ours lacks."""
     source = applications.EfficientNetB0(include_top=False, weights=None)
@@ -199,6 +201,7 @@ def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
         np.testing.assert_array_equal(network.get_layer(name).get_weights()[0], wanted)
 
 
+@pytest.mark.slow
 def test_kinetics_weights_of_video_swin(monkeypatch):
     import keras_cv
 
