@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch_writer import TorchFiles
 from weight_tools import WeightTools
 
 from aacf_tf import recipes
+from aacf_tf.runs.run import Run
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,24 @@ def tiny_recipe() -> recipes.Recipe:
         hidden=8,
         precision="float32",
     )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_recipe, squares_data, tmp_path_factory) -> Callable[[Path], Run]:
+    """Copies a finished training of `tiny_recipe` to a directory and opens it."""
+    from tensorflow import keras
+
+    from aacf_tf.training import loop
+
+    keras.utils.set_random_seed(0)
+    directory = tmp_path_factory.mktemp("finished") / "run"
+    loop.train(Run.open(tiny_recipe, squares_data, directory))
+
+    def copy(workdir: Path) -> Run:
+        shutil.copytree(directory, workdir, dirs_exist_ok=True)
+        return Run.open(tiny_recipe, squares_data, workdir)
+
+    return copy
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,7 @@ def test_without_a_pair_the_combined_score_is_the_action_s(tiny_recipe, tmp_path
     assert 0 <= judged["localization"]["action_mass"] <= 1
 
 
+@pytest.mark.slow
 def test_several_labels_a_clip(tiny_recipe, tmp_path):
     metrics, rows, seen = travel(several_labels, tiny_recipe, tmp_path, multi_label=True)
     check_alike(seen)

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from aacf_tf import pipeline, recipes
+from aacf_tf.runs.run import Run
 from tfrecords.records.dataset import INFO_FILE
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError
@@ -34,6 +35,7 @@ def without_tests(squares_data, tmp_path):
     return data
 
 
+@pytest.mark.slow
 def test_without_a_test_split_the_model_is_exported_all_the_same(
     quick, without_tests, tmp_path, caplog
 ):
@@ -72,7 +74,7 @@ def test_a_run_refused_before_it_began_leaves_its_directory_free(quick, squares_
         pipeline.run(wrong, squares_data, tmp_path / "run", mode="train")
     with pytest.raises(UsageError, match="--workdir: expected a trained run"):
         pipeline.run(quick, squares_data, tmp_path / "run", mode="evaluate")
-    pipeline.run(quick, squares_data, tmp_path / "run", mode="train")
+    assert Run.open(quick, squares_data, tmp_path / "run").recipe == quick
 
 
 def test_plan_says_what_would_be_done(quick, squares_data, tmp_path, capsys):

@@ -61,7 +61,10 @@ def recipe(tiny_recipe):
             *("data.fame", "aacf", "scratch", "changes    fame in 0.5 of the clips"),
             marks=pytest.mark.slow,
         ),
-        ("data.stillmix", "average", "scratch", "changes    stillmix in 0.5 of the clips"),
+        pytest.param(
+            *("data.stillmix", "average", "scratch", "changes    stillmix in 0.5 of the clips"),
+            marks=pytest.mark.slow,
+        ),
         ("loss.background_erasing", "average", "scratch", "+ 0.5 background_erasing"),
         pytest.param(
             *("loss.background_erasing", "aacf", "apart", "+ 0.5 background_erasing"),

@@ -33,7 +33,13 @@ def test_what_grows_too_fast_is_marked(monkeypatch, tmp_path):
     assert memory == "- memory ~ x^0.00, between the last two x^0.00"
 
 
-@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("frames", "pixels", "classes")))
+        for name in CURVES
+    ],
+)
 def test_every_curve_on_a_tiny_size(name, tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "RECORDS", 20)
     monkeypatch.setattr(growth, "BATCH", 5)

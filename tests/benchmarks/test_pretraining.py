@@ -10,6 +10,7 @@ from benchmarks import pretraining
 from tfrecords.sources.drawing import Drawing
 
 
+@pytest.mark.slow
 def test_two_steps_change_the_weights_which_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining, "HELD_OUT", 12)
     monkeypatch.setattr(pretraining, "BATCH_SIZE", 6)

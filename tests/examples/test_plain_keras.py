@@ -23,6 +23,7 @@ def test_plain_keras(squares_data):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.slow
 def test_own_backbone(squares_data, capsys):
     maps = own_backbone.main(str(squares_data), frames=2, size=(32, 32), epochs=1).numpy()
     assert maps.shape == (4, 2, 1, 1)

@@ -151,7 +151,10 @@ def test_nothing_is_drawn_in_training_and_weights_are_copied(network, clips, nam
     np.testing.assert_array_equal(copy(clips, training=True), copy(clips, training=True))
 
 
-@every_network
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if "V3Small" in name else pytest.mark.slow) for name in NETWORKS],
+)
 def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
     network(name).save(tmp_path / "backbone.keras")
     loaded = keras.models.load_model(tmp_path / "backbone.keras")
@@ -167,12 +170,10 @@ def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
     assert all(np.isfinite(tf.convert_to_tensor(gradient)).all() for gradient in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    [
-        "keras:MobileNetV2",
-        pytest.param("keras_cv:videoswin_tiny", marks=[pytest.mark.slow, needs_keras_cv]),
-    ],
+    ["keras:MobileNetV2", pytest.param("keras_cv:videoswin_tiny", marks=needs_keras_cv)],
 )
 def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     options, stride = {**NETWORKS[name][0]}, NETWORKS[name][1]
@@ -195,6 +196,7 @@ def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     np.testing.assert_allclose(served, direct, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
     """The EfficientNets with ImageNet weights have statistics and a scaling that ours lacks."""
     source = applications.EfficientNetB0(include_top=False, weights=None)
@@ -210,6 +212,7 @@ def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
         np.testing.assert_array_equal(network.get_layer(name).get_weights()[0], wanted)
 
 
+@pytest.mark.slow
 def test_kinetics_weights_of_video_swin(monkeypatch):
     keras_cv = pytest.importorskip("keras_cv")
     asked, shallow = [], {**SWIN, "depths": [1, 1, 1, 1]}

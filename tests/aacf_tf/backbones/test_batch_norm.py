@@ -38,7 +38,7 @@ VARIANTS = {
         (1 + 78 * 2 + 3) + (1 + 78) + 4 * (78 + 3 + 1) + 2,
     ),
 }
-SLOW = ("resnet3d34 whole", "densenet161 whole")
+SLOW = ("i3d whole", "resnet3d34 whole", "densenet161 whole")
 every_variant = pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in VARIANTS],

@@ -133,6 +133,7 @@ def test_i3d_s_cells_by_hand():
     assert width == height and height.last - height.first + 1 == 379
 
 
+@pytest.mark.slow
 def test_cells_of_the_networks_from_pytorch_by_hand():
     """Padding on both sides keeps cell 0 at pixel 0; the pools of DenseNet move it by half a cell.
 

@@ -13,7 +13,10 @@ from tfrecords.utils.errors import UsageError
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "backbones.md"
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(
+    "backbone",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == "densenet161")) for name in BACKBONES],
+)
 def test_the_document_holds_the_table_of(backbone):
     assert table.table(backbone, table.SIZES[backbone]) in DOCUMENT.read_text(encoding="utf-8")
 

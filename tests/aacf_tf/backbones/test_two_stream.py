@@ -35,6 +35,7 @@ def test_logits_are_the_sum_of_those_of_two_networks(clips, rng):
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_maps_stand_side_by_side_rgb_first(clips):
     model = two_stream_i3d()
     features = model(clips)

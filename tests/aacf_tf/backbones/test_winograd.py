@@ -31,7 +31,11 @@ def assert_equal_outputs(found, expected, clip):
     "name, options, count",
     [
         ("i3d", {"end_point": "Mixed_3c"}, 1 + 2 * 2),
-        ("resnet3d34", {"end_point": "layer2"}, 3 * 2 + 4 * 2 - 1),  # all but the one of stride 2
+        pytest.param(
+            # All but the one of stride 2.
+            *("resnet3d34", {"end_point": "layer2"}, 3 * 2 + 4 * 2 - 1),
+            marks=pytest.mark.slow,
+        ),
         ("small", {"width": 24, "residual": True}, 0),  # (2+1)-D
     ],
 )

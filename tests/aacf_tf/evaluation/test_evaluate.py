@@ -33,8 +33,8 @@ def judged(recipe, data, workdir, head):
     "head, scores, context_map, presence",
     [
         ("aacf", FACTORS, True, True),
-        ("linear_factors", FACTORS, False, False),
-        ("attention", {"combined"}, False, False),
+        pytest.param("linear_factors", FACTORS, False, False, marks=pytest.mark.slow),
+        pytest.param("attention", {"combined"}, False, False, marks=pytest.mark.slow),
         ("average_background", {"combined"}, False, False),
     ],
 )

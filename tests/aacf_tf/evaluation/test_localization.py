@@ -246,7 +246,10 @@ def named(outputs, classifier):
 )
 @pytest.mark.parametrize(
     "targets",
-    ["masks", pytest.param("boxes_of_video", marks=pytest.mark.slow), "boxes_of_image"],
+    [
+        "masks",
+        *(pytest.param(f"boxes_of_{x}", marks=pytest.mark.slow) for x in ("video", "image")),
+    ],
 )
 def test_metrics_in_fit(policy, targets):
     """Masks and boxes, weighted by `has_mask`, give the same as a calculation by hand."""

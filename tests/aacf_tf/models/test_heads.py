@@ -122,7 +122,13 @@ def test_a_head_rebuilds_from_its_config(kind, features, rng):
         np.testing.assert_allclose(again(features)[name], value, rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", recipes.HEADS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind not in ("aacf", "average_uniform")))
+        for kind in recipes.HEADS
+    ],
+)
 def test_a_step_of_training_lowers_the_loss(kind, tiny_recipe, rng):
     recipe = recipes.override(tiny_recipe, "head", kind)
     model = build_model(recipe, 2)

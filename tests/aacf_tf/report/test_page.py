@@ -187,7 +187,10 @@ def test_the_page_says_whose_clips_it_shows(run, squares_data):
 @pytest.mark.parametrize(
     "head, named, shown",
     [
-        ("linear_factors", "linear factors action", "Class activation map in <b"),
+        pytest.param(
+            *("linear_factors", "linear factors action", "Class activation map in <b"),
+            marks=pytest.mark.slow,
+        ),
         ("attention", "attention combined", "Attention map in <b"),
     ],
 )

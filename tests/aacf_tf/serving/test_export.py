@@ -244,6 +244,7 @@ def test_bfloat16_without_instructions_for_it_is_warned_of(
     assert expected in caplog.text
 
 
+@pytest.mark.slow
 def test_winograd_s_convolutions_give_the_same_by_core_operations(
     served_recipe, labels, frames, tmp_path, monkeypatch, weight_tools, rng
 ):
@@ -391,8 +392,13 @@ def test_the_same_weights_are_not_exported_twice(
 @pytest.mark.parametrize(
     "head, score, names",
     [
-        ("average_background", "combined", {"class_activation"}),
-        ("attention", "combined", {"action_attention", "action_logits"}),
+        *(
+            pytest.param(head, "combined", names, marks=pytest.mark.slow)
+            for head, names in (
+                ("average_background", {"class_activation"}),
+                ("attention", {"action_attention", "action_logits"}),
+            )
+        ),
         (
             "linear_factors",
             "action",

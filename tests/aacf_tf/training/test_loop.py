@@ -145,9 +145,8 @@ def test_patience_needs_validation(tiny_recipe, tmp_path):
         loop.train(run)
 
 
-def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path, messages):
-    run = Run.open(tiny_recipe, squares_data, tmp_path)
-    loop.train(run)
+def test_a_damaged_or_unfinished_checkpoint(finished_run, tiny_recipe, tmp_path, messages):
+    run = finished_run(tmp_path)
     longer = dataclasses.replace(tiny_recipe.stages[0], epochs=5)
     restoring.restore(run, longer)
     assert "trained for 2 of 5 epochs" in messages()
@@ -157,19 +156,11 @@ def test_a_damaged_or_unfinished_checkpoint(squares_data, tiny_recipe, tmp_path,
         restoring.restore(run, tiny_recipe.stages[0])
 
 
-def test_a_finished_run_does_nothing(squares_data, tiny_recipe, tmp_path, messages):
-    run = Run.open(two_stages(tiny_recipe), squares_data, tmp_path)
-    loop.train(run)
-    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
-    loop.train(run)
-    assert messages().count("finished already") == 2
-    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
-
-
-def test_a_run_begins_with_the_weights_of_another(squares_data, tiny_recipe, tmp_path, messages):
+def test_a_run_begins_with_the_weights_of_another(
+    finished_run, squares_data, tiny_recipe, tmp_path, messages
+):
     """And goes on where it stopped without asking for that file again."""
-    first = Run.open(tiny_recipe, squares_data, tmp_path / "first")
-    loop.train(first)
+    first = finished_run(tmp_path / "first")
     file = tmp_path / "backbone.weights.h5"
     before = restoring.restore(first, tiny_recipe.stages[0], best=False).backbone
     before.save_weights(file)
@@ -198,7 +189,8 @@ def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_rec
     assert changed == {w.name for w in backbone.trainable_weights}
 
 
-def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, tmp_path):
+def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, tmp_path, messages):
+    """And a finished run does nothing."""
     recipe = recipes.override(two_stages(tiny_recipe), "stages.1.backbone_rate", 0)
     run = Run.open(recipe, squares_data, tmp_path)
     loop.train(run)
@@ -206,6 +198,10 @@ def test_the_second_stage_goes_on_with_the_backbone(squares_data, tiny_recipe, t
     for a, b in zip(first.backbone.weights, second.backbone.weights):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     assert second.head.factors and not first.head.factors
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
+    loop.train(run)
+    assert messages().count("finished already") == 2
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("ckpt-*")}
 
 
 def test_a_loss_that_is_not_finite_names_its_batch(squares_data, tiny_recipe, tmp_path):

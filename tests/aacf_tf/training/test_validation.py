@@ -40,6 +40,7 @@ def test_of_clips(tiny_recipe, squares_data, tmp_path):
         assert logs[f"val_{name}"] == pytest.approx(entry["localization"][name], abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_of_photographs_of_several_sizes(tiny_recipe, tmp_path):
     """One has nobody in it, one no mask: neither counts; a photograph has no time."""
     random, pairs = np.random.default_rng(0), []

@@ -86,6 +86,7 @@ def test_inflation_keeps_the_activations_of_a_still_image(tmp_path, rng, slim_va
     assert np.abs(features[0, 0] - expected[0]).max() > 1e-2 * scale  # where the padding is seen
 
 
+@pytest.mark.slow
 def test_inflation_for_flow_and_with_a_top(weight_tools, tmp_path, slim_values):
     path = weight_tools.write_checkpoint(tmp_path / "inception", slim_values)
     model = i3d("Conv3d_2c_3x3", channels=2)

@@ -87,7 +87,13 @@ def test_names_of_the_ports(whole_i3d):
 
 @pytest.mark.parametrize(
     ("listing", "classes", "channels"),
-    [("rgb_imagenet", 400, 3), ("flow_imagenet", 400, 2), ("rgb_scratch_kin600", 600, 3)],
+    [
+        ("rgb_imagenet", 400, 3),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("flow_imagenet", 400, 2), ("rgb_scratch_kin600", 600, 3))
+        ),
+    ],
 )
 def test_official_checkpoints(weight_tools, shared_data, tmp_path, rng, listing, classes, channels):
     """Also those trained from scratch, whose names are those of `imagenet`."""

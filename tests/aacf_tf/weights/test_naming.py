@@ -16,7 +16,12 @@ from tfrecords.utils.errors import UsageError
 
 
 @pytest.mark.parametrize(
-    ("backbone", "families"), [("resnet3d34", 1), ("densenet161", 4), ("efficientnet_lite2", 1)]
+    ("backbone", "families"),
+    [
+        ("resnet3d34", 1),
+        pytest.param("densenet161", 4, marks=pytest.mark.slow),
+        ("efficientnet_lite2", 1),
+    ],
 )
 def test_namings_lead_to_every_layer_of_the_network(backbone, families):
     names = {v.name.partition(":")[0] for v in build_backbone(backbone, include_top=True).weights}

@@ -416,7 +416,7 @@ def test_swap_needs_masks(twelve):
 RANDOM = {**SMALL, "crop": 0.7, "frozen_conjugates": 0.3, "shuffle_buffer": 5}
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_seed_and_epoch_decide_everything(twelve, cache):
     options = {**RANDOM, "cache": cache, "seed": 3}
     whole = rows(read_dataset(twelve, "train", **options, epochs=3))

@@ -76,7 +76,7 @@ def test_contract_of_a_batch(directory):
     assert set(spec) == {"clip", "conjugate", "has_conjugate", "id"}
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_modalities_show_the_same(directory, cache):
     options = {"crop": 0.8, "cache": cache, "frozen_conjugates": 0.3, "epochs": 2}
     both = read(directory, "two_stream", **options)
