@@ -11,7 +11,7 @@ import posixpath
 import tempfile
 import threading
 from types import SimpleNamespace
-from typing import Any, BinaryIO, Iterator
+from typing import Any, Iterator
 
 from tfrecords.utils.errors import UserError
 
@@ -62,7 +62,7 @@ class Gfile:
         return [posixpath.basename(path) for path in paths if not url.endswith(f"//{path}")]
 
     @contextlib.contextmanager
-    def GFile(self, url: str, mode: str) -> Iterator[BinaryIO]:
+    def GFile(self, url: str, mode: str) -> Iterator[Any]:
         """Opens a file for reading, `mode` "rb"; it is fetched whole before."""
         with tempfile.NamedTemporaryFile(mode) as local:
             self._files.get_file(url, local.name)
