@@ -311,9 +311,11 @@ class RemotePath:
             raise kind(f"{self._url}: {reason}") from error
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self._url}: there is no such file (404)") from error
-        except (UserError, OSError):
+        except UserError:
             raise
-        except Exception as error:  # of the library that fsspec has for the scheme
+        except Exception as error:  # also of the library that fsspec has for the scheme
+            if isinstance(error, OSError) and error.errno is not None and error.filename:
+                raise  # of this machine's disk
             raise OSError(f"{self._url}: {error or type(error).__name__}") from error
 
 
