@@ -11,8 +11,11 @@ import tensorflow as tf
 
 from tfrecords.build import build_dataset, summary
 from tfrecords.reading.clips import has_masks, read_dataset
-from tfrecords.records import codec, names
-from tfrecords.records.checking import check_records
+from tfrecords.reading.options import ClipSpec
+from tfrecords.reading.phases import parse
+from tfrecords.records import codec, feature_codec, names
+from tfrecords.records.checking import check_record, check_records
+from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import load_info
 from tfrecords.show.contact_sheet import make_row
 from tfrecords.show.describe import describe
@@ -41,7 +44,7 @@ def table(tmp_path_factory, write_video) -> str:
     return str(folder / "t.csv")
 
 
-def build(table: str, directory, **options) -> dict[str, codec.ClipPair]:
+def build(table: str, directory, **options) -> dict[str, ClipPair]:
     build_dataset(SourceOptions(input=table, **options), directory, num_shards=1)
     return {pair.id: pair for pair in map(codec.decode, records(directory))}
 
@@ -153,18 +156,16 @@ def test_folders_have_people_to_remove(table, tmp_path, write_video):
 def test_training_uses_them_and_evaluation_does_not(built):
     directory, _ = built
 
-    def masked(split: str, **options) -> int:
-        batches = read_dataset(directory, split, 4, (24, 32), 4, masks=True, **options)
-        return sum(int(inputs["has_mask"].numpy().sum()) for inputs, _, _ in batches)
-
-    assert masked("train", training=False) == 1
-    assert masked("train", training=False, automatic_masks=True) == 2
-    assert masked("test", training=False) == 0
+    parsed = [
+        [bool(parse(record, ClipSpec(masks=True, automatic_masks=wanted))["has_mask"])
+         for record in records(directory)]
+        for wanted in (False, True)
+    ]  # fmt: skip
+    assert [sum(found) for found in parsed] == [1, 3]
     assert has_masks(directory, "test") and not has_masks(directory, "test", automatic=False)
     batches = read_dataset(directory, "train", 4, (24, 32), 3, swap=1.0)
-    swapped = sum(inputs["swapped"].numpy().sum() for inputs, _, _ in batches)
-    assert swapped >= 1
-    assert "mask" not in next(iter(batches))[0]
+    inputs, _, _ = next(iter(batches))
+    assert inputs["swapped"].numpy().sum() >= 1 and "mask" not in inputs
 
 
 def test_retrying_counts_them_again(table, tmp_path, caplog):
@@ -178,3 +179,32 @@ def test_retrying_counts_them_again(table, tmp_path, caplog):
         before = build_dataset(options, directory, num_shards=1)
         again = build_dataset(options, directory, num_shards=1, retry_skipped=True)
     assert before.splits == again.splits and before.splits["test"]["skipped"] == 1
+
+
+def test_an_origin_that_is_none_is_refused(built):
+    directory, _ = built
+    example = tf.train.SequenceExample.FromString(records(directory)[1])
+    for origin, message in ((b"by hand", "origin: expected annotated, auto"), (b"", "received ''")):
+        del example.context.feature[names.MASK_ORIGIN].bytes_list.value[:]
+        example.context.feature[names.MASK_ORIGIN].bytes_list.value.append(origin)
+        with pytest.raises(UserError, match=message):
+            check_record(example.SerializeToString(), load_info(directory), "train")
+    clip, mask = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8), bool)
+    for wrong in ({"mask": mask, "mask_origin": "auto"}, {"mask_origin": ANNOTATED}):
+        with pytest.raises(ValueError, match="mask_origin of a mask among annotated, auto:mediap"):
+            ClipPair("a", clip, None, ("x",), **wrong)
+
+
+@pytest.mark.parametrize("origin", ["", *names.MASK_ORIGINS])
+def test_cached_features_keep_the_origin(origin):
+    clip, mask = np.zeros((2, 8, 8, 3), np.uint8), np.ones((2, 8, 8), bool)
+    pair = ClipPair("a", clip, None, ("x",), mask=mask, mask_origin=origin)
+    record = codec.encode(pair, {"x": 0})
+    assert codec.decode(record).mask_origin == origin
+    maps = [np.zeros((1, 2, 2, 3), np.float16)]
+    cached = feature_codec.encode_features(record, "P", maps, [], mask.view(np.uint8))
+    parsed = feature_codec.parse_features(cached, "P", conjugates=False, masks=True)
+    for one in (parsed, codec.parse(record)):
+        kept = codec.known_masks(one, automatic=False)
+        assert len(kept) == (0 if origin.startswith("auto:") else 2)
+        assert len(codec.known_masks(one, automatic=True)) == 2
