@@ -13,6 +13,7 @@ from tfrecords.utils.errors import UsageError, UserError
 
 PYTHON = "AACF_PEOPLE_PYTHON"  # names an interpreter that has MediaPipe
 VERSION = "0.10.21"
+OPENCV, HEADLESS = "opencv-contrib-python", "opencv-contrib-python-headless==4.11.0.86"
 OLDEST, NEWEST = (3, 9), (3, 12)  # Python versions that MediaPipe has packages for
 INSTALL = "python -m tfrecords.people --install"
 
@@ -61,6 +62,9 @@ def install(python: Optional[str] = None) -> None:
         _call([maker, "-m", "venv", str(place)])
     pip = [str(_python_of(place)), "-m", "pip", "--disable-pip-version-check"]
     _call([*pip, "install", "--quiet", f"mediapipe=={VERSION}"])
+    # Its OpenCV wants libGL, which servers lack; both write the same files, so one has to go first.
+    _call([*pip, "uninstall", "--quiet", "--yes", OPENCV])
+    _call([*pip, "install", "--quiet", "--force-reinstall", "--no-deps", HEADLESS])
 
 
 def _maker(python: Optional[str]) -> str:
