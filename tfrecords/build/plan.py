@@ -48,7 +48,7 @@ def make_plan(
     if options.conjugate_rank != "longer":
         plan["conjugate_rank"] = options.conjugate_rank
     if source.people:
-        plan["people"] = source.people.name
+        plan["people"] = source.people.title
     if options.stills:
         plan["stills"] = options.stills
     if source.version:

@@ -46,9 +46,11 @@ class Motion:
     Attributes:
         name: Name of the method.
         reach: Frames on either side of one that say where its people are.
+        title: Name with the version, if there are several: what is found depends on it.
     """
 
-    name, reach = "motion", WINDOW // 2 + NEIGHBOURS
+    name = title = "motion"
+    reach = WINDOW // 2 + NEIGHBOURS
 
     def find(self, frames: np.ndarray) -> np.ndarray:
         """Returns the map of what moves in frames uint8 [T, H, W, 3]: bool [T, H, W]."""
@@ -62,7 +64,7 @@ class MediaPipe:
         python: Interpreter that has MediaPipe.
 
     Attributes:
-        name, reach: As of `Motion`.
+        name, reach, title: As of `Motion`.
         python: As above.
         version: Version of MediaPipe that answers.
 
@@ -75,7 +77,7 @@ class MediaPipe:
     def __init__(self, python: str):
         self.python = python
         first = _Helper(python)
-        self.version = first.version
+        self.version, self.title = first.version, f"{self.name} {first.version}"
         self._idle, self._lock = [first], threading.Lock()
 
     def find(self, frames: np.ndarray) -> np.ndarray:

@@ -199,7 +199,7 @@ class Source:
     def identity(self) -> str:
         """Returns a digest of the input and the eraser, to compare with a worker elsewhere."""
         erased = repr(self.eraser.plan) if self.eraser else ""
-        return self.fingerprint() + erased + (self.people.name if self.people else "")
+        return self.fingerprint() + erased + (self.people.title if self.people else "")
 
 
 def with_removal(kinds: Sequence[str], options: SourceOptions) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ def test_they_are_counted_and_shown(built):
     directory, pairs = built
     info = load_info(directory)
     assert info.splits["train"].items() >= {f"masks_{ANNOTATED}": 1, f"masks_{MOTION}": 1}.items()
-    assert "  masks: 1 annotated, 2 auto:motion (people by motion; the rest" in summary(directory)
+    assert "  masks: 1 annotated, 2 auto:motion, of 4 clips; people by motion" in summary(directory)
     assert "  masks: 1 annotated, 2 auto:motion\n" in describe(str(directory))
     assert "% actor, annotated" in describe(str(directory), "train", 0)
     assert "% actor, auto:motion" in describe(str(directory), "train", 1)
