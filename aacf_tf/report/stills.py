@@ -46,7 +46,10 @@ def load(run: Run, split: str, ids: set[str]) -> dict[str, ClipPair]:
     with translate_errors(run.data):
         for name, record in named.as_numpy_iterator():
             if name.decode() in ids:
-                pairs[name.decode()] = codec.decode(record)
+                pair = codec.decode(record)
+                if pair.mask_is_automatic and not run.recipe.automatic_masks:
+                    pair.mask, pair.mask_origin = None, ""  # no ground truth
+                pairs[name.decode()] = pair
             if len(pairs) == len(ids):
                 break
     return pairs

@@ -34,7 +34,7 @@ def describe(
         output: Directory that the build would write, to see whether the result fits.
     """
     rows = source.rows()
-    sought = sum(row.wants_conjugate(source.conjugate) for row in rows)
+    sought = sum(map(source.wants_conjugate, rows))
     lines = [
         f"Dry run, nothing is written: {len(rows)} rows, {len(source.labels)} classes, conjugates "
         f"sought for {sought} ({source.conjugate})"

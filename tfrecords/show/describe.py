@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Optional, Sequence
 
-from tfrecords.records import dataset
+from tfrecords.records import dataset, names
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import file_size, to_path
 
@@ -47,7 +47,8 @@ def _splits(info: dataset.DatasetInfo) -> str:
     rows: list[tuple] = [("split", "clips", "pairs", "skipped", "shards")]
     for name, counts in info.splits.items():
         rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
-    return _table(rows)
+    origins = dataset.mask_origins(info)
+    return _table(rows) + (f"\n  masks: {origins}" if origins else "")
 
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
@@ -143,7 +144,8 @@ def _frames(serialized: bytes) -> list[str]:
     if pair.conjugate is not None:
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:
-        shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor")
+        origin = pair.mask_origin or names.ANNOTATED
+        shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor, {origin}")
     if pair.boxes is not None:
         shapes.append(f"boxes {', '.join(map(_box, pair.boxes))}")
     if pair.flow is not None:
@@ -166,8 +168,8 @@ def _maps(serialized: bytes) -> list[str]:
 
 
 def _box(edges: Sequence[float]) -> str:
-    names = ("xmin", "ymin", "xmax", "ymax")
-    return " ".join(f"{name} {edge:.3f}" for name, edge in zip(names, edges))
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    return " ".join(f"{name} {edge:.3f}" for name, edge in zip(sides, edges))
 
 
 def _values(feature) -> str:

@@ -54,10 +54,11 @@ class CsvSource(VideoSource):
                 "expected a column conjugate_video for --conjugate=given, received none or an "
                 "empty one"
             )
-        if conjugate == "remove_person" and not any(row.mask for row in table.rows):
+        unknown = options.people == "none" and not any(row.mask for row in table.rows)
+        if conjugate == "remove_person" and unknown:
             table.fail(
-                "expected a column mask for --conjugate=remove_person, received none or an "
-                "empty one"
+                "expected a column mask, or --people, for --conjugate=remove_person, received none "
+                "or an empty one"
             )
         given = f"the column split of {options.input}" if table.has_splits else ""
         super().__init__(options, table.rows, table.paths, table.labels, conjugate, given)

@@ -255,6 +255,7 @@ class _Cache:
             frozen_conjugates=data.frozen_conjugates if self.conjugates else 1.0,
             jitter=data.jitter,
             masks=not train,
+            automatic_masks=True,  # the records say so; whoever reads them decides
             modality=self.run.recipe.modality,
         )
         forward = tf.function(self._forward, input_signature=[views.element_spec])  # one trace
