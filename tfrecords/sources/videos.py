@@ -97,6 +97,10 @@ class VideoSource(Source):
         """Returns all rows, in the order of the table."""
         return self._rows
 
+    def path(self, media: str) -> str:
+        """Returns the path of a file that the rows name."""
+        return self._paths[media]
+
     def fingerprint(self) -> str:
         """Returns a digest of the rows and of their files' sizes."""
         sizes = {name: _size(path) for name, path in sorted(self._paths.items())}
