@@ -63,12 +63,20 @@ def main(arguments: Sequence[str], values: flags.FlagValues = flags.FLAGS) -> No
     options = SourceOptions(input=arguments[0], **{name: getattr(values, name) for name in OPTIONS})
     source, why = _open(options, values)
     workers = values.workers or os.cpu_count() or 1
-    given = [f"--{name}={values[name].value}" for name in OPTIONS if values[name].present]
+    # Without new splits a build has no use for what the doctor compares.
+    unused = () if options.make_splits else ("group_pattern", "near_duplicates")
+    names = (name for name in OPTIONS if values[name].present and name not in unused)
+    given = [_write(name, values[name].value) for name in names]
     found = find(source, options, values.quality, workers, values.sample, why, given)
     print(found.text())
     if values.output:
         write_page(found, values.output)
         print(f"\n{values.output}: the same, with pictures of {len(found.clips)} clips")
+
+
+def _write(name: str, value: object) -> str:
+    """Writes a flag as a user would."""
+    return f"--{name}={value:g}" if isinstance(value, float) else f"--{name}={value}"
 
 
 def _open(options: SourceOptions, values: flags.FlagValues) -> tuple[VideoSource, str]:

@@ -98,6 +98,9 @@ def test_a_table(tmp_path, write_video, look):
     ):
         assert line in text, line
     assert "--make_splits" not in text.split("Dry run")[1]
+    grouped = look(table, sample=1, workers=1, group_pattern="(a|cut)")
+    assert "Warning: 2 groups stand" not in grouped  # of one file each
+    assert "--group_pattern" not in grouped  # the build takes it with --make_splits alone
     alone = look(table, sample=1, workers=1, near_duplicates="ignore", conjugate="none")
     assert "look alike" not in alone and "group stands" not in alone
     assert "one of each file, and the 10 that a build would store of 1 clips" in alone
