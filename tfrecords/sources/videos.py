@@ -138,6 +138,8 @@ class VideoSource(Source):
 
     def alike(self) -> list[tuple[Row, Row]]:
         """Returns the pairs of clips of different splits that look alike."""
+        if len({row.split for row in self._rows}) < 2:
+            return []  # without decoding every clip
         return list(alike_pairs(self._rows, self._paths, across=True))
 
     def _reason(self, row: Row, error: UnreadableError) -> str:

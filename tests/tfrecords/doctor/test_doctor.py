@@ -10,6 +10,7 @@ from absl import flags
 from PIL import Image
 
 from tfrecords.doctor import command
+from tfrecords.sources import videos
 from tfrecords.utils.errors import UsageError
 
 
@@ -34,7 +35,9 @@ def film(seed: int, frames: int = 8) -> np.ndarray:
     return clip
 
 
-def test_a_folder(tmp_path, write_video, look):
+def test_a_folder(tmp_path, write_video, look, monkeypatch):
+    # With one split there is nothing to compare, so that no clip is decoded for it.
+    monkeypatch.setattr(videos, "alike_pairs", None)
     for n in range(12):
         (tmp_path / "run").mkdir(exist_ok=True)
         write_video(tmp_path / "run" / f"{n:02}.mkv", film(n), fps=60 if n == 3 else 20)
