@@ -48,7 +48,7 @@ def _splits(info: dataset.DatasetInfo) -> str:
     for name, counts in info.splits.items():
         rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
     origins = dataset.mask_origins(info)
-    return _table(rows) + (f"\n  masks: {origins}" if origins else "")
+    return table(rows) + (f"\n  masks: {origins}" if origins else "")
 
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
@@ -58,7 +58,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
     rows: list[tuple] = [("id", "class")]
     if size > COUNT_BYTES:
-        return _table(rows + list(enumerate(info.labels)))
+        return table(rows + list(enumerate(info.labels)))
     counts = {
         name: _count_labels(directory, shards, len(info.labels)) for name, shards in paths.items()
     }
@@ -67,7 +67,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
         rows.append((index, label, *(counts[name][index] for name in splits)))
     if any(count[None] for count in counts.values()):
         rows.append(("", "(no action)", *(counts[name][None] for name in splits)))
-    return _table(rows)
+    return table(rows)
 
 
 def _count_labels(directory: str, paths: list[str], classes: int) -> Counter:
@@ -97,9 +97,7 @@ def _skipped(directory: str) -> str:
         return ""
     more = len(rows) - SKIPPED_LINES
     shown = [("skipped", "reason"), *rows[:SKIPPED_LINES]]
-    return _table(shown) + (
-        f"\n  ... and {more} more in {dataset.SKIPPED_FILE}" if more > 0 else ""
-    )
+    return table(shown) + (f"\n  ... and {more} more in {dataset.SKIPPED_FILE}" if more > 0 else "")
 
 
 def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
@@ -124,7 +122,7 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
         rows.append((name, f"{len(items)} x, {what}"))
     shapes = _maps(serialized) if info.modality == dataset.FEATURES else _frames(serialized)
     title = f"Record {number} of {to_path(path).name}, {len(serialized):,} bytes: "
-    return title + "; ".join(shapes) + "\n" + _table(rows)
+    return title + "; ".join(shapes) + "\n" + table(rows)
 
 
 def _frames(serialized: bytes) -> list[str]:
@@ -179,7 +177,7 @@ def _values(feature) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in texts)
 
 
-def _table(rows: Sequence[Sequence]) -> str:
+def table(rows: Sequence[Sequence]) -> str:
     """Aligns columns under the first row, numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]

@@ -90,7 +90,8 @@ def open_source(name: str, options: SourceOptions) -> Source:
         value = getattr(options, flag)
         if value and not opened.takes_splits:
             raise UsageError(f"Expected no --{flag} for --source={name}, received {value}.")
-        if value and not options.make_splits and value not in ("name", "ignore"):
+        named = options.near_duplicates == "name"  # looks for groups in several splits, too
+        if value and not options.make_splits and not named and value != "ignore":
             raise UsageError(f"Expected --make_splits with --{flag}={value}, received none.")
     source = opened(options)
     if source.eraser is None:

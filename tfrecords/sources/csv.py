@@ -86,7 +86,8 @@ class Table:
         self._seen: set[str] = set()
         self.paths: dict[str, str] = {}
         self.has_splits = False
-        columns = (*OPTIONAL, "group") if options.make_splits else OPTIONAL
+        grouped = options.make_splits or options.near_duplicates == "name"
+        columns = (*OPTIONAL, "group") if grouped else OPTIONAL
         self._table = TableReader(path, ("video", "label"), columns, options.encoding)
         self.rows = [self._row(cells, line) for line, cells in self._table]
         self.remarks = self._table.remarks

@@ -111,6 +111,10 @@ class VideoSource(Source):
         """Returns all rows, in the order of the table."""
         return self._rows
 
+    def path(self, media: str) -> str:
+        """Returns the path of a file that the rows name."""
+        return self._paths[media]
+
     def fingerprint(self) -> str:
         """Returns a digest of the rows and of their files' sizes."""
         sizes = {name: _size(path) for name, path in sorted(self._paths.items())}
@@ -148,6 +152,8 @@ class VideoSource(Source):
 
     def alike(self) -> list[tuple[Row, Row]]:
         """Returns the pairs of clips of different splits that look alike."""
+        if len({row.split for row in self._rows}) < 2:
+            return []  # without decoding every clip
         return list(alike_pairs(self._rows, self._paths, across=True))
 
     def _reason(self, row: Row, error: UnreadableError) -> str:
