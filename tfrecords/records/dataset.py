@@ -7,9 +7,8 @@
     DIR/manifest.json  records, bytes and sha256 of every shard
     DIR/build.json     the plan of the build, if `tfrecords.build` made it
 
-`dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
-`tfrecords.utils.filesystem`. A local one needs no TensorFlow here, so that a command can report a
-wrong path at once.
+`dataset.json` is written last: a directory that has one is complete. A directory may be remote; a
+local one needs no TensorFlow here, so that a command can report a wrong path at once.
 """
 
 from __future__ import annotations
@@ -200,12 +199,9 @@ def mask_origins(info: DatasetInfo) -> str:
 
 
 def _origins(info: DatasetInfo, prefix: str) -> str:
-    counts: Dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for split in info.splits.values():
-        for key, count in split.items():
-            if key.startswith(prefix):
-                name = key.removeprefix(prefix)
-                counts[name] = counts.get(name, 0) + count
+        counts.update({k[len(prefix) :]: n for k, n in split.items() if k.startswith(prefix)})
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
