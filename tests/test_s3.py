@@ -26,9 +26,10 @@ import contextlib, importlib.util, io, json, os, sys
 from absl import flags
 from tfrecords.build import command as build
 from tfrecords.show import command as show
-from tfrecords.utils import commandline, filesystem
+from tfrecords.utils import commandline
+from tfrecords.utils.remote import stores
 answers = sys.stdout
-can = filesystem.is_registered("s3://bucket") or importlib.util.find_spec("s3fs")
+can = stores.is_registered("s3://bucket") or importlib.util.find_spec("s3fs")
 print(json.dumps(bool(can)), flush=True)
 for line in sys.stdin:
     name, *arguments = json.loads(line)

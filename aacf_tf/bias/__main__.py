@@ -42,8 +42,8 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "masks",
         "auto",
         MASKS,
-        "Masks of the actors: annotated, those of the records; motion, whatever moves; auto, "
-        "annotated if there are any.",
+        "Masks of the actors: annotated, those of the records; automatic, those that the build "
+        "found (--people); motion, whatever moves; auto, the first of these that there are.",
     )
     integer("clips", 300, "Clips at most, drawn from the split; 0: all.")
     integer("seed", 0, "Of what is drawn.")

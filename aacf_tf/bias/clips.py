@@ -25,8 +25,9 @@ from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import PLAN_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import read_records, to_path
+from tfrecords.utils.filesystem import to_path
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 AROUND = 12  # frames beside those sampled in which motion is looked for
 LEAST_ACTOR = 1 / 1000  # of the pixels: with less there is no actor to speak of
@@ -75,13 +76,13 @@ class Clips:
         split: Split of it; None: "test", else the first whose name begins so.
         spec: Frames, size and rate that the classifier sees; larger frames are scaled to a shorter
             side of twice that first.
-        masks: "annotated", those in the records; "motion", see `tfrecords.media.motion`; "auto":
-            annotated if the split has any.
+        masks: "annotated", those in the records; "automatic", those in them that a program found;
+            "motion", see `tfrecords.media.motion`; "auto": the first of these that the split has.
         limit: Clips at most, drawn from those that can be used; 0: all.
         seed: Seed of what is drawn.
 
     Attributes:
-        masks: Where the masks are from, "annotated" or "motion".
+        masks: Where the masks are from, "annotated", "automatic" or "motion".
         removed: Whether the scenes are conjugates that the records hold; else made here.
         total: Clips of the split.
         left_out: Reason to the number of clips that were left out for it.
@@ -178,19 +179,21 @@ class Clips:
         parsed = read_records(self._paths).map(lambda record: codec.parse(record, streams=()))
         with translate_errors(self._data):
             found = [
-                (record["labels"].size > 0, record["mask"].size > 0)
+                (record["labels"].size > 0, record["mask"].size > 0, bool(record["automatic"]))
                 for record in parsed.as_numpy_iterator()
             ]
-        labelled, masked = np.array(found).T
+        labelled, masked, automatic = np.array(found).T
+        kinds = {"annotated": masked & ~automatic, "automatic": masked & automatic}
         self.masks = masks
         if masks == "auto":
-            self.masks = "annotated" if masked.any() else "motion"
-        usable = labelled & masked if self.masks == "annotated" else labelled
+            self.masks = next((kind for kind, has in kinds.items() if has.any()), "motion")
+        usable = labelled & kinds.get(self.masks, True)
         self.left_out["no class"] = int((~labelled).sum())
         self.left_out["no mask"] = int((labelled & ~usable).sum())
         numbers = np.flatnonzero(usable)
         if not len(numbers):
-            what = "a class" if not labelled.any() else "a mask of the actor"
+            kind = "an automatic" if self.masks == "automatic" else "a"
+            what = "a class" if not labelled.any() else f"{kind} mask of the actor"
             hint = "" if not labelled.any() else " (--masks=motion finds what moves)"
             raise UsageError(
                 f"Expected clips with {what} in split {self.split!r} of {self._data}{hint}, "
@@ -225,7 +228,7 @@ class Clips:
         """Finds the mask and the scene of a clip; else says why it is left out."""
         pair, indices = self._decode(*item)
         frames = self._scale(pair.clip[indices])
-        if self.masks == "annotated":
+        if self.masks != "motion":
             assert pair.mask is not None
             mask = pair.mask[indices]
         else:
@@ -233,7 +236,7 @@ class Clips:
             mask = motion_mask(pair.clip[first : indices[-1] + AROUND + 1])[indices - first]
         mask = self._scale(mask.astype(np.uint8) * 255) > 127
         if mask.mean() < LEAST_ACTOR:
-            return "no actor" if self.masks == "annotated" else "no motion"
+            return "no motion" if self.masks == "motion" else "no actor"
         if mask.mean() > MOST_ACTOR:
             return "nothing but the actor"
         if self.removed and pair.conjugate is not None and len(pair.conjugate) == len(pair.clip):

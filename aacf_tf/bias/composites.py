@@ -30,8 +30,8 @@ from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import read_records
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 SCENES_FILE = "scenes.json"
 SOURCE_FILE = "source.json"  # digest of the data set they were made of
@@ -112,6 +112,12 @@ def _parts(record: bytes) -> tuple[ClipPair, np.ndarray, np.ndarray]:
     return pair, pair.mask, pair.conjugate
 
 
+def _pair(pair: ClipPair, clip: np.ndarray) -> ClipPair:
+    """Returns the clip with the mask of the pair."""
+    origin = pair.mask_origin
+    return ClipPair(pair.id, clip, None, pair.labels, pair.fps, pair.mask, mask_origin=origin)
+
+
 def _without_actors(records: Sequence[bytes]) -> Iterator[ClipPair]:
     for record in progress(records, desc="test set C: actors removed"):
         pair, _, scene = _parts(record)
@@ -123,7 +129,7 @@ def _in_other_scenes(records: Sequence[bytes], scenes: Sequence[int]) -> Iterato
         pair, mask, _ = _parts(record)
         _, _, scene = _parts(records[place])
         clip = paste(pair.clip, mask, fit_scene(scene, pair.clip.shape))
-        yield ClipPair(pair.id, clip, None, pair.labels, pair.fps, pair.mask)
+        yield _pair(pair, clip)
 
 
 def _with_filled_regions(records: Sequence[bytes]) -> Iterator[ClipPair]:
@@ -145,6 +151,6 @@ def _with_filled_regions(records: Sequence[bytes]) -> Iterator[ClipPair]:
             )
             for (pair, mask), scene in zip(pairs, removed):
                 clip = paste(pair.clip, mask, scene)
-                yield ClipPair(pair.id, clip, None, pair.labels, pair.fps, pair.mask)
+                yield _pair(pair, clip)
             bar.update(min(chunk, len(records) - start))
         bar.close()

@@ -84,7 +84,8 @@ def measure(
         split: Split of it; None: "test", else the first whose name begins so.
         frames, size: Frames and (height, width) of a clip, see `ClipSpec`.
         labels: Classes of the C columns; None: those of the data set, in its order.
-        masks: "annotated": the records'; "motion": what moves; "auto": annotated if there are any.
+        masks: "annotated": the records'; "automatic": the records' that a program found; "motion":
+            what moves; "auto": annotated if there are any, else automatic, else motion.
         clips: Clips at most, drawn from the split; 0: all.
         seed: Seed of what is drawn.
         **options: `fps` and `resize` of `ClipSpec`, and the fields of `Judging`.

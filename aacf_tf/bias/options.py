@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-MASKS = ("auto", "annotated", "motion")
+MASKS = ("auto", "annotated", "automatic", "motion")
 SCALINGS = ("uint8", "0..1", "-1..1", "imagenet")
 LAYOUTS = ("bthwc", "bcthw", "bhwc")
 

@@ -88,6 +88,7 @@ def facts(content: Mapping[str, Any]) -> list[str]:
     }
     masks = {
         "annotated": "annotated",
+        "automatic": "automatic, those that the build found (--people), no ground truth",
         "motion": "automatic, from motion (whoever stands still stays in the scene)",
     }
     return [

@@ -16,7 +16,7 @@ from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import read_records
+from tfrecords.utils.remote.shards import read_records
 
 MEMORY = 2 << 30  # bytes of decoded pictures kept in memory
 

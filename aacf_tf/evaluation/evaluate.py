@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from aacf_tf.evaluation.predictions import SplitOutputs, compile_forward, predic
 from aacf_tf.models.action_model import ActionModel
 from aacf_tf.runs.run import Run
 from tfrecords.records.dataset import test_splits
+from tfrecords.records.names import AUTOMATIC
 from tfrecords.utils.atomic import write_json, write_text
 from tfrecords.utils.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> Metrics:
@@ -60,7 +64,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> Metric
         outputs = predict_split(run, model, split, forward)
         if prior is None and outputs.masked.any():
             prior = mean_training_mask(run, outputs.coverage[0].shape, strides)
-        content["splits"][split] = _judge(run, outputs, prior)
+        content["splits"][split] = _judge(run, split, outputs, prior)
         if not table.tell():
             columns = [f"{name}_{label}" for name in outputs.scores for label in labels]
             writer.writerow(["split", "id", "labels", "predicted", *columns])
@@ -77,7 +81,7 @@ def evaluate(run: Run, model: ActionModel, head: str, directory: Path) -> Metric
     return content
 
 
-def _judge(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> SplitMetrics:
+def _judge(run: Run, split: str, outputs: SplitOutputs, prior: np.ndarray | None) -> SplitMetrics:
     """Returns one split's entry of metrics.json."""
     targets, labels, scores = outputs.targets, run.info.labels, outputs.scores
     entry: SplitMetrics = {"clips": len(targets)}
@@ -94,4 +98,14 @@ def _judge(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> SplitMe
         }
     if outputs.masked.any():
         entry["localization"] = localize(run, outputs, prior)
+    elif not run.recipe.automatic_masks and any(map(_is_automatic, run.info.splits[split])):
+        logger.info(
+            f"The masks of {split} are automatic: no ground truth for the maps "
+            "(--set automatic_masks=true counts them)."
+        )
     return entry
+
+
+def _is_automatic(count: str) -> bool:
+    """Returns whether a count of `DatasetInfo` is one of masks that a program found."""
+    return count.startswith(f"masks_{AUTOMATIC}")

@@ -38,7 +38,10 @@ def localize(run: Run, outputs: SplitOutputs, prior: np.ndarray | None) -> dict[
     areas = values.pop("area")
     # A map of the picture's centre has good pointing and mass too, but not for these clips.
     far = localization.off_centre(coverage)
+    # Said only if such masks count: figures against them are none against annotated ones.
+    said = {"automatic_masks": True} if run.recipe.automatic_masks else {}
     return {
+        **said,
         **{name: mean(value) for name, value in values.items()},
         "off_centre_third": {name: mean(value[far]) for name, value in values.items()},
         "clips_with_mask": len(coverage),
@@ -123,7 +126,7 @@ def mean_training_mask(
     Masks of whole frames, which differ in size, are averaged on a grid of `_GRID` cells a side.
     """
     clips = run.info.splits.get("train", {}).get("clips")
-    if not clips or not has_masks(run.data, "train"):
+    if not clips or not has_masks(run.data, "train", run.recipe.automatic_masks):
         return None
     whole = run.recipe.data.resize == "whole"
     if whole:

@@ -76,8 +76,10 @@ def _localization_lines(metrics: Metrics, baseline: Metrics | None) -> list[str]
         "action_time_share" in values for _, _, values, _ in rows
     )  # photographs have no time
     share_title = "  time share" if timed else ""
+    automatic = any(values.get("automatic_masks") for _, _, values, _ in rows)
     lines = [
         "",
+        *(["Masks that a program found count as the actor's."] if automatic else []),
         f"{'where maps lie':<16}{'map':<18}pointing   mass    AUC{share_title}  actor's area",
     ]
     for split, name, values, prefix in rows:

@@ -245,6 +245,8 @@ class Recipe:
             `none`.
         mask_threshold: Share of a cell's stride box that a mask must exceed for the cell to be the
             actor's.
+        automatic_masks: Whether masks that a program found (`--people`) count as ground truth in
+            evaluation, validation and report; they always serve `data.swap` and `loss.human_mask`.
         seed: Seed of the weights and of all randomness in the data.
         precision, strategy: See `train_main.py --help`.
         export_precision: Precision of the exported backbone: `float32`, or `mixed_bfloat16`, twice
@@ -271,6 +273,7 @@ class Recipe:
     average_weight: NonNegative = 0.0
     baseline: Literal["alone", "stage", "none"] = "none"
     mask_threshold: Share = 0.25
+    automatic_masks: bool = False
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
     precision: Precision = "auto"
     strategy: Strategy = "auto"

@@ -17,7 +17,7 @@ from tfrecords.media import pictures
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import digest, shard_paths
-from tfrecords.utils.filesystem import read_records
+from tfrecords.utils.remote.shards import read_records
 
 CLIPS = 24
 PAIRS = 6  # of another split, if the clips have no conjugates

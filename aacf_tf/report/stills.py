@@ -24,7 +24,7 @@ from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import shard_paths
-from tfrecords.utils.filesystem import read_records
+from tfrecords.utils.remote.shards import read_records
 
 SHEET_COLUMNS = 1  # five pictures side by side are wide enough
 _HEIGHT = 192  # pixels of a picture; but
@@ -47,7 +47,10 @@ def load(run: Run, split: str, ids: set[str]) -> dict[str, ClipPair]:
     with translate_errors(run.data):
         for name, record in named.as_numpy_iterator():
             if name.decode() in ids:
-                pairs[name.decode()] = codec.decode(record)
+                pair = codec.decode(record)
+                if pair.mask_is_automatic and not run.recipe.automatic_masks:
+                    pair.mask, pair.mask_origin = None, ""  # no ground truth
+                pairs[name.decode()] = pair
             if len(pairs) == len(ids):
                 break
     return pairs

@@ -35,10 +35,10 @@ BASELINE = "baselines/average"
 _LEFT = ("*.tmp", "logs/*/*.tmp", "report/*.tmp", "export/*/*.tmp")
 _REMEDY = "copy the file back, or give another --workdir"
 # Fields that may change when a run is resumed: where its data lie, how it is computed, how often it
-# is saved, in how many views it is judged, how it is exported.
+# is saved, in how many views and by which masks it is judged, how it is exported.
 _CHANGEABLE = (
     *("directory", "precision", "strategy", "keep", "save_minutes", "test_clips", "test_crops"),
-    *("export_precision", "export_winograd"),
+    *("automatic_masks", "export_precision", "export_winograd"),
 )
 
 

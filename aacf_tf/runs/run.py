@@ -174,6 +174,7 @@ class Run:
                 "negative_weight": self.recipe.loss.negative,
                 "class_weights": self.class_weights if training else None,
                 "modality": self.recipe.modality,
+                "automatic_masks": self.recipe.automatic_masks,
                 **options,
             },
         )
@@ -202,6 +203,7 @@ class Run:
             conjugates=plan.pairs,
             negative_weight=self.recipe.loss.negative,
             class_weights=self.class_weights if training else None,
+            automatic_masks=self.recipe.automatic_masks,
             **options,
         )
 

@@ -80,6 +80,7 @@ def test_each_stream_goes_on_with_its_own_weights(tiny_recipe, flow_data, tmp_pa
         np.testing.assert_array_equal(after, before)
 
 
+@pytest.mark.slow
 def test_flow_alone_is_judged_and_shown(tiny_recipe, flow_data, pairs, tmp_path):
     run, model = opened(tiny_recipe, "flow", flow_data, tmp_path)
     inputs, *_ = next(iter(run.batches("train", run.recipe.stages[-1], training=True)))

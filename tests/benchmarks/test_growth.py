@@ -7,6 +7,8 @@ import pytest
 from benchmarks import growth, sheet
 from benchmarks.growth import CURVES, Curve
 
+SLOW = ("frames", "pixels", "classes", "batch")  # they train
+
 
 def measured(times, memory):
     rows = {
@@ -35,10 +37,7 @@ def test_what_grows_too_fast_is_marked(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("frames", "pixels", "classes")))
-        for name in CURVES
-    ],
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CURVES],
 )
 def test_every_curve_on_a_tiny_size(name, tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "RECORDS", 20)

@@ -94,10 +94,8 @@ def test_published_outputs(stream, shared_data):
         assert float(probability) == pytest.approx(expected["prob"], rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "streams",
-    [("rgb",), *(pytest.param(s, marks=pytest.mark.slow) for s in (("flow",), ("rgb", "flow")))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", [("rgb",), ("flow",), ("rgb", "flow")])
 def test_prediction_from_a_checkpoint_of_the_official_names(streams, sample, capsys):
     folder, arguments, logits = sample
     run(f"--labels={folder}/labels.txt", *(x for stream in streams for x in arguments[stream]))

@@ -97,6 +97,9 @@ def summary(directory: StrPath) -> str:
         )
     if conjugate == "auto":
         lines.append(f"  conjugates: {dataset.conjugate_kinds(info) or 'none'}")
+    if plan.get("people"):
+        found = dataset.mask_origins(info) or "none"
+        lines.append(f"  masks: {found}, of {total['clips']} clips; people by {plan['people']}")
     if plan.get("decoys"):
         counts = info.splits.get("train", {})
         decoys, pairs = counts.get("decoys", 0), counts.get("pairs", 0)

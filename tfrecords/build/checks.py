@@ -11,6 +11,7 @@ from typing import Optional
 
 from tfrecords.records import dataset
 from tfrecords.sources import Row, Source, SourceOptions, open_source
+from tfrecords.sources.splitting.assign import divided_groups
 from tfrecords.utils import filesystem
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
@@ -41,7 +42,23 @@ def open_checked(
 ) -> Source:
     """Opens a source and logs what a user should know about it before it is built.
 
-    Arguments are those of `build_dataset`.
+    Arguments and errors: see `open_valid`.
+    """
+    opened = open_valid(options, output, source, quality, num_shards, workers)
+    for remark in remarks(opened, options):
+        logger.warning(remark)
+    return opened
+
+
+def open_valid(
+    options: SourceOptions,
+    output: Optional[StrPath],
+    source: str,
+    quality: int,
+    num_shards: int,
+    workers: int,
+) -> Source:
+    """Opens a source; arguments are those of `build_dataset`.
 
     Raises:
         UsageError: A path or number is one that no build can use.
@@ -70,13 +87,15 @@ def open_checked(
         if received is not None and not low <= received <= highest:
             expected = f"at least {low}" if high is None else f"{low} to {high}"
             raise UsageError(f"Expected --{name} of {expected}, received {received}.")
-    opened = open_source(source, options)
-    odd = (*warnings(opened), *overlaps(opened), *class_warnings(opened))
+    return open_source(source, options)
+
+
+def remarks(source: Source, options: SourceOptions) -> list[str]:
+    """Returns what a user should know about a source before it is built, in sentences."""
+    odd = [*warnings(source), *overlaps(source), *class_warnings(source)]
     if (options.near_duplicates or (options.make_splits and "name")) in ("name", "apart"):
-        odd = (*odd, *near_duplicates(opened))
-    for remark in (*opened.remarks, *odd):
-        logger.warning(remark)
-    return opened
+        odd += [*divided(source, options.group_pattern), *near_duplicates(source)]
+    return [*source.remarks, *odd]
 
 
 def warnings(source: Source) -> list[str]:
@@ -128,6 +147,19 @@ def overlaps(source: Source) -> list[str]:
     return sentences[:SHOWN] + (
         [f"Warning: {more} more conjugates show an action."] if more > 0 else []
     )
+
+
+def divided(source: Source, pattern: Optional[str]) -> list[str]:
+    """Returns a sentence on groups of several files that are in several splits, if any."""
+    groups = divided_groups(source.rows(), pattern)
+    if not groups:
+        return []
+    examples = [f"{name} ({', '.join(splits)})" for name, splits in groups.items()]
+    what = "group stands" if len(groups) == 1 else "groups stand"
+    return [
+        f"Warning: {len(groups)} {what} in several splits, so that a test may see what was trained "
+        f"on; by its first file: {_some(examples)}."
+    ]
 
 
 def near_duplicates(source: Source) -> list[str]:

@@ -75,6 +75,13 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> flags.FlagValues:
         "remove_person; for actionthread: before_after; for hollywood2: frozen_frame; for hacs: "
         "negative_clip; for tfrecords: none.",
     )
+    text(
+        "people",
+        "none",
+        f"What finds the people of clips without a mask: {names(sources.PEOPLE)}. mediapipe needs "
+        "python -m tfrecords.people --install once; motion takes what moves; auto is mediapipe "
+        "where it can be had, else motion.",
+    )
     real("margin", 0.5, "Seconds between a clip and its conjugate before or after it.")
     text(
         "conjugate_rank",

@@ -47,6 +47,8 @@ def make_plan(
         plan["flow"] = source.flow
     if options.conjugate_rank != "longer":
         plan["conjugate_rank"] = options.conjugate_rank
+    if source.people:
+        plan["people"] = source.people.title
     if options.stills:
         plan["stills"] = options.stills
     if source.version:

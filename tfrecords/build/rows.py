@@ -24,6 +24,7 @@ class Record(NamedTuple):
         decoy: Whether its clip has a decoy.
         lost: Why its conjugate is missing; "": it is not.
         kind: Origin of its conjugate where each clip has its own; else "".
+        mask_origin: Origin of its mask, if the record says it; else "".
     """
 
     data: bytes
@@ -34,6 +35,7 @@ class Record(NamedTuple):
     decoy: bool
     lost: str = ""
     kind: str = ""
+    mask_origin: str = ""
 
 
 def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
@@ -52,7 +54,8 @@ def record_bytes(source: Source, row: Row, quality: int = 95) -> Record:
     paired, negative = pair.conjugate is not None, not pair.labels
     fps, (_, height, width, _) = float(pair.fps), pair.clip.shape
     size, kind = (height, width), pair.conjugate_kind
-    return Record(data, paired, negative, fps, size, pair.decoy, pair.lost, kind)
+    origin = pair.mask_origin
+    return Record(data, paired, negative, fps, size, pair.decoy, pair.lost, kind, origin)
 
 
 def add_flow(pair: ClipPair, method: str) -> ClipPair:

@@ -30,9 +30,10 @@ from tfrecords.records import dataset, names
 from tfrecords.records.dataset import Count, ShardEntry, Side
 from tfrecords.utils import atomic
 from tfrecords.utils.errors import UserError, raise_if_machine
-from tfrecords.utils.filesystem import AnyPath, read_records
+from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.json_files import Limits, read_json
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 if TYPE_CHECKING:
     from tfrecords.sources import Row, Source
@@ -70,6 +71,7 @@ class Notes:
         lost: [line, file, reason] of every conjugate that is missing though it was planned.
         labels: Label -> clips.
         kinds: Origin of conjugates -> records, where each clip has its own.
+        masks: Origin of masks -> records, where records say it.
     """
 
     clips: Count = 0
@@ -83,6 +85,7 @@ class Notes:
     lost: List[Omitted] = field(default_factory=list)
     labels: Dict[str, Count] = field(default_factory=dict)
     kinds: Dict[str, Count] = field(default_factory=dict)
+    masks: Dict[str, Count] = field(default_factory=dict)
 
     def count(self, labels: Iterable[str], record: Record) -> None:
         """Counts a record with these labels."""
@@ -91,8 +94,9 @@ class Notes:
         self.decoys += record.decoy
         for label in labels:
             self.labels[label] = self.labels.get(label, 0) + 1
-        if record.kind:
-            self.kinds[record.kind] = self.kinds.get(record.kind, 0) + 1
+        for origins, name in ((self.kinds, record.kind), (self.masks, record.mask_origin)):
+            if name:
+                origins[name] = origins.get(name, 0) + 1
         if record.fps not in self.fps:
             self.fps.append(record.fps)
         if list(record.size) not in self.sizes:
@@ -172,9 +176,14 @@ def _notes_of(path: AnyPath, fps: Optional[float]) -> Notes:
         rate = fps or context[names.FRAME_RATE].float_list.value[0]
         size = tuple(context[side].int64_list.value[0] for side in (names.HEIGHT, names.WIDTH))
         decoy = names.DECOY in context
-        kind = context[names.CONJUGATE_KIND].bytes_list.value
-        kind = kind[0].decode() if kind else ""
-        notes.count(labels, Record(b"", paired, not labels, rate, size, decoy, kind=kind))
+        kind, origin = (
+            b"".join(context[name].bytes_list.value).decode()
+            for name in (names.CONJUGATE_KIND, names.MASK_ORIGIN)
+        )
+        notes.count(
+            labels,
+            Record(b"", paired, not labels, rate, size, decoy, kind=kind, mask_origin=origin),
+        )
     return notes
 
 
@@ -271,8 +280,9 @@ def sum_up(directory: AnyPath, shards: Iterable[Shard]) -> Summary:
         counts["skipped"] += len(notes.skipped)
         if notes.decoys:  # a count that few data sets have
             counts["decoys"] = counts.get("decoys", 0) + notes.decoys
-        for kind, count in sorted(notes.kinds.items()):
-            counts[f"pairs_{kind}"] = counts.get(f"pairs_{kind}", 0) + count
+        for what, origins in (("pairs", notes.kinds), ("masks", notes.masks)):
+            for name, count in sorted(origins.items()):
+                counts[f"{what}_{name}"] = counts.get(f"{what}_{name}", 0) + count
         rates.update(notes.fps)
         sizes.update(map(tuple, notes.sizes))
         skipped += notes.skipped

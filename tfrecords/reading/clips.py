@@ -64,7 +64,7 @@ from tfrecords.records.dataset import (
 from tfrecords.records.names import RGB
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import read_records
+from tfrecords.utils.remote.shards import read_records
 
 
 def read_dataset(
@@ -98,11 +98,11 @@ def read_dataset(
         cache: Whether to keep all frames of the split in memory, decoded and resized (height x
             width x 3 bytes each; for small data sets).
         stills: Frames of the clips' size for `stillmix`, uint8 [M, h, w, 3].
-        **options: Any other field of `ClipSpec` (`fps`, `resize`, `modality`, `masks`),
-            `Augmentation` (`crop`, `flip`, `frozen_conjugates`, `swap`, `fame`, `stillmix`,
-            `background_erasing`, `human_mask`, `jitter`), `Schedule`
-            (`first_epoch`, `first_step`, `epochs`, `worker`, `by_file`, `shuffle_buffer`) and
-            `SampleWeights` (`negative_weight`, `class_weights`), see `tfrecords.reading.options`.
+        **options: Any other field of `ClipSpec` (`fps`, `resize`, `modality`, `masks`,
+            `automatic_masks`), `Augmentation` (`crop`, `flip`, `frozen_conjugates`, `swap`, `fame`,
+            `stillmix`, `background_erasing`, `human_mask`, `jitter`), `Schedule` (`first_epoch`,
+            `first_step`, `epochs`, `worker`, `by_file`, `shuffle_buffer`) and `SampleWeights`
+            (`negative_weight`, `class_weights`), see `tfrecords.reading.options`.
 
     Returns:
         A finite data set. inputs: clip, conjugate uint8 [B, T, h, w, 3]; has_conjugate bool [B] (a
@@ -149,7 +149,7 @@ def read_dataset(
         used = {"data.swap": augmentation.swap, "loss.human_mask": augmentation.human_mask}
         by_mask = tuple(name for name, value in used.items() if value)
     if by_mask:
-        spec = replace(spec, masks=True)
+        spec = replace(spec, masks=True, automatic_masks=True)
         if not has_masks(directory, split):
             raise UsageError(
                 f"Expected masks of the actor in split {split!r} of {directory} for {by_mask[0]}, "
@@ -234,10 +234,17 @@ def count_steps(info: DatasetInfo, split: str, batch_size: int, training: bool) 
     return max(1, clips // batch_size) if training else -(-clips // batch_size)
 
 
-def has_masks(directory: StrPath, split: str) -> bool:
-    """Returns whether any record of a split has a mask; reads up to the first that has one."""
+def has_masks(directory: StrPath, split: str, automatic: bool = True) -> bool:
+    """Returns whether any record of a split has a mask; reads up to the first that has one.
+
+    Args:
+        directory, split: Data set directory and name of the split.
+        automatic: Whether masks that a program found count; default True.
+    """
     paths = shard_paths(directory, load_info(directory), split)
-    sizes = read_records(paths).map(lambda record: tf.size(codec.parse(record)["mask"]))
+    sizes = read_records(paths).map(
+        lambda record: tf.size(codec.known_masks(codec.parse(record), automatic))
+    )
     with translate_errors(directory):
         return any(size > 0 for size in sizes.as_numpy_iterator())
 

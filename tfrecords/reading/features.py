@@ -29,6 +29,7 @@ from tfrecords.reading.order import (
 )
 from tfrecords.reading.phases import Tensors, check_labels, decode_images, targets
 from tfrecords.reading.preprocess import Window, crop_and_flip
+from tfrecords.records.codec import known_masks
 from tfrecords.records.dataset import load_info, shard_paths
 from tfrecords.records.feature_codec import FeatureInfo, parse_features
 from tfrecords.utils.atomic import StrPath
@@ -49,6 +50,7 @@ def read_features(
     map_crop: int = 0,
     conjugates: bool = True,
     masks: bool = False,
+    automatic_masks: bool = False,
     **options: Any,
 ) -> tf.data.Dataset:
     """Reads a split of cached features as batches of (inputs, targets, sample_weights).
@@ -62,6 +64,7 @@ def read_features(
         map_crop: Side, in cells, of the random crop in training; 0: none.
         conjugates: Whether to add their maps to the inputs.
         masks: Whether to add "mask" and "has_mask"; not in training, whose views differ.
+        automatic_masks: As in `ClipSpec`.
         **options: Any other field of `Schedule` and `SampleWeights`, see
             `tfrecords.reading.options`.
 
@@ -95,6 +98,8 @@ def read_features(
     def select(serialized: tf.Tensor, key: Optional[tf.Tensor] = None) -> Tensors:
         """Selects one view of a record, its maps still bytes; key: the epoch's, if any."""
         record = parse_features(serialized, features.end_point, conjugates, masks)
+        if masks:
+            record["mask"] = known_masks(record, automatic_masks)
         view, y, x = 0, 0.0, 0.0
         if key is not None:
             view, y, x = tf.unstack(tf.random.stateless_uniform([3], record_key(key, record["id"])))

@@ -24,6 +24,8 @@ class ClipSpec:
             "two_stream": both. Flow is cropped and flipped with the frames. It is in pixels of the
             size read, from each frame to the next one stored, whatever `fps` is.
         masks: Whether to add "mask" and "has_mask" to the inputs.
+        automatic_masks: Whether masks that a program found (`--people`) are among them: they serve
+            to change clips, but are no ground truth.
     """
 
     frames: int = 16
@@ -32,6 +34,7 @@ class ClipSpec:
     resize: str = "stretch"
     modality: str = "rgb"
     masks: bool = False
+    automatic_masks: bool = False
 
     def __post_init__(self) -> None:
         if self.frames < 1:

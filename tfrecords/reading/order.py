@@ -11,7 +11,7 @@ from typing import Callable, List, Optional, Union
 import tensorflow as tf
 
 from tfrecords.reading.options import Schedule
-from tfrecords.utils.filesystem import read_records, record_reader
+from tfrecords.utils.remote.shards import read_records, record_reader
 
 assert_cardinality = tf.data.experimental.assert_cardinality
 

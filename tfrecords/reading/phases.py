@@ -59,6 +59,7 @@ def parse(serialized: tf.Tensor, spec: ClipSpec) -> Tensors:
     record = codec.parse(serialized, spec.masks, streams=spec.streams)
     record["has_conjugate"] = tf.size(record[spec.streams[0].pair[1]]) > 0
     if spec.masks:
+        record["mask"] = codec.known_masks(record, spec.automatic_masks)
         record["has_mask"] = tf.size(record["mask"]) > 0
     return record
 

@@ -25,7 +25,7 @@ from tfrecords.reading.phases import (
 from tfrecords.reading.photometric import DRAWN, make_jitter
 from tfrecords.reading.preprocess import crop_size
 from tfrecords.records.names import RGB
-from tfrecords.utils.filesystem import read_records
+from tfrecords.utils.remote.shards import read_records
 
 
 def read_views(

@@ -32,7 +32,8 @@ from tfrecords.records.example import Example
 from tfrecords.records.feature_codec import FEATURES_FILE, FeatureInfo, decode_features
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UserError
-from tfrecords.utils.filesystem import read_records, to_path
+from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.remote.shards import read_records
 
 MAX_TIME = 1 << 53  # microseconds: 285 years
 CHANNELS = {names.FRAMES: 3, names.MASKS: 1, names.FLOW_FRAMES: 2}
@@ -204,6 +205,7 @@ def _check_clip(example: Example, info: DatasetInfo, size: Tuple[int, int]) -> i
         example.entries(names.CONJUGATE + names.FRAMES, bytes)  # missing
     if names.MASKS in example:
         images += _check_pictures(example, names.MASKS, size, length)
+    _check_origin(example)
     if names.FLOW_FRAMES in example:
         images += _check_pictures(example, names.FLOW_FRAMES, size, length)
     elif info.modality == "rgb+flow":
@@ -214,6 +216,18 @@ def _check_clip(example: Example, info: DatasetInfo, size: Tuple[int, int]) -> i
     if any(name in example for name in names.BOXES):
         _check_boxes(example, length)
     return images + conjugate
+
+
+def _check_origin(example: Example) -> None:
+    """Checks whose work the masks are; records of before do not say it."""
+    if names.MASK_ORIGIN not in example:
+        return
+    origin = example.value(names.MASK_ORIGIN, str)
+    if origin not in names.MASK_ORIGINS:
+        raise UserError(
+            f"{names.MASK_ORIGIN}: expected {', '.join(names.MASK_ORIGINS)}, received "
+            f"{reprlib.repr(origin)}"
+        )
 
 
 def _check_boxes(example: Example, length: int) -> None:
@@ -298,6 +312,7 @@ def _check_maps(
                     )
         if any(values is None for values in maps[wanted[0]]):
             raise UserError(f"{wanted[0]}: expected a map in each view, received none")
+    _check_origin(example)
     if names.MASKS not in example:
         return 0
     length, height, width = features.frames if features else (None, None, None)

@@ -7,6 +7,8 @@ from typing import Optional, Sequence
 
 import numpy as np
 
+from tfrecords.records.names import AUTOMATIC, MASK_ORIGINS
+
 BOXES_RULE = "0 <= xmin < xmax <= 1 and 0 <= ymin < ymax <= 1"
 
 
@@ -27,6 +29,8 @@ class ClipPair:
         labels: Names of the clip's actions; empty for a clip without an action.
         fps: Frame rate of clip and conjugate.
         mask: Map of the actor, bool [T, H, W]; None: not known.
+        mask_origin: Origin of the mask, one of `names.MASK_ORIGINS`; "": not said, as in records of
+            before, which is annotated.
         media_id: File the clip was cut from, as its data set names it.
         start, end: Span in that file in seconds, 0 <= start <= end; `end` None: start + T / fps.
         conjugate_media_id, conjugate_start, conjugate_end: The same for the conjugate; None: those
@@ -63,6 +67,7 @@ class ClipPair:
     decoy: bool = False
     conjugate_kind: str = ""
     lost: str = ""
+    mask_origin: str = ""
 
     def __post_init__(self) -> None:
         if isinstance(self.labels, str):
@@ -83,6 +88,10 @@ class ClipPair:
                     f"mask as bool {self.clip.shape[:3]}, aligned to the clip",
                     f"{self.mask.dtype} {self.mask.shape}",
                 )
+        if self.mask_origin not in ("", *MASK_ORIGINS) or (self.mask_origin and self.mask is None):
+            raise self._error(
+                f"mask_origin of a mask among {', '.join(MASK_ORIGINS)}", repr(self.mask_origin)
+            )
         if self.boxes is not None:
             self._check_boxes()
         self._check_flow()
@@ -94,6 +103,11 @@ class ClipPair:
         start = self.conjugate_start or 0.0
         end = start if self.conjugate_end is None else self.conjugate_end
         self._check_span("conjugate_", start, end)
+
+    @property
+    def mask_is_automatic(self) -> bool:
+        """Whether a program found the mask: then it is no ground truth."""
+        return self.mask_origin.startswith(AUTOMATIC)
 
     def _check_span(self, prefix: str, start: float, end: float) -> None:
         if not 0 <= start <= end < np.inf:

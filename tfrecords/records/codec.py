@@ -18,6 +18,9 @@ same scene without the action. Names follow MediaSequence.
                    CONJUGATE/clip/media_id, CONJUGATE/clip/{start,end}/timestamp
                                                      as above; absent: no conjugate
                    CONJUGATE/kind                    string   its origin, where each has its own
+                   CLASS_SEGMENTATION/origin         string   of the masks: "annotated",
+                                                              "auto:mediapipe", "auto:motion";
+                                                              absent: annotated
     feature lists  image/encoded                     string   one JPEG (4:4:4) or PNG a frame
                    image/timestamp                   int64    microseconds in the file
                    CONJUGATE/image/encoded           string   as image/encoded; any length
@@ -123,6 +126,8 @@ def encode(
         lists[names.MASKS] = [
             bytes_feature(encode_image(frame.view(np.uint8), "PNG")) for frame in pair.mask
         ]
+        if pair.mask_origin:
+            context[names.MASK_ORIGIN] = bytes_feature(pair.mask_origin)
     if pair.boxes is not None:
         lists.update(
             {name: [floats_feature(*edges)] for name, edges in zip(names.BOXES, pair.boxes.T)}
@@ -167,17 +172,18 @@ def parse(
 
     Returns:
         id string [], labels int64 [n], fps float32 [], clip string [T], conjugate string [T']
-        (empty: none) and, if asked for, mask string [T] (empty: none), boxes float32 [n, 4] as
-        in `ClipPair` (a still image with none, and a clip, have none), flow string [T] and
-        conjugate_flow string [T'] (empty: none).
+        (empty: none) and, if asked for, mask string [T] (empty: none) with automatic bool [],
+        whether a program found it, boxes float32 [n, 4] as in `ClipPair` (a still image with none,
+        and a clip, have none), flow string [T] and conjugate_flow string [T'] (empty: none).
     """
     frames = tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True)
     required = tf.io.FixedLenSequenceFeature([], tf.string)
-    lists = {}
+    lists, origin = {}, {}
     for stream in streams:
         lists.update({stream.feature: required, names.CONJUGATE + stream.feature: frames})
     if masks:
         lists[names.MASKS] = frames
+        origin[names.MASK_ORIGIN] = tf.io.FixedLenFeature([], tf.string, "")
     if boxes:
         lists.update({name: tf.io.RaggedFeature(tf.float32) for name in names.BOXES})
     context, sequences = tf.io.parse_single_sequence_example(
@@ -186,6 +192,7 @@ def parse(
             names.EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
             names.LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
             names.FRAME_RATE: tf.io.FixedLenFeature([], tf.float32),
+            **origin,
         },
         sequence_features=lists,
     )
@@ -199,9 +206,21 @@ def parse(
         record.update(zip(stream.pair, (sequences[feature] for feature in features)))
     if masks:
         record["mask"] = sequences[names.MASKS]
+        record["automatic"] = is_automatic(context[names.MASK_ORIGIN])
     if boxes:
         record["boxes"] = tf.stack([sequences[name].flat_values for name in names.BOXES], axis=-1)
     return record
+
+
+def is_automatic(origin: tf.Tensor) -> tf.Tensor:
+    """Returns whether masks of an origin, string [], were found by a program: bool []."""
+    return tf.strings.regex_full_match(origin, f"{names.AUTOMATIC}.*")
+
+
+def known_masks(record: dict[str, tf.Tensor], automatic: bool) -> tf.Tensor:
+    """Returns the masks of a parsed record, string [T]; none if they are automatic and unwanted."""
+    wanted = tf.cast(tf.logical_or(automatic, tf.logical_not(record["automatic"])), tf.int32)
+    return record["mask"][: wanted * tf.size(record["mask"])]
 
 
 def decode(serialized: bytes) -> ClipPair:
@@ -253,6 +272,9 @@ def decode(serialized: bytes) -> ClipPair:
             decoy=names.DECOY in example,
             conjugate_kind=example.value(names.CONJUGATE_KIND, str)
             if names.CONJUGATE_KIND in example
+            else "",
+            mask_origin=example.value(names.MASK_ORIGIN, str)
+            if names.MASK_ORIGIN in example
             else "",
         )
     except (UserError, ValueError, cv2.error, tf.errors.OpError) as error:

@@ -7,9 +7,8 @@
     DIR/manifest.json  records, bytes and sha256 of every shard
     DIR/build.json     the plan of the build, if `tfrecords.build` made it
 
-`dataset.json` is written last: a directory that has one is complete. A directory may be remote, see
-`tfrecords.utils.filesystem`. A local one needs no TensorFlow here, so that a command can report a
-wrong path at once.
+`dataset.json` is written last: a directory that has one is complete. A directory may be remote; a
+local one needs no TensorFlow here, so that a command can report a wrong path at once.
 """
 
 from __future__ import annotations
@@ -100,7 +99,8 @@ class DatasetInfo:
         splits: Name -> {"shards", "clips", "pairs", "negatives", "skipped"}: number of files,
             records, records with a conjugate, records without a label, rows that could not be
             read; and, if any, "decoys": records whose clip has a decoy, and "pairs_given" and its
-            kin: records by the origin of their conjugates, where each clip has its own.
+            kin: records by the origin of their conjugates, where each clip has its own, and
+            "masks_auto:motion" and its kin: by the origin of their masks, where records say it.
         modality: "rgb"; "rgb+flow": the records hold optical flow too; "features": they hold a
             backbone's feature maps and no frames, see `tfrecords.reading.features`.
         schema_version: Version of the records, see `tfrecords.records.codec`.
@@ -190,12 +190,19 @@ def load_info(directory: StrPath) -> DatasetInfo:
 
 def conjugate_kinds(info: DatasetInfo) -> str:
     """Returns how many conjugates have which origin, where each clip has its own; else ""."""
-    counts: Dict[str, int] = {}
+    return _origins(info, "pairs_")
+
+
+def mask_origins(info: DatasetInfo) -> str:
+    """Returns how many masks have which origin, where records say it; else ""."""
+    return _origins(info, "masks_")
+
+
+def _origins(info: DatasetInfo, prefix: str) -> str:
+    counts: Counter[str] = Counter()
     for split in info.splits.values():
-        for key, count in split.items():
-            if key.startswith("pairs_"):
-                counts[key[6:]] = counts.get(key[6:], 0) + count
-    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        counts.update({k[len(prefix) :]: n for k, n in split.items() if k.startswith(prefix)})
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def require_frames(directory: StrPath, info: DatasetInfo) -> None:

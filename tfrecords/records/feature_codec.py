@@ -12,10 +12,18 @@ from typing import Annotated, Any, Dict, List, Optional, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfrecords.records.codec import bytes_feature, encode_image, ints_feature
+from tfrecords.records.codec import bytes_feature, encode_image, ints_feature, is_automatic
 from tfrecords.records.dataset import FEATURES, load_info
 from tfrecords.records.example import Example
-from tfrecords.records.names import CONJUGATE, DIMENSIONS, EXAMPLE_ID, LABEL_INDEX, MAPS, MASKS
+from tfrecords.records.names import (
+    CONJUGATE,
+    DIMENSIONS,
+    EXAMPLE_ID,
+    LABEL_INDEX,
+    MAPS,
+    MASK_ORIGIN,
+    MASKS,
+)
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import to_path
@@ -60,7 +68,7 @@ def parse_features(
     Returns:
         id string [], labels int64 [n], dimensions int64 [4], features string [views] and, if asked
         for, conjugate_features string [views] (an empty string: none), mask string [t] (empty:
-        none).
+        none) and automatic bool [], as `codec.parse`.
     """
     lists = {end_point + MAPS: tf.io.FixedLenSequenceFeature([], tf.string)}
     if conjugates:
@@ -73,6 +81,7 @@ def parse_features(
             EXAMPLE_ID: tf.io.FixedLenFeature([], tf.string),
             LABEL_INDEX: tf.io.RaggedFeature(tf.int64),
             end_point + DIMENSIONS: tf.io.FixedLenFeature([4], tf.int64),
+            MASK_ORIGIN: tf.io.FixedLenFeature([], tf.string, ""),
         },
         sequence_features=lists,
     )
@@ -86,6 +95,7 @@ def parse_features(
         record["conjugate_features"] = sequences[CONJUGATE + end_point + MAPS]
     if masks:
         record["mask"] = sequences[MASKS]
+        record["automatic"] = is_automatic(context[MASK_ORIGIN])
     return record
 
 

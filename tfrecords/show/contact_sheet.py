@@ -3,9 +3,9 @@
     python -m tfrecords.show data/mine --pairs=sheet.png --count=12 --split=train
 
 Each pair is a row: four frames of the clip, evenly spaced, then four of its conjugate; a photograph
-is shown once, larger. Above them are its labels, its id and the origin of the conjugate. The
-actor's mask is outlined, boxes of people are drawn, and optical flow is below the frames (in the
-colours of `flow.picture`).
+is shown once, larger. Above them are its labels, its id, the origin of its mask, if the record says
+it, and that of the conjugate. The actor's mask is outlined, an automatic one in blue, boxes of
+people are drawn, and optical flow is below the frames (in the colours of `flow.picture`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MIDDLE = 20  # between clip and conjugate
 BORDER = 16
 LINE = 19  # of text
 PAPER, INK, FAINT = (250, 250, 250), (20, 20, 20), (110, 110, 110)
-OUTLINE = (255, 220, 0)
+OUTLINE, FOUND = (255, 220, 0), (0, 230, 255)  # of masks and boxes; of automatic masks
 # A pair is at least this wide, so that its text fits.
 NARROWEST = 2 * FRAMES * 90
 
@@ -178,7 +178,8 @@ def make_row(pair: ClipPair) -> Row:
             rows.append([pictures.enlarge(c, height) for c in flow.picture(codes[index])])
         halves.append(pictures.join(rows, GAP))
     decoy = "    with a decoy" if pair.decoy else ""
-    caption = f"{pair.id}{decoy}    conjugate: {origin(pair)}"
+    mask = f"    mask: {pair.mask_origin}" if pair.mask_origin else ""
+    caption = f"{pair.id}{decoy}{mask}    conjugate: {origin(pair)}"
     return Row(halves[0], halves[1], " | ".join(pair.labels) or "(no action)", caption)
 
 
@@ -186,7 +187,8 @@ def _marked(frame: np.ndarray, pair: ClipPair, index: int) -> np.ndarray:
     """Outlines mask and boxes on a scaled frame of the clip."""
     if pair.mask is not None:
         mask = pictures.enlarge(pair.mask[index], len(frame))
-        frame = pictures.outline(frame, mask, OUTLINE, cv2.LINE_8)
+        colour = FOUND if pair.mask_is_automatic else OUTLINE
+        frame = pictures.outline(frame, mask, colour, cv2.LINE_8)
     return frame if pair.boxes is None else pictures.draw_boxes(frame, pair.boxes, OUTLINE)
 
 

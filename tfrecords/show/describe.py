@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Optional, Sequence
 
-from tfrecords.records import dataset
+from tfrecords.records import dataset, names
 from tfrecords.utils.errors import UsageError
-from tfrecords.utils.filesystem import file_size, read_records, to_path
+from tfrecords.utils.filesystem import file_size, to_path
+from tfrecords.utils.remote.shards import read_records
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
 COUNT_BYTES = 8 << 30
@@ -47,7 +48,8 @@ def _splits(info: dataset.DatasetInfo) -> str:
     rows: list[tuple] = [("split", "clips", "pairs", "skipped", "shards")]
     for name, counts in info.splits.items():
         rows.append((name, *(counts.get(key, 0) for key in rows[0][1:])))
-    return _table(rows)
+    origins = dataset.mask_origins(info)
+    return table(rows) + (f"\n  masks: {origins}" if origins else "")
 
 
 def _classes(directory: str, info: dataset.DatasetInfo) -> str:
@@ -57,7 +59,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
     size = sum(file_size(to_path(path)) for shards in paths.values() for path in shards)
     rows: list[tuple] = [("id", "class")]
     if size > COUNT_BYTES:
-        return _table(rows + list(enumerate(info.labels)))
+        return table(rows + list(enumerate(info.labels)))
     counts = {
         name: _count_labels(directory, shards, len(info.labels)) for name, shards in paths.items()
     }
@@ -66,7 +68,7 @@ def _classes(directory: str, info: dataset.DatasetInfo) -> str:
         rows.append((index, label, *(counts[name][index] for name in splits)))
     if any(count[None] for count in counts.values()):
         rows.append(("", "(no action)", *(counts[name][None] for name in splits)))
-    return _table(rows)
+    return table(rows)
 
 
 def _count_labels(directory: str, paths: list[str], classes: int) -> Counter:
@@ -96,9 +98,7 @@ def _skipped(directory: str) -> str:
         return ""
     more = len(rows) - SKIPPED_LINES
     shown = [("skipped", "reason"), *rows[:SKIPPED_LINES]]
-    return _table(shown) + (
-        f"\n  ... and {more} more in {dataset.SKIPPED_FILE}" if more > 0 else ""
-    )
+    return table(shown) + (f"\n  ... and {more} more in {dataset.SKIPPED_FILE}" if more > 0 else "")
 
 
 def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) -> str:
@@ -123,7 +123,7 @@ def _record(directory: str, info: dataset.DatasetInfo, split: str, number: int) 
         rows.append((name, f"{len(items)} x, {what}"))
     shapes = _maps(serialized) if info.modality == dataset.FEATURES else _frames(serialized)
     title = f"Record {number} of {to_path(path).name}, {len(serialized):,} bytes: "
-    return title + "; ".join(shapes) + "\n" + _table(rows)
+    return title + "; ".join(shapes) + "\n" + table(rows)
 
 
 def _frames(serialized: bytes) -> list[str]:
@@ -143,7 +143,8 @@ def _frames(serialized: bytes) -> list[str]:
     if pair.conjugate is not None:
         shapes.append(f"conjugate {pair.conjugate.shape}")
     if pair.mask is not None:
-        shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor")
+        origin = pair.mask_origin or names.ANNOTATED
+        shapes.append(f"mask {pair.mask.shape}, {pair.mask.mean():.1%} actor, {origin}")
     if pair.boxes is not None:
         shapes.append(f"boxes {', '.join(map(_box, pair.boxes))}")
     if pair.flow is not None:
@@ -166,8 +167,8 @@ def _maps(serialized: bytes) -> list[str]:
 
 
 def _box(edges: Sequence[float]) -> str:
-    names = ("xmin", "ymin", "xmax", "ymax")
-    return " ".join(f"{name} {edge:.3f}" for name, edge in zip(names, edges))
+    sides = ("xmin", "ymin", "xmax", "ymax")
+    return " ".join(f"{name} {edge:.3f}" for name, edge in zip(sides, edges))
 
 
 def _values(feature) -> str:
@@ -177,7 +178,7 @@ def _values(feature) -> str:
     return ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in texts)
 
 
-def _table(rows: Sequence[Sequence]) -> str:
+def table(rows: Sequence[Sequence]) -> str:
     """Aligns columns under the first row, numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts)]

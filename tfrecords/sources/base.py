@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Optional, Sequence
 
 from tfrecords.media.flow import METHODS
+from tfrecords.people.finder import METHODS as FINDERS
 
 if TYPE_CHECKING:
     from tfrecords.conjugates.erase import Eraser
+    from tfrecords.people.finder import Finder
     from tfrecords.records.clip_pair import ClipPair
 
 
@@ -28,6 +30,7 @@ CONJUGATES = (
 CONJUGATE_RANKS = ("longer", "alike")
 BLENDS = ("poisson", "feather", "none")
 FLOWS = ("none", *METHODS)
+PEOPLE = ("none", *FINDERS)
 NEAR_DUPLICATES = ("name", "apart", "ignore")
 
 
@@ -40,6 +43,7 @@ class SourceOptions:
         labels: File with one class a line; None: the sorted union over all rows.
         multi_label: Whether a clip may have several labels.
         conjugate: Origin of conjugates, one of `CONJUGATES`; None: the source's default.
+        people: What finds the people of clips without a mask, one of `PEOPLE`.
         margin: Seconds between a clip and its conjugate before or after it.
         conjugate_rank: Choice between the spans before and after, one of `CONJUGATE_RANKS`: the
             longer free side, or the span most like the clip's background.
@@ -72,6 +76,7 @@ class SourceOptions:
     labels: Optional[str] = None
     multi_label: bool = False
     conjugate: Optional[str] = None
+    people: str = "none"
     margin: float = 0.5
     conjugate_rank: str = "longer"
     encoding: Optional[str] = None
@@ -138,7 +143,9 @@ class Source:
         takes_stills, takes_fold, takes_tier, takes_frames_fps: Whether the option of that name may
             be given.
         takes_splits: Whether `SourceOptions.make_splits` and its kin may be given.
+        takes_people: Whether `SourceOptions.people` may be given.
         eraser: Remover of people from photographs, if the source does that.
+        people: Finder of the people of clips without a mask; None: they stay without.
         one_record_a_span: Whether a span that occurs twice in the rows is a mistake.
         remarks: Sentences to print before the build, such as what is missing.
     """
@@ -156,7 +163,9 @@ class Source:
     takes_tier: bool = False
     takes_frames_fps: bool = False
     takes_splits: bool = False
+    takes_people: bool = False
     eraser: Optional[Eraser] = None
+    people: Optional[Finder] = None
     one_record_a_span: bool = True
     remarks: tuple[str, ...] = ()
     flow: str = "none"
@@ -174,6 +183,11 @@ class Source:
         """Decodes a row, as a pure function of it; UnreadableError if it must be left out."""
         raise NotImplementedError
 
+    def wants_conjugate(self, row: Row) -> bool:
+        """Returns whether the build looks for a conjugate of a row, or makes one."""
+        found = self.conjugate == "remove_person" and self.people is not None
+        return found or row.wants_conjugate(self.conjugate)
+
     def alike(self) -> list[tuple[Row, Row]]:
         """Returns the pairs of clips of different splits that look alike."""
         return []
@@ -184,4 +198,11 @@ class Source:
 
     def identity(self) -> str:
         """Returns a digest of the input and the eraser, to compare with a worker elsewhere."""
-        return self.fingerprint() + (repr(self.eraser.plan) if self.eraser else "")
+        erased = repr(self.eraser.plan) if self.eraser else ""
+        return self.fingerprint() + erased + (self.people.title if self.people else "")
+
+
+def with_removal(kinds: Sequence[str], options: SourceOptions) -> tuple[str, ...]:
+    """Returns kinds of conjugates of clips without masks, and the removal of people if found."""
+    found = options.people != "none" and "remove_person" not in kinds
+    return (*kinds, *(("remove_person",) if found else ()))

@@ -13,6 +13,7 @@ from tfrecords.sources.base import (
     CONJUGATES,
     FLOWS,
     NEAR_DUPLICATES,
+    PEOPLE,
     Source,
     SourceOptions,
 )
@@ -60,6 +61,10 @@ def open_source(name: str, options: SourceOptions) -> Source:
         )
     if options.flow not in FLOWS:
         raise UsageError(f"Expected --flow among {', '.join(FLOWS)}, received {options.flow!r}.")
+    if options.people not in PEOPLE:
+        raise UsageError(
+            f"Expected --people among {', '.join(PEOPLE)}, received {options.people!r}."
+        )
     if options.conjugate_rank not in CONJUGATE_RANKS:
         raise UsageError(
             f"Expected --conjugate_rank among {', '.join(CONJUGATE_RANKS)}, "
@@ -76,7 +81,7 @@ def open_source(name: str, options: SourceOptions) -> Source:
         raise UsageError(f"Expected --blend among {', '.join(BLENDS)}, received {options.blend!r}.")
     module, cls = _SOURCES[name]
     opened = getattr(importlib.import_module(module), cls)
-    for flag in ("classes", "stills", "fold", "tier", "frames_fps"):
+    for flag in ("classes", "stills", "fold", "tier", "frames_fps", "people"):
         value = getattr(options, flag)
         given = value and value != getattr(SourceOptions, flag)
         if given and not getattr(opened, f"takes_{flag}"):
@@ -85,7 +90,8 @@ def open_source(name: str, options: SourceOptions) -> Source:
         value = getattr(options, flag)
         if value and not opened.takes_splits:
             raise UsageError(f"Expected no --{flag} for --source={name}, received {value}.")
-        if value and not options.make_splits and value not in ("name", "ignore"):
+        named = options.near_duplicates == "name"  # looks for groups in several splits, too
+        if value and not options.make_splits and not named and value != "ignore":
             raise UsageError(f"Expected --make_splits with --{flag}={value}, received none.")
     source = opened(options)
     if source.eraser is None:

@@ -54,10 +54,11 @@ class CsvSource(VideoSource):
                 "expected a column conjugate_video for --conjugate=given, received none or an "
                 "empty one"
             )
-        if conjugate == "remove_person" and not any(row.mask for row in table.rows):
+        unknown = options.people == "none" and not any(row.mask for row in table.rows)
+        if conjugate == "remove_person" and unknown:
             table.fail(
-                "expected a column mask for --conjugate=remove_person, received none or an "
-                "empty one"
+                "expected a column mask, or --people, for --conjugate=remove_person, received none "
+                "or an empty one"
             )
         given = f"the column split of {options.input}" if table.has_splits else ""
         super().__init__(options, table.rows, table.paths, table.labels, conjugate, given)
@@ -85,7 +86,8 @@ class Table:
         self._seen: set[str] = set()
         self.paths: dict[str, str] = {}
         self.has_splits = False
-        columns = (*OPTIONAL, "group") if options.make_splits else OPTIONAL
+        grouped = options.make_splits or options.near_duplicates == "name"
+        columns = (*OPTIONAL, "group") if grouped else OPTIONAL
         self._table = TableReader(path, ("video", "label"), columns, options.encoding)
         self.rows = [self._row(cells, line) for line, cells in self._table]
         self.remarks = self._table.remarks

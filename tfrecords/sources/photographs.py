@@ -49,6 +49,7 @@ def make_pair(
     eraser: Optional[Eraser],
     *,
     mask: Optional[np.ndarray] = None,
+    mask_origin: str = "",
     people: Optional[np.ndarray] = None,
     start: float = 0.0,
 ) -> ClipPair:
@@ -62,6 +63,7 @@ def make_pair(
         margin: Margin of the hole, see `Eraser.pair`.
         eraser: Remover of people; None: no conjugates.
         mask: Map of the actors that is finer than `actors`, bool [H, W]; None (default): no.
+        mask_origin: Origin of the mask, if any, as in `ClipPair`; default not said.
         people: Map of everybody, bool [H, W]; None (default): the actors alone.
         start: Time in the file in seconds, default 0.
     """
@@ -82,6 +84,7 @@ def make_pair(
         labels=row.labels,
         fps=FPS,
         mask=None if mask is None else mask[None],
+        mask_origin="" if mask is None else mask_origin,
         media_id=row.media,
         start=start,
         boxes=boxes,

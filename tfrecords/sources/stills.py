@@ -11,6 +11,8 @@ from tfrecords.conjugates.erase import MASK_MARGIN, Eraser
 from tfrecords.media import images, video
 from tfrecords.media.masks import read_mask
 from tfrecords.media.video import Video
+from tfrecords.people.finder import Finder, find_people
+from tfrecords.records.names import ANNOTATED
 from tfrecords.sources import photographs
 from tfrecords.sources.base import Row
 
@@ -36,7 +38,11 @@ def still_rows(row: Row, count: int) -> list[StillRow]:
 
 
 def read_still(
-    row: StillRow, paths: Mapping[str, str], short_side: int, eraser: Optional[Eraser]
+    row: StillRow,
+    paths: Mapping[str, str],
+    short_side: int,
+    eraser: Optional[Eraser],
+    people: Optional[Finder] = None,
 ) -> ClipPair:
     """Decodes a photograph and makes its conjugate.
 
@@ -45,6 +51,7 @@ def read_still(
         paths: Path of every file that rows name.
         short_side: Shorter side in pixels, see `SourceOptions`.
         eraser: Remover of people; None: no conjugate.
+        people: Finder of the people of photographs without a mask; None (default): nobody is found.
 
     Raises:
         UnreadableError: If the file or the mask cannot be read.
@@ -58,23 +65,29 @@ def read_still(
         span = video.read_span(path, row.start, row.end, short_side)
     n = int((row.still + 0.5) / row.stills * len(span.frames))
     actors = boxes = mask = None
+    origin = ANNOTATED if people else ""  # said where not all have the same
     if row.mask:
         mask = read_mask(paths[row.mask], span, (row.start, row.end), path)[n]
-        if mask.any():
-            boxes = _box_around(mask)
-            # The whole box goes, as in the paper: what a mask misses of a person would be smeared
-            # into the hole.
-            actors = images.draw_boxes(boxes, mask.shape)
-        else:
-            mask = None  # the actor is not visible: no ground truth for the maps
+    elif people:
+        first = max(0, n - people.reach)
+        mask, origin = find_people(people, path, span.frames[first : n + people.reach + 1])
+        mask = None if mask is None else mask[n - first]
+    if mask is not None and mask.any():
+        boxes = _box_around(mask)
+        # The whole box goes, as in the paper: what a mask misses of a person would be smeared
+        # into the hole.
+        actors = images.draw_boxes(boxes, mask.shape)
+    else:
+        mask = None  # the actor is not visible: no ground truth for the maps
     return photographs.make_pair(
         row,
         span.frames[n],
         actors,
-        boxes,
+        boxes if row.mask else None,  # boxes are ground truth
         MASK_MARGIN,
         eraser,
         mask=mask,
+        mask_origin=origin,
         start=float(span.times[n]),
     )
 

@@ -1,5 +1,6 @@
 """Decodes rows of a table of video files: the clip, its mask and its conjugate.
 
+With `people` a clip without a mask gets one of the people, or of what moves, that a program finds.
 With `stills` each row becomes as many photographs, evenly spaced over its clip; a row that names a
 photograph becomes that one.
 """
@@ -22,11 +23,14 @@ from tfrecords.media import images, video
 from tfrecords.media.frames import FrameFolder
 from tfrecords.media.masks import read_mask
 from tfrecords.media.video import UnreadableError, Video
+from tfrecords.people.finder import Motion, find_people, open_finder
+from tfrecords.records.names import ANNOTATED
 from tfrecords.sources import photographs
 from tfrecords.sources.base import Row, Source, SourceOptions
 from tfrecords.sources.splitting.alike import alike_pairs
 from tfrecords.sources.splitting.assign import make_splits
 from tfrecords.sources.stills import StillRow, read_still, still_rows
+from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import is_remote
 from tfrecords.utils.paths import similar
 
@@ -54,7 +58,7 @@ class VideoSource(Source):
     """
 
     version = 1
-    takes_splits = takes_frames_fps = True
+    takes_splits = takes_frames_fps = takes_people = True
     auto = AUTO
 
     def __init__(
@@ -75,9 +79,19 @@ class VideoSource(Source):
         self.labels = labels
         self.multi_label = options.multi_label
         self.conjugate = conjugate
+        if options.people != "none":
+            self.people, said = open_finder(options.people)
+            self.remarks = (*self.remarks, *filter(None, [said]))
         if options.stills:
+            photographed = all(images.is_photograph(row.media) for row in rows)
+            if isinstance(self.people, Motion) and photographed:
+                raise UsageError(
+                    "A photograph has no motion: expected --people=mediapipe (python -m "
+                    f"tfrecords.people --install) or none, received {options.people}."
+                )
             if conjugate == "auto":
-                conjugate = "remove_person" if any(row.mask for row in rows) else "none"
+                masked = self.people or any(row.mask for row in rows)
+                conjugate = "remove_person" if masked else "none"
                 self.conjugate = conjugate
             self.eraser = photographs.open_eraser(options, conjugate)
             self.one_record_a_span = False
@@ -96,6 +110,10 @@ class VideoSource(Source):
     def rows(self) -> list[Row]:
         """Returns all rows, in the order of the table."""
         return self._rows
+
+    def path(self, media: str) -> str:
+        """Returns the path of a file that the rows name."""
+        return self._paths[media]
 
     def fingerprint(self) -> str:
         """Returns a digest of the rows and of their files' sizes."""
@@ -134,6 +152,8 @@ class VideoSource(Source):
 
     def alike(self) -> list[tuple[Row, Row]]:
         """Returns the pairs of clips of different splits that look alike."""
+        if len({row.split for row in self._rows}) < 2:
+            return []  # without decoding every clip
         return list(alike_pairs(self._rows, self._paths, across=True))
 
     def _reason(self, row: Row, error: UnreadableError) -> str:
@@ -152,7 +172,7 @@ class VideoSource(Source):
 
     def _load(self, row: Row) -> ClipPair:
         if isinstance(row, StillRow):
-            return read_still(row, self._paths, self.short_side, self.eraser)
+            return read_still(row, self._paths, self.short_side, self.eraser, self.people)
         return self._clip(row)
 
     def _clip(self, row: Row) -> ClipPair:
@@ -163,10 +183,12 @@ class VideoSource(Source):
         span = video.read_span(path, row.start, row.end, self.short_side)
         fps = self._options.fps or span.fps
         clip = video.resample(path, span, fps).frames
-        mask = None
         if row.mask:
             mask = read_mask(self._paths[row.mask], span, (row.start, row.end), path)
             mask = mask[video.even_index(path, span, fps)]
+            origin = ANNOTATED if self.people else ""  # said where not all have the same
+        else:
+            mask, origin = find_people(self.people, path, clip)
         media_id = start = conjugate = None
         lost = kind = ""
         auto = self.conjugate == "auto"
@@ -190,6 +212,7 @@ class VideoSource(Source):
             labels=row.labels,
             fps=fps,
             mask=mask,
+            mask_origin=origin,
             media_id=row.media,
             start=float(span.times[0]),
             conjugate_media_id=media_id,

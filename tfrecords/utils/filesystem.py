@@ -1,9 +1,4 @@
-"""Remote files, and the one place that imports tensorflow-io.
-
-TensorFlow itself reads local paths; tensorflow-io registers the schemes with it. That import takes
-seconds, so it waits for the first path of that kind. From Python 3.12 on there is no tensorflow-io,
-and `stores` stands in for it.
-"""
+"""Local and remote files by one interface; who reads which scheme stands in `remote.stores`."""
 
 from __future__ import annotations
 
@@ -21,13 +16,10 @@ import time
 from concurrent.futures import Future
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Iterator, Sequence, TypeVar, Union
+from typing import Any, BinaryIO, Callable, Iterator, TypeVar, Union
 
-from tfrecords.utils import stores
 from tfrecords.utils.errors import MachineError, UserError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from tfrecords.utils.remote import stores
 
 T = TypeVar("T")
 
@@ -304,7 +296,7 @@ class RemotePath:
         import tensorflow as tf
 
         try:
-            yield tf.io.gfile if is_registered(self._url) else stores.Gfile(self._url)
+            yield stores.gfile_of(self._url)
         except tf.errors.OpError as error:
             reason = (error.message or type(error).__name__).splitlines()[0]
             kind = FileNotFoundError if isinstance(error, tf.errors.NotFoundError) else OSError
@@ -320,47 +312,6 @@ class RemotePath:
 
 
 AnyPath = Union[Path, RemotePath]
-
-
-def is_registered(url: str) -> bool:
-    """Returns whether TensorFlow reads such a remote path itself, by tensorflow-io if need be."""
-    import tensorflow as tf
-
-    scheme = url.partition("://")[0]
-    if scheme in tf.io.gfile.get_registered_schemes():
-        return True
-    with contextlib.suppress(ImportError):
-        import tensorflow_io  # noqa: F401  (registers the schemes)
-    return scheme in tf.io.gfile.get_registered_schemes()
-
-
-def read_records(paths: Union[str, Sequence[str]]) -> tf.data.Dataset:
-    """Lists the serialised records of one or several shards, local or remote, in order."""
-    import tensorflow as tf
-
-    paths = [paths] if isinstance(paths, str) else list(paths)
-    reader = record_reader(paths)
-    if reader is tf.data.TFRecordDataset:
-        return reader(paths)
-    return tf.data.Dataset.from_tensor_slices(paths).flat_map(reader)
-
-
-def record_reader(paths: Sequence[str]) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Returns the function from the path of one of these shards to its records, for a graph.
-
-    Shards that TensorFlow cannot read where they are are copied to this machine when their turn
-    comes.
-    """
-    import tensorflow as tf
-
-    if all(not is_remote(path) or is_registered(path) for path in paths):
-        return tf.data.TFRecordDataset
-
-    def read(path: tf.Tensor) -> tf.data.Dataset:
-        copy = tf.numpy_function(lambda url: stores.fetch_shard(url.decode()), [path], tf.string)
-        return tf.data.TFRecordDataset(copy)
-
-    return read
 
 
 def _with_retries(action: Callable[[], T]) -> T:

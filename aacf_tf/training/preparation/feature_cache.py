@@ -42,9 +42,10 @@ from tfrecords.records.names import STREAMS
 from tfrecords.records.writer import finish_dataset, write_shard
 from tfrecords.utils.atomic import write_json
 from tfrecords.utils.errors import UsageError, UserError
-from tfrecords.utils.filesystem import AnyPath, read_records, to_path
+from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.json_files import read_json
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 # Pixels of the clips per batch, without conjugates: 1 of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.
@@ -255,6 +256,7 @@ class _Cache:
             frozen_conjugates=data.frozen_conjugates if self.conjugates else 1.0,
             jitter=data.jitter,
             masks=not train,
+            automatic_masks=True,  # the records say so; whoever reads them decides
             modality=self.run.recipe.modality,
         )
         forward = tf.function(self._forward, input_signature=[views.element_spec])  # one trace

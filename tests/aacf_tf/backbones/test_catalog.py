@@ -95,15 +95,13 @@ def test_training_in_mixed_bfloat16_reaches_every_variable(rng, name):
     assert [v.name for v, old in after if (v.numpy() == old).all()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "size", "strides"),
     [
         ("resnet3d34", {"end_point": "maxpool"}, (8, 40, 33), (2, 4, 4)),
         # A photograph is a clip of one frame.
-        pytest.param(
-            *("densenet161", {"end_point": "features.pool0"}, (1, 40, 50), (1, 4, 4)),
-            marks=pytest.mark.slow,
-        ),
+        ("densenet161", {"end_point": "features.pool0"}, (1, 40, 50), (1, 4, 4)),
     ],
 )
 def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name, options, size, strides):

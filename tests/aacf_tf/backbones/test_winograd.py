@@ -82,6 +82,7 @@ def test_what_it_cannot_do_is_left_alone(always):
     assert gains == {} and not layers_of(copy, WinogradConv3D)
 
 
+@pytest.mark.slow
 def test_only_what_gains_is_chosen(monkeypatch, weight_tools, rng):
     """By its times: half the layers are told to be slower."""
     folded = fold_batch_norm(weight_tools.randomize(build_backbone("i3d"), rng))

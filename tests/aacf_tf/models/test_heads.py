@@ -125,7 +125,7 @@ def test_a_head_rebuilds_from_its_config(kind, features, rng):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, marks=[pytest.mark.slow] * (kind not in ("aacf", "average_uniform")))
+        pytest.param(kind, marks=[pytest.mark.slow] * (kind != "average_uniform"))
         for kind in recipes.HEADS
     ],
 )

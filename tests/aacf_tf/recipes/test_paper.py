@@ -146,7 +146,7 @@ RUNS = {
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name != "hacs30")) for name in RUNS],
+    [pytest.param(name, marks=pytest.mark.slow) for name in RUNS],
 )
 def test_a_recipe_from_its_data_set_s_layout_to_the_report(name, clip, tmp_path):
     lay_out, how, small = RUNS[name]

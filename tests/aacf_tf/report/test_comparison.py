@@ -34,6 +34,7 @@ def test_the_page_lies_in_the_first_directory(folders, capsys):
     assert not (folders[1] / "report").exists()
 
 
+@pytest.mark.slow
 def test_data_may_have_moved(folders, squares_data, tmp_path):
     path = folders[1] / "config.json"
     path.write_text(path.read_text().replace(str(squares_data), str(tmp_path / "gone")))

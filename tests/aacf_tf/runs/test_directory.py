@@ -13,7 +13,7 @@ from aacf_tf import pipeline, recipes
 from aacf_tf.evaluation.metrics import read_metrics
 from aacf_tf.runs import directory
 from aacf_tf.runs.run import Run, read_stills
-from aacf_tf.training import loop, restoring
+from aacf_tf.training import loop
 from tfrecords.utils.errors import UsageError, UserError
 
 CHECKPOINTS = "checkpoints/main"
@@ -195,23 +195,3 @@ def test_a_wrong_value_in_the_metrics(tmp_path, name, value, message):
     lay(tmp_path / "metrics.json", content)
     with pytest.raises(UserError, match=rf"metrics\.json: expected .*{message}"):
         read_metrics(tmp_path)
-
-
-def test_checkpoints_without_their_note_or_their_history(finished_run, tmp_path, caplog):
-    """Training goes on from them; without the epochs that they have behind them it does not."""
-    run = finished_run(tmp_path)
-    stage = run.recipe.stages[0]
-    folder, history = run.checkpoint_folder(stage), run.log_folder(stage) / "history.json"
-    files = {path: path.stat().st_mtime_ns for path in folder.glob("ckpt-*")}
-    (folder / "checkpoint").unlink()
-    caplog.set_level("INFO", "aacf_tf")
-    restoring.restore(run, stage)
-    loop.train(run)
-    assert "finished already" in caplog.text and caplog.text.count("Warning") == 1
-    assert files == {path: path.stat().st_mtime_ns for path in folder.glob("ckpt-*")}
-    for content in (None, json.loads(history.read_text())[:1]):
-        history.write_text(json.dumps(content)) if content else history.unlink()
-        with pytest.raises(
-            UserError, match=r"Expected 2 epochs in .*history\.json, .* received [01]"
-        ):
-            loop.train(run)

@@ -156,6 +156,27 @@ def test_a_damaged_or_unfinished_checkpoint(finished_run, tiny_recipe, tmp_path,
         restoring.restore(run, tiny_recipe.stages[0])
 
 
+def test_checkpoints_without_their_note_or_their_history(finished_run, tmp_path, messages):
+    """Training goes on from them; without the epochs that they have behind them it does not."""
+    run = finished_run(tmp_path)
+    stage = run.recipe.stages[0]
+    folder, history = run.checkpoint_folder(stage), run.log_folder(stage) / "history.json"
+    files = {path: path.stat().st_mtime_ns for path in folder.glob("ckpt-*")}
+    (folder / "checkpoint").unlink()
+    messages()
+    restoring.restore(run, stage)
+    loop.train(run)
+    text = messages()
+    assert "finished already" in text and text.count("Warning") == 1
+    assert files == {path: path.stat().st_mtime_ns for path in folder.glob("ckpt-*")}
+    for content in (None, json.loads(history.read_text())[:1]):
+        history.write_text(json.dumps(content)) if content else history.unlink()
+        with pytest.raises(
+            UserError, match=r"Expected 2 epochs in .*history\.json, .* received [01]"
+        ):
+            loop.train(run)
+
+
 def test_a_run_begins_with_the_weights_of_another(
     finished_run, squares_data, tiny_recipe, tmp_path, messages
 ):
@@ -177,6 +198,7 @@ def test_a_run_begins_with_the_weights_of_another(
     assert "finished already" in messages()
 
 
+@pytest.mark.slow
 def test_batch_norm_stands_still_while_convolutions_learn(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(tiny_recipe, "stages.0.frozen_batch_norm", True)
     run = Run.open(recipe, squares_data, tmp_path)
@@ -392,6 +414,7 @@ def test_the_backbone_starts_late(tiny_recipe):
     assert moved == [(False, True), (False, True), (True, True), (True, True)]
 
 
+@pytest.mark.slow
 def test_given_weights_are_gone_on_with(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(tiny_recipe, "stages.0.backbone_rate", 0)
     run = Run.open(recipe, squares_data, tmp_path)

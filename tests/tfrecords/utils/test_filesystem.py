@@ -18,8 +18,9 @@ from tfrecords.build.shards import outcome
 from tfrecords.media.video import UnreadableError
 from tfrecords.records import dataset
 from tfrecords.sources import SourceOptions, open_source
-from tfrecords.utils import atomic, filesystem, stores
+from tfrecords.utils import atomic, filesystem
 from tfrecords.utils.errors import MachineError, UsageError, UserError
+from tfrecords.utils.remote import shards, stores
 
 
 @pytest.fixture
@@ -228,9 +229,9 @@ def test_a_data_set_is_written_and_read_beyond_this_machine(remote, tmp_path):
 
 def test_copies_of_shards_are_bounded_and_current(monkeypatch):
     pytest.importorskip("fsspec")
-    monkeypatch.setattr(stores, "KEPT_SHARDS", 2)
-    monkeypatch.setattr(stores, "KEPT_BYTES", 25)
-    fetch = stores._Copies().fetch
+    monkeypatch.setattr(shards, "KEPT_SHARDS", 2)
+    monkeypatch.setattr(shards, "KEPT_BYTES", 25)
+    fetch = shards._Copies().fetch
     urls = [f"memory://copies/{name}" for name in "abc"]
     for url, size in zip(urls, (10, 10, 10)):
         stores.Gfile(url)._files.pipe_file(url, url[-1:].encode() * size)

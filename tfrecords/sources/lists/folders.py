@@ -16,7 +16,7 @@ from typing import Iterator
 
 from tfrecords.media import images, video
 from tfrecords.records.dataset import SPLIT_NAME
-from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions, with_removal
 from tfrecords.sources.lists.listed import SPLITS, WHOLE_FILES, Media
 from tfrecords.sources.published.layout import fail, ordered_labels, require_local
 from tfrecords.sources.table import normalize_label
@@ -63,12 +63,13 @@ class FoldersSource(VideoSource):
             paths[name] = media.path(name)
             split = names[place[0]] if divided else "train"
             rows.append(Row(split, name, (normalize_label(place[-1]),), name, line=line))
-        kinds = ("none", "auto") if options.stills else WHOLE_FILES
+        kinds = with_removal(("none", "auto") if options.stills else WHOLE_FILES, options)
         conjugate = options.conjugate or kinds[0]
         if conjugate not in kinds:
             raise UsageError(
-                "Clips that are whole files, without masks, have nothing before or after them: "
-                f"expected --conjugate={', '.join(kinds)}, received {conjugate}."
+                "Clips that are whole files, without masks (--people finds them), have nothing "
+                f"before or after them: expected --conjugate={', '.join(kinds)}, received "
+                f"{conjugate}."
             )
         if not divided and not options.make_splits:
             remarks.append("All clips are in the split train; --make_splits=70,15,15 divides them.")

@@ -16,7 +16,7 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 from tfrecords.media import images, video
 from tfrecords.media.frames import FrameFolder
 from tfrecords.records.dataset import load_labels
-from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions, with_removal
 from tfrecords.sources.published.layout import fail, ordered_labels, require_local
 from tfrecords.sources.table import encoding_of, normalize_label
 from tfrecords.sources.videos import VideoSource
@@ -142,10 +142,11 @@ class ListSource(VideoSource):
         root = options.data_root or folder
         if not os.path.isdir(require_local(root, "--data_root", "the folder of the videos")):
             raise UsageError(f"Expected --data_root to name a folder, received {root}.")
-        conjugate = options.conjugate or self.kinds[0]
-        if conjugate not in self.kinds:
+        kinds = with_removal(self.kinds, options)
+        conjugate = options.conjugate or kinds[0]
+        if conjugate not in kinds:
             raise UsageError(
-                f"Expected --conjugate={', '.join(self.kinds)} for --source={self.name}, received "
+                f"Expected --conjugate={', '.join(kinds)} for --source={self.name}, received "
                 f"{conjugate}."
             )
         listed = self.read(place, options)

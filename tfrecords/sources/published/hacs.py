@@ -30,7 +30,7 @@ from dataclasses import replace
 from typing import Iterable, Optional
 
 from tfrecords.records.dataset import load_labels
-from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions, with_removal
 from tfrecords.sources.published.hacs_tables import Entry, read_clips, read_segments
 from tfrecords.sources.published.layout import (
     check_links,
@@ -57,7 +57,7 @@ class HacsSource(NegativeSource):
         segments = table.endswith(".json")
         entries = read_segments(table) if segments else read_clips(table, options.encoding)
         conjugate = options.conjugate or ("before_after" if segments else "negative_clip")
-        allowed = CONJUGATES[1:] if segments else CONJUGATES
+        allowed = with_removal(CONJUGATES[1:] if segments else CONJUGATES, options)
         if conjugate not in allowed:
             fail(table, f"expected --conjugate={', '.join(allowed)}, received {conjugate}")
         if options.classes:

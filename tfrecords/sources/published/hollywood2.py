@@ -21,7 +21,7 @@ import os
 from collections import defaultdict
 from dataclasses import replace
 
-from tfrecords.sources.base import Row, SourceOptions
+from tfrecords.sources.base import Row, SourceOptions, with_removal
 from tfrecords.sources.published.layout import (
     check_links,
     fail,
@@ -61,11 +61,12 @@ class Hollywood2Source(NegativeSource):
         sets = os.path.join(folder, "ClipSets")
         if not os.path.isdir(sets):
             raise UsageError(f"Expected --input to name {expected}, received {folder}.")
-        conjugate = options.conjugate or CONJUGATES[0]
-        if conjugate not in CONJUGATES:
+        kinds = with_removal(CONJUGATES, options)
+        conjugate = options.conjugate or kinds[0]
+        if conjugate not in kinds:
             raise UsageError(
                 "Hollywood2's clips have no borders in time and no masks: expected --conjugate="
-                f"{', '.join(CONJUGATES)}, received {conjugate}."
+                f"{', '.join(kinds)}, received {conjugate}."
             )
         files = videos_by_stem(os.path.join(folder, "AVIClips"))
         rows = []

@@ -21,6 +21,7 @@ from tfrecords.media import images, video
 from tfrecords.media.video import UnreadableError
 from tfrecords.sources.base import Row
 from tfrecords.utils.errors import UserError, raise_if_machine
+from tfrecords.utils.progress import progress
 
 FRAMES = 3
 BITS = 64
@@ -51,7 +52,9 @@ def alike_pairs(
             f"received OpenCV {cv2.__version__} without."
         )
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        signs = np.array(list(pool.map(partial(_signs, paths), rows)), np.float32)
+        hashes = pool.map(partial(_signs, paths), rows)
+        bar = progress(hashes, total=len(rows), desc="look-alikes", unit="clip", leave=False)
+        signs = np.array(list(bar), np.float32)
     signs = signs.reshape(len(rows), FRAMES, BITS)
     readable = np.abs(signs).sum(axis=(1, 2)) / BITS  # frames
     splits = np.array([row.split for row in rows])

@@ -127,6 +127,17 @@ def assign(groups: Mapping[str, Mapping[str, int]], shares: Sequence[float]) -> 
     return chosen
 
 
+def divided_groups(rows: Sequence[Row], pattern: Optional[str]) -> dict[str, list[str]]:
+    """Returns the splits of each group of several files that is in several, by its first file."""
+    names = _group_names(rows, [_found(pattern, row.media) for row in rows], ())
+    splits: dict[str, dict[str, None]] = {}
+    files: dict[str, set[str]] = {}
+    for row, name in zip(rows, names):
+        splits.setdefault(name, {})[row.split] = None
+        files.setdefault(name, set()).add(row.media)
+    return {name: list(of) for name, of in splits.items() if len(of) > 1 < len(files[name])}
+
+
 def _found(pattern: Optional[str], media: str) -> str:
     """Returns the first group of a pattern in a path; "": it is not there."""
     if not pattern:

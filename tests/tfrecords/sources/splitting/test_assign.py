@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from tfrecords.sources import Row, SourceOptions, open_source
-from tfrecords.sources.splitting.assign import make_splits, parse_shares
+from tfrecords.sources.splitting.assign import divided_groups, make_splits, parse_shares
 from tfrecords.utils.errors import UsageError
 
 
@@ -81,6 +82,16 @@ def test_no_group_is_divided():
         "in 36 groups none of which is divided. In 102 clips --group_pattern is not found" in said
     )
     assert "to themselves" not in said
+
+
+def test_groups_that_are_divided_already():
+    files = ["a_g1_c1.avi", "a_g1_c2.avi", "a_g2_c1.avi", "b.avi", "c.avi", "c.avi"]
+    rows = [replace(row(name), split=("train", "test")[n % 2]) for n, name in enumerate(files)]
+    assert divided_groups(rows, "(a_g[0-9]+)_") == {"a_g1_c1.avi": ["train", "test"]}
+    assert divided_groups(rows, None) == {}
+    rows[2] = replace(rows[2], group="one")
+    rows[3] = replace(rows[3], group="one")
+    assert divided_groups(rows, None) == {"a_g2_c1.avi": ["train", "test"]}
 
 
 @pytest.mark.parametrize(

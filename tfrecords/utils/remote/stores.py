@@ -1,6 +1,9 @@
-"""Remote file systems by fsspec, for the schemes that TensorFlow and tensorflow-io lack.
+"""Who reads which scheme of remote files, and the one place that imports tensorflow-io.
 
-`RemotePath` asks here what it would ask of `tf.io.gfile`; TensorFlow's readers get local copies.
+TensorFlow itself reads local paths and gs://; tensorflow-io registers further schemes with it. That
+import takes seconds, so it waits for the first path of that kind. From Python 3.12 on there is no
+tensorflow-io: `Gfile`, by fsspec, stands in for it, and TensorFlow's readers get local copies (see
+`shards`).
 """
 
 from __future__ import annotations
@@ -9,15 +12,29 @@ import contextlib
 import os
 import posixpath
 import tempfile
-import threading
 from types import SimpleNamespace
 from typing import Any, Iterator
 
 from tfrecords.utils.errors import UserError
 
-# Copies of shards that are kept: as many as an epoch reads in turn, and more if they are small.
-KEPT_SHARDS = 16
-KEPT_BYTES = 8 << 30
+
+def gfile_of(url: str) -> Any:
+    """Returns `tf.io.gfile`, or what stands in for it, for the scheme of an address."""
+    import tensorflow as tf
+
+    return tf.io.gfile if is_registered(url) else Gfile(url)
+
+
+def is_registered(url: str) -> bool:
+    """Returns whether TensorFlow reads such a remote path itself, by tensorflow-io if need be."""
+    import tensorflow as tf
+
+    scheme = url.partition("://")[0]
+    if scheme in tf.io.gfile.get_registered_schemes():
+        return True
+    with contextlib.suppress(ImportError):
+        import tensorflow_io  # noqa: F401  (registers the schemes)
+    return scheme in tf.io.gfile.get_registered_schemes()
 
 
 class Gfile:
@@ -109,31 +126,3 @@ def _options(scheme: str) -> dict[str, Any]:
         options["endpoint_url"] = endpoint
         options["config_kwargs"] = {"s3": {"addressing_style": "path"}}
     return options
-
-
-class _Copies:
-    """Local copies of shards, in the order of their use; thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sizes: dict[str, int] = {}
-        self._folder: tempfile.TemporaryDirectory | None = None
-
-    def fetch(self, url: str) -> str:
-        """Returns the path of a copy of the shard as it now is."""
-        files = Gfile(url)
-        state = files.stat(url)
-        with self._lock:
-            self._folder = self._folder or tempfile.TemporaryDirectory(prefix="aacf-shards-")
-            path = os.path.join(self._folder.name, f"{state.version}-{posixpath.basename(url)}")
-            if self._sizes.pop(path, None) is None:
-                files.copy(url, path, overwrite=True)
-            self._sizes[path] = state.length
-            while sum(self._sizes.values()) > KEPT_BYTES and len(self._sizes) > KEPT_SHARDS:
-                oldest = next(iter(self._sizes))
-                os.unlink(oldest)  # whoever reads it still can
-                del self._sizes[oldest]
-        return path
-
-
-fetch_shard = _Copies().fetch

@@ -1,4 +1,4 @@
-"""Commands under a limit on memory: a crash is one sentence, all else is as without the limit."""
+"""`commandline.run` under a limit on memory: a crash is one sentence, all else stays as it is."""
 
 from __future__ import annotations
 

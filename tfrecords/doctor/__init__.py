@@ -1,0 +1,1 @@
+"""Looks at videos, photographs or a table of them before anything is built."""
