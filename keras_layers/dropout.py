@@ -58,7 +58,8 @@ class StatelessDropout(keras.layers.Layer):
             return inputs
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        seed = tf.stack([self.seed + replica * 2**32, self.calls])
+        # In a graph `tf.stack` takes no variable of Keras 3.
+        seed = tf.stack([self.seed + replica * 2**32, tf.convert_to_tensor(self.calls)])
         self.calls.assign_add(1)
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
 

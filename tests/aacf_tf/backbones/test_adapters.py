@@ -107,7 +107,11 @@ def test_places_by_hand():
         _, height, width = receptive_field(backbone, (1, 64, 96))
         assert height.start == width.start == 1 + 2 + 4 + 8 + 16, name
         assert (height.stride, height.size, width.size) == (32, 2, 3)
-    # A patch of 4 pixels, then three merges of two.
+
+
+@needs_keras_cv
+def test_places_of_video_swin_by_hand():
+    """A patch of 4 pixels, then three merges of two."""
     layer = VideoSwin((4, 64, 96, 3), SWIN)
     pixels = keras.Input((4, 64, 96, 3))
     axes = receptive_field(keras.Model(pixels, layer(pixels)), (4, 64, 96))
