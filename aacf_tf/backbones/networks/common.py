@@ -23,12 +23,15 @@ SCALINGS = {
 }
 
 
-def scaled_pixels(scaling: str, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+def scaled_pixels(
+    scaling: str, channels: int, sides: tuple[Optional[int], ...] = (None, None, None)
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the input tensor of a backbone, and the same scaled, in float32.
 
     Args:
         scaling: Name of the scaling, one of `SCALINGS`.
         channels: Number of channels: 3, or 2 for optical flow, scaled like the first two colours.
+        sides: Frames, height and width, by default free.
 
     Raises:
         ValueError: If the scaling is unknown.
@@ -38,7 +41,7 @@ def scaled_pixels(scaling: str, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
             f"Expected scaling to be one of {', '.join(SCALINGS)}. Received {scaling!r}."
         )
     means, deviations = (values[:channels] for values in SCALINGS[scaling])
-    pixels = keras.Input((None, None, None, channels), name="pixels")
+    pixels = keras.Input((*sides, channels), name="pixels")
     # In float32, since rounding the factors to bfloat16 alone would cost 0.4 %.
     scale = keras.layers.Rescaling(
         [1 / deviation for deviation in deviations],

@@ -243,6 +243,7 @@ def test_without_a_network_a_download_is_one_sentence(monkeypatch):
         ("keras:MobileNetV2", {"breadth": 2}, "breadth"),
         ("keras:InceptionV3", {"input_shape": (1, 40, 40, 3)}, "at least 75x75"),
         ("keras_cv:videoswin_tiny", {"input_shape": (None, 64, 64, 3)}, "must be specified"),
+        ("keras_cv:videoswin_tiny", {"input_shape": (4, 64, 64, 1)}, r"input_shape .*3\)"),
     ],
 )
 def test_what_cannot_be_built_is_named(name, options, message):
