@@ -7,6 +7,11 @@ from typing import Any
 import tensorflow as tf
 from tensorflow import keras
 
+# Of the replicas' counts the first one; Keras 3, which alone has `keras.ops`, names it.
+_FIRST: Any = (
+    "only_first_replica" if hasattr(keras, "ops") else tf.VariableAggregation.ONLY_FIRST_REPLICA
+)
+
 
 @keras.utils.register_keras_serializable(package="aacf")
 class StatelessDropout(keras.layers.Layer):
@@ -44,7 +49,7 @@ class StatelessDropout(keras.layers.Layer):
             dtype=tf.int64,
             initializer="zeros",
             trainable=False,
-            aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+            aggregation=_FIRST,
         )
         super().build(input_shape)
 
@@ -53,7 +58,8 @@ class StatelessDropout(keras.layers.Layer):
             return inputs
         context = tf.distribute.get_replica_context()
         replica = tf.cast(context.replica_id_in_sync_group, tf.int64)
-        seed = tf.stack([self.seed + replica * 2**32, self.calls])
+        # In a graph `tf.stack` takes no variable of Keras 3.
+        seed = tf.stack([self.seed + replica * 2**32, tf.convert_to_tensor(self.calls)])
         self.calls.assign_add(1)
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
 

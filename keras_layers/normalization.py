@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 from tensorflow import keras
@@ -20,6 +20,7 @@ class BatchNormalization3D(keras.layers.BatchNormalization):
 
     Call arguments:
         inputs: Feature map `[B, T, H, W, D]`.
+        training: Whether to normalize by the statistics of the batch.
 
     Output shape:
         Same as the inputs.
@@ -36,10 +37,10 @@ class BatchNormalization3D(keras.layers.BatchNormalization):
         super().build((None, None, None, input_shape[-1]))
         self.input_spec = keras.layers.InputSpec(ndim=5, axes={4: input_shape[-1]})
 
-    def call(self, inputs: tf.Tensor, **kwargs: Any) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         shape = tf.shape(inputs)
         frames = tf.reshape(inputs, [shape[0] * shape[1], shape[2], shape[3], inputs.shape[-1]])
-        outputs = tf.reshape(super().call(frames, **kwargs), shape)
+        outputs = tf.reshape(super().call(frames, training=training), shape)
         outputs.set_shape(inputs.shape)
         return outputs
 

@@ -113,7 +113,7 @@ class MaxPooling3D(keras.layers.MaxPooling3D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if not _IN_2D.get() or self.data_format != "channels_last":
             return super().call(inputs)
-        padding, sides = self.padding.upper(), self.compute_output_shape(inputs.shape)
+        padding, sides = self.padding.upper(), self.compute_output_shape(tuple(inputs.shape))
         batch, frames, *image = [
             known or side for known, side in zip(inputs.shape, tf.unstack(tf.shape(inputs)))
         ]

@@ -17,7 +17,11 @@ from keras_layers.convolution import processor
 
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGES = ("aacf_tf", "keras_layers", "tfrecords")
-SET = ("TF_ENABLE_ONEDNN_OPTS", "TF_CPP_MIN_LOG_LEVEL", "PYTHONWARNINGS")
+SET = (
+    *("TF_ENABLE_ONEDNN_OPTS", "TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS"),
+    "PYTHONWARNINGS",
+)
+NEW = sys.version_info >= (3, 12)  # whose TensorFlow brings Keras 3
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess:
@@ -63,6 +67,39 @@ print(os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
 """
 
 
+@pytest.mark.parametrize(
+    ("package", "chosen"), [("aacf_tf", NEW), ("tfrecords", NEW), ("keras_layers", False)]
+)
+def test_the_application_chooses_keras_2_and_the_layers_choose_nothing(package, chosen):
+    done = python(f"import os, {package}; print(os.environ.get('TF_USE_LEGACY_KERAS'))")
+    assert done.stdout == f"{'1' if chosen else None}\n", done.stderr
+
+
+@pytest.mark.skipif(not NEW, reason="below Python 3.12 TensorFlow keeps to the level of logging")
+@pytest.mark.parametrize("level", [{}, {"TF_CPP_MIN_LOG_LEVEL": "0"}])
+def test_what_tensorflow_writes_while_it_is_loaded_is_not_shown(level, tmp_path):
+    """TensorFlow is replaced by a module that writes to the descriptor."""
+    (tmp_path / "tensorflow.py").write_text("import os; os.write(2, b'noise ')")
+    code = (
+        f"import os, sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from tfrecords.utils import commandline as c; c.quiet_tensorflow(); c.quiet_tensorflow()\n"
+        "import tensorflow; os.write(2, b'after')"
+    )
+    done = python(code, **level)
+    assert done.stderr == ("noise after" if level else "after")
+
+
+@pytest.mark.skipif(not NEW, reason="below Python 3.12 TensorFlow brings Keras 2")
+@pytest.mark.parametrize("chosen", [{}, {"TF_USE_LEGACY_KERAS": "0"}])
+def test_keras_3_is_refused_in_one_sentence(chosen):
+    """TensorFlow is replaced by a module that holds a Keras."""
+    loaded = "import sys, types; tf = sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+    keras = "tf.keras = types.SimpleNamespace(__version__='3.15.0')\n"
+    code = (loaded + keras if not chosen else "") + "import aacf_tf"
+    last = python(code, **chosen).stderr.splitlines()[-1]
+    assert last.startswith("ImportError: aacf_tf and tfrecords work with Keras 2 (tf-keras), but")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells what its processor has")
 @pytest.mark.parametrize("package", ["aacf_tf", "keras_layers", "tfrecords, keras_layers"])
 def test_a_tensorflow_that_was_imported_first_is_reported_in_one_line(package):
@@ -98,5 +135,6 @@ def test_a_script_shows_its_own_output_and_warnings_alone():
     done = python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
-    lines = done.stderr.splitlines()
-    assert lines[0] == "ours" and "UserWarning: the script" in lines[1] and len(lines) == 2
+    ours, warning, *source = done.stderr.splitlines()
+    assert ours == "ours" and "UserWarning: the script" in warning
+    assert "".join(source).strip() in ("", "warnings.warn('the script')")  # from Python 3.13 on

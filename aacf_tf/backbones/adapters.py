@@ -248,8 +248,14 @@ def _family(name: str) -> str:
 
 def _video_swin_class() -> Any:
     """Returns the class of Video Swin, imported on first use: that takes seconds."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        import keras_cv  # it prints the name of its backend
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            import keras_cv  # it prints the name of its backend
+    except ImportError as error:
+        raise UsageError(
+            "backbone: expected the package keras-cv, which Python 3.9 to 3.11 have with this one, "
+            f"received: {error}."
+        ) from error
     network = getattr(keras_cv.models, "VideoSwinBackbone", None)
     if network is None:
         raise UsageError(

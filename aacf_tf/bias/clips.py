@@ -27,6 +27,7 @@ from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import to_path
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 AROUND = 12  # frames beside those sampled in which motion is looked for
 LEAST_ACTOR = 1 / 1000  # of the pixels: with less there is no actor to speak of
@@ -175,9 +176,7 @@ class Clips:
 
     def _choose(self, masks: str, limit: int) -> list[int]:
         """Chooses the masks, and the numbers of the records that are used."""
-        parsed = tf.data.TFRecordDataset(self._paths).map(
-            lambda record: codec.parse(record, streams=())
-        )
+        parsed = read_records(self._paths).map(lambda record: codec.parse(record, streams=()))
         with translate_errors(self._data):
             found = [
                 (record["labels"].size > 0, record["mask"].size > 0, bool(record["automatic"]))
@@ -209,7 +208,7 @@ class Clips:
         """Yields the number and the bytes of the records wanted."""
         wanted = set(numbers)
         with translate_errors(self._data):
-            records = tf.data.TFRecordDataset(self._paths).as_numpy_iterator()
+            records = read_records(self._paths).as_numpy_iterator()
             yield from (item for item in enumerate(records) if item[0] in wanted)
 
     def _decode(self, number: int, record: bytes) -> tuple[ClipPair, np.ndarray]:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Iterator, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from aacf_tf.bias.sets import background_region, choose_scenes, fit_scene, paste
 from tfrecords import ClipPair, write_dataset
@@ -32,6 +31,7 @@ from tfrecords.records.dataset import INFO_FILE, digest, load_info, shard_paths
 from tfrecords.utils.atomic import StrPath, write_json
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 SCENES_FILE = "scenes.json"
 SOURCE_FILE = "source.json"  # digest of the data set they were made of
@@ -64,7 +64,7 @@ def build_composites(data: StrPath, directory: StrPath, split: str = "test") -> 
         return directory
     info = load_info(data)
     with translate_errors(data):
-        dataset = tf.data.TFRecordDataset(shard_paths(data, info, split))
+        dataset = read_records(shard_paths(data, info, split))
         records = list(dataset.as_numpy_iterator())
         labels = [_load(record, data, split).labels[0] for record in records]
         if len(set(labels)) < 2:

@@ -16,6 +16,7 @@ from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import INFO_FILE, load_info, require_frames, shard_paths, test_splits
 from tfrecords.utils.errors import UsageError, UserError
+from tfrecords.utils.remote.shards import read_records
 
 MEMORY = 2 << 30  # bytes of decoded pictures kept in memory
 
@@ -69,7 +70,7 @@ class Records:
         paths = [path for split in splits for path in shard_paths(directory, info, split)]
         self.names, self._encoded = [], []
         with translate_errors(directory):
-            for serialized in tf.data.TFRecordDataset(paths):
+            for serialized in read_records(paths):
                 record = codec.parse(serialized, masks=False)
                 frames = record["clip"]
                 self.names.append(record["id"].numpy().decode())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
-import tensorflow as tf
 
 from aacf_tf.evaluation.classification import to_probabilities
 from aacf_tf.models.action_model import ActionModel
@@ -18,6 +17,7 @@ from tfrecords.media import pictures
 from tfrecords.reading.corruption import translate_errors
 from tfrecords.records import codec
 from tfrecords.records.dataset import digest, shard_paths
+from tfrecords.utils.remote.shards import read_records
 
 CLIPS = 24
 PAIRS = 6  # of another split, if the clips have no conjugates
@@ -213,7 +213,7 @@ def _pairs(run: Run, split: str) -> int:
 def _first_pairs(run: Run, split: str) -> dict[str, list[str]]:
     """Finds the first pair of each class, of at most `PAIRS` classes: id -> classes."""
     paths = [str(path) for path in shard_paths(run.data, run.info, split)]
-    parsed = tf.data.TFRecordDataset(paths).map(lambda record: codec.parse(record, masks=False))
+    parsed = read_records(paths).map(lambda record: codec.parse(record, masks=False))
     found: dict[int, tuple[str, list[str]]] = {}
     with translate_errors(run.data):
         for record in parsed:

@@ -24,6 +24,7 @@ from tfrecords.reading.preprocess import preprocess
 from tfrecords.records import codec
 from tfrecords.records.clip_pair import ClipPair
 from tfrecords.records.dataset import shard_paths
+from tfrecords.utils.remote.shards import read_records
 
 SHEET_COLUMNS = 1  # five pictures side by side are wide enough
 _HEIGHT = 192  # pixels of a picture; but
@@ -41,7 +42,7 @@ def load(run: Run, split: str, ids: set[str]) -> dict[str, ClipPair]:
     """Loads the records of these ids, by id, at the size they are stored in."""
     pairs: dict[str, ClipPair] = {}
     paths = shard_paths(run.data, run.info, split)
-    records = tf.data.TFRecordDataset([str(path) for path in paths])
+    records = read_records([str(path) for path in paths])
     named = records.map(lambda record: (codec.parse(record, masks=False)["id"], record))
     with translate_errors(run.data):
         for name, record in named.as_numpy_iterator():

@@ -254,11 +254,7 @@ def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
         Boxes (left, top, right, bottom) in pixels, right and bottom exclusive, the largest region's
         first.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on import it warns of its end of life
-        from tensorflow_addons.image import connected_components
-
-    regions = connected_components(heat > BOX_HEAT).numpy()
+    regions = _regions(heat > BOX_HEAT)
     boxes = []
     for region in range(1, regions.max() + 1):
         rows, columns = np.nonzero(regions == region)
@@ -266,3 +262,14 @@ def find_boxes(heat: np.ndarray) -> list[tuple[int, int, int, int]]:
             corners = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
             boxes.append((len(rows), tuple(int(corner) for corner in corners)))
     return [box for _, box in sorted(boxes, reverse=True)]
+
+
+def _regions(marked: np.ndarray) -> np.ndarray:
+    """Numbers the connected regions of a bool map from 1; diagonal neighbours do not connect."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on import it warns of its end of life
+            from tensorflow_addons.image import connected_components
+    except ImportError:  # from Python 3.12 on
+        return cv2.connectedComponents(marked.astype(np.uint8), connectivity=4)[1]
+    return connected_components(marked).numpy()

@@ -68,7 +68,7 @@ class Conv3D(keras.layers.Conv3D):
         missing = [0 if same else k - 1 for k in self.kernel_size]
         sides = [-(-(n - m) // s) for n, m, s in zip(sides, missing, self.strides)]
         shaped = tf.reshape(outputs, [batch, *sides, self.filters])
-        shaped.set_shape(self.compute_output_shape(inputs.shape))
+        shaped.set_shape(self.compute_output_shape(tuple(inputs.shape)))
         return shaped
 
     def _needs_padding(self, frames: Optional[int]) -> bool:

@@ -213,7 +213,7 @@ class InceptionModule3D(keras.layers.Layer):
         _, f1, _, f3, _, _ = self.filters
         channels = (input_shape[-1], input_shape[-1], f1, input_shape[-1], f3, input_shape[-1])
         for (scope, unit), width in zip(self.units.items(), channels):
-            with tf.name_scope(scope):
+            with _scope_of(scope):
                 unit.build((*input_shape[:-1], width))
         self.input_spec = keras.layers.InputSpec(ndim=5, axes={-1: input_shape[-1]})
         super().build(input_shape)
@@ -240,3 +240,10 @@ class InceptionModule3D(keras.layers.Layer):
             "batch_norm": self.batch_norm,
             "momentum": self.momentum,
         }
+
+
+def _scope_of(unit: str) -> Any:
+    """Returns the scope of a unit's variables, which have the names of the official checkpoints."""
+    if hasattr(keras, "ops"):  # Keras 3, whose layers add their own names
+        return keras.name_scope(unit.split("/")[0])  # type: ignore
+    return tf.name_scope(unit)

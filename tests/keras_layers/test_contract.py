@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -33,7 +34,9 @@ ARGUMENTS = {
     "TemporalShift": {"share": 0.25},
     "WinogradConv3D": {"filters": 5},
 }
-FORMATS = (".h5", ".keras", "")  # without an ending: a SavedModel
+KERAS_3 = hasattr(keras, "ops")  # with TF_USE_LEGACY_KERAS=0 from Python 3.12 on
+# Without an ending: a SavedModel, which Keras 3 does not load.
+FORMATS = (".h5", ".keras") if KERAS_3 else (".h5", ".keras", "")
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
@@ -60,7 +63,7 @@ def build(names=ARGUMENTS):
     model = keras.Model(clips, tf.nest.flatten(outputs))
     draw = np.random.default_rng(0)
     for weight in model.weights:
-        if weight.dtype.is_floating:
+        if tf.as_dtype(weight.dtype).is_floating:
             weight.assign(draw.uniform(0.2, 1.0, weight.shape))
     return model, layers
 
@@ -114,7 +117,9 @@ def test_the_package_alone_makes_keras_find_them(tmp_path, suffix):
         np.savez("loaded.npz", *outputs)
     """
     command = [sys.executable, "-c", textwrap.dedent(code)]
-    subprocess.run(command, cwd=tmp_path, check=True, env={"PYTHONPATH": str(PROJECT)})
+    chosen = {name: value for name, value in os.environ.items() if name == "TF_USE_LEGACY_KERAS"}
+    environment = {"PYTHONPATH": str(PROJECT), **chosen}
+    subprocess.run(command, cwd=tmp_path, check=True, env=environment)
     with np.load(tmp_path / "loaded.npz") as loaded:
         assert_alike(model(clips()), [tf.constant(value) for value in loaded.values()])
 
@@ -162,16 +167,29 @@ def test_shapes_and_types_are_foretold(policy):
         given = inputs_of(name, tf.constant(values))
         actual = layer(given)
         shapes = layer.compute_output_shape(tf.nest.map_structure(lambda x: x.shape, given))
-        tf.nest.assert_same_structure(shapes, actual)
-        for shape, value in zip(tf.nest.flatten(shapes), tf.nest.flatten(actual)):
-            assert isinstance(shape, tf.TensorShape) and shape.as_list() == value.shape, name
-        specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), given)
-        foretold = layer.compute_output_signature(specs)
+        assert not isinstance(actual, dict) or shapes.keys() == actual.keys()
+        for shape, value in zip(shapes_in(shapes), tf.nest.flatten(actual)):
+            assert tuple(shape) == tuple(value.shape), name
+        if KERAS_3:
+            symbols = tf.nest.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), given)
+            foretold = layer.compute_output_spec(symbols)
+        else:
+            specs = tf.nest.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), given)
+            foretold = layer.compute_output_signature(specs)
         for spec, value in zip(tf.nest.flatten(foretold), tf.nest.flatten(actual)):
-            assert (spec.shape, spec.dtype) == (value.shape, value.dtype), name
+            assert tuple(spec.shape) == tuple(value.shape), name
+            assert tf.as_dtype(spec.dtype) == value.dtype, name
         free = tf.nest.map_structure(lambda x: tf.TensorShape([None, *x.shape[1:]]), given)
-        for shape in tf.nest.flatten(layer.compute_output_shape(free)):
+        for shape in shapes_in(layer.compute_output_shape(free)):
             assert shape[0] is None, name
+
+
+def shapes_in(foretold):
+    """Lists the shapes of one or several outputs, in the order of `tf.nest`."""
+    if isinstance(foretold, dict):
+        return [foretold[name] for name in sorted(foretold)]
+    several = isinstance(foretold, tuple) and isinstance(foretold[0], (tuple, tf.TensorShape))
+    return list(foretold) if several else [foretold]
 
 
 @pytest.mark.parametrize("name", [name for name in ARGUMENTS if name != "StatelessDropout"])
@@ -182,7 +200,7 @@ def test_photographs_in_place_of_clips_are_refused_by_name(name):
     with pytest.raises(ValueError, match=r"incompatible with the layer: expected .*ndim=5") as e:
         layer(given)
     assert layer.name in str(e.value) and "found ndim=4" in str(e.value)
-    assert not layer.built
+    assert not (layer.weights if KERAS_3 else layer.built)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +219,9 @@ def test_as_the_first_layer_of_a_sequential_model():
         layer = getattr(keras_layers, name)(**ARGUMENTS[name])
         if name in ("ImagesToFrames", "AttentionPooling", "ActionContextFactorization"):
             continue  # several inputs or outputs
-        layer = type(layer).from_config({**layer.get_config(), "batch_input_shape": (2, *SIDES, 6)})
+        if not KERAS_3:
+            first = {"batch_input_shape": (2, *SIDES, 6)}
+            layer = type(layer).from_config({**layer.get_config(), **first})
         model = keras.Sequential([keras.Input((*SIDES, 6)), layer])
         layer.set_weights(layer.get_weights())
         assert tf.nest.flatten(model(clips()))[0].shape[0] in (2, 2 * SIDES[0]), name

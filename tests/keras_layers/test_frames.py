@@ -32,13 +32,13 @@ def test_every_frame_is_an_image_of_its_own(rng):
 def test_shapes_known_and_free(shape):
     images = FramesToImages().compute_output_shape(shape)
     count = None if None in shape[:2] else 6
-    assert images.as_list() == [count, *shape[2:]]
+    assert list(images) == [count, *shape[2:]]
     frames = ImagesToFrames().compute_output_shape([(count, 5, None, 8), shape])
-    assert frames.as_list() == [*shape[:2], 5, None, 8]
+    assert list(frames) == [*shape[:2], 5, None, 8]
     clips = keras.Input(shape[1:], batch_size=shape[0])
     symbolic = FramesToImages()(clips)
-    assert symbolic.shape.as_list() == images.as_list()
-    assert ImagesToFrames()([symbolic, clips]).shape.as_list() == list(shape)
+    assert list(symbolic.shape) == list(images)
+    assert ImagesToFrames()([symbolic, clips]).shape == shape
 
 
 def test_no_clips_are_no_maps():

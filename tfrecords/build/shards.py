@@ -33,6 +33,7 @@ from tfrecords.utils.errors import UserError, raise_if_machine
 from tfrecords.utils.filesystem import AnyPath
 from tfrecords.utils.json_files import Limits, read_json
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 if TYPE_CHECKING:
     from tfrecords.sources import Row, Source
@@ -167,7 +168,7 @@ def _notes_of(path: AnyPath, fps: Optional[float]) -> Notes:
     import tensorflow as tf
 
     notes = Notes()
-    for data in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+    for data in read_records(str(path)).as_numpy_iterator():
         example = tf.train.SequenceExample.FromString(data)
         context = example.context.feature
         labels = [text.decode() for text in context[names.LABEL_STRING].bytes_list.value]

@@ -64,6 +64,7 @@ from tfrecords.records.dataset import (
 from tfrecords.records.names import RGB
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UsageError
+from tfrecords.utils.remote.shards import read_records
 
 
 def read_dataset(
@@ -241,7 +242,7 @@ def has_masks(directory: StrPath, split: str, automatic: bool = True) -> bool:
         automatic: Whether masks that a program found count; default True.
     """
     paths = shard_paths(directory, load_info(directory), split)
-    sizes = tf.data.TFRecordDataset(paths).map(
+    sizes = read_records(paths).map(
         lambda record: tf.size(codec.known_masks(codec.parse(record), automatic))
     )
     with translate_errors(directory):
@@ -251,7 +252,7 @@ def has_masks(directory: StrPath, split: str, automatic: bool = True) -> bool:
 def count_labels(directory: StrPath, split: str) -> List[int]:
     """Counts the records of each class in a split; reads them all, but decodes no frame."""
     info = load_info(directory)
-    records = tf.data.TFRecordDataset(shard_paths(directory, info, split))
+    records = read_records(shard_paths(directory, info, split))
     labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])
     counts = [0] * len(info.labels)
     with translate_errors(directory):

@@ -11,6 +11,7 @@ from typing import Callable, List, Optional, Union
 import tensorflow as tf
 
 from tfrecords.reading.options import Schedule
+from tfrecords.utils.remote.shards import read_records, record_reader
 
 assert_cardinality = tf.data.experimental.assert_cardinality
 
@@ -21,9 +22,9 @@ def list_records(paths: List[str], key: Optional[tf.Tensor] = None) -> tf.data.D
     In training several shards are read in turn, which spreads neighbours in a file over the epoch.
     """
     if key is None:
-        return tf.data.TFRecordDataset(paths)
+        return read_records(paths)
     shards = _shuffle(tf.data.Dataset.from_tensor_slices(paths), len(paths), key)
-    return shards.interleave(tf.data.TFRecordDataset, cycle_length=min(8, len(paths)))
+    return shards.interleave(record_reader(paths), cycle_length=min(8, len(paths)))
 
 
 def shuffle_epochs(

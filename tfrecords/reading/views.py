@@ -25,6 +25,7 @@ from tfrecords.reading.phases import (
 from tfrecords.reading.photometric import DRAWN, make_jitter
 from tfrecords.reading.preprocess import crop_size
 from tfrecords.records.names import RGB
+from tfrecords.utils.remote.shards import read_records
 
 
 def read_views(
@@ -67,7 +68,7 @@ def read_views(
 
         return tf.cond(view == 0, lambda: see(None), see_drawn) if views > 1 else see(None)
 
-    dataset = tf.data.TFRecordDataset(paths).flat_map(
+    dataset = read_records(paths).flat_map(
         lambda serialized: tf.data.Dataset.range(views).map(lambda view: (serialized, view))
     )
     dataset = dataset.map(to_view, num_parallel_calls=tf.data.AUTOTUNE)

@@ -33,6 +33,7 @@ from tfrecords.records.feature_codec import FEATURES_FILE, FeatureInfo, decode_f
 from tfrecords.utils.atomic import StrPath
 from tfrecords.utils.errors import UserError
 from tfrecords.utils.filesystem import to_path
+from tfrecords.utils.remote.shards import read_records
 
 MAX_TIME = 1 << 53  # microseconds: 285 years
 CHANNELS = {names.FRAMES: 3, names.MASKS: 1, names.FLOW_FRAMES: 2}
@@ -47,7 +48,7 @@ def read_shard(path: StrPath) -> Iterator[Tuple[int, bytes]]:
     number = 0
     if isinstance(to_path(path), Path):
         check_lengths(str(path))
-    records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    records = read_records(str(path)).as_numpy_iterator()
     while True:
         with naming(path, number):
             try:

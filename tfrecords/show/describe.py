@@ -8,6 +8,7 @@ from typing import Optional, Sequence
 from tfrecords.records import dataset, names
 from tfrecords.utils.errors import UsageError
 from tfrecords.utils.filesystem import file_size, to_path
+from tfrecords.utils.remote.shards import read_records
 
 # Labels are counted by reading every record; beyond this size that would take minutes.
 COUNT_BYTES = 8 << 30
@@ -78,7 +79,7 @@ def _count_labels(directory: str, paths: list[str], classes: int) -> Counter:
     from tfrecords.records.checking import check_records
 
     clips: Counter = Counter()
-    records = tf.data.TFRecordDataset(paths)
+    records = read_records(paths)
     labels = records.map(lambda record: codec.parse(record, masks=False, streams=())["labels"])
     try:
         for ids in labels.as_numpy_iterator():

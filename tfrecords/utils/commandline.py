@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import importlib.util
 import io
 import logging
 import os
 import re
 import signal
 import sys
-from typing import Callable, NoReturn, Optional, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any, Callable, NoReturn, Optional, Sequence
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -32,6 +35,34 @@ def quiet_tensorflow() -> None:
     A user who sets TF_CPP_MIN_LOG_LEVEL keeps their own choice.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    wanted = sys.version_info >= (3, 12) and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    there = any(isinstance(finder, _QuietImport) for finder in sys.meta_path)
+    if wanted and not there and "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _QuietImport())
+
+
+class _QuietImport:
+    """Finds TensorFlow and imports it without standard error.
+
+    TensorFlow 2.21 writes of its kernels there while it is being loaded, at every level of logging.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Optional[ModuleSpec]:
+        """Finds a module as Python would, see `importlib.abc.MetaPathFinder`."""
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            load = loader.exec_module
+
+            def load_quietly(module: ModuleType) -> None:
+                with interrupt.without_stderr():
+                    load(module)
+
+            loader.exec_module = load_quietly
+        return spec
 
 
 def run(main: Callable[[Sequence[str]], None], usage: str | None) -> NoReturn:

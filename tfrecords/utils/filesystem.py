@@ -1,8 +1,4 @@
-"""Remote files, and the one place that imports tensorflow-io.
-
-TensorFlow itself reads local paths; tensorflow-io registers the schemes with it. That import takes
-seconds, so it waits for the first path of that kind.
-"""
+"""Local and remote files by one interface; who reads which scheme stands in `remote.stores`."""
 
 from __future__ import annotations
 
@@ -23,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Iterator, TypeVar, Union
 
 from tfrecords.utils.errors import MachineError, UserError
+from tfrecords.utils.remote import stores
 
 T = TypeVar("T")
 
@@ -295,16 +292,23 @@ class RemotePath:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[Any]:
-        """Gives `tf.io.gfile`; turns TensorFlow's errors into those of `open`."""
+        """Gives `tf.io.gfile` or its stand-in; turns their errors into those of `open`."""
         import tensorflow as tf
-        import tensorflow_io  # noqa: F401  (registers the schemes)
 
         try:
-            yield tf.io.gfile
+            yield stores.gfile_of(self._url)
         except tf.errors.OpError as error:
             reason = (error.message or type(error).__name__).splitlines()[0]
             kind = FileNotFoundError if isinstance(error, tf.errors.NotFoundError) else OSError
             raise kind(f"{self._url}: {reason}") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self._url}: there is no such file (404)") from error
+        except UserError:
+            raise
+        except Exception as error:  # also of the library that fsspec has for the scheme
+            if isinstance(error, OSError) and error.errno is not None and error.filename:
+                raise  # of this machine's disk
+            raise OSError(f"{self._url}: {error or type(error).__name__}") from error
 
 
 AnyPath = Union[Path, RemotePath]

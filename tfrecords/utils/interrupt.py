@@ -6,11 +6,12 @@ import contextlib
 import os
 import signal
 import sys
-from typing import Any, Tuple
+from typing import Any, Iterator, Tuple
 
 SENTENCE = "Interrupted; the same command continues where this one stopped."
 EXIT_CODE = 130
 _seen = False
+_stderr = 2  # the descriptor of standard error
 
 
 def guard_command() -> None:
@@ -39,6 +40,26 @@ def seen() -> bool:
     return _seen
 
 
+@contextlib.contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drops what the process writes to standard error, but for the sentence of Ctrl-C."""
+    global _stderr
+    try:
+        sys.stderr.flush()
+        _stderr = os.dup(2)
+    except (AttributeError, OSError):  # the process has none
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(_stderr, 2)
+        os.close(_stderr)
+        _stderr = 2
+
+
 def _replace(old: Tuple[Any, ...], new: Any) -> None:
     if signal.getsignal(signal.SIGINT) in old:
         with contextlib.suppress(ValueError):  # not in the main thread
@@ -52,7 +73,7 @@ def _raise(*arguments: Any) -> None:
 
 
 def _end(*_: object) -> None:
-    os.write(2, f"error: {SENTENCE}\n".encode())
+    os.write(_stderr, f"error: {SENTENCE}\n".encode())
     os._exit(EXIT_CODE)
 
 

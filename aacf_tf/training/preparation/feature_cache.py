@@ -45,6 +45,7 @@ from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.filesystem import AnyPath, to_path
 from tfrecords.utils.json_files import read_json
 from tfrecords.utils.progress import progress
+from tfrecords.utils.remote.shards import read_records
 
 # Pixels of the clips per batch, without conjugates: 1 of 128 x 256 x 352, 64 of 16 x 112 x 112.
 # The backbone's first maps take a hundred times as many bytes.
@@ -221,7 +222,7 @@ class _Cache:
         self, split: str, path: AnyPath, maps: Views, shapes: list[tuple[int, ...]], bar: Any
     ) -> Iterator[bytes]:
         """Yields a shard's records with the maps of their views; appends the shapes of all maps."""
-        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for serialized in read_records(str(path)).as_numpy_iterator():
             views = list(itertools.islice(maps, self._views(split)))
             bar.update(len(views))
             clips, conjugates, masks = zip(*views)

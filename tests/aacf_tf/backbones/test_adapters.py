@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -29,12 +31,18 @@ NETWORKS = {
     "keras:EfficientNetB0": ({"end_point": "block2a_project_bn"}, 4),
     "keras_cv:videoswin_tiny": ({"input_shape": (5, 40, 64, 3), **SWIN}, 32),
 }
+needs_keras_cv = pytest.mark.skipif(
+    not importlib.util.find_spec("keras_cv"), reason="from Python 3.12 on there is no keras-cv"
+)
+GET_FILE = f"{keras.Model.__module__.partition('.')[0]}.src.utils.data_utils.get_file"
 FAMILIES = (
     *("ConvNeXtTiny", "DenseNet121", "EfficientNetB1", "EfficientNetV2B0", "EfficientNetV2S"),
     *("InceptionResNetV2", "InceptionV3", "MobileNet", "MobileNetV3Large", "NASNetMobile"),
     *("RegNetX002", "RegNetY002", "ResNet50", "ResNet50V2", "ResNetRS50", "VGG19", "Xception"),
 )
-every_network = pytest.mark.parametrize("name", NETWORKS)
+every_network = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=needs_keras_cv) if ":video" in n else n for n in NETWORKS]
+)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +107,11 @@ def test_places_by_hand():
         _, height, width = receptive_field(backbone, (1, 64, 96))
         assert height.start == width.start == 1 + 2 + 4 + 8 + 16, name
         assert (height.stride, height.size, width.size) == (32, 2, 3)
-    # A patch of 4 pixels, then three merges of two.
+
+
+@needs_keras_cv
+def test_places_of_video_swin_by_hand():
+    """A patch of 4 pixels, then three merges of two."""
     layer = VideoSwin((4, 64, 96, 3), SWIN)
     pixels = keras.Input((4, 64, 96, 3))
     axes = receptive_field(keras.Model(pixels, layer(pixels)), (4, 64, 96))
@@ -163,7 +175,10 @@ def test_it_trains_in_bfloat16_and_is_saved(network, clips, tmp_path, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["keras:MobileNetV2", "keras_cv:videoswin_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["keras:MobileNetV2", pytest.param("keras_cv:videoswin_tiny", marks=needs_keras_cv)],
+)
 def test_it_learns_pairs_and_is_served(tiny_recipe, rng, tmp_path, name):
     options, stride = {**NETWORKS[name][0]}, NETWORKS[name][1]
     options.pop("input_shape", None)  # the recipe's
@@ -191,7 +206,7 @@ def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
     source = applications.EfficientNetB0(include_top=False, weights=None)
     source.save_weights(tmp_path / "weights.h5")
     file = str(tmp_path / "weights.h5")
-    monkeypatch.setattr("keras.src.utils.data_utils.get_file", lambda *args, **kwargs: file)
+    monkeypatch.setattr(GET_FILE, lambda *args, **kwargs: file)
     backbone = build_backbone("keras:EfficientNetB0", end_point="block1a_project_bn")
     loaded = load_weights(backbone, "imagenet")
     assert str(loaded) == f"{len(backbone.weights)} variables from a download of imagenet"
@@ -203,8 +218,7 @@ def test_imagenet_weights_of_keras(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_kinetics_weights_of_video_swin(monkeypatch):
-    import keras_cv
-
+    keras_cv = pytest.importorskip("keras_cv")
     asked, shallow = [], {**SWIN, "depths": [1, 1, 1, 1]}
 
     def from_preset(preset, load_weights):
@@ -228,7 +242,7 @@ def test_without_a_network_a_download_is_one_sentence(monkeypatch):
     def get_file(*args, **kwargs):
         raise Exception("URL fetch failure on https://keras: None --\n[Errno -3]")
 
-    monkeypatch.setattr("keras.src.utils.data_utils.get_file", get_file)
+    monkeypatch.setattr(GET_FILE, get_file)
     backbone = build_backbone("keras:MobileNetV2", alpha=0.35)
     with pytest.raises(UserError, match=r"^--weights=imagenet: expected a download .*-- \[Errno"):
         load_weights(backbone, "imagenet")
@@ -242,13 +256,22 @@ def test_without_a_network_a_download_is_one_sentence(monkeypatch):
         ("keras:MobileNetV2", {"end_point": "Conv"}, "layer of MobileNetV2 .*Conv1.*'Conv'"),
         ("keras:MobileNetV2", {"breadth": 2}, "breadth"),
         ("keras:InceptionV3", {"input_shape": (1, 40, 40, 3)}, "at least 75x75"),
-        ("keras_cv:videoswin_tiny", {"input_shape": (None, 64, 64, 3)}, "must be specified"),
+        pytest.param(
+            *("keras_cv:videoswin_tiny", {"input_shape": (None, 64, 64, 3)}, "must be specified"),
+            marks=needs_keras_cv,
+        ),
         ("keras_cv:videoswin_tiny", {"input_shape": (4, 64, 64, 1)}, r"input_shape .*3\)"),
     ],
 )
 def test_what_cannot_be_built_is_named(name, options, message):
     with pytest.raises(UsageError, match=f"backbone.*{message}"):
         build_backbone(name, **options)
+
+
+def test_video_swin_without_keras_cv_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_cv", None)  # its import fails
+    with pytest.raises(UsageError, match=r"^backbone: expected the package keras-cv"):
+        build_backbone("keras_cv:videoswin_tiny", input_shape=(4, 64, 64, 3), **SWIN)
 
 
 @pytest.mark.parametrize(

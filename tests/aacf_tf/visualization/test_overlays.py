@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import cv2
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from aacf_tf.visualization import overlays
 
@@ -96,6 +99,18 @@ def test_a_range_holds_few_maps_however_many_come(rng):
     assert len(long._maps) <= 16 and len(last._maps) <= 16
     assert long.display(maps[5]).max() == 1 and long.display(maps[6]).max() < 0.1
     assert last.display(maps[-16:]).max() == 1  # the peak is forgotten
+
+
+@pytest.mark.parametrize("package", ["tensorflow_addons", "OpenCV"])
+def test_regions_are_those_of_scipy(rng, package, monkeypatch):
+    if package == "OpenCV":
+        monkeypatch.setitem(sys.modules, "tensorflow_addons.image", None)  # its import fails
+    else:
+        pytest.importorskip("tensorflow_addons")
+    heat = rng.uniform(size=(60, 90)) > 0.6
+    expected, count = scipy.ndimage.label(heat)
+    pairs = np.unique(np.stack([overlays._regions(heat), expected], -1).reshape(-1, 2), axis=0)
+    assert len(pairs) == count + 1  # each region of one is a region of the other
 
 
 def test_boxes_are_found_in_pixels_of_a_large_frame():

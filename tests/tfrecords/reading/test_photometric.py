@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfrecords import ClipPair, read_dataset, write_dataset
+from tfrecords.reading import photometric
 from tfrecords.reading.photometric import make_jitter
 from tfrecords.reading.views import read_views
 from tfrecords.records.dataset import load_info, shard_paths
@@ -44,7 +47,12 @@ def changed(pair: np.ndarray, amount: float, drawn: np.ndarray) -> np.ndarray:
     return np.rint(value - (value - pixels) * np.minimum(1 + saturation, full))
 
 
-def test_against_plain_numpy(rng):
+@pytest.mark.parametrize("package", ["keras_cv", "stand-in"])
+def test_against_plain_numpy(rng, package, monkeypatch):
+    if package == "keras_cv":
+        pytest.importorskip("keras_cv")
+    else:
+        monkeypatch.setitem(sys.modules, "keras_cv.layers", None)  # its import fails
     clip, conjugate = rng.integers(0, 256, (2, 4, 3, 8, 9, 3)).astype(np.uint8)
     drawn = np.float32([[0.9, -0.5, 0.7], [-0.8, 0.9, -1.0], [0, 0, 0.9], [0, 0, 0]])
     inputs = {"clip": clip, "conjugate": conjugate, "colors": drawn, "id": np.arange(4)}
@@ -59,6 +67,19 @@ def test_against_plain_numpy(rng):
             assert np.abs(seen - expected).max() <= 1  # float32 may round the other way
             assert np.mean(seen != expected) < 0.01
         np.testing.assert_array_equal(found["clip"][3], clip[3])
+
+
+def test_the_stand_in_computes_what_keras_cv_does(rng):
+    pytest.importorskip("keras_cv")
+    frames = tf.constant(rng.uniform(0, 255, (4, 6, 5, 3)), tf.float32)
+    stand_ins = photometric._brighten, photometric._contrast, photometric._saturate
+    numbers = ([-70, 0, 40, 255], [0.2, 1, 1.7, 2], [0.0, 0.4, 0.5, 0.66])
+    for real, stand_in, drawn in zip(photometric._changes(), stand_ins, numbers):
+        change = tf.constant(drawn, tf.float32)
+        change = change if stand_in is photometric._saturate else change[:, None, None, None]
+        np.testing.assert_allclose(
+            stand_in(frames, change), real(frames, change), rtol=1e-6, atol=1e-5
+        )
 
 
 def test_every_frame_of_a_pair_changes_alike(data):

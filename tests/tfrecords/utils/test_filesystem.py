@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tfrecords.records import dataset
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils import atomic, filesystem
 from tfrecords.utils.errors import MachineError, UsageError, UserError
+from tfrecords.utils.remote import shards, stores
 
 
 @pytest.fixture
@@ -169,11 +172,13 @@ def test_the_home_folder(monkeypatch, tmp_path):
         assert file.read() == b"content"
 
 
-@pytest.fixture
-def remote(monkeypatch):
-    """A folder beyond this machine: TensorFlow's own in memory, taken for one of the schemes."""
-    monkeypatch.setattr(filesystem, "SCHEMES", (*filesystem.SCHEMES, "ram://"))
-    folder = filesystem.to_path("ram://bucket/folder")
+@pytest.fixture(params=["ram", "memory"])
+def remote(request, monkeypatch):
+    """A folder beyond this machine: in memory, TensorFlow's own or that of fsspec."""
+    if request.param == "memory":
+        pytest.importorskip("fsspec")
+    monkeypatch.setattr(filesystem, "SCHEMES", (*filesystem.SCHEMES, f"{request.param}://"))
+    folder = filesystem.to_path(f"{request.param}://bucket/folder")
     yield folder
     filesystem.remove_folder(folder)
 
@@ -222,6 +227,47 @@ def test_a_data_set_is_written_and_read_beyond_this_machine(remote, tmp_path):
     assert inputs["clip"][:, 0, 0, 0, 0].tolist() == [0, 40, 80, 20, 60]  # two shards
 
 
+def test_copies_of_shards_are_bounded_and_current(monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.setattr(shards, "KEPT_SHARDS", 2)
+    monkeypatch.setattr(shards, "KEPT_BYTES", 25)
+    fetch = shards._Copies().fetch
+    urls = [f"memory://copies/{name}" for name in "abc"]
+    for url, size in zip(urls, (10, 10, 10)):
+        stores.Gfile(url)._files.pipe_file(url, url[-1:].encode() * size)
+    copies = [Path(fetch(url)) for url in urls]
+    assert [copy.exists() for copy in copies] == [False, True, True]
+    assert copies[2].read_bytes() == b"c" * 10
+    stores.Gfile(urls[2])._files.pipe_file(urls[2], b"new")
+    assert Path(fetch(urls[2])).read_bytes() == b"new"
+
+
+def test_a_scheme_whose_package_is_missing_is_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "adlfs", None)  # its import fails
+    with pytest.raises(UserError, match=r"^az://a: expected the packages that read az://.*adlfs"):
+        stores.Gfile("az://a")
+
+
+@pytest.mark.parametrize(
+    ("environment", "endpoint"),
+    [
+        ({}, None),
+        ({"S3_ENDPOINT": "http://a:1", "S3_USE_HTTPS": "1"}, "http://a:1"),
+        ({"S3_ENDPOINT": "a:1"}, "https://a:1"),
+        ({"S3_ENDPOINT": "a:1", "S3_USE_HTTPS": "0", "S3_VERIFY_SSL": "0"}, "http://a:1"),
+    ],
+)
+def test_s3_by_the_variables_of_tensorflow_io(environment, endpoint, monkeypatch):
+    for name in ("S3_ENDPOINT", "S3_USE_HTTPS", "S3_VERIFY_SSL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"AWS_REGION": "here", **environment}.items():
+        monkeypatch.setenv(name, value)
+    options = stores._options("s3")
+    assert options.get("endpoint_url") == endpoint
+    assert options["client_kwargs"]["region_name"] == "here"
+    assert options["client_kwargs"].get("verify", True) == ("S3_VERIFY_SSL" not in environment)
+
+
 def test_of_two_builds_by_different_plans_one_is_refused(remote):
     """A remote directory knows no locks: the plan that lies there says whose it is."""
     plan.claim(remote, {"fps": 10})
@@ -229,7 +275,7 @@ def test_of_two_builds_by_different_plans_one_is_refused(remote):
     with pytest.raises(UsageError, match="was built with fps 10, not 16"):
         plan.claim(remote, {"fps": 16})  # though no shard is there yet
     plan.confirm(remote, {"fps": 10})
-    with pytest.raises(UserError, match=r"Another build is writing into ram://bucket/folder\."):
+    with pytest.raises(UserError, match=rf"Another build is writing into {remote}\."):
         plan.confirm(remote, {"fps": 16})  # which had looked before the other came
 
 

@@ -1,0 +1,1 @@
+"""What TensorFlow cannot read where it lies: file systems beyond this machine."""
