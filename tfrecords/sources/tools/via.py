@@ -122,7 +122,7 @@ def _marks(
 ) -> Iterator[Mark]:
     if len(times) != 2:
         return
-    start, end = read_span(*times, place)
+    start, end = read_span(times[0], times[1], place)
     for key, value in values.items():
         attribute = attributes.get(key)
         if attribute is None:
