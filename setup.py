@@ -130,6 +130,7 @@ setup(
             "aacf-train=aacf_tf.console:train",
             "aacf-build=aacf_tf.console:build",
             "aacf-show=aacf_tf.console:show",
+            "aacf-doctor=aacf_tf.console:doctor",
             "aacf-attend=aacf_tf.console:attend",
             "aacf-complete=aacf_tf.console:complete",
             "aacf-bias=aacf_tf.console:bias",

@@ -24,6 +24,11 @@ def show() -> None:
     runpy.run_module("tfrecords.show", run_name="__main__", alter_sys=True)
 
 
+def doctor() -> None:
+    """Runs `python -m tfrecords.doctor` as `aacf-doctor`."""
+    runpy.run_module("tfrecords.doctor", run_name="__main__", alter_sys=True)
+
+
 def attend() -> None:
     """Runs `python -m aacf_tf.attend` as `aacf-attend`."""
     runpy.run_module("aacf_tf.attend", run_name="__main__", alter_sys=True)

@@ -60,12 +60,12 @@ class Material(NamedTuple):
     masked: np.ndarray
 
 
-def read_material(run: Run, composed: Path, split: str, path: Path) -> Material:
+def read_material(run: Run, composed: Path | None, split: str, path: Path) -> Material:
     """Reads the features of a split, or computes them and writes them to `path`.
 
     Args:
         run: Run whose recipe has a frozen backbone, on the source data.
-        composed: Directory of `folds.compose`.
+        composed: Directory of `folds.compose`; None: without actors in other scenes.
         split: `train` or `test`.
         path: File of the features, .npz.
     """
@@ -78,7 +78,7 @@ def read_material(run: Run, composed: Path, split: str, path: Path) -> Material:
         return Material(**arrays)
 
 
-def _compute(run: Run, composed: Path, split: str) -> Material:
+def _compute(run: Run, composed: Path | None, split: str) -> Material:
     stage = run.recipe.stages[-1]
     with keras_policy(resolve_precision(run.recipe.precision)):
         model = run.build(stage, backbone=begin_backbone(run, None))
@@ -86,7 +86,6 @@ def _compute(run: Run, composed: Path, split: str) -> Material:
         lambda frames: tf.cast(model.backbone(frames, training=False), tf.float16),
         reduce_retracing=True,
     )
-    others = Run.open(run.recipe, composed, run.workdir)
 
     def maps(source: Run, name: str, *streams: str) -> Iterator[tuple[dict[str, Any], Any]]:
         batches = source.batches(name, stage, training=False, masks=True)
@@ -109,20 +108,25 @@ def _compute(run: Run, composed: Path, split: str) -> Material:
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     found = joined(run, split, "clip", "conjugate")
+    shape, none = found["clip"].shape, np.full(len(found["clip"]), -1)
+    if composed is None:
+        twins = np.zeros((shape[0], 0, *shape[1:]), "f2")
+        partners = np.zeros((shape[0], 0), int)
+        return Material(s=twins, in_s=none >= 0, twins=twins, partners=partners, **found)
+    others = Run.open(run.recipe, composed, run.workdir)
     place = {name: n for n, name in enumerate(found["id"])}
     notes = read_notes(composed)
     versions = [f"{split}_s"] + [f"train_twin{n}" for n in range(TWINS) if split == "train"]
     stacks, partners = [], []
     for name in versions:
         stack = np.zeros_like(found["clip"])
-        whose = np.full(len(stack), -1)
+        whose = none.copy()
         other = joined(others, name, "clip")
         rows = [place[one] for one in other["id"]]
         stack[rows] = other["clip"]
         whose[rows] = [place[notes[name][one]["scene"]] for one in other["id"]]
         stacks.append(stack)
         partners.append(whose)
-    shape = found["clip"].shape
     return Material(
         s=stacks[0],
         in_s=partners[0] >= 0,

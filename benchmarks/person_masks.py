@@ -7,23 +7,25 @@
 Figures are means over clips: recall, the share of the actor's pixels that are found; precision,
 the share of what is found that is the actor's (of clips where anything is found); the share of the
 picture that is found. Of all clips of the data set, or of `--clips`, as many of each class, evenly
-spread over its clips. A method that cannot run is named below the table.
+spread over its clips, or of as many `--others`. A method that cannot run is named below the table.
+What stands in `--workdir` is not sought again: a stopped command goes on.
 """
 
 from __future__ import annotations
 
 import datetime
+import hashlib
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Iterator, Sequence
+from typing import TYPE_CHECKING, Iterator, Mapping, Sequence
 
 import numpy as np
 from absl import flags
 
 from tfrecords.people.finder import Finder, open_finder
 from tfrecords.utils import commandline
-from tfrecords.utils.atomic import write_json, write_text
+from tfrecords.utils.atomic import replacing, write_json, write_text
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.progress import progress
 
@@ -44,6 +46,8 @@ def define_flags() -> None:
     """In a function, since every command has flags of its own."""
     flags.DEFINE_string("data", None, "Data set directory whose clips have annotated masks.")
     flags.DEFINE_integer("clips", 0, "Clips at most; 0: all.", 0)
+    flags.DEFINE_bool("others", False, "Clips that --clips=N leaves, N of them.")
+    flags.DEFINE_string("workdir", "runs/person_masks", "Folder of the masks that were found.")
     flags.DEFINE_list("methods", [*METHODS], f"Of {', '.join(METHODS)}.")
     flags.DEFINE_string("output", None, "Writes OUTPUT.json (all figures) and OUTPUT.md.")
 
@@ -58,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UsageError(f"Expected --methods among {', '.join(METHODS)}, received {received}.")
     from benchmarks import machine, sheet
 
-    chosen = choose(options.data, options.clips)
+    chosen = choose(options.data, options.clips, options.others)
     results: dict[str, dict[str, float]] = {}
     notes = []
     for name in options.methods:
@@ -67,27 +71,31 @@ def main(arguments: Sequence[str]) -> None:
         except UserError as error:
             notes.append(f"{name} is left out: {error}")
             continue
-        results[name] = judge(finder, read(options.data, chosen), len(chosen))
+        results[name] = judge(
+            finder, read(options.data, chosen), len(chosen), Path(options.workdir)
+        )
     if not results:
         raise UserError(" ".join(notes))
     text = "\n".join([sheet.machine_line(), "", *table(results, len(chosen)), "", *notes]).rstrip()
     print(text)
     if options.output:
         content = {"machine": machine.describe(), "date": datetime.date.today().isoformat()}
-        content.update(data=Path(options.data).name, clips=len(chosen), methods=results)
+        content.update(data=Path(options.data).name, clips=len(chosen), others=options.others)
+        content.update(methods=results)
         write_json(Path(f"{options.output}.json"), content)
         write_text(Path(f"{options.output}.md"), text + "\n")
 
 
-def choose(directory: str, limit: int) -> set[str]:
+def choose(directory: str, limit: int, others: bool = False) -> set[str]:
     """Chooses clips with annotated masks: as many of each class, evenly spread over its clips.
 
     Args:
         directory: Data set directory.
         limit: Number of clips at most; 0: all.
+        others: Chooses among the clips that the same call without it leaves.
 
     Raises:
-        UsageError: No clip has such a mask.
+        UsageError: No clip has such a mask, or none is left.
     """
     import tensorflow as tf
 
@@ -101,6 +109,16 @@ def choose(directory: str, limit: int) -> set[str]:
             classes.setdefault(key, []).append(parsed["id"].numpy().decode())
     if not classes:
         raise UsageError(f"Expected clips with annotated masks in {directory}, received none.")
+    chosen = _spread(classes, limit)
+    if others:
+        left = {key: [n for n in names if n not in chosen] for key, names in classes.items()}
+        chosen = _spread(left, limit)
+    if not chosen:
+        raise UsageError(f"Expected --clips of fewer than all for --others, received {limit}.")
+    return chosen
+
+
+def _spread(classes: Mapping[tuple[int, ...], Sequence[str]], limit: int) -> set[str]:
     most = max(map(len, classes.values()))
     each = max(1, limit // len(classes)) if limit else most
     chosen = []
@@ -135,8 +153,29 @@ def _records(directory: str) -> Iterator[bytes]:
         yield from tf.data.TFRecordDataset(paths).as_numpy_iterator()
 
 
-def judge(finder: Finder, pairs: Iterator[ClipPair], total: int) -> dict[str, float]:
+def find(finder: Finder, clip: np.ndarray, workdir: Path) -> tuple[np.ndarray, float]:
+    """Finds the people of a clip, or reads what was found in the same frames; and the seconds."""
+    name = hashlib.sha256(clip.tobytes()).hexdigest()[:32]
+    path = workdir / finder.title / f"{name}.npz"
+    if not path.is_file():
+        start = time.perf_counter()
+        mask = finder.find(clip)
+        seconds = time.perf_counter() - start
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, mask=mask, seconds=seconds)
+    with np.load(path) as arrays:
+        return arrays["mask"], float(arrays["seconds"])
+
+
+def judge(finder: Finder, pairs: Iterator[ClipPair], total: int, workdir: Path) -> dict[str, float]:
     """Finds the people of clips and compares them with the annotated actors.
+
+    Args:
+        finder: Method.
+        pairs: Clips with annotated masks.
+        total: Their number.
+        workdir: Folder of the masks that were found.
 
     Returns:
         recall, precision, found and true (shares of the picture), empty (clips with nothing found),
@@ -145,9 +184,8 @@ def judge(finder: Finder, pairs: Iterator[ClipPair], total: int) -> dict[str, fl
     rows, frames, seconds = [], 0, 0.0
     for pair in progress(pairs, total=total, desc=finder.name, unit="clip"):
         assert pair.mask is not None
-        start = time.perf_counter()
-        found = finder.find(pair.clip)
-        seconds += time.perf_counter() - start
+        found, taken = find(finder, pair.clip, workdir)
+        seconds += taken
         frames += len(found)
         rows.append(compare(found, pair.mask))
     recall, precision, share, true = (np.array(column) for column in zip(*rows))

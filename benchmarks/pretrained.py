@@ -144,7 +144,7 @@ def run(grid: Grid, names: Sequence[str]) -> None:
     """Trains, selects, tests, and writes and prints the tables; what is there is not done again."""
     prepared = {name: make_recipe(grid, name) for name in names}
     for name, recipe in prepared.items():
-        _claim(grid, name, recipe)
+        claim(grid, name, recipe)
     composed = folds.compose(grid.data, grid.workdir / "composed", grid.groups, grid.folds)
     measure = (measure_frozen if grid.setting == "frozen" else measure_tuned)(grid, composed)
     train_all(grid, prepared, grid.cells(), measure)
@@ -339,7 +339,7 @@ def _scenes(notes: Mapping[str, Any], split: str, labels: Sequence[str]) -> dict
     return {name: labels.index(of["label"]) for name, of in notes[f"{split}_s"].items()}
 
 
-def _claim(grid: Grid, name: str, recipe: Recipe) -> None:
+def claim(grid: Grid, name: str, recipe: Recipe) -> None:
     """Notes what a variant's answers are of; UsageError if others are there."""
     path = grid.folder / "answers" / name / "config.json"
     trained = {k: v for k, v in recipes.to_dict(recipe).items() if k not in CHOSEN_AFTERWARDS}

@@ -17,13 +17,17 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Has pytest-xdist keep the order of the files.
-
-    It would begin with those of the most tests; the longest ones have few, and at the end one
-    process would be left alone with them.
-    """
+    """Has pytest-xdist keep the order of the files; its own begins with those of the most tests."""
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files of whole commands, which stand at the top and take the longest.
+
+    At the end one process would be left alone with them.
+    """
+    items.sort(key=lambda item: len(item.path.parts))
 
 
 @pytest.fixture(scope="session")

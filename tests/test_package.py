@@ -58,7 +58,9 @@ def test_lazy_names_and_commands_are_found_outside_the_clone(installed):
     shown = subprocess.run([sys.executable, "-c", code], **run, check=True).stdout.split()
     assert shown[0] == str(installed / "aacf_tf" / "__init__.py")
     assert "load_recipe" in shown and "ActionContextFactorization" in shown
-    assert {"aacf-train", "aacf-attend"} <= {path.name for path in (installed / "bin").iterdir()}
+    assert {"aacf-train", "aacf-doctor", "aacf-attend"} <= {
+        path.name for path in (installed / "bin").iterdir()
+    }
 
 
 @pytest.fixture(scope="module")

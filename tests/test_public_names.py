@@ -34,7 +34,7 @@ NAMES = {
         "override",
         "to_dict",
     ),
-    "aacf_tf.console": ("train", "build", "show", "attend", "complete", "bias"),
+    "aacf_tf.console": ("train", "build", "show", "doctor", "attend", "complete", "bias"),
     "aacf_tf.bias": ("Options", "describe", "measure", "open_classifier", "write"),
     "keras_layers": (
         "ActionContextAttention",

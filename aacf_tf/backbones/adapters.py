@@ -144,7 +144,9 @@ def video_swin(
     if name not in _SWIN:
         raise UsageError(f"backbone: expected keras_cv:{' or '.join(_SWIN)}, received {name!r}.")
     shape = tuple(input_shape or _SWIN_CLIP)
-    pixels, scaled = scaled_pixels("imagenet", 3, shape)
+    if len(shape) != 4 or shape[-1] != 3:
+        raise ValueError(f"Expected input_shape (frames, height, width, 3). Received {shape}.")
+    pixels, scaled = scaled_pixels("imagenet", 3, shape[:3])
     network = VideoSwin(shape, {**_SWIN[name], **options}, name="videoswin")
     backbone = keras.Model(pixels, network(scaled), name=f"keras_cv_{name}")
 

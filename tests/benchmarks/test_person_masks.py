@@ -32,9 +32,17 @@ def test_clips_are_spread_over_classes_and_judged(tmp_path):
     assert person_masks.choose(directory, 0) == set(map(str, range(8)))
     chosen = person_masks.choose(directory, 4)
     assert sorted(int(name) % 2 for name in chosen) == [0, 0, 1, 1]
+    others = person_masks.choose(directory, 4, others=True)
+    assert len(others) == 4 and not others & chosen
+    with pytest.raises(UsageError, match="--clips of fewer than all for --others, received 0"):
+        person_masks.choose(directory, 0, others=True)
     finder, _ = open_finder("motion")
-    result = person_masks.judge(finder, person_masks.read(directory, {"1", "6"}), 2)
+    result = person_masks.judge(finder, person_masks.read(directory, {"1", "6"}), 2, tmp_path)
     assert result["recall"] > 0.9 and result["frames"] == 12 and result["empty"] == 0
+    finder.find = None  # what was found is read again, with the seconds that it took
+    assert result == person_masks.judge(
+        finder, person_masks.read(directory, {"1", "6"}), 2, tmp_path
+    )
     lines = person_masks.table({"motion": result}, 2)
     assert lines[0].startswith("**Automatic masks** (2 clips, 12 frames")
     assert lines[-1].startswith("| motion | ") and lines[-1].count("|") == lines[2].count("|")

@@ -107,7 +107,7 @@ def find(
     found.warnings = [] if buildable else [why]
     found.warnings += checks.remarks(source, options)
     found.warnings += [*_broken(rows, files), *_beyond(rows, files), *_imbalance(source)]
-    found.warnings += _cut(found.clips)
+    found.warnings += [*_unmade(rows, files, tried), *_cut(found.clips)]
     advice = _advice(source, options, files, found)
     found.advice = [f"{flag or 'Note'}: {text}" for flag, text in advice]
     if buildable:
@@ -186,6 +186,28 @@ def _broken(rows: Sequence[Row], files: dict[str, File]) -> list[str]:
     examples = [f"{name}: {reason}" for name, reason in bad.items()]
     share = f"{len(bad)} of {len(files)} files, for {lost} of {len(rows)} clips,"
     return [f"Warning: {share} cannot be read: {_some(examples)}."]
+
+
+def _unmade(rows: Sequence[Row], files: dict[str, File], tried: dry_run.Tried) -> list[str]:
+    """Returns sentences on clips tried whose frames, mask or conjugate a build would not have.
+
+    Files that cannot be read are named by `_broken`.
+    """
+    skipped, lost = [], []
+    for n, outcome in tried.outcomes.items():
+        row = rows[n]
+        if any(files[name].reason for name in (row.media, row.conjugate_media) if name):
+            continue
+        if isinstance(outcome, str):
+            skipped.append(f"{row.id}: {outcome}")
+        elif outcome.lost:
+            lost.append(f"{row.id}: {outcome.lost}")
+    total = len(tried.outcomes)
+    kinds = {
+        f"{len(skipped)} of {total} clips decoded cannot be made and would be skipped": skipped,
+        f"{len(lost)} of {total} clips decoded lose their conjugate": lost,
+    }
+    return [f"Warning: {what}: {_some(bad)}." for what, bad in kinds.items() if bad]
 
 
 def _beyond(rows: Sequence[Row], files: dict[str, File]) -> list[str]:

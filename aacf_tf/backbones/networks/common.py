@@ -24,30 +24,24 @@ SCALINGS = {
 
 
 def scaled_pixels(
-    scaling: str, channels: int, input_shape: Optional[Sequence[Optional[int]]]
+    scaling: str, channels: int, sides: tuple[Optional[int], ...] = (None, None, None)
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the input tensor of a backbone, and the same scaled, in float32.
 
     Args:
         scaling: Name of the scaling, one of `SCALINGS`.
         channels: Number of channels: 3, or 2 for optical flow, scaled like the first two colours.
-        input_shape: (frames, height, width, channels), with None for free sizes; None: only the
-            channels are fixed.
+        sides: Frames, height and width, by default free.
 
     Raises:
-        ValueError: If the scaling is unknown or the shape does not fit the channels.
+        ValueError: If the scaling is unknown.
     """
     if scaling not in SCALINGS:
         raise ValueError(
             f"Expected scaling to be one of {', '.join(SCALINGS)}. Received {scaling!r}."
         )
-    input_shape = tuple(input_shape or (None, None, None, channels))
-    if len(input_shape) != 4 or input_shape[-1] != channels:
-        raise ValueError(
-            f"Expected input_shape (frames, height, width, {channels}). Received {input_shape}."
-        )
     means, deviations = (values[:channels] for values in SCALINGS[scaling])
-    pixels = keras.Input(input_shape, name="pixels")
+    pixels = keras.Input((*sides, channels), name="pixels")
     # In float32, since rounding the factors to bfloat16 alone would cost 0.4 %.
     scale = keras.layers.Rescaling(
         [1 / deviation for deviation in deviations],

@@ -36,7 +36,6 @@ def densenet161(
     end_point: Optional[str] = None,
     include_top: bool = False,
     classes: int = 1000,
-    input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
 ) -> keras.Model:
     """Builds DenseNet-161 from pixels up to one of its end points.
@@ -51,12 +50,10 @@ def densenet161(
     ```
 
     Args:
-        end_point: Last end point, one of `END_POINTS`; by default `features.norm5`, with its ReLU.
-            `classifier` includes the top.
+        end_point: Last end point, one of `END_POINTS`; by default `features.norm5`, with its ReLU,
+            which is empty for frames of fewer than 29 pixels. `classifier` includes the top.
         include_top: Short for `end_point="classifier"`.
         classes: Number of classes of the top.
-        input_shape: (frames, height, width, 3), with None for free sizes; by default only the
-            channels are fixed. Frames of fewer than 29 pixels give an empty last map.
         all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
@@ -66,11 +63,10 @@ def densenet161(
         With `all_end_points` a dict of them in order.
 
     Raises:
-        ValueError: If `end_point` is unknown, lies below the top that `include_top` asks for, or
-            `input_shape` is not of that form.
+        ValueError: If `end_point` is unknown, or lies below the top that `include_top` asks for.
     """
     end_point = chosen_end_point(end_point, END_POINTS, include_top)
-    pixels, clips = scaled_pixels("imagenet", 3, input_shape)
+    pixels, clips = scaled_pixels("imagenet", 3)
     layers = _layers(clips, classes)
     return model_up_to(end_point, pixels, layers, all_end_points, name="densenet161")
 

@@ -39,11 +39,10 @@ def efficientnet_lite0(
     end_point: Optional[str] = None,
     include_top: bool = False,
     classes: int = 1000,
-    input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
     shift: float = 0.0,
 ) -> keras.Model:
-    """Builds EfficientNet-Lite0 from pixels up to one of its end points.
+    """Builds EfficientNet-Lite0, trained at 224x224, from pixels up to one of its end points.
 
     ```
     stem          3x3, 32 channels, stride 2
@@ -59,8 +58,6 @@ def efficientnet_lite0(
         end_point: Last end point, one of `END_POINTS`; by default `head`. `fc` includes the top.
         include_top: Short for `end_point="fc"`.
         classes: Number of classes of the top.
-        input_shape: (frames, height, width, 3), with None for free sizes; by default only the
-            channels are fixed. The network was trained at 224x224.
         all_end_points: Whether to return all end points up to the last, by name.
         shift: Share of the channels that a residual block takes from the frame before, and as many
             from the frame behind, 0 to 0.5 (`keras_layers.TemporalShift`; 0.125 is its authors'
@@ -73,17 +70,16 @@ def efficientnet_lite0(
         With `all_end_points` a dict of them in order.
 
     Raises:
-        ValueError: `end_point` is unknown, lies below the top that `include_top` asks for,
-            `input_shape` is not of that form, or `shift` is out of its range.
+        ValueError: `end_point` is unknown, lies below the top that `include_top` asks for, or
+            `shift` is out of its range.
     """
-    return _build(0, end_point, include_top, classes, input_shape, all_end_points, shift)
+    return _build(0, end_point, include_top, classes, all_end_points, shift)
 
 
 def efficientnet_lite2(
     end_point: Optional[str] = None,
     include_top: bool = False,
     classes: int = 1000,
-    input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
     shift: float = 0.0,
 ) -> keras.Model:
@@ -92,7 +88,7 @@ def efficientnet_lite2(
     Its stages end in 16, 24, 48, 88, 120, 208 and 352 channels and have more blocks. Args, Returns
     and Raises are those of `efficientnet_lite0`.
     """
-    return _build(1, end_point, include_top, classes, input_shape, all_end_points, shift)
+    return _build(1, end_point, include_top, classes, all_end_points, shift)
 
 
 def _build(
@@ -100,12 +96,11 @@ def _build(
     end_point: Optional[str],
     include_top: bool,
     classes: int,
-    input_shape: Optional[tuple[Optional[int], ...]],
     all_end_points: bool,
     shift: float,
 ) -> keras.Model:
     end_point = chosen_end_point(end_point, END_POINTS, include_top)
-    pixels, clips = scaled_pixels("efficientnet_lite", 3, input_shape)
+    pixels, clips = scaled_pixels("efficientnet_lite", 3)
     layers = _layers(clips, column, classes, shift)
     name = f"efficientnet_lite{2 * column}"
     return model_up_to(end_point, pixels, layers, all_end_points, name)

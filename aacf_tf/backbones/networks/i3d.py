@@ -105,7 +105,6 @@ def i3d(
     classes: int = 400,
     dropout: float = 0.0,
     channels: int = 3,
-    input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
 ) -> keras.Model:
     """Builds I3D from pixels up to one of its end points.
@@ -117,8 +116,6 @@ def i3d(
         classes: Number of classes of the top.
         dropout: Dropout rate of the top; the official training used 0.5.
         channels: Number of input channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), with None for free sizes; by default only
-            the channels are fixed.
         all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
@@ -128,11 +125,10 @@ def i3d(
         dict of them in order.
 
     Raises:
-        ValueError: If `end_point` is unknown, lies below the top that `include_top` asks for, or
-            `input_shape` does not fit `channels`.
+        ValueError: If `end_point` is unknown, or lies below the top that `include_top` asks for.
     """
     end_point = chosen_end_point(end_point, END_POINTS, include_top, top=2)
-    pixels, x = scaled_pixels("inception", channels, input_shape)
+    pixels, x = scaled_pixels("inception", channels)
     layers = _layers(x, classes, dropout)
     return model_up_to(end_point, pixels, layers, all_end_points, name="inception_i3d")
 

@@ -76,7 +76,6 @@ def resnet3d34(
     no_max_pool: bool = False,
     scaling: str = "kinetics",
     channels: int = 3,
-    input_shape: Optional[tuple[Optional[int], ...]] = None,
     all_end_points: bool = False,
 ) -> keras.Model:
     """Builds 3D-ResNet-34 from pixels up to one of its end points.
@@ -104,8 +103,6 @@ def resnet3d34(
             `kinetics` (2020) or `activitynet` (2017/18); with any other scaling, ImageNet's
             included, they load without an error but give wrong maps.
         channels: Number of input channels: 3 for RGB, 2 for optical flow.
-        input_shape: (frames, height, width, channels), with None for free sizes; by default only
-            the channels are fixed.
         all_end_points: Whether to return all end points up to the last, by name.
 
     Returns:
@@ -122,7 +119,7 @@ def resnet3d34(
         raise ValueError(f"Expected shortcut to be A or B. Received {shortcut!r}.")
     if conv1_t_size % 2 == 0:
         raise ValueError(f"Expected conv1_t_size to be odd. Received {conv1_t_size}.")
-    pixels, x = scaled_pixels(scaling, channels, input_shape)
+    pixels, x = scaled_pixels(scaling, channels)
     layers = _layers(x, conv1_t_size, conv1_t_stride, no_max_pool, shortcut, classes)
     return model_up_to(end_point, pixels, layers, all_end_points, name="resnet3d34")
 

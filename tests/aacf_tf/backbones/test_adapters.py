@@ -260,6 +260,7 @@ def test_without_a_network_a_download_is_one_sentence(monkeypatch):
             *("keras_cv:videoswin_tiny", {"input_shape": (None, 64, 64, 3)}, "must be specified"),
             marks=needs_keras_cv,
         ),
+        ("keras_cv:videoswin_tiny", {"input_shape": (4, 64, 64, 1)}, r"input_shape .*3\)"),
     ],
 )
 def test_what_cannot_be_built_is_named(name, options, message):

@@ -41,7 +41,8 @@ def test_stopped_and_continued_is_undisturbed_bit_for_bit(squares_data, tmp_path
     assert histories[0] == histories[1] and len(histories[0]) == 4
 
 
-@pytest.mark.parametrize("norm", [pytest.param("frozen", marks=pytest.mark.slow), "synchronized"])
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["frozen", "synchronized"])
 def test_two_mirrored_devices_train_like_one(squares_data, tmp_path, norm):
     runs = run(norm, squares_data, tmp_path)
     one, two = (np.load(runs / f"{norm}_{name}.npz") for name in ("one_device", "mirrored"))

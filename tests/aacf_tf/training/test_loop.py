@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +17,10 @@ from aacf_tf import build_model, recipes
 from aacf_tf.backbones.batch_norm import freeze_batch_norm
 from aacf_tf.runs import devices
 from aacf_tf.runs.run import Run
-from aacf_tf.training import loop, optimizers, plan, restoring
+from aacf_tf.training import loop, plan, restoring
 from aacf_tf.training.checkpoints import StageCheckpoint
 from aacf_tf.training.history import is_best, stops_early
-from aacf_tf.training.monitoring import ProgressLine, time
 from aacf_tf.training.optimizers import (
-    WarmupCosine,
-    WarmupMilestones,
     learning_rates,
     make_optimizer,
 )
@@ -246,73 +242,6 @@ def test_restore_without_a_checkpoint(squares_data, tiny_recipe, tmp_path):
         restoring.restore(Run.open(tiny_recipe, squares_data, tmp_path), tiny_recipe.stages[0])
 
 
-def test_warmup_and_cosine_by_hand():
-    rate = WarmupCosine(peak=2.0, steps=110, warmup=10)
-    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.0, 1.0, 2.0], atol=1e-6)
-    np.testing.assert_allclose([rate(60), rate(110)], [1.0, 0.0], atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["adam", "sgd"])
-def test_the_backbone_has_its_own_rate(tiny_recipe, kind):
-    stage = dataclasses.replace(
-        tiny_recipe.stages[0], optimizer=kind, backbone_rate=0.25, warmup=0, weight_decay=0.0
-    )
-    steps = []
-    for factor in (1.0, 0.25):
-        keras.utils.set_random_seed(0)
-        model = build_model(tiny_recipe, 2)
-        changed = dataclasses.replace(stage, backbone_rate=factor)
-        optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, changed, 10), model)
-        before = [v.numpy() for v in model.trainable_variables]
-        gradients = [tf.ones_like(v) for v in model.trainable_variables]
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        steps.append([v.numpy() - b for v, b in zip(model.trainable_variables, before)])
-    inside = {v.name for v in model.backbone.trainable_variables}
-    assert inside and len(inside) < len(model.trainable_variables)
-    for variable, full, scaled in zip(model.trainable_variables, *steps):
-        factor = 0.25 if variable.name in inside else 1.0
-        np.testing.assert_allclose(scaled, factor * full, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["Adam", "AdamW"])
-def test_one_operation_a_variable_is_the_same_update(kind, rng):
-    """Beside Keras's own, with its checkpoint; variables of one name go Keras's way."""
-    values = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 2), (2,), (4,))]
-    ends, keys = [], []
-    for module, names in ((keras.optimizers, "abc"), (optimizers, "abc"), (optimizers, "aab")):
-        variables = [tf.Variable(value, name=name) for value, name in zip(values, names)]
-        optimizer = getattr(module, kind)(0.1)
-        optimizer.build(variables)
-        draw = np.random.default_rng(1)
-        for _ in range(3):
-            gradients = [draw.normal(size=v.shape).astype(np.float32) for v in variables]
-            tf.function(optimizer.apply_gradients)(
-                [(tf.constant(g), v) for g, v in zip(gradients, variables)]
-            )
-        ends.append([variable.numpy() for variable in variables])
-        keys.append(len(optimizer.variables))
-    for others in ends[1:]:
-        for value, expected in zip(others, ends[0]):
-            np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
-    assert len(set(keys)) == 1
-
-
-@pytest.mark.parametrize("kind", ["adamw", "sgdw"])
-def test_decoupled_decay_spares_biases_and_norms(tiny_recipe, kind):
-    stage = dataclasses.replace(
-        tiny_recipe.stages[0], optimizer=kind, weight_decay=0.1, warmup=0, learning_rate=0.1
-    )
-    model = build_model(tiny_recipe, 2, stage=stage)
-    assert model.weight_decay == 0  # none of it in the loss
-    optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, stage, 10), model)
-    before = [v.numpy() for v in model.trainable_variables]
-    gradients = [tf.zeros_like(v) for v in model.trainable_variables]
-    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-    for variable, old in zip(model.trainable_variables, before):
-        factor = 0.99 if "kernel" in variable.name else 1.0
-        np.testing.assert_allclose(variable.numpy(), factor * old, rtol=1e-5, err_msg=variable.name)
-
-
 def test_gradient_norm_and_rates_of_a_step_by_hand(tiny_recipe):
     stage = dataclasses.replace(
         tiny_recipe.stages[0], learning_rate=0.5, warmup=0, backbone_rate=0.25, backbone_start=0.5
@@ -380,40 +309,6 @@ def test_a_data_set_without_train(tiny_recipe, tmp_path):
         loop.train(run)
 
 
-def test_milestones():
-    assert float(WarmupMilestones(2.0, [], warmup=0)(0)) == 2
-    rate = WarmupMilestones(2.0, [(10, 0.5), (20, 0.1)], warmup=4)
-    steps = {0: 0, 2: 1, 4: 2, 9: 2, 10: 1, 19: 1, 20: 0.2, 99: 0.2}
-    for step, expected in steps.items():
-        assert float(rate(step)) == pytest.approx(expected), step
-
-
-def test_milestones_of_a_stage_are_shares_of_its_steps(tiny_recipe):
-    shares = ((1 / 3, 0.1), (2 / 3, 0.01))
-    stage = dataclasses.replace(tiny_recipe.stages[0], milestones=shares, warmup=0)
-    # The step nearest to it: a third of 60 epochs of 7 steps is 139.99999999999997.
-    plan = recipes.plan_stage(tiny_recipe, stage, 420)
-    optimizer = make_optimizer(plan, build_model(tiny_recipe, 2))
-    config = optimizer.get_config()["learning_rate"]["config"]
-    assert config == {"peak": 4e-3, "milestones": [(140, 0.1), (280, 0.01)], "warmup": 0}
-
-
-def test_the_backbone_starts_late(tiny_recipe):
-    stage = dataclasses.replace(tiny_recipe.stages[0], backbone_start=0.5, warmup=0)
-    model = build_model(tiny_recipe, 2, stage=stage)
-    optimizer = make_optimizer(recipes.plan_stage(tiny_recipe, stage, 4), model)
-    backbone, head = (part.trainable_variables[0] for part in (model.backbone, model.head))
-    moved = []
-    for _ in range(4):
-        before = backbone.numpy(), head.numpy()
-        gradients = [tf.ones_like(variable) for variable in model.trainable_variables]
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        moved.append(
-            tuple(bool(np.any(old != new.numpy())) for old, new in zip(before, (backbone, head)))
-        )
-    assert moved == [(False, True), (False, True), (True, True), (True, True)]
-
-
 @pytest.mark.slow
 def test_given_weights_are_gone_on_with(squares_data, tiny_recipe, tmp_path):
     recipe = recipes.override(tiny_recipe, "stages.0.backbone_rate", 0)
@@ -453,49 +348,6 @@ def test_swapped_pairs_and_a_validation_split(tiny_recipe, tmp_path):
     loop.train(run)
     entry = json.loads((run.log_folder(run.recipe.stages[0]) / "history.json").read_text())[-1]
     assert entry["swap_action"] > 0 and entry["val_swap_action"] == 0
-
-
-def test_the_time_spent_on_waiting_for_data_by_hand(monkeypatch):
-    """Steps of 2 seconds whose batches come after 0, 1 and half a second; the first compiles."""
-    now = [1000.0]
-    monkeypatch.setattr(time, "time", lambda: now[0])
-    monkeypatch.setattr(tf, "timestamp", lambda: tf.constant(now[0], tf.float64))
-    model = SimpleNamespace(train_step=lambda data: now.__setitem__(0, now[0] + data[1]))
-    line = ProgressLine("title", batch_size=8, steps=100, done=40, shown=False)
-    assert line.waiting is None
-    line.measure(model)
-    for wait, rest in ((0.0, 30.0), (1.0, 1.0), (0.5, 1.5)):
-        line.on_train_batch_begin(0)
-        now[0] += wait
-        model.train_step((tf.constant(0.0), rest))
-        line.on_train_batch_end(0)
-    assert line.rate == 4 and line.waiting == pytest.approx(1.5 / 4)
-    line.on_epoch_begin(1)
-    assert line.waiting is None
-    line.close()
-
-
-def test_a_step_waits_for_a_slow_pipeline():
-    """Batches that take a twentieth of a second each, in `fit` itself."""
-    model = keras.Sequential([keras.layers.Dense(1)])
-
-    def share(seconds):
-        def slow():
-            for _ in range(12):
-                time.sleep(seconds)
-                yield np.ones((2, 3), np.float32), np.ones((2, 1), np.float32)
-
-        batches = tf.data.Dataset.from_generator(
-            slow, output_signature=(tf.TensorSpec([2, 3]), tf.TensorSpec([2, 1]))
-        )
-        model.compile("sgd", "mse")
-        line = ProgressLine("title", batch_size=2, steps=12, done=0, shown=False)
-        line.measure(model)
-        model.fit(batches, callbacks=[line], verbose=0)
-        line.close()
-        return line.waiting
-
-    assert 0.5 < share(0.05) <= 1
 
 
 def test_suspicious_classes_are_said_by_plan_and_training(

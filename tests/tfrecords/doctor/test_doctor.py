@@ -109,6 +109,22 @@ def test_a_table(tmp_path, write_video, look):
     assert "one of each file, and the 10 that a build would store of 1 clips" in alone
 
 
+def test_masks_and_conjugates_that_cannot_be_made(tmp_path, write_video, look):
+    """Their videos can be read: so they are no broken files, but a build leaves them out."""
+    write_video(tmp_path / "a.mkv", film(0), fps=10)
+    np.savez(tmp_path / "short.npz", mask=np.ones((3, 48, 64), bool))
+    rows = ["a.mkv,x,0,0.8,short.npz,,,", "a.mkv,x,0,0.8,gone.npz,,,"]
+    rows += ["a.mkv,x,0,0.8,,a.mkv,7,9", "a.mkv,x,0,0.8,,,,"]
+    header = "video,label,start,end,mask,conjugate_video,conjugate_start,conjugate_end"
+    (tmp_path / "clips.csv").write_text("\n".join([header, *rows]) + "\n")
+    text = look(tmp_path / "clips.csv", workers=1)
+    assert "files 1, of which 0 cannot be read" in text
+    warning = re.search(r"Warning: 2 of 4 clips decoded cannot be made .*", text)
+    assert warning and "short.npz" in warning[0] and "gone.npz" in warning[0], text
+    warning = re.search(r"Warning: 1 of 4 clips decoded lose their conjugate: .*", text)
+    assert warning and "a.mkv" in warning[0], text
+
+
 def test_photographs_and_folders_of_frames(tmp_path, look):
     for n in range(6):
         for place in (f"photos/{'ab'[n % 2]}/{n}.png", f"frames/a/one/{n:05}.png"):

@@ -6,68 +6,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.clips import (
+    LABELS,
+    SMALL,
+    assert_equal_rows,
+    clip_of,
+    first,
+    pair_of,
+    rows,
+    times,
+    write,
+)
 from tfrecords import ClipPair, read_dataset, write_dataset
 from tfrecords.reading.clips import count_labels, count_steps
-from tfrecords.reading.corruption import translate_errors
-from tfrecords.reading.preprocess import refuse_large
 from tfrecords.records import codec
 from tfrecords.records.dataset import load_info, shard_name
-from tfrecords.records.names import CONJUGATE, FRAMES, LABEL_INDEX
+from tfrecords.records.names import CONJUGATE, FRAMES
 from tfrecords.records.writer import write_shard
-from tfrecords.utils.errors import UsageError, UserError
-
-LABELS = ["run", "walk"]
-SMALL = {"frames": 4, "size": (24, 32), "batch_size": 4}
-
-
-def clip_of(length: int, value: int = 0, height: int = 24, width: int = 32) -> np.ndarray:
-    """Channel 0 tells the frame, 1 the row, 2 the column: what was sampled can be read off."""
-    t, y, x = np.mgrid[:length, :height, :width]
-    return np.stack([t + value, 2 * y, 2 * x], -1).astype(np.uint8)
-
-
-def pair_of(n: int, length: int = 10, conjugate="same", labels=("walk",), **options) -> ClipPair:
-    clip = clip_of(length)
-    conjugate = clip if isinstance(conjugate, str) else conjugate
-    return ClipPair(f"clip{n}", clip, conjugate, labels, **options)
-
-
-def write(directory, *pairs, **options) -> str:
-    write_dataset(directory, {"train": pairs, "test": pairs}, labels=LABELS, **options)
-    return str(directory)
-
-
-@pytest.fixture(scope="module")
-def twelve(tmp_path_factory) -> str:
-    """Twelve pairs whose conjugate is the clip itself, of 10..21 frames, in 4 shards."""
-    return write(
-        tmp_path_factory.mktemp("data") / "twelve", *(pair_of(n, 10 + n) for n in range(12))
-    )
-
-
-def rows(dataset) -> list[dict[str, np.ndarray]]:
-    """All rows of a data set, unbatched."""
-    return [
-        {**inputs, "target": target, "weight": weight}
-        for inputs, target, weight in dataset.unbatch().as_numpy_iterator()
-    ]
-
-
-def first(directory, split="test", **options) -> dict[str, np.ndarray]:
-    training = split == "train"
-    return rows(read_dataset(directory, split, **{**SMALL, "training": training, **options}))[0]
-
-
-def assert_equal_rows(one, two):
-    assert [row["id"] for row in one] == [row["id"] for row in two] and one
-    for left, right in zip(one, two):
-        for name in left:
-            np.testing.assert_array_equal(left[name], right[name], err_msg=name)
-
-
-def times(row, name="clip") -> list[int]:
-    return row[name][:, 0, 0, 0].tolist()
-
+from tfrecords.utils.errors import UsageError
 
 # ---- what a batch holds -------------------------------------------------------------------------
 
@@ -302,115 +258,6 @@ def test_masks_follow_the_frames(tmp_path, cache, size):
         assert len(seen) == 4 * epochs and sum(row["mask"].any() for row in seen) > 2 * epochs
 
 
-# ---- swapped actors -----------------------------------------------------------------------------
-
-SWAP = {**SMALL, "masks": True, "crop": 0.7, "frozen_conjugates": 0.3, "epochs": 4, "seed": 5}
-
-
-@pytest.fixture(scope="module")
-def actors(tmp_path_factory) -> str:
-    """Twelve clips with noise for pixels; one without a mask, two without a conjugate.
-
-    The actor leaves the frame of clip 4 half way and is never in that of clip 5.
-    """
-    random = np.random.default_rng(0)
-    pairs = []
-    for n in range(12):
-        clip, conjugate = random.integers(0, 256, (2, 8, 24, 32, 3)).astype(np.uint8)
-        mask = np.zeros((8, 24, 32), bool)
-        for t in range(0 if n == 5 else 4 if n == 4 else 8):
-            mask[t, 4 + t : 14 + t, 2 * t : 9 + 2 * t] = True
-        mask = None if n == 1 else mask
-        conjugate = None if n in (2, 3) else conjugate
-        pairs.append(pair_of(n, 8, conjugate, labels=[LABELS[n % 2]], mask=mask))
-        pairs[-1].clip = clip
-    # One shard: cached or not, the order is then the same.
-    return write(tmp_path_factory.mktemp("data") / "actors", *pairs, num_shards=1)
-
-
-def paste(row, scene) -> np.ndarray:
-    """The actor of a row on another row's conjugate, by plain numpy."""
-    result = np.empty_like(row["clip"])
-    height, width = row["mask"].shape[1:]
-    for t, y, x in np.ndindex(*row["mask"].shape):
-        around = [
-            (v, u)
-            for v in range(max(0, y - 1), min(height, y + 2))
-            for u in range(max(0, x - 1), min(width, x + 2))
-        ]
-        near = [
-            row["mask"][t, max(0, v - 1) : v + 2, max(0, u - 1) : u + 2].max() for v, u in around
-        ]
-        alpha = np.mean(near)
-        mixed = alpha * row["clip"][t, y, x] + (1 - alpha) * scene["conjugate"][t, y, x]
-        result[t, y, x] = np.rint(mixed)
-    return result
-
-
-@pytest.mark.parametrize("cache", [False, True])
-def test_an_actor_is_swapped_into_the_scene_of_its_neighbour(actors, cache):
-    # What is drawn else does not change with `swap`: the rows to build the answer from.
-    plain = rows(read_dataset(actors, "train", **SWAP, cache=cache))
-    seen = rows(read_dataset(actors, "train", **SWAP, cache=cache, swap=0.6))
-    possible = 0
-    for n, (before, after) in enumerate(zip(plain, seen)):
-        neighbour = plain[n - n % 4 + (n - 1) % 4]
-        still = np.array_equal(neighbour["conjugate"], neighbour["clip"][[0] * 4])
-        can = before["mask"].any() and neighbour["has_conjugate"] and not still
-        possible += can
-        assert can or not after["swapped"]
-        for name in ("id", "target", "weight", "mask", "has_mask"):
-            np.testing.assert_array_equal(after[name], before[name])
-        if after["swapped"]:
-            difference = after["clip"].astype(int) - paste(before, neighbour)
-            assert np.abs(difference).max() <= 1  # where float32 rounds the other way
-            assert np.mean(difference != 0) < 0.01
-            np.testing.assert_array_equal(after["conjugate"], neighbour["conjugate"])
-            assert after["has_conjugate"]
-            assert after["context_target"] == neighbour["target"]
-        else:
-            for name in ("clip", "conjugate", "has_conjugate"):
-                np.testing.assert_array_equal(after[name], before[name])
-            assert after["context_target"] == before["target"]
-    count = sum(row["swapped"] for row in seen)
-    assert len(seen) == 48 and 0.35 * possible < count < 0.85 * possible and count > 6
-    assert sum(row["context_target"] != row["target"] for row in seen) > 2
-    assert not any(row["swapped"] for row in seen if row["id"] in (b"clip1", b"clip5"))
-    assert any(row["swapped"] for row in seen if row["id"] in (b"clip2", b"clip3"))
-
-
-def test_swaps_cached_or_not_resumed_or_not_are_the_same(actors):
-    options = {**SWAP, "swap": 0.7, "masks": False}
-    whole = rows(read_dataset(actors, "train", **options))
-    assert "mask" not in whole[0] and "has_mask" not in whole[0] and "swap" not in whole[0]
-    assert any(row["swapped"] for row in whole[24:])
-    assert_equal_rows(rows(read_dataset(actors, "train", **options, cache=True)), whole)
-    rest = {**options, "first_epoch": 2, "epochs": 2}
-    for cache in (False, True):
-        assert_equal_rows(rows(read_dataset(actors, "train", **rest, cache=cache)), whole[24:])
-
-
-def test_contract_of_a_swapped_batch(actors):
-    inputs, targets, _ = next(iter(read_dataset(actors, "train", **SMALL, swap=1.0)))
-    shapes = {name: (value.dtype.name, value.shape.as_list()) for name, value in inputs.items()}
-    assert set(shapes) == {"clip", "conjugate", "has_conjugate", "id", "swapped", "context_target"}
-    assert shapes["clip"] == shapes["conjugate"] == ("uint8", [4, 4, 24, 32, 3])
-    assert shapes["swapped"] == ("bool", [4])
-    assert shapes["context_target"] == ("int32", targets.shape.as_list())
-
-
-def test_no_swap_in_a_batch_of_one_nor_in_tests(actors):
-    options = {**SMALL, "swap": 1.0, "batch_size": 1}
-    assert not any(row["swapped"] for row in rows(read_dataset(actors, "train", **options)))
-    assert "swapped" not in first(actors, swap=1.0)
-
-
-def test_swap_needs_masks(twelve):
-    with pytest.raises(UsageError, match=r"Expected masks .* split 'train' .*twelve.*data\.swap"):
-        read_dataset(twelve, "train", **SMALL, swap=0.5)
-    read_dataset(twelve, "test", **SMALL, training=False, swap=0.5)  # tests swap nothing
-
-
 # ---- chance -------------------------------------------------------------------------------------
 
 RANDOM = {**SMALL, "crop": 0.7, "frozen_conjugates": 0.3, "shuffle_buffer": 5}
@@ -538,103 +385,6 @@ def test_a_view_lies_where_it_is_wanted(tmp_path, view, start, corner):
 def test_a_view_of_the_whole_frame(tmp_path):
     row = first(write(tmp_path, pair_of(0, length=10)), view=(0.0, None, None), crop=0.7)
     assert times(row) == [0, 1, 2, 3] and row["clip"].shape == (4, 24, 32, 3)
-
-
-# ---- errors -------------------------------------------------------------------------------------
-
-
-def flip_a_byte(data: bytes) -> bytes:
-    return data[:-50] + bytes([data[-50] ^ 255]) + data[-49:]
-
-
-def cut_the_end(data: bytes) -> bytes:
-    return data[:-20]
-
-
-def empty(data: bytes) -> bytes:
-    return b""
-
-
-DAMAGED = r"Record 2 of .*train-00001-of-00002\.tfrecord is corrupt: the file is damaged"
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (flip_a_byte, DAMAGED),
-        (cut_the_end, DAMAGED),
-        (empty, "Expected 6 records in split 'train' .* received 3"),
-    ],
-)
-@pytest.mark.parametrize("training", [True, False])
-def test_a_damaged_shard_is_named(tmp_path, damage, message, training):
-    write_dataset(tmp_path, {"train": map(pair_of, range(6))}, LABELS, num_shards=2)
-    path = tmp_path / "train-00001-of-00002.tfrecord"
-    path.write_bytes(damage(path.read_bytes()))
-    dataset = read_dataset(tmp_path, "train", **SMALL, training=training)
-    with pytest.raises(UserError, match=message) as caught, translate_errors(tmp_path):
-        rows(dataset)
-    assert "\n" not in str(caught.value) and caught.value.exit_code == 1
-
-
-def test_a_broken_image_is_named(tmp_path):
-    write_dataset(tmp_path, {"train": [pair_of(0)]}, LABELS, num_shards=1)
-    path = tmp_path / "train-00000-of-00001.tfrecord"
-    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        writer.write(record.replace(b"\x89PNG", b"\x00\x00\x00\x00"))
-    message = (
-        r"Record 0 of .*train-00000.* is corrupt: image/encoded, entry 0: expected a JPEG or PNG"
-    )
-    with pytest.raises(UserError, match=message), translate_errors(tmp_path):
-        rows(read_dataset(tmp_path, "train", **SMALL))
-
-
-def relabelled(directory, number: int) -> str:
-    """One clip in `train`, whose label id is this number; the class by name is right."""
-    write_dataset(directory, {"train": [pair_of(0)]}, LABELS, num_shards=1)
-    path = directory / "train-00000-of-00001.tfrecord"
-    (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    example = tf.train.SequenceExample.FromString(record)
-    example.context.feature[LABEL_INDEX].int64_list.value[0] = number
-    write_shard(path, [example.SerializeToString()])
-    return str(directory)
-
-
-@pytest.mark.parametrize("number", [-1, 2])
-@pytest.mark.parametrize("multi_label", [False, True])
-def test_a_label_out_of_range_is_named(tmp_path, number, multi_label):
-    directory = relabelled(tmp_path, number)
-    info = tmp_path / "dataset.json"
-    info.write_text(
-        info.read_text().replace('multi_label": false', f'multi_label": {multi_label}'.lower())
-    )
-    message = f"clip/label/index: expected label ids of 0 to 1, received {number}"
-    dataset = read_dataset(directory, "train", **SMALL)
-    with (
-        pytest.raises(UserError, match=rf"Record 0 of .* is corrupt: {message}"),
-        translate_errors(directory),
-    ):
-        rows(dataset)
-    with pytest.raises(UserError, match=message):
-        count_labels(directory, "train")
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)expected label ids .*clip0"):
-        rows(dataset)
-
-
-def test_a_picture_that_says_it_is_large_is_not_decoded():
-    header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (20_000).to_bytes(4, "big") * 2
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"(?s)at most.*67108864"):
-        refuse_large(tf.constant([b"", b"\xff\xd8\xff", header]))
-    small = tf.constant([header.replace((20_000).to_bytes(4, "big"), (8000).to_bytes(4, "big"))])
-    assert refuse_large(small) == small
-    assert refuse_large(tf.constant([], tf.string)).shape == 0
-
-
-def test_an_error_of_something_else_passes_unchanged(twelve):
-    error = tf.errors.InvalidArgumentError(None, None, "shapes differ")
-    with pytest.raises(type(error), match="shapes differ"), translate_errors(twelve):
-        raise error
 
 
 def test_wrong_arguments_are_named(twelve):

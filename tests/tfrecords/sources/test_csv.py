@@ -6,24 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 from PIL import ExifTags, Image
 
-from tfrecords.conjugates import shots
+from tests.helpers.tables import source
 from tfrecords.media.frames import FrameFolder
 from tfrecords.media.video import UnreadableError
 from tfrecords.sources import SourceOptions, open_source
 from tfrecords.utils.errors import UsageError
-
-
-def table(folder: Path, text: str) -> str:
-    path = folder / "clips.csv"
-    path.write_text(text, encoding="utf-8")
-    return str(path)
-
-
-def source(folder: Path, text: str, **options):
-    return open_source("csv", SourceOptions(input=table(folder, text), **options))
 
 
 def test_rows(tmp_path):
@@ -118,210 +107,6 @@ def test_data_root(tmp_path, write_video, counted):
     assert len(beside.load(beside.rows()[0]).clip) == 5
 
 
-def test_clip_mask_and_size(tmp_path, write_video, counted):
-    write_video(tmp_path / "a.mkv", counted(40, 48, 64), fps=20)
-    mask = np.zeros((20, 48, 64), bool)
-    mask[:10, :24], mask[10:, 24:] = True, True
-    np.savez_compressed(tmp_path / "a.npz", mask=mask)
-    opened = source(
-        tmp_path,
-        "video,label,start,end,mask\na.mkv,run,0.5,1.5,a.npz\n",
-        conjugate="none",
-        short_side=24,
-        fps=10.0,
-    )
-    pair = opened.load(opened.rows()[0])
-    assert pair.clip.shape == (10, 24, 32, 3) and pair.fps == 10
-    assert (pair.clip[:, 0, 0, 0] // 4).tolist() == list(range(10, 30, 2))
-    assert (pair.start, pair.end, pair.conjugate) == (0.5, 1.5, None)
-    # The mask is thinned out and scaled with the frames.
-    assert pair.mask.shape == (10, 24, 32)
-    assert pair.mask[:5, :12].all() and not pair.mask[:5, 12:].any()
-    assert pair.mask[5:, 12:].all() and not pair.mask[5:, :12].any()
-
-
-@pytest.mark.parametrize("count", [20, 40])  # as long as the clip; as long as the file
-def test_a_video_as_mask(tmp_path, write_video, counted, count):
-    write_video(tmp_path / "a.mkv", counted(40), fps=20)
-    shades = np.zeros((count, 24, 32, 3), np.uint8)
-    shades[-10:] = 255
-    shades[:-10] = 120
-    write_video(tmp_path / "m.mkv", shades, fps=20)
-    text = "video,label,start,end,mask\na.mkv,run,1,2,m.mkv\n"
-    opened = source(tmp_path, text, conjugate="none")
-    mask = opened.load(opened.rows()[0]).mask
-    assert mask.shape == (20, 24, 32)
-    assert not mask[:10].any() and mask[10:].all()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "reason"),
-    [
-        ({"other": np.ones((5, 24, 32), bool)}, "a.npz: it has no array 'mask'"),
-        ({"mask": np.ones((2, 24, 32), bool)}, "a.npz: the mask has 2 frames, its clip 5"),
-        (None, "a.npz: there is no such file"),
-    ],
-)
-def test_a_broken_mask_makes_the_row_unreadable(tmp_path, write_video, counted, arrays, reason):
-    write_video(tmp_path / "a.mkv", counted(5))
-    if arrays:
-        np.savez(tmp_path / "a.npz", **arrays)
-    opened = source(tmp_path, "video,label,mask\na.mkv,x,a.npz\n")
-    with pytest.raises(UnreadableError) as caught:
-        opened.load(opened.rows()[0])
-    assert (caught.value.file, caught.value.reason) == ("a.mkv", reason)
-
-
-@pytest.mark.parametrize("name", ["m.npz", "m.mat"])
-def test_a_mask_that_would_fill_the_memory_is_not_unpacked(
-    tmp_path, write_video, counted, name, monkeypatch
-):
-    write_video(tmp_path / "a.mkv", counted(2))
-    mask = np.zeros((40, 240, 320), np.uint8)  # 3 MB, of which 4 kB are on the disk
-    if name == "m.npz":
-        np.savez_compressed(tmp_path / name, mask=mask)
-    else:
-        scipy.io.savemat(tmp_path / name, {"part_mask": mask}, do_compression=True)
-    monkeypatch.setattr("tfrecords.media.video.MAX_CLIP_BYTES", 1_000_000)
-    opened = source(tmp_path, f"video,label,mask\na.mkv,x,{name}\n")
-    with pytest.raises(UnreadableError, match=r"a mask of 3,072,\d+ bytes .at most 1,000,000"):
-        opened.load(opened.rows()[0])
-
-
-def _damaged_npz(path: Path) -> None:
-    np.savez_compressed(path, mask=np.random.default_rng(0).random((5, 24, 32)) > 0.5)
-    _overwrite(path, 50)
-
-
-def _damaged_mat(path: Path) -> None:
-    mask = np.random.default_rng(0).integers(0, 2, (24, 32, 5)).astype(np.uint8)
-    scipy.io.savemat(path, {"part_mask": mask}, do_compression=True)
-    _overwrite(path, 136)
-
-
-def _overwrite(path: Path, start: int) -> None:
-    """Damages the beginning of the compressed stream, behind the header: an invalid block."""
-    content = path.read_bytes()
-    path.write_bytes(content[:start] + bytes([255] * 50) + content[start + 50 :])
-
-
-def _array_named_npz(path: Path) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.ones((5, 24, 32), bool))
-
-
-def _short_mat(path: Path) -> None:
-    path.write_bytes(b"MATLAB 5.0 MAT-file, cut short")
-
-
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("m.npz", _damaged_npz),  # zlib.error
-        ("m.mat", _damaged_mat),  # zlib.error
-        ("m.npz", _array_named_npz),  # IndexError
-        ("m.mat", _short_mat),  # IndexError
-    ],
-)
-def test_a_damaged_mask_makes_the_row_unreadable(tmp_path, write_video, counted, name, make):
-    write_video(tmp_path / "a.mkv", counted(5))
-    make(tmp_path / name)
-    opened = source(tmp_path, f"video,label,mask\na.mkv,x,{name}\n")
-    with pytest.raises(UnreadableError) as caught:
-        opened.load(opened.rows()[0])
-    assert caught.value.file == "a.mkv"
-    assert caught.value.reason.startswith(f"{name}: not a {name[1:]} file (")
-
-
-def test_given_conjugates(tmp_path, write_video, counted):
-    write_video(tmp_path / "a.mkv", counted(40), fps=20)
-    write_video(tmp_path / "b.mkv", counted(40, 48, 64), fps=10)
-    opened = source(
-        tmp_path,
-        "video,label,start,end,conjugate_video,conjugate_start,conjugate_end\n"
-        "a.mkv,x,0,1,b.mkv,1,2\n"
-        "a.mkv,x,0,1,,1.5,2\n"
-        "a.mkv,x,0,1,,,\n",
-    )
-    assert opened.conjugate == "given"
-    other, own, none = map(opened.load, opened.rows())
-    # Another file: at the clip's rate and size.
-    assert other.conjugate.shape == (20, 24, 32, 3)
-    assert (other.conjugate[:, 0, 0, 0] // 4).tolist() == [10 + n // 2 for n in range(20)]
-    assert (other.conjugate_media_id, other.conjugate_start) == ("b.mkv", 1.0)
-    assert (own.conjugate[:, 0, 0, 0] // 4).tolist() == list(range(30, 40))
-    assert own.conjugate_media_id == "a.mkv"
-    assert none.conjugate is None
-
-
-def test_before_after_avoids_cuts_and_actions(tmp_path, write_video, counted):
-    frames = counted(60) // 2  # dark; numbers count by twos
-    frames[40:] = 255 - frames[40:]  # a cut at 2.0 s
-    write_video(tmp_path / "a.mkv", frames, fps=20)
-    opened = source(
-        tmp_path,
-        "video,label,start,end,split\n"
-        "a.mkv,x,1.0,1.4,train\n"  # after: 0.6 s to the cut; before: 1 s
-        "a.mkv,y,0.4,0.6,test\n"  # takes the side before away, though in another split
-        "a.mkv,,0.8,0.9,train\n"  # no action: takes nothing
-        "a.mkv,x,,,other\n",
-        margin=0.1,
-    )
-    assert opened.conjugate == "before_after"
-    pairs = [opened.load(row) for row in opened.rows()[:3]]
-    # The last row's action covers the whole file and leaves no room at all.
-    assert [pair.conjugate for pair in pairs] == [None, None, None]
-    text = Path(tmp_path / "clips.csv").read_text().rsplit("\n", 2)[0] + "\n"
-    opened = source(tmp_path, text, margin=0.1)
-    first, second, empty = map(opened.load, opened.rows())
-    assert (first.conjugate_start, len(first.conjugate)) == pytest.approx((1.5, 8))
-    assert (second.conjugate_start, len(second.conjugate)) == pytest.approx((0.1, 4))
-    assert empty.conjugate is None
-    assert first.conjugate.max() < 128  # of the first shot
-
-
-def test_before_after_of_a_clip_that_reaches_to_the_end(
-    tmp_path, write_video, counted, monkeypatch
-):
-    """Nothing lies behind it, whether the table names no end or, as in frames, one far behind."""
-    monkeypatch.setattr("tfrecords.conjugates.shots.LONG", 1.0)
-    monkeypatch.setattr("tfrecords.conjugates.shots.CHUNK", 0.5)
-    for name in "abcd":
-        write_video(tmp_path / f"{name}.mkv", np.full((60, 24, 32, 3), 90, np.uint8), fps=20)
-    opened = source(
-        tmp_path, "video,label,start,end\na.mkv,x,2,\nb.mkv,x,2,1e6\nc.mkv,x,,\nd.mkv,x,0,1e9\n"
-    )
-    first, second, *whole = (opened.load(row) for row in opened.rows())
-    for pair in (first, second):
-        assert len(pair.clip) == 20
-        assert pair.conjugate_start == pytest.approx(0.5) and len(pair.conjugate) == 20
-    assert [pair.conjugate for pair in whole] == [None, None]
-
-
-def test_before_after_by_likeness(tmp_path, write_video, counted):
-    frames = counted(80, 48, 64) // 8  # little by little brighter, in one shot
-    write_video(tmp_path / "a.mkv", frames, fps=20)
-    frames[20:40] += (
-        80  # before the clip the camera looks elsewhere for a second, unseen by `shots`
-    )
-    write_video(tmp_path / "c.mkv", frames, fps=20)
-    text = "video,label,start,end\na.mkv,x,2.0,2.4\nc.mkv,x,2.0,2.4\n"
-    pairs = {}
-    for rank in ("longer", "alike"):
-        opened = source(tmp_path, text, margin=0.1, conjugate_rank=rank)
-        opened._timelines = {
-            str(tmp_path / name): shots.Timeline(str(tmp_path / name))
-            for name in ("a.mkv", "c.mkv")
-        }
-        for timeline in opened._timelines.values():
-            timeline._chunks = {0: shots.Chunk((), 4.0, 20.0)}
-        pairs[rank] = [opened.load(row).conjugate_start for row in opened.rows()]
-    assert pairs["longer"] == pytest.approx([1.5, 1.5])
-    assert pairs["alike"] == pytest.approx([1.5, 2.5])
-    with pytest.raises(UsageError, match="--conjugate_rank among longer, alike, received 'best'"):
-        source(tmp_path, text, conjugate_rank="best")
-
-
 @pytest.mark.parametrize(
     "name", ["with space", "a 'b' (c)+!&;", "größe 動画", 'quote "q"', "-i $(x)"]
 )
@@ -331,51 +116,6 @@ def test_odd_names_are_read(tmp_path, write_video, counted, name):
     opened = source(tmp_path, f"video,label\n{cell},x\n", conjugate="none")
     row = opened.rows()[0]
     assert row.media == f"{name}.mkv" and len(opened.load(row).clip) == 3
-
-
-def test_negative_clip_is_the_nearest_of_the_same_split(tmp_path, write_video, counted):
-    write_video(tmp_path / "a.mkv", counted(60), fps=20)
-    opened = source(
-        tmp_path,
-        "video,label,start,end,split\n"
-        "a.mkv,x,1.0,1.4,train\n"
-        "a.mkv,,0,0.4,train\n"
-        "a.mkv,,1.5,1.9,test\n"
-        "a.mkv,,2.5,2.9,train\n",
-        conjugate="negative_clip",
-    )
-    pairs = [opened.load(row) for row in opened.rows()]
-    assert pairs[0].conjugate_start == 0.0 and len(pairs[0].conjugate) == 8
-    assert [pair.conjugate for pair in pairs[1:]] == [None] * 3
-
-
-def test_frozen_frame(tmp_path, write_video, counted):
-    write_video(tmp_path / "a.mkv", counted(6))
-    opened = source(tmp_path, "video,label\na.mkv,x\n", conjugate="frozen_frame")
-    pair = opened.load(opened.rows()[0])
-    assert pair.conjugate.shape == pair.clip.shape and (pair.conjugate == pair.clip[0]).all()
-
-
-@pytest.mark.parametrize("kind", ["remove_person", "frozen_frame"])
-def test_the_clip_itself_is_no_conjugate(tmp_path, write_video, counted, kind):
-    frames = counted(5)
-    frames[:, 8:16, 8:16] = 255
-    write_video(tmp_path / "a.mkv", frames)
-    write_video(tmp_path / "one.mkv", counted(1))
-    mask = np.zeros((5, 24, 32), bool)
-    np.savez(tmp_path / "empty.npz", mask=mask)
-    mask[:, 8:16, 8:16] = True
-    np.savez(tmp_path / "actor.npz", mask=mask)
-    opened = source(
-        tmp_path,
-        "video,label,mask\none.mkv,x,\na.mkv,x,empty.npz\na.mkv,x,actor.npz\n",
-        conjugate=kind,
-    )
-    pairs = [opened.load(row) for row in opened.rows()]
-    assert pairs[0].conjugate is None  # one frame; no mask
-    # The empty mask leaves nothing to remove, but frames to freeze.
-    assert (pairs[1].conjugate is None) == (kind == "remove_person")
-    assert pairs[2].conjugate is not None
 
 
 def test_urls_stand_for_themselves_and_other_schemes_are_refused(tmp_path):
@@ -436,38 +176,6 @@ def test_labels_are_nfc_and_of_one_line(tmp_path):
     assert source(tmp_path, "video,label\nx.mp4,café\n", labels=labels).labels == ["café"]
     with pytest.raises(UsageError, match=r"line 2: expected a label on one line, received 'a\\nb'"):
         source(tmp_path, 'video,label\nx.mp4,"a\nb"\n')
-
-
-def test_empty_columns_of_conjugates_and_masks_are_none(tmp_path):
-    header = "video,label,start,end,conjugate_video,conjugate_start,conjugate_end,mask\n"
-    text = header + "x.mp4,a,1,2,,,,\n"
-    assert source(tmp_path, text).conjugate == "before_after"
-    for kind, column in (("given", "conjugate_video"), ("remove_person", "mask")):
-        with pytest.raises(
-            UsageError, match=f"a column {column}.* for .*received none or an empty"
-        ):
-            source(tmp_path, text, conjugate=kind)
-
-
-@pytest.mark.parametrize(
-    ("column", "cell", "span"),
-    [("conjugate_end", "2", (0, 2)), ("conjugate_start", "0", (0, None))],
-)
-def test_a_lone_end_or_a_start_of_zero_is_a_conjugate(tmp_path, column, cell, span):
-    opened = source(tmp_path, f"video,label,start,end,{column}\nx.mp4,a,3,4,{cell}\n")
-    (row,) = opened.rows()
-    assert opened.conjugate == "given" and row.conjugate_media == "x.mp4"
-    assert (row.conjugate_start, row.conjugate_end) == span
-
-
-def test_an_unreadable_conjugate_costs_the_conjugate_alone(tmp_path, write_video, counted):
-    write_video(tmp_path / "a.mkv", counted(40), fps=20)
-    header = "video,label,start,end,conjugate_video,conjugate_start\n"
-    opened = source(tmp_path, header + "a.mkv,x,0,1,,9\na.mkv,x,0,1,b.mp4,\n")
-    pairs = [opened.load(row) for row in opened.rows()]
-    assert [(len(pair.clip), pair.conjugate) for pair in pairs] == [(20, None)] * 2
-    assert pairs[0].lost == "no conjugate: a.mkv: no frame lies in the span [9, ) s"
-    assert pairs[1].lost == "no conjugate: b.mp4: there is no such file"
 
 
 def test_links_that_lead_out_of_the_folder(tmp_path, write_video, counted):

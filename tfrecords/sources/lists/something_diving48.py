@@ -1,10 +1,15 @@
-"""Something-Something V2: people do something with objects; and Diving48: dives in parts.
+"""Something-Something: people do something with objects; and Diving48: dives in parts.
 
     DIR/.../labels.json        {"Holding something next to something": "0", ...}, or the name
                                something-something-v2-labels.json
             train.json         [{"id": "78687", "template": "Holding [something] ..."}, ...]
             validation.json
     DIR/.../78687.webm
+
+    of V1: DIR/.../something-something-v1-labels.csv         Holding something
+                   something-something-v1-train.csv          100218;Holding something
+                   something-something-v1-validation.csv
+           DIR/.../100218/00001.jpg ...                      (--frames_fps=12), or 100218.webm
 
     DIR/.../Diving48_vocab.json          [["Back", "15som", "05Twis", "FREE"], ...]
             Diving48_V2_train.json       [{"vid_name": "OAhlMrQRmAs_00001", "label": 26, ...}]
@@ -18,16 +23,19 @@ RESOUND, ECCV 2018.
 from __future__ import annotations
 
 import re
-from typing import Dict, List, TypedDict, TypeVar
+from typing import Dict, Iterator, List, Tuple, TypedDict, TypeVar
 
 from tfrecords.sources.base import SourceOptions
-from tfrecords.sources.lists.listed import Entry, Listed, ListSource, find_files
+from tfrecords.sources.lists.listed import Entry, Listed, ListSource, find_files, read_lines
 from tfrecords.sources.published.layout import fail
 from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.json_files import read_json
 
 T = TypeVar("T")
-FOLDERS = ("labels", "annotations", "something-something-v2", "20bn-something-something-v2")
+FOLDERS = (
+    *("labels", "annotations", "something-something-v2", "20bn-something-something-v2"),
+    *("something-something-v1", "20bn-something-something-v1"),
+)
 
 
 class _Clip(TypedDict):
@@ -44,28 +52,34 @@ class SomethingSource(ListSource):
     """The source `something`; `options.input` is the folder."""
 
     name = "something"
-    expected = "the folder of Something-Something's labels.json, train.json and validation.json"
+    expected = "the folder of Something-Something's labels.json (V1: .csv), train and validation"
 
     def read(self, place: str, options: SourceOptions) -> Listed:
         """Reads the classes and the two lists; validation is tested, as is the custom."""
-        (path,) = find_files(place, FOLDERS, "*labels.json")[:1] or [""]
-        if not path:
+        for kind in (".json", ".csv"):  # of V2, of V1
+            (path,) = find_files(place, FOLDERS, f"*labels{kind}")[:1] or [""]
+            if path:
+                break
+        else:
             raise UsageError(f"Expected --input to name {self.expected}, received {place}.")
-        numbers = _read(path, Dict[str, str])
-        if not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers.values()):
-            fail(path, "expected a number for each class, received other texts")
-        labels = sorted(numbers, key=lambda name: int(numbers[name]))
-        entries = []
+        if kind == ".csv":
+            labels = [text for _, text in read_lines(path, options)]
+        else:
+            numbers = _read(path, Dict[str, str])
+            if not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers.values()):
+                fail(path, "expected a number for each class, received other texts")
+            labels = sorted(numbers, key=lambda name: int(numbers[name]))
+        known, entries = set(labels), []
         for name, split in (("train", "train"), ("validation", "test")):
-            for path in find_files(place, FOLDERS, f"*{name}.json"):
-                for line, clip in enumerate(_read(path, List[_Clip]), 1):
-                    label = clip["template"].replace("[", "").replace("]", "")
-                    if label not in numbers:
+            for path in find_files(place, FOLDERS, f"*{name}{kind}"):
+                for line, clip, template in _clips(path, options):
+                    label = template.replace("[", "").replace("]", "")
+                    if label not in known:
                         fail(
-                            f"{path}, clip {clip['id']}",
-                            f"expected a template among the labels, received {clip['template']!r}",
+                            f"{path}, clip {clip}",
+                            f"expected a template among the labels, received {template!r}",
                         )
-                    entries.append(Entry(f"{clip['id']}.webm", (label,), split, line=line))
+                    entries.append(Entry(f"{clip}.webm", (label,), split, line=line))
         return Listed(entries, labels)
 
 
@@ -95,6 +109,17 @@ class Diving48Source(ListSource):
                     name = f"{dive['vid_name']}.mp4"
                     entries.append(Entry(name, (labels[dive["label"]],), split, line=line))
         return Listed(entries, labels)
+
+
+def _clips(path: str, options: SourceOptions) -> Iterator[Tuple[int, str, str]]:
+    """Yields line, name and template of the clips of a list of Something-Something."""
+    if path.endswith(".csv"):
+        for line, text in read_lines(path, options):
+            name, _, template = text.partition(";")
+            yield line, name.strip(), template.strip()
+    else:
+        for line, clip in enumerate(_read(path, List[_Clip]), 1):
+            yield line, clip["id"], clip["template"]
 
 
 def _read(path: str, kind: type[T]) -> T:

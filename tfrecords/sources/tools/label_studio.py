@@ -8,7 +8,11 @@
         {"type": "choices", "value": {"choices": ["run"]}}]}]}]
 
 Labels of a timeline are in frames, from 1 and both ends included; those of a region in seconds;
-choices are of the whole file.
+choices are of the whole file. As JSON-MIN a control's values stand beside the data, without types:
+
+    [{"video": "/data/upload/1/3fa2b1c4-a.mp4", "id": 1, "annotator": 1, ...,
+      "action": [{"ranges": [{"start": 12, "end": 40}], "timelinelabels": ["run"]}],
+      "whole": "run"}]
 
 The first annotation of a task that was not cancelled counts. A tier is a control (`from_name`).
 """
@@ -27,6 +31,9 @@ from tfrecords.utils.errors import UsageError, UserError
 from tfrecords.utils.json_files import read_json
 
 MAX_FRAME = 1 << 31  # a year of video
+KINDS = ("timelinelabels", "labels", "choices")
+# What JSON-MIN says of a task and its annotation.
+ABOUT = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "agreement")
 UPLOADED = re.compile(r"[0-9a-f]{8}-")  # what an upload puts before the name of a file
 
 
@@ -45,10 +52,13 @@ class LabelStudioSource(AnnotatedSource):
     def parse(self, path: str) -> Marks:
         """Reads the annotations of all tasks."""
         try:
-            tasks = read_json(path, List[_Task])
+            brief = read_json(path, List[Dict[str, Any]])
+            if brief and "annotations" not in brief[0]:
+                tasks = [_from_brief(item) for item in brief]
+            else:
+                tasks = read_json(path, List[_Task])
         except UserError as error:
-            hint = "export as JSON, not as JSON-MIN"
-            raise UsageError(f"{str(error).rstrip('.')} ({hint}).") from error
+            raise UsageError(str(error)) from error
         marks: List[Mark] = []
         several = 0
         for number, task in enumerate(tasks, 1):
@@ -71,11 +81,27 @@ class LabelStudioSource(AnnotatedSource):
         return (path, name, UPLOADED.sub("", name, count=1))
 
 
+def _from_brief(item: Dict[str, Any]) -> _Task:
+    """Returns a task of JSON-MIN as JSON has it; a text that is no file is a choice."""
+    result = []
+    for name, values in item.items():
+        if isinstance(values, str) and name not in ABOUT and not _is_video(values):
+            values = [{"choices": [values]}]
+        for value in values if isinstance(values, list) else ():
+            kind = next((kind for kind in KINDS if isinstance(value, dict) and kind in value), None)
+            result.append({"type": kind, "from_name": name, "value": value})
+    return {"data": item, "annotations": [{"result": result}]}
+
+
+def _is_video(text: str) -> bool:
+    return text.split("&")[0].lower().endswith(video.EXTENSIONS)
+
+
 def _media(data: Dict[str, Any], place: str) -> str:
     """Returns the value that names a video."""
     texts = [text for text in data.values() if isinstance(text, str)]
     for text in texts:
-        if text.split("&")[0].lower().endswith(video.EXTENSIONS):
+        if _is_video(text):
             return text
     fail(place, f"expected a video among its data, received {', '.join(texts) or 'none'}")
 
@@ -85,7 +111,7 @@ def _marks(item: Any, media: str, place: str) -> List[Mark]:
         return []
     value, tier, kind = item["value"], str(item.get("from_name", "")), item.get("type")
     labels = value.get(kind) if isinstance(kind, str) else None
-    if not isinstance(labels, list) or kind not in ("timelinelabels", "labels", "choices"):
+    if not isinstance(labels, list) or kind not in KINDS:
         return []  # of a relation, a text, a box
     marks = []
     for label in map(str, labels):

@@ -100,8 +100,3 @@ def test_layers_with_weights_bear_the_names_of_the_pytorch_modules(whole):
     for block in (1, 2, 3):
         expected |= {f"features.transition{block}.{part}" for part in ("norm", "conv")}
     assert {layer.name for layer in whole.layers if layer.weights} == expected
-
-
-def test_frames_and_sizes_can_be_fixed():
-    model = densenet161("features.pool0", input_shape=(5, 224, 96, 3))
-    assert model.output_shape == (None, 5, 56, 24, 96)

@@ -173,6 +173,29 @@ def test_something(tmp_path):
     ]
 
 
+def test_something_v1(tmp_path):
+    """Lists with semicolons; the videos as folders of frames, as they are published."""
+    files = {
+        "something-something-v1-labels.csv": "Holding something\nPutting something, and that\n",
+        "something-something-v1-train.csv": "12;Putting something, and that\r\n"
+        "7;Holding something\n",
+        "something-something-v1-validation.csv": "3;Holding something\n",
+        "something-something-v1-test.csv": "9\n",
+        "20bn-something-something-v1/12/00001.jpg": "",
+        "20bn-something-something-v1/3/00001.jpg": "",
+    }
+    opened = source("something", tree(tmp_path, files), frames_fps=12.0)
+    assert opened.labels == ["Holding something", "Putting something, and that"]
+    assert rows(opened) == [
+        ("train", "20bn-something-something-v1/12", ("Putting something, and that",)),
+        ("train", "7.webm", ("Holding something",)),
+        ("test", "20bn-something-something-v1/3", ("Holding something",)),
+    ]
+    tree(tmp_path, {"something-something-v1-train.csv": "12;Holding\n"})
+    with pytest.raises(UsageError, match="clip 12: expected a template among the labels, received"):
+        source("something", tmp_path)
+
+
 def test_diving48(tmp_path):
     dive = {"vid_name": "abc_00001", "label": 1, "start_frame": 0, "end_frame": 90}
     files = {

@@ -135,6 +135,76 @@ def test_label_studio(tmp_path):
     assert spans(opened) == [("a.mkv", "sit", 0.5, 2.0)]
 
 
+def test_label_studio_min(tmp_path):
+    """JSON-MIN: a control's values beside the data, one choice as a text, several in an object."""
+    task = {
+        "video": "/data/upload/1/3fa2b1c4-a.mkv",
+        "id": 1,
+        "action": [
+            {"ranges": [{"start": 11, "end": 20}], "timelinelabels": ["run"]},
+            {"ranges": [{"start": 21, "end": 30}], "timelinelabels": ["jump"]},
+        ],
+        "sound": [{"start": 0.5, "end": 2, "labels": ["sit"], "channel": 0}],
+        "box": [{"sequence": [], "labels": ["P"], "framesCount": 40}],
+        "whole": "good",
+        "annotator": 1,
+        "annotation_id": 2,
+        "created_at": "2024-05-01T10:00:00.000000Z",
+        "updated_at": "2024-05-01T10:00:00.000000Z",
+        "lead_time": 12.5,
+    }
+    several = {"video": "b.mkv", "whole": [{"choices": ["good", "long"]}]}
+    text = json.dumps([task, several])
+    opened = source("label_studio", tmp_path, "a.json", text, frames_fps=10.0, multi_label=True)
+    assert spans(opened) == [
+        ("3fa2b1c4-a.mkv", "run", 1.0, 2.0),
+        ("3fa2b1c4-a.mkv", "jump", 2.0, 3.0),
+        ("3fa2b1c4-a.mkv", "sit", 0.5, 2.0),
+        ("3fa2b1c4-a.mkv", "good", 0, None),
+        ("b.mkv", "good", 0, None),
+        ("b.mkv", "long", 0, None),
+    ]
+    one = source("label_studio", tmp_path, "a.json", text, frames_fps=10.0, tier="action")
+    assert [span[1] for span in spans(one)] == ["run", "jump"]
+
+
+VIA_CSV = r'''# Exported using VGG Image Annotator (http://www.robots.ox.ac.uk/~vgg/software/via)
+# - temporal coordinate of [1.349,2.741] denotes a temporal segment from time 1.346 sec.
+# SHAPE_ID = {"POINT":1,"RECTANGLE":2}
+# ATTRIBUTE = {"1":{"aname":"action","type":4,"options":{"1":"jump, high"}},"2":{"aname":"note"}}
+# CSV_HEADER = metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata
+"1_a","[""a, b.mkv""]",0,"[1,2.5]","[]","{""1"":""1"",""2"":""is \""fast\""""}"
+"1_b","[""a, b.mkv""]",0,"[1.2]","[2,1,1,9,9]","{""1"":""1""}"
+'''
+
+
+def test_via_export(tmp_path):
+    """Its csv: the attributes in a remark, JSON in the cells."""
+    opened = source("via", tmp_path, "a.csv", VIA_CSV)
+    assert spans(opened) == [
+        ("a, b.mkv", "jump, high", 1.0, 2.5),
+        ("a, b.mkv", 'is "fast"', 1.0, 2.5),
+    ]
+    older = source("via", tmp_path, "a.csv", VIA_CSV.replace("# ATTRIBUTE ", "# ATTRIBUTES "))
+    assert spans(older) == spans(opened)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("temporal_coordinates", "start"), "of VIA 3 with the column temporal_coordinates, rece"),
+        (("[1,2.5]", "[2.5,1]"), "line 6: expected a start and a later end in seconds"),
+        (("[1,2.5]", '[1,""x""]'), "line 6, temporal_coordinates: expected .* a number, received"),
+        (("[1,2.5]", "[1,2"), "line 6, temporal_coordinates: expected JSON, received damaged"),
+        (('{"1":{', '{"3":{'), "line 6: expected an attribute of the project, received '1'"),
+        (('"[""a, b.mkv""]"', '"[]"'), "line 6: expected a file, received none"),
+    ],
+)
+def test_what_is_no_export_of_via(tmp_path, change, message):
+    with pytest.raises(UsageError, match=message):
+        source("via", tmp_path, "a.csv", VIA_CSV.replace(*change))
+
+
 def test_via(tmp_path):
     opened = source("via", tmp_path, "a.json", via())
     assert spans(opened) == [("a.mkv", "jump", 1.0, 2.5), ("a.mkv", "fast", 1.0, 2.5)]
@@ -182,11 +252,8 @@ def test_frames_are_counted_in_the_video(tmp_path, write_video, counted):
         ("cvat", '<annotations><image name="a"/></annotations>', "received CVAT for images"),
         ("cvat", "<annotations/>", "expected at least one clip with a label, received none"),
         ("label_studio", "{}", "a.json"),
-        (
-            "label_studio",
-            '[{"video": "a.mp4", "choice": "run"}]',
-            "export as JSON, not as JSON-MIN",
-        ),
+        ("label_studio", '[{"choice": "run"}]', "task 1: expected a video among its data, rec"),
+        ("label_studio", '[{"data": {}, "annotations": 1}]', "annotations to be a list, received"),
         ("label_studio", studio(timeline("run", 9, 3)), "task 1: .*a later end in frames from 1"),
         ("label_studio", studio(data={"image": "a.png"}), "a video among its data, received a.png"),
         ("via", '{"file": {}}', "attribute"),
