@@ -1,15 +1,19 @@
 """The main job of the installed package, away from the clone, on a data set of seconds.
 
-    cd EMPTY_FOLDER && python CLONE/.ci/smoke.py
+    cd EMPTY_FOLDER && python CLONE/.ci/smoke.py [FOLDER]
 
 Trains AACF and the baseline for an epoch, evaluates, exports, reports, and draws maps over a video,
-by the commands that `pip install` has put beside this Python.
+by the commands that `pip install` has put beside this Python. FOLDER is one in which another Python
+has done so: its export is served here, and its run continued from the first epoch to the end, with
+the same numbers.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +37,25 @@ def pair(name: str, label: str) -> ClipPair:
     return ClipPair(name, clip, scene, (label,), 6.0, mask)
 
 
+def continue_run(folder: Path) -> None:
+    """Serves and continues what `folder` holds; the files in it stay as they are."""
+    shutil.copytree(folder, "other")
+    run("aacf-attend", "--model=other/run/export/aacf", "--input=clips", "--output=other.csv")
+    for file in Path("other/run/checkpoints/main").glob("ckpt-8.*"):  # after two epochs
+        file.unlink()
+    run(*(flag.replace("=data", "=other/data") for flag in TRAIN), "--workdir=other/run")
+    for name, ours in (
+        ("scores.csv", "other.csv"),
+        ("run/metrics.json", "other/run/metrics.json"),
+        ("run/logs/main/history.json", "other/run/logs/main/history.json"),
+    ):
+        numbers = [
+            np.array(re.findall(r"-?\d+\.\d+", path.read_text()), float)
+            for path in (folder / name, Path(ours))
+        ]
+        np.testing.assert_allclose(*numbers, atol=1e-3, err_msg=name)
+
+
 def run(command: str, *arguments: str) -> None:
     """Runs one of the package's commands, which must succeed."""
     print("+", command, *arguments, flush=True)
@@ -45,20 +68,25 @@ splits = {
     for split, count in {"train": 16, "validation": 4, "test": 8}.items()
 }
 write_dataset("data", splits, labels=["down", "right"])
-with av.open("clip.mkv", "w") as container:
+Path("clips").mkdir()
+with av.open("clips/clip.mkv", "w") as container:
     stream = container.add_stream("ffv1", rate=6)
     stream.height, stream.width, stream.pix_fmt = 24, 24, "bgr0"
     for image in splits["test"][0].clip:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
     container.mux(stream.encode())
-run(
-    "aacf-train",
-    *("--data=data", "--recipe=demo", "--workdir=run", "--epochs=1", "--batch_size=4"),
+TRAIN = (
+    *("aacf-train", "--data=data", "--recipe=demo", "--batch_size=4", "--precision=float32"),
     *("--frames=6", "--height=24", "--width=24", "--set=backbone_options.width=8"),
+    *("--epochs=2", "--set=keep=2"),
 )
-run("aacf-attend", "--model=run/export/aacf", "--video=clip.mkv", "--output=maps.mp4")
+run(*TRAIN, "--workdir=run")
+run("aacf-attend", "--model=run/export/aacf", "--video=clips/clip.mkv", "--output=maps.mp4")
+run("aacf-attend", "--model=run/export/aacf", "--input=clips", "--output=scores.csv")
 metrics = json.loads(Path("run/metrics.json").read_text())
 assert metrics["splits"]["test"]["clips"] == 8, metrics
 for name in ("run/report/index.html", "run/export/aacf/1/saved_model.pb", "maps.mp4"):
     assert Path(name).stat().st_size, name
+for other in sys.argv[1:]:
+    continue_run(Path(other))
 print(f"The installed package works on Python {platform.python_version()}.")
