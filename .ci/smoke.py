@@ -41,7 +41,9 @@ def continue_run(folder: Path) -> None:
     """Serves and continues what `folder` holds; the files in it stay as they are."""
     shutil.copytree(folder, "other")
     run("aacf-attend", "--model=other/run/export/aacf", "--input=clips", "--output=other.csv")
-    for file in Path("other/run/checkpoints/main").glob("ckpt-8.*"):  # after two epochs
+    last = list(Path("other/run/checkpoints/main").glob("ckpt-8.*"))  # after two epochs
+    assert last
+    for file in last:
         file.unlink()
     run(*(flag.replace("=data", "=other/data") for flag in TRAIN), "--workdir=other/run")
     # Accuracies would jump where two scores are nearly equal, which the Pythons round differently.
