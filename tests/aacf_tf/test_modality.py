@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -146,11 +147,20 @@ def test_what_a_modality_needs_is_said(tiny_recipe, squares_data, tmp_path):
         recipes.check(dataclasses.replace(densenet, modality="flow"))
 
 
-@pytest.mark.parametrize("image_format", ["JPEG", "PNG"])
-@pytest.mark.parametrize("resize", ["stretch", "short_side", "whole"])
-@pytest.mark.parametrize("modality", ["rgb", "two_stream"])
+SERVED = [*itertools.product(["rgb", "two_stream"], ["stretch", "short_side", "whole"])]
+
+
+@pytest.mark.parametrize(
+    ("image_format", "modality", "resize"),
+    [
+        # JPEG and PNG in turn; each in its other half among the slow tests.
+        pytest.param(picture, *case, marks=[pytest.mark.slow] * ((n + other) % 2))
+        for n, case in enumerate(SERVED)
+        for other, picture in enumerate(["JPEG", "PNG"])
+    ],
+)
 def test_a_served_model_sees_the_pixels_of_the_reader(
-    pairs, tmp_path, image_format, resize, modality
+    pairs, tmp_path, image_format, modality, resize
 ):
     """Bit for bit, of records at half their frame rate and brought to another size."""
     recipe = recipes.load_recipe("default")

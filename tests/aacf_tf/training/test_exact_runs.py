@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.slow  # in processes of their own; continuous integration runs them
 
 
 def run(name: str, data: Path, output: Path) -> Path:
@@ -41,7 +42,6 @@ def test_stopped_and_continued_is_undisturbed_bit_for_bit(squares_data, tmp_path
     assert histories[0] == histories[1] and len(histories[0]) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("norm", ["frozen", "synchronized"])
 def test_two_mirrored_devices_train_like_one(squares_data, tmp_path, norm):
     runs = run(norm, squares_data, tmp_path)

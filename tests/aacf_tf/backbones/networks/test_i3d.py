@@ -31,7 +31,11 @@ def flow():
 
 
 @pytest.mark.parametrize(
-    ("stream", "network", "count"), [("RGB", "whole", 12_704_544), ("Flow", "flow", 12_682_592)]
+    ("stream", "network", "count"),
+    [
+        ("RGB", "whole", 12_704_544),
+        pytest.param("Flow", "flow", 12_682_592, marks=pytest.mark.slow),
+    ],
 )
 def test_variables_are_those_of_the_official_checkpoint(
     weight_tools, shared_data, request, stream, network, count
