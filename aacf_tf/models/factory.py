@@ -95,6 +95,7 @@ def build_model(
         negatives=negatives,
         multi_label=multi_label,
         context_learns=context_learns,
+        pooled_length=recipe.pooled_length,
         apart={
             "branch_gradient": recipe.loss.branch_gradient,
             "context_weight": recipe.context_weight,

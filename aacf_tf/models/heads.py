@@ -45,6 +45,8 @@ class _Head(keras.layers.Layer):
         actions: Number of real classes, which come first; None: all.
         standardized: Whether to standardize the channels by the weights `mean` and `deviation`,
             which `aacf_tf.training.preparation.standardization` sets.
+        pooled_length: Length to which pooled features are scaled before the classifiers, which then
+            learn alike from the mean of all positions and from the few that a map is on; 0: none.
     """
 
     terms: tuple[str, ...] = HEAD_TERMS["average"]
@@ -58,10 +60,12 @@ class _Head(keras.layers.Layer):
         seed: int = 0,
         actions: int | None = None,
         standardized: bool = False,
+        pooled_length: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         self.classes, self.actions, self.standardized = classes, actions or classes, standardized
+        self.pooled_length = pooled_length
         self.dropout = StatelessDropout(dropout, seed, dtype="float32")
 
     def build(self, input_shape: Any) -> None:
@@ -76,6 +80,14 @@ class _Head(keras.layers.Layer):
         if not self.standardized:
             return features
         return (tf.cast(features, tf.float32) - self.mean) / self.deviation
+
+    def classify(
+        self, classifier: keras.layers.Dense, pooled: tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Returns a classifier's logits `[B, K]` of pooled features `[B, D]`."""
+        if self.pooled_length:
+            pooled = self.pooled_length * tf.math.l2_normalize(pooled, axis=-1)
+        return classifier(self.dropout(pooled, training=training))
 
     @property
     def factors(self) -> bool:
@@ -94,6 +106,7 @@ class _Head(keras.layers.Layer):
             "seed": self.dropout.seed,
             "actions": self.actions,
             "standardized": self.standardized,
+            "pooled_length": self.pooled_length,
         }
         return {**super().get_config(), **config}
 
@@ -176,9 +189,8 @@ class ApartHead(FactorizationHead):
         features = self.standardize(features)
         share = self.branch_gradient
         outputs = self.factorization(share * features + (1 - share) * tf.stop_gradient(features))
-        average = self.dropout(_average(features), training=training)
         scores = _factor_scores(self, outputs, training, self.context_weight)
-        zg = self.average_classifier(average)
+        zg = self.classify(self.average_classifier, _average(features), training)
         scores["combined_scores"] += self.average_weight * zg
         return {**outputs, **scores, "average_scores": zg}
 
@@ -247,7 +259,7 @@ class AverageHead(_Head):
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         features = self.standardize(features)
-        scores = self.classifier(self.dropout(_average(features), training=training))
+        scores = self.classify(self.classifier, _average(features), training)
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
 
@@ -287,7 +299,7 @@ class AttentionHead(_Head):
         logits = self.score(self.project(features))  # (B, T, H, W, 1)
         pooled, weights = self.pooling((logits, features))
         return {
-            "combined_scores": self.classifier(self.dropout(pooled[:, 0], training=training)),
+            "combined_scores": self.classify(self.classifier, pooled[:, 0], training),
             "action_attention": weights[..., 0],
             "action_logits": logits[..., 0],
         }
@@ -310,7 +322,7 @@ class NonLocalHead(_Head):
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
         features = self.block(tf.cast(self.standardize(features), tf.float32))
-        scores = self.classifier(self.dropout(_average(features), training=training))
+        scores = self.classify(self.classifier, _average(features), training)
         activation = self._class_activation(features, self.classifier.kernel, scores)
         return {"combined_scores": scores, "class_activation": activation}
 
@@ -336,6 +348,7 @@ def make_head(
     negatives: bool = False,
     multi_label: bool = False,
     context_learns: bool = True,
+    pooled_length: float = 0.0,
     apart: Mapping[str, float] | None = None,
 ) -> keras.layers.Layer:
     """Builds a head.
@@ -344,7 +357,7 @@ def make_head(
         kind: Name of the head, one of `HEADS`.
         classes: Number of real classes.
         hidden: Width of the attention's hidden layer, for heads that have one.
-        dropout, seed, context_learns: See the heads.
+        dropout, seed, context_learns, pooled_length: See the heads.
         negatives: Whether the data contain clips with no action. Unless data are multi-label, they
             form one more class, and so do the conjugates of `average_background`.
         multi_label: Whether clips may have several labels.
@@ -358,6 +371,7 @@ def make_head(
         raise ValueError(f"Expected a head of {', '.join(HEADS)}. Received {kind!r}.")
     head = ApartHead if kind == "aacf" and apart is not None else HEADS[kind]
     options: dict[str, Any] = {"dropout": dropout, "seed": seed, "actions": classes, "name": "head"}
+    options["pooled_length"] = pooled_length
     if apart is not None:
         options.update(apart if head is ApartHead else {}, standardized=True)
     if "action" in head.scores:
@@ -383,8 +397,8 @@ def _factor_scores(
     training: bool,
     weight: float = 1.0,
 ) -> dict[str, tf.Tensor]:
-    action = head.action_classifier(head.dropout(factors["action"], training=training))
-    context = head.context_classifier(head.dropout(factors["context"], training=training))
+    action = head.classify(head.action_classifier, factors["action"], training)
+    context = head.classify(head.context_classifier, factors["context"], training)
     return {
         "action_scores": action,
         "context_scores": context,

@@ -235,6 +235,8 @@ class Recipe:
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
             within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
+        pooled_length: Length to which every head scales its pooled features before the
+            classifiers; 0: as they are.
         score: Score of the served model's `probabilities`: `action`, `context`, `combined`, or of
             the loss form `apart` also `average`. A head that lacks it serves `combined`.
         context_weight: Weight w of the context in the score `combined` of the loss form `apart`,
@@ -268,6 +270,7 @@ class Recipe:
     synchronized_batch_norm: bool = False
     head: Annotated[str, HEADS] = "aacf"
     hidden: Annotated[Optional[int], Bounds(0)] = None
+    pooled_length: NonNegative = 0.0
     score: Literal["action", "context", "combined", "average"] = "action"
     context_weight: NonNegative = 0.2
     average_weight: NonNegative = 0.0

@@ -11,6 +11,9 @@ _LOSS = LossOptions(form="apart", average_on="clips", difference=0.5, uniform=0.
 _HEAD: dict[str, Any] = {
     "loss": _LOSS,
     "hidden": 64,
+    # Standardized channels are 36 long for 1280 of them: average pooling then learns training clips
+    # by heart, and the map those cells that tell them apart.
+    "pooled_length": 8.0,
     "score": "combined",
     "average_weight": 1.0,
     "context_weight": 0.0,

@@ -183,3 +183,29 @@ def test_apart_standardizes_and_keeps_the_experts_apart(rng):
     assert tape.gradient(action, head.context_classifier.trainable_weights) == [None, None]
     assert tape.gradient(context, head.average_classifier.trainable_weights) == [None, None]
     assert all(value is None for value in tape.gradient(average, head.factorization.weights))
+
+
+@pytest.mark.parametrize("kind", ["aacf", "average", "attention", "linear_factors"])
+def test_classifiers_see_pooled_features_of_a_given_length(kind, features, rng):
+    head = make(kind, features, rng, pooled_length=8.0)
+    outputs = head(features)
+    if head.factors:
+        pooled, classifier, scores = outputs["action"], head.action_classifier, "action_scores"
+    else:
+        maps = outputs.get("action_attention", np.full(features.shape[:4], 1 / 60))
+        pooled = np.einsum("bthw,bthwd->bd", maps, features)
+        classifier, scores = head.classifier, "combined_scores"
+    scaled = 8 * pooled / np.linalg.norm(pooled, axis=-1, keepdims=True)
+    expected = scaled @ classifier.kernel.numpy() + classifier.bias.numpy()
+    np.testing.assert_allclose(outputs[scores], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_average_expert_sees_that_length_too(features, rng):
+    head = make("aacf", features, rng, pooled_length=8.0, apart={"average_weight": 1.0})
+    outputs = head(features)
+    average = make("average", features, rng, pooled_length=8.0)
+    average.classifier.set_weights(head.average_classifier.get_weights())
+    expected = average(features)["combined_scores"]
+    np.testing.assert_allclose(outputs["average_scores"], expected, rtol=1e-5, atol=1e-5)
+    combined = outputs["action_scores"] + 0.2 * outputs["context_scores"] + expected
+    np.testing.assert_allclose(outputs["combined_scores"], combined, rtol=1e-4, atol=1e-4)

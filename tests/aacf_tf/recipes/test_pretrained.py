@@ -19,7 +19,7 @@ def test_the_users_recipes_are_fine_tuned(name):
     # Windows of photographs keep such sides in training, too.
     assert recipe.data.crop == (1 if name == "stills" else 0.875)
     assert (recipe.score, recipe.baseline, recipe.loss.form) == ("combined", "alone", "apart")
-    assert (recipe.average_weight, recipe.context_weight) == (1, 0)
+    assert (recipe.average_weight, recipe.context_weight, recipe.pooled_length) == (1, 0, 8)
     assert recipes.plan_stage(recipe, stage).loss_weights == {
         "action": 1.0,
         "difference": 0.5,
@@ -58,5 +58,5 @@ def test_an_old_recipe_is_of_the_form_scratch():
     content = recipes.to_dict(recipes.load_recipe("demo"))
     for name in ("form", "average_on", "branch_gradient", "action", "average", "average_uniform"):
         del content["loss"][name]
-    del content["context_weight"], content["average_weight"]
+    del content["context_weight"], content["average_weight"], content["pooled_length"]
     assert recipes.from_dict(content) == recipes.load_recipe("demo")
