@@ -7,7 +7,6 @@ versions in other scenes where `data.swap` asks for it; no crops, no mirroring.
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Iterator, NamedTuple
 
@@ -230,12 +229,3 @@ def predict(model: keras.Model, material: Material, rows: np.ndarray, labels: in
             if f"{score}_scores" in outputs
         },
     )
-
-
-def freeze(recipe: Recipe) -> Recipe:
-    """Returns a recipe whose stages freeze the backbone."""
-    stages = tuple(
-        dataclasses.replace(stage, backbone_rate=0.0, frozen_batch_norm=False)
-        for stage in recipe.stages
-    )
-    return dataclasses.replace(recipe, stages=stages)

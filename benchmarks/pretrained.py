@@ -1,7 +1,7 @@
 """A grid of heads and remedies on an ImageNet backbone, for `real.py`: folds first, the test once.
 
     frozen  heads on the features of the frozen backbone (`frozen.py`), seconds a model
-    tuned   the recipe's own training, whole, on the data set of each place (`folds.write_place`)
+    tuned   fine-tuning, whole, on the data set of each place (`folds.write_place`)
 
 A place is `fold0` ..., held out of the training records, or `official`, the test split. Every
 variant is trained at every fold with every seed; the best of AACF by the folds, and the variants of
@@ -22,6 +22,7 @@ from tensorflow import keras
 
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
+from aacf_tf.recipes.pretrained import FINE_TUNING
 from benchmarks import folds, frozen, variants
 from benchmarks.answers import Answers, combine, ensemble, figures, judge, resample, spread
 from tfrecords.records.dataset import digest, load_info
@@ -59,6 +60,8 @@ CHOSEN_AFTERWARDS = ("score", "average_weight", "context_weight")
 COLUMNS = ("x", "x1", "s", "s1", "follow", "pointing", "auc", "far pointing", "far auc")
 SETTINGS = ("frozen", "tuned")
 BACKBONE = "efficientnet_lite2"
+# Height and width: what two cores fine-tune in minutes; what is left of memory for maps of clips.
+_TUNED_SIZE, _CLIPS_SIZE, _PHOTOGRAPHS_SIZE = (129, 161), (193, 257), (257, 321)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +107,8 @@ Measure = Callable[[Recipe, str, Path], Answers]
 def make_recipe(grid: Grid, name: str) -> Recipe:
     """Returns the recipe of a variant, `stills` or `default` as they are for pretrained weights.
 
+    But for the setting, frozen or tuned, and the size, that all frames are stretched to.
+
     Raises:
         UsageError: There is no such variant, or it does not fit the setting or the data.
     """
@@ -115,15 +120,21 @@ def make_recipe(grid: Grid, name: str) -> Recipe:
         recipes.load_recipe("stills" if photographs else "default"), "backbone", BACKBONE
     )
     recipe = dataclasses.replace(recipes.pretrained(base), weights="imagenet", baseline="none")
+    tuned = grid.setting == "tuned"
+    stage = FINE_TUNING if tuned else dataclasses.replace(FINE_TUNING, backbone_rate=0.0)
+    recipe = dataclasses.replace(recipe, stages=(stage,))
+    size = _TUNED_SIZE if tuned else _PHOTOGRAPHS_SIZE if photographs else _CLIPS_SIZE
     # All pictures of one size: a batch then takes more than one in tests, too.
-    changes: dict[str, Any] = {"data.resize": "stretch", "data.height": 129, "data.width": 161}
+    changes: dict[str, Any] = {"data.resize": "stretch", "data.height": size[0]}
+    changes.update({"data.width": size[1], "data.views": None, "data.map_crop": None})
     if not photographs:
-        changes.update({"data.frames": 8, "backbone_options": {"shift": 0.125}})
+        changes["data.frames"] = 8
+        # Untrained for it, a network that is frozen does not see what it gets from other frames.
+        changes["backbone_options"] = {"shift": 0.125} if tuned else {}
     for path, value in (*changes.items(), *VARIANTS[name].items(), *grid.settings):
         recipe = recipes.override(recipe, path, value)
     if recipe.head != "aacf":
         recipe = dataclasses.replace(recipe, score="combined")
-    recipe = frozen.freeze(recipe) if grid.setting == "frozen" else recipe
     recipes.check(recipe)
     return recipe
 
