@@ -27,7 +27,7 @@ from tfrecords.utils.filesystem import AnyPath, check_output, to_path
 FLAGS = flags.FLAGS
 RECIPE_FLAGS = (
     *("recipe", "backbone", "modality", "weights", "head", "precision", "strategy", "epochs"),
-    *("batch_size", "learning_rate", "frames", "height", "width", "seed", "set"),
+    *("batch_size", "learning_rate", "frames", "height", "width", "seed", "set", "fine_tune"),
 )
 MODES = ("all", "train", "evaluate", "features", "export", "report", "plan")
 
@@ -56,7 +56,14 @@ flags.DEFINE_string(
     None,
     "File of published weights that the backbone begins with (of two_stream: RGB,FLOW), imagenet "
     "or kinetics for weights that a package or Keras has, or the directory of a run, whose "
-    "attention is taken too. Most recipes then fine-tune; see docs/training.md.",
+    "attention is taken too. Most recipes then have other stages; see docs/training.md.",
+)
+flags.DEFINE_bool(
+    "fine_tune",
+    None,
+    "With --weights, recipes default and stills: whether the backbone learns, or only heads on its "
+    "features, which are computed once. Without it only heads; from the directory of a run it "
+    "learns.",
 )
 flags.DEFINE_enum("head", None, recipes.HEADS, "Head, instead of the recipe's.")
 flags.DEFINE_enum("precision", None, recipes.PRECISIONS, "auto asks the hardware.")
@@ -141,7 +148,13 @@ def _recipe() -> recipes.Recipe:
     name = FLAGS.recipe or ("default" if FLAGS.data else "demo")
     recipe = recipes.load_recipe(name)
     if name in recipes.RECIPES and FLAGS.weights:
-        recipe = recipes.pretrained(recipe)
+        fine_tune = FLAGS.fine_tune
+        if fine_tune is None:
+            # Its clips were of another size, and its features are of its own classes.
+            fine_tune = (to_path(FLAGS.weights) / "config.json").is_file()
+        recipe = recipes.pretrained(recipe, fine_tune)
+    elif FLAGS.fine_tune is not None:
+        raise UsageError("--fine_tune: expected --weights and the name of a recipe with it.")
     for field in ("backbone", "modality", "weights", "head", "precision", "strategy"):
         if FLAGS[field].value is not None:
             recipe = recipes.override(recipe, field, FLAGS[field].value)

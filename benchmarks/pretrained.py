@@ -22,7 +22,7 @@ from tensorflow import keras
 
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
-from aacf_tf.recipes.pretrained import FINE_TUNING
+from aacf_tf.recipes.pretrained import FINE_TUNING, HEADS_ALONE
 from benchmarks import folds, frozen, variants
 from benchmarks.answers import Answers, combine, ensemble, figures, judge, resample, spread
 from tfrecords.records.dataset import digest, load_info
@@ -121,8 +121,7 @@ def make_recipe(grid: Grid, name: str) -> Recipe:
     )
     recipe = dataclasses.replace(recipes.pretrained(base), weights="imagenet", baseline="none")
     tuned = grid.setting == "tuned"
-    stage = FINE_TUNING if tuned else dataclasses.replace(FINE_TUNING, backbone_rate=0.0)
-    recipe = dataclasses.replace(recipe, stages=(stage,))
+    recipe = dataclasses.replace(recipe, stages=(FINE_TUNING if tuned else HEADS_ALONE,))
     size = _TUNED_SIZE if tuned else _PHOTOGRAPHS_SIZE if photographs else _CLIPS_SIZE
     # All pictures of one size: a batch then takes more than one in tests, too.
     changes: dict[str, Any] = {"data.resize": "stretch", "data.height": size[0]}

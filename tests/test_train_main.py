@@ -45,6 +45,7 @@ def test_help_is_quick_and_ours():
         # With weights the recipe has one stage; without, two.
         (["--recipe=stills", "--weights=a", "--set=stages.1.epochs=3"], "number 0..0, received 1"),
         (["--recipe=stills", "--set=stages.1.epochs=3", "--set=a"], "field=value, received 'a'"),
+        (["--fine_tune"], "--fine_tune: expected --weights and the name of a recipe with it"),
         (["surplus"], "Expected flags only"),
         (["--mode=fly"], "--mode=fly"),
         (["--mode=report", "--workdir=a,b,a"], "--workdir: expected different directories as a,b"),

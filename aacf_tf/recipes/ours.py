@@ -1,6 +1,6 @@
 """Our recipes; `default` and `stills` are for the user's own data.
 
-Those two are from scratch; under `--weights` they fine-tune (`aacf_tf.recipes.pretrained`).
+Those two are from scratch; under `--weights` they are not (`aacf_tf.recipes.pretrained`).
 """
 
 from __future__ import annotations

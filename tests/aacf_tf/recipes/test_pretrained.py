@@ -9,17 +9,19 @@ from tfrecords.utils.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["default", "stills"])
-def test_the_users_recipes_have_one_short_stage(name):
-    recipe = recipes.pretrained(recipes.load_recipe(name))
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_users_recipes_have_one_short_stage(name, tuned):
+    recipe = recipes.pretrained(recipes.load_recipe(name), fine_tune=tuned)
     recipes.check(recipe)
     (stage,) = recipe.stages
     assert stage.learning_rate == 2e-3 and stage.optimizer == "adamw" and stage.epochs == 8
-    tuned = name == "default"
     assert (stage.backbone_rate, stage.frozen_batch_norm) == ((0.2, True) if tuned else (0, False))
     assert recipes.plan_stage(recipe, stage).cached_views == (0 if tuned else 1)
     assert recipe.data.height % 32 == recipe.data.width % 32 == 1
-    # Windows of photographs are cut out of their features.
-    assert (recipe.data.crop, recipe.data.map_crop) == ((0.875, None) if tuned else (1, 8))
+    whole = name == "stills"
+    # Windows of photographs keep such sides in training, too, or are cut out of features.
+    assert recipe.data.crop == (0.875 if tuned and not whole else 1)
+    assert recipe.data.map_crop == (8 if whole and not tuned else None)
     assert (recipe.score, recipe.baseline, recipe.loss.form) == ("combined", "alone", "apart")
     assert (recipe.average_weight, recipe.context_weight, recipe.pooled_length) == (1, 0, 8)
     assert recipes.plan_stage(recipe, stage).loss_weights == {
