@@ -74,7 +74,8 @@ def _stage(run: Run, plan: StagePlan) -> list[str]:
             lines.append(f"             {share:g} of the branch's gradient reaches the backbone")
         lines.append("  channels   standardized by the initial training features")
     if recipe.pooled_length:
-        lines.append(f"  pooled     scaled to length {recipe.pooled_length:g} before the classifiers")
+        length = f"{recipe.pooled_length:g}"
+        lines.append(f"  pooled     scaled to length {length} before the classifiers")
     weights = [f"negative clips {recipe.loss.negative:g}"] if _negatives(run) else []
     if weights or recipe.data.class_weights:
         weights.append("classes balanced" if recipe.data.class_weights else "all others 1")
