@@ -150,7 +150,7 @@ def _recipe() -> recipes.Recipe:
     if name in recipes.RECIPES and FLAGS.weights:
         fine_tune = FLAGS.fine_tune
         if fine_tune is None:
-            # Its clips were of another size, and its features are of its own classes.
+            # A run's clips were of another size, and its features are of its own classes.
             fine_tune = (to_path(FLAGS.weights) / "config.json").is_file()
         recipe = recipes.pretrained(recipe, fine_tune)
     elif FLAGS.fine_tune is not None:

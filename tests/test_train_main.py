@@ -62,6 +62,19 @@ def test_wrong_use_is_one_sentence(arguments, message):
     assert message in done.stderr
 
 
+def test_the_weights_of_a_run_are_fine_tuned_unless_told_otherwise(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    cached = "data.map_crop: expected 0 where no features are cached"
+    for weights, tuned in (
+        ((f"--weights={tmp_path}",), True),
+        ((f"--weights={tmp_path}", "--nofine_tune"), False),
+        (("--weights=imagenet",), False),
+        (("--weights=imagenet", "--fine_tune"), True),
+    ):
+        done = run("--recipe=stills", "--set=data.map_crop=5", *weights)
+        assert (cached in done.stderr) == tuned
+
+
 def test_a_directory_that_is_no_data_set(tmp_path):
     done = run(f"--data={tmp_path}", f"--workdir={tmp_path / 'run'}")
     assert done.returncode == 2
