@@ -105,9 +105,9 @@ Measure = Callable[[Recipe, str, Path], Answers]
 
 
 def make_recipe(grid: Grid, name: str) -> Recipe:
-    """Returns the recipe of a variant, `stills` or `default` as they are for pretrained weights.
+    """Returns the recipe of a variant: `stills` or `default` for pretrained weights, changed.
 
-    But for the setting, frozen or tuned, and the size, that all frames are stretched to.
+    The setting chooses the stage and the size, which all frames are stretched to.
 
     Raises:
         UsageError: There is no such variant, or it does not fit the setting or the data.

@@ -98,7 +98,7 @@ def check(recipe: Recipe) -> None:
             what = "pairs" if name == "data.swap" else "clips"
             raise UsageError(
                 f"data.views: expected 0 with {name}, whose {what} cannot be cached, "
-                f"received {data.views}; set {name} to 0."
+                f"received {data.views}; set one of them to 0."
             )
         if data.frozen_conjugates and data.views == 1:
             raise UsageError(

@@ -39,9 +39,9 @@ def pretrained(recipe: Recipe, fine_tune: bool = False) -> Recipe:
     either on real footage (`benchmarks/real.py`), and leaves the context out, which follows scenes.
     `default` and `stills` have one stage (36 epochs at 2e-3 would wreck pretrained weights): heads
     on features of the frozen backbone, computed once, or fine-tuning at half the size; average
-    pooling beside them is trained alike. On 1320 photographs frozen features classify as well as
-    tuned ones of the same size, in a fraction of the time. The paper's recipes keep its schedules
-    and sizes.
+    pooling beside them is trained alike. On 1056 photographs average pooling on frozen features
+    classified as well as on tuned ones of the same size (docs/method.md), in a fraction of the
+    time. The paper's recipes keep its schedules and sizes.
 
     Args:
         recipe: Recipe as `load_recipe` returns it.
