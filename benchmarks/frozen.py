@@ -2,7 +2,8 @@
 
 The backbone runs once over every clip, its conjugate, and its actor in other scenes; the maps of
 all stay in memory and serve every fold, variant and seed. Training draws between a clip and its
-versions in other scenes where `data.swap` asks for it; no crops, no mirroring.
+versions in other scenes where `data.swap` asks for it, and between it and what a remedy makes of it
+(`versions.py`) in a recipe with one; no crops, no mirroring.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from aacf_tf.runs.devices import keras_policy, resolve_precision
 from aacf_tf.runs.run import Run
 from aacf_tf.training.optimizers import make_optimizer
 from aacf_tf.training.restoring import begin_backbone
+from benchmarks import versions
 from benchmarks.folds import TWINS, read_notes
+from tfrecords.reading.remedies.batch import ERASED, MASKED
 from tfrecords.utils.atomic import replacing
 from tfrecords.utils.progress import progress
 
@@ -79,12 +82,7 @@ def read_material(run: Run, composed: Path | None, split: str, path: Path) -> Ma
 
 def _compute(run: Run, composed: Path | None, split: str) -> Material:
     stage = run.recipe.stages[-1]
-    with keras_policy(resolve_precision(run.recipe.precision)):
-        model = run.build(stage, backbone=begin_backbone(run, None))
-    forward = tf.function(
-        lambda frames: tf.cast(model.backbone(frames, training=False), tf.float16),
-        reduce_retracing=True,
-    )
+    model, forward = _open(run)
 
     def maps(source: Run, name: str, *streams: str) -> Iterator[tuple[dict[str, Any], Any]]:
         batches = source.batches(name, stage, training=False, masks=True)
@@ -135,8 +133,55 @@ def _compute(run: Run, composed: Path | None, split: str) -> Material:
     )
 
 
+def read_changed(
+    run: Run, composed: Path, remedy: str, material: Material, path: Path
+) -> np.ndarray:
+    """Reads the features of the training clips as a remedy changes them, or computes them.
+
+    Args:
+        run, composed: As for `read_material`.
+        remedy: One of `versions.REMEDIES`.
+        material: Features of the clips.
+        path: File of the features, .npy.
+
+    Returns:
+        float16 `[N, t, h, w, D]`.
+    """
+    if not path.is_file():
+        _, forward = _open(run)
+        batches = run.batches("train", run.recipe.stages[-1], training=False, masks=True)
+        frames, masks = zip(*((x["clip"].numpy(), x["mask"].numpy()) for x, _, _ in batches))
+        notes = read_notes(composed)["folds"]
+        of = np.array([notes[name] for name in material.id])
+        clips = versions.change(
+            remedy, np.concatenate(frames), np.concatenate(masks), of, material.targets,
+            material.clip,
+        )  # fmt: skip
+        starts = progress(range(0, len(clips), BATCH), desc=f"features {remedy}")
+        found = np.concatenate([forward(clips[n : n + BATCH]).numpy() for n in starts])
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, found)
+    return np.load(path)
+
+
+def _open(run: Run) -> tuple[keras.Model, Any]:
+    """Returns a run's model, and the function from frames to maps, float16, of its backbone."""
+    with keras_policy(resolve_precision(run.recipe.precision)):
+        model = run.build(run.recipe.stages[-1], backbone=begin_backbone(run, None))
+    forward = tf.function(
+        lambda frames: tf.cast(model.backbone(frames, training=False), tf.float16),
+        reduce_retracing=True,
+    )
+    return model, forward
+
+
 def train_head(
-    recipe: Recipe, classes: int, material: Material, rows: np.ndarray, backbone: keras.Model
+    recipe: Recipe,
+    classes: int,
+    material: Material,
+    rows: np.ndarray,
+    backbone: keras.Model,
+    changed: np.ndarray | None = None,
 ) -> keras.Model:
     """Trains the head of a recipe's last stage on some rows of the features.
 
@@ -146,6 +191,7 @@ def train_head(
         material: Features of the training records.
         rows: Rows to train on.
         backbone: Network of the recipe's kind; its weights do not matter.
+        changed: For a recipe with a remedy, the maps of `read_changed`.
     """
     stage = recipe.stages[-1]
     keras.utils.set_random_seed(recipe.seed)
@@ -165,7 +211,10 @@ def train_head(
         for _ in range(stage.epochs):
             order = random.permutation(rows)[: a_epoch * batch].reshape(a_epoch, batch)
             for chosen in order:
-                yield (*_draw(material, chosen, plan.swap, random), ones)
+                inputs, targets = _draw(material, chosen, plan.swap, random)
+                if changed is not None:
+                    _apply(inputs, recipe, material.masked[chosen], changed[chosen], random)
+                yield inputs, targets, ones
 
     example = next(batches())
     signature = tf.nest.map_structure(lambda v: tf.TensorSpec(v.shape, v.dtype), example)
@@ -193,6 +242,24 @@ def _draw(
         has_conjugate=material.paired[scenes],
     )
     return inputs, material.targets[rows]
+
+
+def _apply(
+    inputs: dict[str, np.ndarray],
+    recipe: Recipe,
+    masked: np.ndarray,
+    changed: np.ndarray,
+    random: np.random.Generator,
+) -> None:
+    """Applies a recipe's remedy to a batch as `apply_remedies` does, by the maps `changed`."""
+    if share := recipe.data.fame or recipe.data.stillmix:
+        chosen = random.random(len(changed)) < share
+        inputs["features"][chosen] = changed[chosen]
+        inputs["has_conjugate"] = inputs["has_conjugate"] & ~chosen
+    if recipe.loss.background_erasing:
+        inputs[ERASED] = changed
+    if recipe.loss.human_mask:
+        inputs.update({MASKED: changed, "person": masked})
 
 
 def predict(model: keras.Model, material: Material, rows: np.ndarray, labels: int, s: bool) -> Any:

@@ -12,6 +12,7 @@ test split, once. A model that has been judged is not trained again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -23,7 +24,7 @@ from tensorflow import keras
 from aacf_tf import recipes
 from aacf_tf.recipes import Recipe
 from aacf_tf.recipes.pretrained import FINE_TUNING, HEADS_ALONE
-from benchmarks import folds, frozen, variants
+from benchmarks import folds, frozen, variants, versions
 from benchmarks.answers import Answers, combine, ensemble, figures, judge, resample, spread
 from tfrecords.records.dataset import digest, load_info
 from tfrecords.utils.atomic import write_json, write_text
@@ -44,13 +45,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "apart_plain": {**_APART, "loss.difference": 0.0, "loss.uniform": 0.0},
     "apart_swap": {**_APART, **_SWAP},
     "apart_swap_clips": {**_APART, "data.swap": 0.5},
-    # Remedies change frames, so no frozen features serve them; the first two need motion.
+    # Remedies of others, on average pooling; the first two need motion.
     "fame": {**_APART, "head": "average", "data.fame": 0.5},
     "background_erasing": {**_APART, "head": "average", "loss.background_erasing": 1.0},
     "stillmix": {**_APART, "head": "average", "data.stillmix": 0.5},
     "human_mask": {**_APART, "head": "average", "loss.human_mask": 0.5},
 }
-REMEDIES = ("fame", "background_erasing", "stillmix", "human_mask")
 QUICK = ("average", "average_swap", "scratch", "apart", "apart_swap")
 RIVALS = ("average", "average_swap")
 BOTH = "average + average_swap"  # two models of average pooling beside AACF's two experts
@@ -113,8 +113,6 @@ def make_recipe(grid: Grid, name: str) -> Recipe:
         UsageError: There is no such variant, or it does not fit the setting or the data.
     """
     variants.check_name(name, VARIANTS)
-    if grid.setting == "frozen" and name in REMEDIES:
-        raise UsageError(f"--variants: {name} changes frames: expected --setting=tuned with it.")
     photographs = _are_photographs(grid.data)
     base = recipes.override(
         recipes.load_recipe("stills" if photographs else "default"), "backbone", BACKBONE
@@ -212,13 +210,21 @@ def measure_frozen(grid: Grid, composed: Path) -> Measure:
     notes, labels = folds.read_notes(composed), load_info(grid.data).labels
     fold_of = np.array([notes["folds"][name] for name in material["train"].id])
 
+    # One at a time: of clips it is a gigabyte.
+    @functools.lru_cache(maxsize=1)
+    def changed(remedy: str) -> np.ndarray:
+        path = grid.folder / f"{remedy}.npy"
+        return frozen.read_changed(source, composed, remedy, material["train"], path)
+
     def measure(recipe: Recipe, place: str, folder: Path) -> Answers:
         split, rows, tested = "test", np.arange(len(fold_of)), np.arange(len(material["test"].id))
         if place != folds.OFFICIAL:
             held = fold_of == int(place.removeprefix("fold"))
             split, rows, tested = "train", np.flatnonzero(~held), np.flatnonzero(held)
         backbone = make_backbone(recipe)
-        model = frozen.train_head(recipe, len(labels), material["train"], rows, backbone)
+        remedy = next((name for name in versions.REMEDIES if _has(recipe, name)), None)
+        maps = changed(remedy) if remedy else None
+        model = frozen.train_head(recipe, len(labels), material["train"], rows, backbone, maps)
         outputs = [
             frozen.predict(model, material[split], tested, len(labels), s) for s in (False, True)
         ]
@@ -326,6 +332,10 @@ def _weighed(grid: Grid, name: str, recipe: Recipe, cell: tuple[str, int]) -> An
         return answers
     apart = recipe.loss.form == "apart"
     return combine(answers, recipe.average_weight, recipe.context_weight if apart else 1.0)
+
+
+def _has(recipe: Recipe, remedy: str) -> bool:
+    return bool(getattr(recipe.data, remedy, 0) or getattr(recipe.loss, remedy, 0))
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

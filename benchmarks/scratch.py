@@ -10,9 +10,10 @@ The setting `scratch` of `real.py`. Top-1 and maps on four test sets (`aacf_tf.b
 and, for heads with a presence score, its AUC of telling X from P (to be .5), P from C, X from C.
 `average` is the first stage of the recipe `jhmdb`; the others are trained on its backbone by the
 second. `average_tuned` is average pooling trained as long as they are; `average_swap` has seen
-actors in other scenes, with the soft edge that S has, as `swap` has. Each has a folder of its own
-in WORKDIR, and one that has been measured is not trained again. Out come tables on the terminal and
-in WORKDIR: results.md, results.json and a plot.
+actors in other scenes, with the soft edge that S has, as `swap` has; `fame`, `stillmix`,
+`background_erasing` and `human_mask` are average pooling with that remedy, trained as long. Each
+has a folder of its own in WORKDIR, and one that has been measured is not trained again. Out come
+tables on the terminal and in WORKDIR: results.md, results.json and a plot.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     # As long on the clips as the others, and on swapped clips as well: the same two stages.
     "average_tuned": {**PLAIN, "head": "average"},
     "average_swap": {**SWAP, "head": "average"},
+    # Remedies of others, on average pooling, as long as well.
+    "fame": {**PLAIN, "head": "average", "data.fame": 0.5},
+    "stillmix": {**PLAIN, "head": "average", "data.stillmix": 0.5},
+    "background_erasing": {**PLAIN, "head": "average", "loss.background_erasing": 1.0},
+    "human_mask": {**PLAIN, "head": "average", "loss.human_mask": 0.5},
     **{head: {**PLAIN, "head": head} for head in HEADS if head not in ("aacf", "average")},
 }
 DEFAULT = (AVERAGE, "swap", "average_swap")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -35,6 +36,17 @@ def test_variants():
     assert (found["swap"].data.swap, found["swap"].data.frozen_conjugates) == (0.67, 0)
     assert found["swap_difference"].loss.difference == 1
     assert (found["aacf"].data.swap, found["aacf"].data.frozen_conjugates) == (0, 0.5)
+    tuned = found["average_tuned"]
+    for name, part, field in (
+        ("fame", "data", "fame"),
+        ("stillmix", "data", "stillmix"),
+        ("background_erasing", "loss", "background_erasing"),
+        ("human_mask", "loss", "human_mask"),
+    ):
+        # Average pooling with that remedy, and nothing else.
+        assert getattr(getattr(found[name], part), field) > 0
+        plain = dataclasses.replace(getattr(found[name], part), **{field: 0.0})
+        assert dataclasses.replace(found[name], **{part: plain}) == tuned
     with pytest.raises(UsageError, match=r"--variants: .*received 'best'"):
         scratch.make_recipe("best")
 
