@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from aacf_tf import recipes
+from aacf_tf import bias, recipes
 from aacf_tf.bias import composites
 from benchmarks import scratch
 from tfrecords import ClipPair, write_dataset
@@ -69,6 +69,24 @@ def actors(rng, tmp_path):
     return tmp_path / "data"
 
 
+def bias_of(recipe, data, workdir):
+    """What the bias test says of a trained variant."""
+    from aacf_tf.runs.run import Run
+    from aacf_tf.training import restoring
+
+    run = Run.open(recipe, data, workdir)
+    model = restoring.restore(run, recipe.stages[-1])
+
+    def predict(clips):
+        return {"action": model({"clip": clips}, training=False)["action_scores"].numpy()}
+
+    size = (recipe.data.height, recipe.data.width)
+    options = {"fps": recipe.data.fps, "resize": recipe.data.resize}
+    return bias.measure(
+        predict, data, frames=recipe.data.frames, size=size, clips=0, **options
+    ).content
+
+
 @pytest.mark.slow
 def test_variants_are_trained_measured_and_resumed(actors, tmp_path, capsys):
     sets = composites.build_composites(actors, tmp_path / "sets")
@@ -92,6 +110,13 @@ def test_variants_are_trained_measured_and_resumed(actors, tmp_path, capsys):
     for measure in ("action_auc", "mean_mask_auc", "frame_difference_auc", "context_auc"):
         assert 0 <= swap["localization"][measure] <= 1
         assert 0 <= swap["localization"]["off_centre_third"][measure] <= 1
+    found_bias = bias_of(scratch.make_recipe("swap", SETTINGS), actors, workdir / "variants/swap")
+    for name, of in (("original", "x"), ("swap_other", "s"), ("background_only", "c")):
+        found, expected = found_bias["sets"][name]["scores"], swap["accuracy"][of]
+        assert found["action"]["share"] == expected["action"]["share"], name
+    follow = found_bias["sets"]["swap_other"]["follow"]["action"]["share"]
+    assert follow == swap["follow"]["action"]["share"]
+
     # The same backbone for all, trained once.
     histories = {
         (workdir / "variants" / name / "logs/backbone/history.json").read_text() for name in results
