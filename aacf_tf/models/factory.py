@@ -90,6 +90,7 @@ def build_model(
         plan.head,
         classes,
         hidden=recipe.hidden or min(256, max(32, network.output_shape[-1] // 3)),
+        maps=recipe.action_maps,
         dropout=stage.dropout,
         seed=recipe.seed,
         negatives=negatives,

@@ -9,8 +9,8 @@
     linear_factors      two linear projections of the average with the pair losses, no attention
 
 Outputs of a head, all float32: `combined_scores` `[B, K]` always; with factors `action_scores`,
-`context_scores` `[B, K]` and `action`, `context` `[B, D]`, and in the loss form `apart`
-`average_scores` `[B, K]`; with attention `action_attention` and
+`context_scores` `[B, K]` and `action` `[B, D]` (of M action maps `[B, M * D]`), `context` `[B, D]`,
+and in the loss form `apart` `average_scores` `[B, K]`; with attention `action_attention` and
 `action_logits` `[B, T, H, W]`, and for aacf `context_attention`; without attention
 `class_activation` `[B, T, H, W]`: the evidence of each position for the predicted class. If the
 data contain clips with no action, they form an extra last class, which is never predicted.
@@ -126,6 +126,7 @@ class FactorizationHead(_Head):
     Args:
         classes: Number of classes, K.
         hidden: Width of the attention's hidden layer.
+        maps: Number of action maps, whose pooled features the action classifier sees side by side.
         context_learns: Whether the data contain pairs; otherwise the context classifier gets no
             gradient, and is left out of the combined scores.
 
@@ -137,11 +138,17 @@ class FactorizationHead(_Head):
     scores = ("action", "context", "combined")
 
     def __init__(
-        self, classes: int, *, hidden: int = 256, context_learns: bool = True, **kwargs: Any
+        self,
+        classes: int,
+        *,
+        hidden: int = 256,
+        maps: int = 1,
+        context_learns: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(classes, **kwargs)
-        self.hidden, self.context_learns = hidden, context_learns
-        self.factorization = ActionContextFactorization(hidden, name="factorization")
+        self.hidden, self.maps, self.context_learns = hidden, maps, context_learns
+        self.factorization = ActionContextFactorization(hidden, maps, name="factorization")
         self.action_classifier = _classifier(classes, "action_classifier")
         self.context_classifier = _classifier(classes, "context_classifier")
 
@@ -150,7 +157,8 @@ class FactorizationHead(_Head):
         return {**outputs, **_factor_scores(self, outputs, training)}
 
     def get_config(self) -> dict[str, Any]:
-        config = {"hidden": self.hidden, "context_learns": self.context_learns}
+        names = ("hidden", "maps", "context_learns")
+        config = {name: getattr(self, name) for name in names}
         return {**super().get_config(), **config}
 
 
@@ -343,6 +351,7 @@ def make_head(
     classes: int,
     *,
     hidden: int = 256,
+    maps: int = 1,
     dropout: float = 0.0,
     seed: int = 0,
     negatives: bool = False,
@@ -357,6 +366,7 @@ def make_head(
         kind: Name of the head, one of `HEADS`.
         classes: Number of real classes.
         hidden: Width of the attention's hidden layer, for heads that have one.
+        maps: Number of action maps of `aacf`.
         dropout, seed, context_learns, pooled_length: See the heads.
         negatives: Whether the data contain clips with no action. Unless data are multi-label, they
             form one more class, and so do the conjugates of `average_background`.
@@ -378,6 +388,8 @@ def make_head(
         options["context_learns"] = context_learns
     if kind in ("aacf", "attention"):
         options["hidden"] = hidden
+    if kind == "aacf":
+        options["maps"] = maps
     if (negatives or "background" in head.terms) and not multi_label:
         classes += 1
     return head(classes, **options)

@@ -235,6 +235,8 @@ class Recipe:
         head: One of HEADS.
         hidden: Width of the attention's hidden layer; None: a third of the feature map's depth,
             within 32..256 (32 for D = 64, 64 for 192, 256 for 1024).
+        action_maps: Number of action maps of the head `aacf`; the map that is served and drawn is
+            that of their mean evidence.
         pooled_length: Length to which every head scales its pooled features before the
             classifiers; 0: as they are.
         score: Score of the served model's `probabilities`: `action`, `context`, `combined`, or of
@@ -270,6 +272,7 @@ class Recipe:
     synchronized_batch_norm: bool = False
     head: Annotated[str, HEADS] = "aacf"
     hidden: Annotated[Optional[int], Bounds(0)] = None
+    action_maps: Count = 1
     pooled_length: NonNegative = 0.0
     score: Literal["action", "context", "combined", "average"] = "action"
     context_weight: NonNegative = 0.2

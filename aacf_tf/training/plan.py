@@ -48,6 +48,8 @@ def _stage(run: Run, plan: StagePlan) -> list[str]:
     steps = plan.steps_per_epoch
     title = f"stage {stage.name}: {kind}, epochs: {stage.epochs}, steps of each: {steps}, "
     head = f"head {kind}" + (", that of the stage before" if stage.keep_head else ", a new one")
+    if kind == "aacf" and recipe.action_maps > 1:
+        head += f", {recipe.action_maps} action maps"
     decay = "coupled" if plan.coupled_decay else "decoupled"
     text = f"{stage.optimizer}, weight decay {stage.weight_decay:g} ({decay}, kernels)"
     regular = [

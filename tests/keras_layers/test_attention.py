@@ -10,12 +10,12 @@ from keras_layers import ActionContextAttention
 
 
 def oracle(layer, features):
-    """The logits `la` and `lc - softplus(la)`, in float64."""
+    """The logits `la` of every map and `lc - mean(softplus(la))`, in float64."""
     w1, b1 = (w.numpy().astype("float64") for w in layer.project.weights)
     w2, b2 = (w.numpy().astype("float64") for w in layer.score.weights)
     raw = np.maximum(features @ w1 + b1, 0) @ w2 + b2
-    action, context = raw[..., 0], raw[..., 1]
-    return np.stack([action, context - np.logaddexp(0, action)], -1)
+    action, context = raw[..., :-1], raw[..., -1:]
+    return np.concatenate([action, context - np.logaddexp(0, action).mean(-1, keepdims=True)], -1)
 
 
 def randomized(rng, features, scale=1.0, **arguments):
@@ -32,6 +32,14 @@ def test_matches_numpy_at_any_size(rng, size):
     layer = randomized(rng, features, hidden=5)
     logits = layer(features)
     assert logits.shape == (2, *size, 2)
+    np.testing.assert_allclose(logits, oracle(layer, features), rtol=1e-4, atol=1e-5)
+
+
+def test_several_action_maps(rng):
+    features = rng.normal(size=(2, 2, 3, 4, 6)).astype("float32")
+    layer = randomized(rng, features, hidden=5, maps=3)
+    logits = layer(features)
+    assert logits.shape == (2, 2, 3, 4, 4) == layer.compute_output_shape(features.shape)
     np.testing.assert_allclose(logits, oracle(layer, features), rtol=1e-4, atol=1e-5)
 
 
@@ -77,6 +85,7 @@ def test_satisfies_what_every_layer_must(check_layer, rng):
     check_layer(ActionContextAttention, {"hidden": 5}, features, "float32")
 
 
-def test_refuses_a_width_below_one():
-    with pytest.raises(ValueError, match=r"Expected hidden .* at least 1. Received hidden=0"):
-        ActionContextAttention(hidden=0)
+@pytest.mark.parametrize("name", ["hidden", "maps"])
+def test_refuses_numbers_below_one(name):
+    with pytest.raises(ValueError, match=rf"Expected {name} .* at least 1. Received {name}=0"):
+        ActionContextAttention(**{name: 0})

@@ -16,19 +16,21 @@ def oracle(layer, features):
     """All five outputs by numpy in float64, step by step as in the layer's docstring."""
     w1, b1, w2, b2 = (w.numpy().astype("float64") for w in layer.weights)
     raw = np.maximum(features @ w1 + b1, 0) @ w2 + b2
-    action, context = raw[..., 0], raw[..., 1]
+    action, context = raw[..., :-1], raw[..., -1]
 
     def softmax(x):
         e = np.exp(x - x.max((1, 2, 3), keepdims=True))
         return e / e.sum((1, 2, 3), keepdims=True)
 
-    maps = softmax(action), softmax(context - np.logaddexp(0, action))
+    context = softmax(context - np.logaddexp(0, action).mean(-1))
+    pooled = np.einsum("bthwm,bthwd->bmd", softmax(action), features)
+    evidence = np.log(np.exp(action).mean(-1))
     return {
-        "action": np.einsum("bthw,bthwd->bd", maps[0], features),
-        "context": np.einsum("bthw,bthwd->bd", maps[1], features),
-        "action_attention": maps[0],
-        "context_attention": maps[1],
-        "action_logits": action,
+        "action": pooled.reshape(len(features), -1),
+        "context": np.einsum("bthw,bthwd->bd", context, features),
+        "action_attention": softmax(evidence),
+        "context_attention": context,
+        "action_logits": evidence,
     }
 
 
@@ -40,10 +42,11 @@ def randomized(rng, channels, **arguments):
     return layer
 
 
+@pytest.mark.parametrize("maps", [1, 3])
 @pytest.mark.parametrize("size", [(2, 3, 4), (1, 3, 4), (1, 1, 1), (7, 1, 2)])
-def test_matches_numpy_at_any_size(rng, size):
+def test_matches_numpy_at_any_size(rng, size, maps):
     features = rng.normal(size=(2, *size, 6)).astype("float32")
-    layer = randomized(rng, 6)
+    layer = randomized(rng, 6, maps=maps)
     outputs = layer(features)
     expected = oracle(layer, features)
     assert outputs.keys() == KEYS
@@ -132,4 +135,5 @@ def test_compiled_by_xla_it_is_the_same(rng):
 
 def test_satisfies_what_every_layer_must(check_layer, rng):
     features = rng.normal(size=(2, 2, 3, 4, 6)).astype("float32")
-    check_layer(ActionContextFactorization, {"hidden": 5}, features, "float32")
+    for maps in (1, 3):
+        check_layer(ActionContextFactorization, {"hidden": 5, "maps": maps}, features, "float32")

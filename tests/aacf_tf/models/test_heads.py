@@ -185,6 +185,26 @@ def test_apart_standardizes_and_keeps_the_experts_apart(rng):
     assert all(value is None for value in tape.gradient(average, head.factorization.weights))
 
 
+@pytest.mark.parametrize("apart", [None, {}])
+def test_several_action_maps_are_classified_side_by_side(apart, features, rng):
+    head = make("aacf", features, rng, maps=3, pooled_length=8.0, apart=apart)
+    outputs = head(features)
+    batch, depth = features.shape[0], features.shape[-1]
+    assert outputs["action"].shape == (batch, 3 * depth)
+    assert outputs["context"].shape == (batch, depth)
+    assert outputs["action_attention"].shape == outputs["action_logits"].shape == features.shape[:4]
+    action = outputs["action"].numpy()
+    scaled = 8 * action / np.linalg.norm(action, axis=-1, keepdims=True)
+    kernel, bias = (weight.numpy() for weight in head.action_classifier.weights)
+    np.testing.assert_allclose(
+        outputs["action_scores"], scaled @ kernel + bias, rtol=1e-4, atol=1e-4
+    )
+    again = type(head).from_config(head.get_config())
+    again(features)
+    again.set_weights(head.get_weights())
+    np.testing.assert_array_equal(again(features)["combined_scores"], outputs["combined_scores"])
+
+
 @pytest.mark.parametrize("kind", ["aacf", "average", "attention", "linear_factors"])
 def test_classifiers_see_pooled_features_of_a_given_length(kind, features, rng):
     head = make(kind, features, rng, pooled_length=8.0)
