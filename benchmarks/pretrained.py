@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "apart": _APART,
     "apart_plain": {**_APART, "loss.difference": 0.0, "loss.uniform": 0.0},
     "apart_swap": {**_APART, **_SWAP},
+    "apart_swap_one_map": {**_APART, **_SWAP, "action_maps": 1},
     "apart_swap_clips": {**_APART, "data.swap": 0.5},
     # Remedies of others, on average pooling; the first two need motion.
     "fame": {**_APART, "head": "average", "data.fame": 0.5},

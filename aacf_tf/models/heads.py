@@ -81,6 +81,11 @@ class _Head(keras.layers.Layer):
             return features
         return (tf.cast(features, tf.float32) - self.mean) / self.deviation
 
+    def average(self, features: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of standardized features over all positions, float32 `[B, D]`."""
+        # Standardized after the mean, which is the same and reads the map once.
+        return self.standardize(_average(features))
+
     def classify(
         self, classifier: keras.layers.Dense, pooled: tf.Tensor, training: bool
     ) -> tf.Tensor:
@@ -194,11 +199,10 @@ class ApartHead(FactorizationHead):
         self.average_classifier = _classifier(classes, "average_classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = self.standardize(features)
-        share = self.branch_gradient
-        outputs = self.factorization(share * features + (1 - share) * tf.stop_gradient(features))
+        branch = _scale_gradient(self.standardize(features), self.branch_gradient)
+        outputs = self.factorization(branch)
         scores = _factor_scores(self, outputs, training, self.context_weight)
-        zg = self.classify(self.average_classifier, _average(features), training)
+        zg = self.classify(self.average_classifier, self.average(features), training)
         scores["combined_scores"] += self.average_weight * zg
         return {**outputs, **scores, "average_scores": zg}
 
@@ -235,15 +239,16 @@ class LinearFactorsHead(_Head):
         super().build(input_shape)
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = self.standardize(features)
-        pooled = _average(features)
+        pooled = self.average(features)
         factors = {
             "action": self.action_projection(pooled),
             "context": self.context_projection(pooled),
         }
         scores = _factor_scores(self, factors, training)
         kernel = tf.matmul(self.action_projection.kernel, self.action_classifier.kernel)
-        activation = self._class_activation(features, kernel, scores["action_scores"])
+        activation = self._class_activation(
+            self.standardize(features), kernel, scores["action_scores"]
+        )
         return {**factors, **scores, "class_activation": activation}
 
     def get_config(self) -> dict[str, Any]:
@@ -266,9 +271,10 @@ class AverageHead(_Head):
         self.classifier = _classifier(classes, "classifier")
 
     def call(self, features: tf.Tensor, training: bool = False) -> dict[str, tf.Tensor]:
-        features = self.standardize(features)
-        scores = self.classify(self.classifier, _average(features), training)
-        activation = self._class_activation(features, self.classifier.kernel, scores)
+        scores = self.classify(self.classifier, self.average(features), training)
+        activation = self._class_activation(
+            self.standardize(features), self.classifier.kernel, scores
+        )
         return {"combined_scores": scores, "class_activation": activation}
 
 
@@ -397,6 +403,12 @@ def make_head(
 
 def _classifier(classes: int, name: str) -> keras.layers.Dense:
     return keras.layers.Dense(classes, dtype="float32", name=name)
+
+
+@tf.custom_gradient
+def _scale_gradient(values: tf.Tensor, share: float) -> tuple[tf.Tensor, Any]:
+    """Returns the values; what flows back to them is multiplied by the share."""
+    return tf.identity(values), lambda gradient: (share * gradient, None)
 
 
 def _average(features: tf.Tensor) -> tf.Tensor:

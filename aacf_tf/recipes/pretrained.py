@@ -11,6 +11,7 @@ _LOSS = LossOptions(form="apart", average_on="clips", difference=0.5, uniform=0.
 _HEAD: dict[str, Any] = {
     "loss": _LOSS,
     "hidden": 64,
+    "action_maps": 4,
     # Standardized channels are 36 long for 1280 of them: average pooling then learns training clips
     # by heart, and the map those cells that tell them apart.
     "pooled_length": 8.0,
@@ -28,7 +29,7 @@ _SCHEDULE: dict[str, Any] = {
     "dropout": 0.2,
 }
 FINE_TUNING = Stage("fine_tuning", backbone_rate=0.2, frozen_batch_norm=True, **_SCHEDULE)
-HEADS_ALONE = Stage("heads", backbone_rate=0.0, **_SCHEDULE)
+HEADS_ALONE = Stage("heads", backbone_rate=0.0, **{**_SCHEDULE, "epochs": 16})
 _PAPER = ("actionthread", "hollywood2", "hacs30", "voc2012")
 
 

@@ -14,7 +14,8 @@ def test_the_users_recipes_have_one_short_stage(name, tuned):
     recipe = recipes.pretrained(recipes.load_recipe(name), fine_tune=tuned)
     recipes.check(recipe)
     (stage,) = recipe.stages
-    assert stage.learning_rate == 2e-3 and stage.optimizer == "adamw" and stage.epochs == 8
+    assert stage.learning_rate == 2e-3 and stage.optimizer == "adamw"
+    assert stage.epochs == (8 if tuned else 16)
     assert (stage.backbone_rate, stage.frozen_batch_norm) == ((0.2, True) if tuned else (0, False))
     assert recipes.plan_stage(recipe, stage).cached_views == (0 if tuned else 1)
     assert recipe.data.height % 32 == recipe.data.width % 32 == 1
@@ -24,6 +25,7 @@ def test_the_users_recipes_have_one_short_stage(name, tuned):
     assert recipe.data.map_crop == (8 if whole and not tuned else None)
     assert (recipe.score, recipe.baseline, recipe.loss.form) == ("combined", "alone", "apart")
     assert (recipe.average_weight, recipe.context_weight, recipe.pooled_length) == (1, 0, 8)
+    assert recipe.action_maps == 4
     assert recipes.plan_stage(recipe, stage).loss_weights == {
         "action": 1.0,
         "difference": 0.5,
