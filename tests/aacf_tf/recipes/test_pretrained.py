@@ -24,8 +24,9 @@ def test_the_users_recipes_have_one_short_stage(name, tuned):
     assert recipe.data.crop == (0.875 if tuned and not whole else 1)
     assert recipe.data.map_crop == (8 if whole and not tuned else None)
     assert (recipe.score, recipe.baseline, recipe.loss.form) == ("combined", "alone", "apart")
-    assert (recipe.average_weight, recipe.context_weight, recipe.pooled_length) == (1, 0.1, 8)
-    assert recipe.action_maps == 4
+    assert (recipe.pooled_length, recipe.action_maps) == (8, 4)
+    weights = (recipe.average_weight, recipe.context_weight)
+    assert weights == ((1, 0.1) if name == "stills" else (0.5, 0))
     assert recipes.plan_stage(recipe, stage).loss_weights == {
         "action": 1.0,
         "difference": 0.5,
