@@ -145,7 +145,7 @@ def read_changed(
         path: File of the features, .npy.
 
     Returns:
-        float16 `[N, t, h, w, D]`.
+        float16 `[N, t, h, w, D]`, which stays on disk.
     """
     if not path.is_file():
         _, forward = _open(run)
@@ -161,7 +161,8 @@ def read_changed(
         found = np.concatenate([forward(clips[n : n + BATCH]).numpy() for n in starts])
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.save(file, found)
-    return np.load(path)
+    # Of clips each is a gigabyte, and TensorFlow keeps the generators of finished trainings.
+    return np.load(path, mmap_mode="r")
 
 
 def _open(run: Run) -> tuple[keras.Model, Any]:
@@ -213,7 +214,8 @@ def train_head(
             for chosen in order:
                 inputs, targets = _draw(material, chosen, plan.swap, random)
                 if changed is not None:
-                    _apply(inputs, recipe, material.masked[chosen], changed[chosen], random)
+                    maps = np.array(changed[chosen])
+                    _apply(inputs, recipe, material.masked[chosen], maps, random)
                 yield inputs, targets, ones
 
     example = next(batches())

@@ -12,7 +12,6 @@ test split, once. A model that has been judged is not trained again.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import shutil
 from pathlib import Path
@@ -211,12 +210,6 @@ def measure_frozen(grid: Grid, composed: Path) -> Measure:
     notes, labels = folds.read_notes(composed), load_info(grid.data).labels
     fold_of = np.array([notes["folds"][name] for name in material["train"].id])
 
-    # One at a time: of clips it is a gigabyte.
-    @functools.lru_cache(maxsize=1)
-    def changed(remedy: str) -> np.ndarray:
-        path = grid.folder / f"{remedy}.npy"
-        return frozen.read_changed(source, composed, remedy, material["train"], path)
-
     def measure(recipe: Recipe, place: str, folder: Path) -> Answers:
         split, rows, tested = "test", np.arange(len(fold_of)), np.arange(len(material["test"].id))
         if place != folds.OFFICIAL:
@@ -224,7 +217,10 @@ def measure_frozen(grid: Grid, composed: Path) -> Measure:
             split, rows, tested = "train", np.flatnonzero(~held), np.flatnonzero(held)
         backbone = make_backbone(recipe)
         remedy = next((name for name in versions.REMEDIES if _has(recipe, name)), None)
-        maps = changed(remedy) if remedy else None
+        maps = None
+        if remedy:
+            path = grid.folder / f"{remedy}.npy"
+            maps = frozen.read_changed(source, composed, remedy, material["train"], path)
         model = frozen.train_head(recipe, len(labels), material["train"], rows, backbone, maps)
         outputs = [
             frozen.predict(model, material[split], tested, len(labels), s) for s in (False, True)

@@ -239,11 +239,12 @@ def test_a_swapped_row_has_its_partner_s_scene():
 
 @pytest.mark.slow
 def test_frozen_grid(grid):
-    names = ["average", "apart_swap"]
-    pretrained.run(grid, names)
+    names, remedies = ["average", "apart_swap"], ["stillmix", "human_mask"]
+    pretrained.run(grid, names + remedies)
     results = json.loads((grid.folder / "results.json").read_text())
+    assert {*results["official"]} == {*names}
     for part in ("folds", "official"):
-        for name in names:
+        for name in names + remedies * (part == "folds"):
             found = results[part][name]
             assert all(0 <= found[key][0] <= 1 for key in ("x", "s", "follow", "auc", "far auc"))
     assert "x average" in results["folds"]["apart_swap"]
