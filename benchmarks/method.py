@@ -56,7 +56,14 @@ WORLDS = {
 }
 CONFIG_FILE = "config.json"
 # Not what makes a row or a setting: its head, its seed, what the frozen backbone sees.
-SETTABLE = ("loss.", "hidden", "stages.0.epochs", "stages.0.learning_rate", "stages.0.weight_decay")
+SETTABLE = (
+    "loss.",
+    "hidden",
+    "action_maps",
+    "stages.0.epochs",
+    "stages.0.learning_rate",
+    "stages.0.weight_decay",
+)
 
 
 def define_flags() -> None:
