@@ -161,7 +161,7 @@ def read_changed(
         found = np.concatenate([forward(clips[n : n + BATCH]).numpy() for n in starts])
         with replacing(path) as temporary, open(temporary, "wb") as file:
             np.save(file, found)
-    # Of clips each is a gigabyte, and TensorFlow keeps the generators of finished trainings.
+    # Of clips each is a gigabyte, and in memory those of earlier variants did not seem to be freed.
     return np.load(path, mmap_mode="r")
 
 
