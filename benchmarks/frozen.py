@@ -155,7 +155,7 @@ def read_changed(
         of = np.array([notes[name] for name in material.id])
         clips = versions.change(
             remedy, np.concatenate(frames), np.concatenate(masks), of, material.targets,
-            material.clip,
+            material.clip, run.recipe.pooled_length,
         )  # fmt: skip
         starts = progress(range(0, len(clips), BATCH), desc=f"features {remedy}")
         found = np.concatenate([forward(clips[n : n + BATCH]).numpy() for n in starts])

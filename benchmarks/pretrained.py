@@ -43,7 +43,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "apart": _APART,
     "apart_plain": {**_APART, "loss.difference": 0.0, "loss.uniform": 0.0},
     "apart_swap": {**_APART, **_SWAP},
-    "apart_swap_one_map": {**_APART, **_SWAP, "action_maps": 1},
     "apart_swap_clips": {**_APART, "data.swap": 0.5},
     # Remedies of others, on average pooling; the first two need motion.
     "fame": {**_APART, "head": "average", "data.fame": 0.5},
@@ -133,6 +132,12 @@ def make_recipe(grid: Grid, name: str) -> Recipe:
     if recipe.head != "aacf":
         recipe = dataclasses.replace(recipe, score="combined")
     recipes.check(recipe)
+    changing = [name for name in ("swap", *versions.REMEDIES) if _has(recipe, name)]
+    if not tuned and len(changing) > 1:
+        raise UsageError(
+            "--set: expected one of swap and the remedies in a variant on frozen features, which "
+            f"hold each alone, received {' and '.join(changing)}."
+        )
     return recipe
 
 
@@ -332,6 +337,7 @@ def _weighed(grid: Grid, name: str, recipe: Recipe, cell: tuple[str, int]) -> An
 
 
 def _has(recipe: Recipe, remedy: str) -> bool:
+    """Returns whether a recipe changes clips by `swap` or by one of `versions.REMEDIES`."""
     return bool(getattr(recipe.data, remedy, 0) or getattr(recipe.loss, remedy, 0))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler, normalize
 
 from tfrecords.reading.remedies.batch import (
     ERASED_SHARE,
@@ -21,7 +22,6 @@ from tfrecords.reading.remedies.fame import paste_foregrounds
 
 REMEDIES = ("fame", "background_erasing", "stillmix", "human_mask")
 _AT_ONCE = 32
-_LENGTH = 8.0  # of pooled features, as the recipes have it
 
 
 def change(
@@ -31,6 +31,7 @@ def change(
     folds: np.ndarray,
     targets: np.ndarray,
     maps: np.ndarray,
+    length: float,
 ) -> np.ndarray:
     """Returns the clips as a remedy changes them, uint8 `[N, T, H, W, 3]`.
 
@@ -42,6 +43,7 @@ def change(
         targets: Class ids, int `[N]`.
         maps: Features of the clips, of which `stillmix` learns what a still frame tells, float16
             `[N, t, h, w, D]`.
+        length: Length to which that classifier scales its pooled features.
     """
     random = np.random.default_rng(0)
     changed = np.empty_like(clips)
@@ -49,7 +51,7 @@ def change(
         rows = random.permutation(np.flatnonzero(folds == fold))
         stills = tf.zeros([0])
         if remedy == "stillmix":
-            stills = tf.constant(_telling(clips[rows], maps[rows], targets[rows]))
+            stills = tf.constant(_telling(clips[rows], maps[rows], targets[rows], length))
         # Parts of even size: a clip alone has nothing to be pasted on.
         for part in np.array_split(rows, -(-len(rows) // _AT_ONCE)):
             some = tf.constant(clips[part])
@@ -69,7 +71,7 @@ def change(
     return changed
 
 
-def _telling(clips: np.ndarray, maps: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def _telling(clips: np.ndarray, maps: np.ndarray, targets: np.ndarray, length: float) -> np.ndarray:
     """Returns the half of the frames that tells its class best, uint8 `[M, H, W, 3]`.
 
     A linear classifier of pooled features tells, trained on these very frames, as the published
@@ -78,8 +80,7 @@ def _telling(clips: np.ndarray, maps: np.ndarray, targets: np.ndarray) -> np.nda
     frames = clips.reshape(-1, *clips.shape[2:])
     every = len(frames) // maps[:, :, 0, 0, 0].size
     pooled = maps.astype(np.float32).mean((2, 3)).reshape(-1, maps.shape[-1])
-    pooled = (pooled - pooled.mean(0)) / np.maximum(pooled.std(0), 1e-3)
-    pooled *= _LENGTH / np.linalg.norm(pooled, axis=1, keepdims=True)
+    pooled = length * normalize(StandardScaler().fit_transform(pooled))
     labels = np.repeat(targets, maps.shape[1])
     found = LogisticRegression(max_iter=500).fit(pooled, labels)
     own = np.searchsorted(found.classes_, labels)

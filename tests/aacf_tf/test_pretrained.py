@@ -61,6 +61,7 @@ def test_efficientnet_on_photographs(changes, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert ("+ 1 average + 1 average_swap + 0.5 average_uniform" in printed) == bool(changes)
     assert "pooled     scaled to length 8 before the classifiers" in printed
+    assert "head aacf, a new one, 4 action maps; " in printed
     assert ("0.2 of the branch's gradient reaches the backbone" in printed) == bool(changes)
     pipeline.run(recipe, tmp_path / "data", tmp_path / "run")
     assert "AACF average" in capsys.readouterr().out

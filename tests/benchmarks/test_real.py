@@ -165,6 +165,9 @@ def test_recipes_of_the_grid(grid):
     recipe = pretrained.make_recipe(grid, "apart_swap")
     assert recipe.loss.form == "apart" and recipe.data.swap == 0.5 and recipe.score == "combined"
     assert [stage.backbone_rate for stage in recipe.stages] == [0.0]
+    both = answers.replace(grid, settings=[*SETTINGS, ("data.swap", "0.5")])
+    with pytest.raises(UsageError, match=r"frozen features, .* received swap and stillmix"):
+        pretrained.make_recipe(both, "stillmix")
     tuned = pretrained.Grid("tuned", grid.data, grid.workdir, {}, 2, 1)
     recipe = pretrained.make_recipe(tuned, "human_mask")
     assert recipe.loss.human_mask == 0.5 and recipe.score == "combined"

@@ -20,7 +20,7 @@ def clips(rng):
         masks[:, t, 8:20, 4 + 3 * t : 16 + 3 * t] = 1
     frames[masks > 0] += 60
     maps = rng.normal(size=(12, 4, 2, 2, 6)).astype(np.float16)
-    return frames.astype(np.uint8), masks, folds, np.arange(12) // 2 % 3, maps
+    return frames.astype(np.uint8), masks, folds, np.arange(12) // 2 % 3, maps, 8.0
 
 
 @pytest.mark.parametrize("remedy", versions.REMEDIES)
@@ -46,12 +46,12 @@ def test_a_masked_person_is_the_mean_colour_and_the_rest_stays(clips):
 
 
 def test_stills_are_those_that_tell_their_class(clips):
-    frames, _, _, targets, maps = clips
+    frames, _, _, targets, maps, length = clips
     maps = np.zeros_like(maps)
     # Of every clip the first two frames show the class, the others nothing.
     for n, target in enumerate(targets):
         maps[n, :2, ..., target] = 5
-    stills = versions._telling(frames, maps, targets)
+    stills = versions._telling(frames, maps, targets, length)
     expected = frames[:, :2].reshape(-1, *frames.shape[2:])
     assert {still.tobytes() for still in stills} == {frame.tobytes() for frame in expected}
 

@@ -237,3 +237,8 @@ def test_the_attention_is_as_wide_as_the_features_ask_for(tiny_recipe, width, hi
     recipe = recipes.override(tiny_recipe, "backbone_options.width", width)
     model = build_model(dataclasses.replace(recipe, hidden=None), 2)
     assert model.head.hidden == hidden
+
+
+def test_the_recipe_says_how_many_action_maps_there_are(tiny_recipe):
+    model = build_model(dataclasses.replace(tiny_recipe, action_maps=3), 2)
+    assert model.head.maps == model.head.factorization.attention.maps == 3
